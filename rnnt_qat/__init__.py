@@ -1,0 +1,1 @@
+"""Accelerator-aware training of streaming RNN transducers. WORKSPACE.md is the map."""

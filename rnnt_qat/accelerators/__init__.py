@@ -1,0 +1,1 @@
+"""What a chip does, as frozen specifications: one file a chip."""

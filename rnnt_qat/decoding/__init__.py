@@ -1,0 +1,1 @@
+"""Frame-synchronous streaming search: one file a decoder."""

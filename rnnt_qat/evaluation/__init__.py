@@ -1,0 +1,1 @@
+"""The jitted streaming evaluator, its reports and plots."""

@@ -1,0 +1,1 @@
+"""From a trained model to integers, .tflite, runtimes, a compiler's latency."""

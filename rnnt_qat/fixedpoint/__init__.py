@@ -1,0 +1,1 @@
+"""Fixed-point arithmetic on integer arrays: pure functions, no Flax."""

@@ -1,0 +1,1 @@
+"""Log-mel features, frame stacking, SpecAugment."""

@@ -1,0 +1,1 @@
+"""Streaming layers: one call for a chunk or for the whole utterance."""

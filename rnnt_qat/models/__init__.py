@@ -1,0 +1,1 @@
+"""Encoder, prediction network, joint, and their assembly."""

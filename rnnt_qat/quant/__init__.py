@@ -1,0 +1,1 @@
+"""The chip's operators inside training: operator sets, policies, calibration, AQT."""

@@ -1,0 +1,1 @@
+"""State, optimizer, update step, loop, checkpoints."""

@@ -1,9 +1,13 @@
 """The seam: a layer asks an operator set for its arithmetic and never mentions bits.
 
 An ``OperatorSet`` is a pytree (its leaves are the ranges in force), so it can be closed over by a
-scan, differentiated and passed through a custom VJP. Values are opaque to the layers: plain arrays
-under ``FloatOperators``; emulated or frozen integers under a chip's operator set. A *site* names
-a tensor of the layer ("input", "gate_pre", "cell", ...); the layer's policy gives it a format.
+scan, differentiated and passed through a custom VJP. What flows between operators is a ``Value``:
+a plain array under ``FloatOperators``, a ``QTensor`` under a chip's operators; layers never look
+inside, they move it about with ``quant.qtensor.map_values``. Across a scan, a streaming state or
+the model's boundary go the bare ``values`` (integers on a chip), re-attached with ``load``.
+
+A *site* names a tensor of the layer ("input", "gate_pre", "cell", ...); the layer declares each
+site's role, and the layer's precision gives that role a format.
 """
 
 from typing import Protocol
@@ -12,49 +16,74 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.typing import Array, Float
+from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.typing import Array, Float, Num
+
+Value = Array | QTensor
 
 
 class OperatorSet(Protocol):
     """Operators of one layer, bound to the formats of its sites."""
 
-    def weight(self, site: str, w: Array) -> Array:
-        """A parameter ``[in, out]`` as the chip stores it; called once a step, outside any scan."""
+    def weight(self, site: str, w: Float[Array, "K M"]) -> Value:
+        """A parameter as the chip stores it; asked for once a step, outside any scan."""
 
-    def store(self, site: str, x: Array) -> Array:
-        """A value as the chip's memory holds it at ``site``."""
+    def store(self, site: str, x: Value) -> Value:
+        """A value or an accumulator brought into the format of ``site``."""
 
-    def accumulate(self, x: Array, w: Array) -> Array:
-        """``[..., in] x [in, out] -> [..., out]`` in the accumulator: linear in ``x`` and in ``w``."""
+    def input(self, site: str, x: Value) -> Value:
+        """What another layer produced: kept if it is in a chip's format already, else stored."""
 
-    def add(self, a: Array, b: Array, out: str) -> Array:
-        """Sum (of values or accumulators), stored at ``out``."""
+    def values(self, x: Value) -> Num[Array, "*S"]:
+        """The bare array of a stored value, to be carried by a scan or a streaming state."""
 
-    def mul(self, a: Array, b: Array, out: str) -> Array:
+    def load(self, site: str, values: Num[Array, "*S"]) -> Value:
+        """Inverse of ``values`` for what was stored at ``site``."""
+
+    def accumulate(self, x: Value, w: Value, bias: Float[Array, "M"] | None = None) -> Value:
+        """``[..., K] x [K, M] (+ [M])`` in the accumulator: linear in ``x``, in ``w`` and in ``bias``."""
+
+    def add(self, a: Value, b: Value, out: str) -> Value:
+        """Sum, stored at ``out``."""
+
+    def mul(self, a: Value, b: Value, out: str) -> Value:
         """Product, stored at ``out``."""
 
-    def sigmoid(self, x: Array, out: str) -> Array:
+    def sigmoid(self, x: Value, out: str) -> Value:
         """Logistic function, stored at ``out``."""
 
-    def tanh(self, x: Array, out: str) -> Array:
+    def tanh(self, x: Value, out: str) -> Value:
         """Hyperbolic tangent, stored at ``out``."""
 
 
 @flax.struct.dataclass
 class FloatOperators:
-    """The plain operators, in the dtype of their inputs."""
+    """The plain operators, in the dtype of their inputs; the same layers, the same parameters."""
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> Float[Array, "K M"]:
+    def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
         """The parameter itself."""
         return w
 
-    def store(self, site: str, x: Array) -> Array:
+    def store(self, site: str, x: Value) -> Array:
+        """The value itself."""
+        return dequantize(x)
+
+    def input(self, site: str, x: Value) -> Array:
+        """The real value."""
+        return dequantize(x)
+
+    def values(self, x: Value) -> Array:
         """The value itself."""
         return x
 
-    def accumulate(self, x: Float[Array, "*S K"], w: Float[Array, "K M"]) -> Float[Array, "*S M"]:
+    def load(self, site: str, values: Array) -> Array:
+        """The value itself."""
+        return values
+
+    def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
         """Matrix product with a float32 accumulator."""
-        return jnp.matmul(x, w, preferred_element_type=jnp.float32).astype(x.dtype)
+        product = jnp.matmul(x, w.astype(x.dtype), preferred_element_type=jnp.float32)
+        return (product if bias is None else product + bias).astype(x.dtype)
 
     def add(self, a: Array, b: Array, out: str) -> Array:
         """``a + b``."""

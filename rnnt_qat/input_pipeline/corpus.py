@@ -1,0 +1,172 @@
+"""The one reader of prepared corpora; every pipeline and evaluator gets its speech here.
+
+A corpus is a tensorflow-datasets (tfds) builder's directory in array_record files, prepared by
+``python -m data.prepare`` and readable without TensorFlow::
+
+    <data_dir>/<name>[/<config>]/<version>/
+      features.json dataset_info.json <name>-<split>.array_record-*     # tfds' own files
+      index-<split>.jsonl     # one line a record, in the records' order: id, speaker, text, num_samples
+      skip_report.json        # what was left out, counted by cause
+
+A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': FLAC bytes, 'duration_s': float32}``,
+16 kHz mono 16-bit. FLAC rather than PCM: LibriSpeech's 960 h take 55 GB, not 90 GB, and one core
+still decodes some 6,000 seconds of speech a second. The index answers for lengths and texts, so
+bucketing and vocabulary building never decode audio.
+"""
+
+import dataclasses
+import functools
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import soundfile
+from jaxtyping import Int16, Int64
+
+SAMPLE_RATE_HZ = 16_000
+"""Rate of every prepared corpus, whatever its recordings had."""
+
+
+class CorpusError(Exception):
+    """A corpus, split or index that is not there, or audio that its index contradicts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One recording and what was said in it.
+
+    Attributes:
+      id: unique within the corpus.
+      speaker: who speaks, unique within the corpus.
+      text: normalised transcript: words of a-z and apostrophe, one space between, never empty.
+      audio: samples at `SAMPLE_RATE_HZ`, never empty.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    audio: Int16[np.ndarray, "N"]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the audio in seconds."""
+        return len(self.audio) / SAMPLE_RATE_HZ
+
+
+class Corpus(Sequence[Utterance]):
+    """One split of a prepared corpus: random access by position, lengths and texts at no cost.
+
+    It opens its files on first use and pickles as a path, so it can be handed to worker processes.
+
+    Attributes:
+      directory: the tfds directory, version included.
+      split: name of the split.
+      ids: utterance ids, in the records' order.
+      speakers: speakers, in the records' order.
+      texts: normalised transcripts, in the records' order.
+      num_samples: lengths of the audio in samples, in the records' order.
+    """
+
+    def __init__(self, directory: str | Path, split: str):
+        """Reads the index of `split`.
+
+        Args:
+          directory: a prepared tfds directory, version included.
+          split: one of its splits.
+
+        Raises:
+          CorpusError: the directory has no index of such a split.
+        """
+        self.directory = Path(directory)
+        self.split = split
+        try:
+            lines = (self.directory / f"index-{split}.jsonl").read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            splits = sorted(p.stem.removeprefix("index-") for p in self.directory.glob("index-*"))
+            raise CorpusError(
+                f"{self.directory} has no split {split!r}; it has {', '.join(splits) or 'none'}"
+            ) from None
+        index = [json.loads(line) for line in lines]
+        self.ids: list[str] = [row["id"] for row in index]
+        self.speakers: list[str] = [row["speaker"] for row in index]
+        self.texts: list[str] = [row["text"] for row in index]
+        self.num_samples: Int64[np.ndarray, "len"] = np.array(
+            [row["num_samples"] for row in index], np.int64
+        )
+
+    @functools.cached_property
+    def _records(self) -> Any:
+        import tensorflow_datasets as tfds  # slow to import, and not needed for the index
+
+        records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
+        if len(records) != len(self):
+            raise CorpusError(
+                f"{self.directory}: {self.split} holds {len(records)} records but its index names "
+                f"{len(self)}; delete the directory and prepare it again"
+            )
+        return records
+
+    def __reduce__(self) -> tuple:
+        return Corpus, (self.directory, self.split)
+
+    def __repr__(self) -> str:
+        hours = self.num_samples.sum() / SAMPLE_RATE_HZ / 3600
+        return f"Corpus({str(self.directory)!r}, {self.split!r}: {len(self)} utt, {hours:.2f} h)"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Utterance: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Utterance]: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # negative positions, and IndexError past the end
+        record = self._records[index]
+        audio, _ = soundfile.read(io.BytesIO(record["audio"]), dtype="int16")
+        if record["id"].decode() != self.ids[index] or len(audio) != self.num_samples[index]:
+            raise CorpusError(
+                f"{self.directory}: record {index} of {self.split} is {record['id'].decode()!r} of "
+                f"{len(audio)} samples, its index says {self.ids[index]!r} of "
+                f"{self.num_samples[index]}; delete the directory and prepare it again"
+            )
+        return Utterance(self.ids[index], self.speakers[index], self.texts[index], audio)
+
+
+def open_corpus(data_dir: str | Path, name: str, split: str) -> Corpus:
+    """Opens a split of a prepared corpus, its newest version unless one is named.
+
+    Args:
+      data_dir: where corpora are prepared: the ``--data_dir`` of ``python -m data.prepare``.
+      name: ``corpus``, ``corpus/config`` where the corpus has configs, or either with ``/version``:
+        ``asterisk_prompts``, ``librispeech/by_speaker``, ``librispeech/by_speaker/1.0.0``.
+      split: ``train``, ``validation`` or ``test`` (a corpus may have others, see its README).
+
+    Returns:
+      The split: ``len``, ``corpus[i] -> Utterance`` and the index columns ``ids``, ``speakers``,
+      ``texts``, ``num_samples``.
+
+    Raises:
+      CorpusError: nothing is prepared under that name, or it has no such split; the message says
+        which command prepares it, or which configs or splits there are.
+    """
+    root = Path(data_dir) / name
+    if (root / "features.json").exists():
+        return Corpus(root, split)
+    versions = [p.parent for p in root.glob("[0-9]*/features.json")]
+    if not versions:
+        configs = sorted({p.parent.parent.name for p in root.glob("*/[0-9]*/features.json")})
+        if configs:
+            choices = ", ".join(f"{name}/{config}" for config in configs)
+            raise CorpusError(f"{root}: name one of the prepared configs: {choices}")
+        raise CorpusError(
+            f"no prepared corpus {name!r} in {data_dir}; prepare it with: "
+            f"python -m data.prepare --corpora={name.split('/')[0]} --data_dir={data_dir} "
+            f"(data/{name.split('/')[0]}/README.md says what it needs)"
+        )
+    return Corpus(max(versions, key=lambda p: [int(n) for n in p.name.split(".")]), split)

@@ -1,0 +1,109 @@
+"""Two integer runtimes that nobody here wrote, behind one small interface.
+
+``LiteRt`` runs LiteRT's *reference* kernels: the arithmetic that the Ethos-U targets follow.
+(Its default, optimised kernels differ from them by up to 32 LSB in an int16 LSTM step.)
+``Tflm`` runs TensorFlow Lite for Microcontrollers, the runtime of the chips' own firmware.
+States kept inside a graph (``GraphBuilder.variable``) carry from call to call until ``reset``.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from tflite_micro.python.tflite_micro import runtime as tflm
+
+
+class Runtime(Protocol):
+    """One loaded graph."""
+
+    def reset(self) -> None:
+        """Returns the graph's own states to their zero points."""
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One call: the graph's inputs in order to its outputs in order, integers both."""
+
+
+class LiteRt:
+    """A graph in LiteRT with its reference kernels.
+
+    Args:
+      model: a `.tflite` file's bytes.
+      keep_tensors: keep every intermediate result readable by ``tensor`` (more memory).
+
+    Raises:
+      ValueError: LiteRT refuses the graph; the message is its own.
+    """
+
+    def __init__(self, model: bytes, keep_tensors: bool = False) -> None:
+        self._interpreter = Interpreter(
+            model_content=model,
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=keep_tensors,
+        )
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise ValueError(f"LiteRT refuses the graph: {error}") from error
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+
+    def reset(self) -> None:
+        """Returns the graph's own states to their zero points."""
+        self._interpreter.reset_all_variables()
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One call; an input of another shape or dtype is a ValueError."""
+        for detail, array in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], array)
+        self._interpreter.invoke()
+        return tuple(self._interpreter.get_tensor(d["index"]) for d in self._outputs)
+
+    def tensor(self, name: str) -> np.ndarray:
+        """A state, or with ``keep_tensors`` any result, of the last call, by its name."""
+        for detail in self._interpreter.get_tensor_details():
+            if detail["name"] == name:
+                return self._interpreter.get_tensor(detail["index"])
+        raise KeyError(f"the graph has no tensor {name!r}; it has {', '.join(self.tensor_names())}")
+
+    def tensor_names(self) -> tuple[str, ...]:
+        """Names of all tensors, in the order in which the graph declares them."""
+        return tuple(d["name"] for d in self._interpreter.get_tensor_details() if d["name"])
+
+
+class Tflm:
+    """A graph in TensorFlow Lite for Microcontrollers.
+
+    Args:
+      model: a `.tflite` file's bytes.
+
+    Raises:
+      ValueError: TFLM lacks an operator of the graph or refuses its formats; it prints which.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        try:
+            # The arena holds activations only; a floor of 1 MiB covers graphs with few weights.
+            self._interpreter = tflm.Interpreter.from_bytes(
+                model, arena_size=max(1 << 20, 4 * len(model))
+            )
+        except RuntimeError as error:
+            raise ValueError(f"TFLM refuses the graph: {error}") from error
+        self._output_count = _output_count(model)
+
+    def reset(self) -> None:
+        """Returns the graph's own states to their zero points."""
+        self._interpreter.reset()
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One call; an input of another shape or dtype is a ValueError."""
+        for index, array in enumerate(inputs):
+            self._interpreter.set_input(array, index)
+        self._interpreter.invoke()
+        return tuple(self._interpreter.get_output(i) for i in range(self._output_count))
+
+
+def _output_count(model: bytes) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.Model.GetRootAs(model, 0).Subgraphs(0).OutputsLength()

@@ -1,0 +1,185 @@
+"""The transducer's lattice: alpha, beta and arc posteriors from two log-probabilities a cell.
+
+A cell ``(t, u)`` means: ``t`` frames are consumed and ``u`` labels are out. Two arcs leave it: *blank* to
+``(t + 1, u)`` and *label* to ``(t, u + 1)``. Every path takes the final blank from ``(T - 1, U)`` to
+the end ``(T, U)``. All cells with the same ``t + u`` (one anti-diagonal) depend only on the diagonal
+before, so the recursion is a scan over ``T + U`` diagonals of vectors ``[B, U + 1]``:
+
+  alpha_n[u] = logaddexp(alpha_{n-1}[u] + blank_{n-1}[u], alpha_{n-1}[u-1] + label_{n-1}[u-1])
+  beta_n[u]  = logaddexp(blank_n[u] + beta_{n+1}[u],      label_n[u] + beta_{n+1}[u+1])
+
+Source: Graves, "Sequence Transduction with Recurrent Neural Networks", 2012, section 2.4. Everything
+here is float32 in log space; impossible arcs hold ``IMPOSSIBLE``, a finite number, so that no
+``inf - inf`` can arise.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.typing import Array, Bool, Float, Int
+
+IMPOSSIBLE = -1e30
+"""Log-probability of an arc that does not exist: absorbs any real one, and sums without overflow."""
+
+
+@flax.struct.dataclass
+class ArcPosteriors:
+    """Probability, given the labels, that the alignment takes an arc; zero outside the lattice.
+
+    Attributes:
+      blank: posterior of the blank arc leaving each cell, in [0, 1].
+      label: posterior of the label arc leaving each cell, in [0, 1].
+    """
+
+    blank: Float[Array, "B T U1"]
+    label: Float[Array, "B T U1"]
+
+
+def is_feasible(
+    frame_lengths: Int[Array, "B"], label_lengths: Int[Array, "B"], max_frames: int, max_labels: int
+) -> Bool[Array, "B"]:
+    """Rows that have an alignment: at least one frame, and lengths that fit the padded arrays."""
+    frames_fit = (frame_lengths > 0) & (frame_lengths <= max_frames)
+    return frames_fit & (label_lengths >= 0) & (label_lengths <= max_labels)
+
+
+def skew(cells: Float[Array, "B T U1"]) -> Float[Array, "N B U1"]:
+    """By anti-diagonal, ``N = T + U``: ``out[t + u, b, u] = cells[b, t, u]``, else ``IMPOSSIBLE``."""
+    B, T, U1 = cells.shape
+    columns = cells.transpose(0, 2, 1)
+    columns = jnp.pad(columns, ((0, 0), (0, 0), (0, U1)), constant_values=IMPOSSIBLE)
+    # Rows of T + U1 read back as rows of T + U1 - 1 shift row u by u places: no gather needed.
+    shifted = columns.reshape(B, -1)[:, : U1 * (T + U1 - 1)].reshape(B, U1, T + U1 - 1)
+    return shifted.transpose(2, 0, 1)
+
+
+def unskew(diagonals: Float[Array, "N B U1"]) -> Float[Array, "B T U1"]:
+    """Inverse of ``skew``: ``out[b, t, u] = diagonals[t + u, b, u]``."""
+    N, B, U1 = diagonals.shape
+    T = N - U1 + 1
+    rows = diagonals.transpose(1, 2, 0).reshape(B, -1)
+    columns = jnp.pad(rows, ((0, 0), (0, U1))).reshape(B, U1, N + 1)[:, :, :T]
+    return columns.transpose(0, 2, 1)
+
+
+def mask_arcs(
+    log_prob_blank: Float[Array, "B T U1"],
+    log_prob_label: Float[Array, "B T U1"],
+    frame_lengths: Int[Array, "B"],
+    label_lengths: Int[Array, "B"],
+) -> tuple[Float[Array, "B T U1"], Float[Array, "B T U1"]]:
+    """Arcs outside a row's lattice, and arcs of probability zero, made ``IMPOSSIBLE``."""
+    _, T, U1 = log_prob_blank.shape
+    t = jnp.arange(T)[None, :, None] < frame_lengths[:, None, None]
+    u = jnp.arange(U1)[None, None, :] - label_lengths[:, None, None]
+    blank = jnp.where(t & (u <= 0), log_prob_blank.astype(jnp.float32), IMPOSSIBLE)
+    label = jnp.where(t & (u < 0), log_prob_label.astype(jnp.float32), IMPOSSIBLE)
+    return jnp.maximum(blank, IMPOSSIBLE), jnp.maximum(label, IMPOSSIBLE)
+
+
+def _shift_right(x: Float[Array, "B U1"]) -> Float[Array, "B U1"]:
+    return jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
+
+
+def _shift_left(x: Float[Array, "B U1"]) -> Float[Array, "B U1"]:
+    return jnp.pad(x[:, 1:], ((0, 0), (0, 1)), constant_values=IMPOSSIBLE)
+
+
+def log_prob_alpha(
+    blank: Float[Array, "N B U1"], label: Float[Array, "N B U1"]
+) -> Float[Array, "M B U1"]:
+    """Log-probability of reaching each cell, on skewed masked arcs; ``M = N + 1`` diagonals."""
+    start = jnp.full(blank.shape[1:], IMPOSSIBLE).at[:, 0].set(0.0)
+
+    def step(alpha: Array, arcs: tuple[Array, Array]) -> tuple[Array, Array]:
+        blank_n, label_n = arcs
+        following = jnp.logaddexp(alpha + blank_n, _shift_right(alpha + label_n))
+        return following, following
+
+    _, rest = jax.lax.scan(step, start, (blank, label))
+    return jnp.concatenate([start[None], rest])
+
+
+def log_prob_beta(
+    blank: Float[Array, "N B U1"],
+    label: Float[Array, "N B U1"],
+    frame_lengths: Int[Array, "B"],
+    label_lengths: Int[Array, "B"],
+) -> Float[Array, "M B U1"]:
+    """Log-probability of the row's end from each cell, on skewed masked arcs; ``M = N + 1``."""
+    N, _, U1 = blank.shape
+    last_diagonal = frame_lengths + label_lengths
+    at_end = jnp.arange(U1)[None, :] == label_lengths[:, None]
+
+    def end(n: Array | int) -> Array:
+        return at_end & (last_diagonal == n)[:, None]
+
+    last = jnp.where(end(N), 0.0, IMPOSSIBLE)
+
+    def step(beta: Array, arcs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        n, blank_n, label_n = arcs
+        before = jnp.logaddexp(blank_n + beta, label_n + _shift_left(beta))
+        before = jnp.where(end(n), 0.0, before)
+        return before, before
+
+    _, rest = jax.lax.scan(step, last, (jnp.arange(N), blank, label), reverse=True)
+    return jnp.concatenate([rest, last[None]])
+
+
+def _log_prob_end(
+    alpha: Float[Array, "M B U1"], frame_lengths: Int[Array, "B"], label_lengths: Int[Array, "B"]
+) -> Float[Array, "B"]:
+    M, B, U1 = alpha.shape
+    n = jnp.clip(frame_lengths + label_lengths, 0, M - 1)
+    return alpha[n, jnp.arange(B), jnp.clip(label_lengths, 0, U1 - 1)]
+
+
+def _finish(log_prob: Float[Array, "B"], feasible: Bool[Array, "B"]) -> Float[Array, "B"]:
+    # A label sequence of probability zero costs +inf; a row without a lattice costs nothing.
+    cost = jnp.where(log_prob <= IMPOSSIBLE / 2, jnp.inf, -log_prob)
+    return jnp.where(feasible, cost, 0.0)
+
+
+def lattice_loss(
+    log_prob_blank: Float[Array, "B T U1"],
+    log_prob_label: Float[Array, "B T U1"],
+    frame_lengths: Int[Array, "B"],
+    label_lengths: Int[Array, "B"],
+) -> Float[Array, "B"]:
+    """Negative log-likelihood of each row's labels, float32; 0 where ``is_feasible`` is False."""
+    _, T, U1 = log_prob_blank.shape
+    blank, label = mask_arcs(log_prob_blank, log_prob_label, frame_lengths, label_lengths)
+    alpha = log_prob_alpha(skew(blank), skew(label))
+    feasible = is_feasible(frame_lengths, label_lengths, T, U1 - 1)
+    return _finish(_log_prob_end(alpha, frame_lengths, label_lengths), feasible)
+
+
+def lattice_loss_and_posteriors(
+    log_prob_blank: Float[Array, "B T U1"],
+    log_prob_label: Float[Array, "B T U1"],
+    frame_lengths: Int[Array, "B"],
+    label_lengths: Int[Array, "B"],
+) -> tuple[Float[Array, "B"], ArcPosteriors]:
+    """Loss as ``lattice_loss``, and minus its gradient by each arc's log-probability.
+
+    Posteriors are zero outside the lattice, in infeasible rows and in rows of infinite loss.
+    """
+    _, T, U1 = log_prob_blank.shape
+    blank, label = mask_arcs(log_prob_blank, log_prob_label, frame_lengths, label_lengths)
+    blank, label = skew(blank), skew(label)
+    alpha = log_prob_alpha(blank, label)
+    beta = log_prob_beta(blank, label, frame_lengths, label_lengths)
+    feasible = is_feasible(frame_lengths, label_lengths, T, U1 - 1)
+    log_prob = _log_prob_end(alpha, frame_lengths, label_lengths)
+    usable = (feasible & ~(log_prob <= IMPOSSIBLE / 2))[:, None]
+    before, after = alpha[:-1], beta[1:]
+    after_label = jax.vmap(_shift_left)(after)
+
+    def posterior(log_joint: Array) -> Array:
+        return unskew(jnp.where(usable, jnp.exp(log_joint - log_prob[:, None]), 0.0))
+
+    arcs = ArcPosteriors(
+        blank=posterior(before + blank + after), label=posterior(before + label + after_label)
+    )
+    return _finish(log_prob, feasible), arcs

@@ -1,0 +1,153 @@
+"""Transducer loss on given logits, exact, with the softmax's gradient fused into its own.
+
+  loss_b = -log P(labels_b | logits_b) = -log sum over alignments of the product of arc probabilities
+
+With ``p = softmax(logits)`` and the arc posteriors ``g_blank``, ``g_label`` of the lattice,
+
+  d loss / d logits[t, u, v] = p[t, u, v] (g_blank + (1 + lambda) g_label)
+                               - [v = blank] g_blank - [v = label_{u+1}] (1 + lambda) g_label
+
+which needs the logits and four numbers a cell: it is written once, and no second ``[B, T, U+1, V]``
+array is held beside it.
+
+Sources: Graves 2012 (loss); Yu et al., "FastEmit", ICASSP 2021, section 3 (``lambda``: the gradient
+of label arcs is scaled by ``1 + lambda``, the reported loss stays the likelihood's).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnt_qat.losses.lattice import ArcPosteriors, lattice_loss, lattice_loss_and_posteriors
+from rnnt_qat.typing import BLANK_ID, Array, Float, Int
+
+
+def transducer_loss(
+    logits: Float[Array, "B T U1 V"],
+    logit_lengths: Int[Array, "B"],
+    labels: Int[Array, "B U"],
+    label_lengths: Int[Array, "B"],
+    *,
+    blank_id: int = BLANK_ID,
+    fastemit_lambda: float = 0.0,
+) -> Float[Array, "B"]:
+    """Exact transducer loss of each row, differentiable by ``logits``.
+
+    Args:
+      logits: unnormalised scores of the joint, any float dtype; NaN is allowed in the padding.
+      logit_lengths: valid frames a row, in [0, T].
+      labels: tokens, never ``blank_id`` inside the length.
+      label_lengths: valid labels a row, in [0, U].
+      blank_id: index of the blank in the vocabulary.
+      fastemit_lambda: strength of FastEmit; 0 is the plain likelihood's gradient.
+
+    Returns:
+      Negative log-likelihood in nats, float32. Rows without an alignment (no frames, or a length
+      beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of probability 0 cost +inf
+      with gradient 0.
+
+    Raises:
+      ValueError: shapes do not fit each other, or ``blank_id`` is outside the vocabulary.
+    """
+    check_lattice_shapes(logits.shape[:3], logit_lengths, labels, label_lengths)
+    if not 0 <= blank_id < logits.shape[-1]:
+        raise ValueError(f"blank_id {blank_id} is outside the vocabulary of {logits.shape[-1]}")
+    return _loss(blank_id, float(fastemit_lambda), logits, logit_lengths, labels, label_lengths)
+
+
+def check_lattice_shapes(
+    lattice_shape: tuple[int, ...],
+    frame_lengths: Int[Array, "B"],
+    labels: Int[Array, "B U"],
+    label_lengths: Int[Array, "B"],
+) -> None:
+    """Raises ``ValueError`` unless the arrays describe one ``[B, T, U + 1]`` lattice, T > 0."""
+    B, T, U1 = lattice_shape
+    if labels.shape != (B, U1 - 1):
+        raise ValueError(
+            f"labels have shape {labels.shape}, but a lattice of shape {lattice_shape} (B, T, U + 1) "
+            f"needs {(B, U1 - 1)}: the prediction network also runs on the start symbol"
+        )
+    if T == 0:
+        raise ValueError(f"a lattice of shape {lattice_shape} (B, T, U + 1) has no frames")
+    for name, lengths in (("frame lengths", frame_lengths), ("label_lengths", label_lengths)):
+        if lengths.shape != (B,):
+            raise ValueError(f"{name} have shape {lengths.shape}, expected {(B,)}")
+
+
+def arc_targets(labels: Int[Array, "B U"]) -> Int[Array, "B U1"]:
+    """Vocabulary index of the label arc leaving column ``u``; column U has none and reads 0."""
+    return jnp.pad(labels.astype(jnp.int32), ((0, 0), (0, 1)))
+
+
+def log_sum_exp(logits: Float[Array, "*S V"]) -> Float[Array, "*S"]:
+    """Log-sum-exp over the vocabulary in float32."""
+    return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
+
+
+def arc_log_probs(
+    logits: Float[Array, "B T U1 V"], targets: Int[Array, "B U1"], blank_id: int
+) -> tuple[Float[Array, "B T U1"], Float[Array, "B T U1"], Float[Array, "B T U1"]]:
+    """Log-probabilities of blank and label arcs, and the log-sum-exp, in float32."""
+    normaliser = log_sum_exp(logits)
+    blank = logits[..., blank_id].astype(jnp.float32)
+    index = jnp.broadcast_to(targets[:, None, :, None], (*logits.shape[:3], 1))
+    label = jnp.take_along_axis(logits, index, axis=-1)[..., 0].astype(jnp.float32)
+    return blank - normaliser, label - normaliser, normaliser
+
+
+def logits_cotangent(
+    logits: Float[Array, "B T U1 V"],
+    normaliser: Float[Array, "B T U1"],
+    targets: Int[Array, "B U1"],
+    arcs: ArcPosteriors,
+    blank_id: int,
+) -> Float[Array, "B T U1 V"]:
+    """Gradient of the loss by the logits (the formula above), in their dtype; ``arcs`` scaled."""
+    occupancy = arcs.blank + arcs.label
+    softmax = jnp.exp(logits.astype(jnp.float32) - normaliser[..., None])
+    v = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    gradient = softmax * occupancy[..., None]
+    gradient -= jnp.where(v == blank_id, arcs.blank[..., None], 0.0)
+    gradient -= jnp.where(v == targets[:, None, :, None], arcs.label[..., None], 0.0)
+    # Padding may hold anything, NaN included; its gradient is zero all the same.
+    return jnp.where(occupancy[..., None] != 0, gradient, 0.0).astype(logits.dtype)
+
+
+def scale_arcs(
+    arcs: ArcPosteriors, cotangent: Float[Array, "B"], fastemit_lambda: float
+) -> ArcPosteriors:
+    """Arc posteriors times the row's cotangent, label arcs times ``1 + fastemit_lambda`` as well."""
+    cotangent = cotangent[:, None, None]
+    return ArcPosteriors(
+        blank=cotangent * arcs.blank, label=cotangent * (1.0 + fastemit_lambda) * arcs.label
+    )
+
+
+def no_cotangent(x: Array) -> np.ndarray:
+    """The cotangent JAX wants for an integer array."""
+    return np.zeros(x.shape, jax.dtypes.float0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _loss(blank_id, fastemit_lambda, logits, logit_lengths, labels, label_lengths):
+    blank, label, _ = arc_log_probs(logits, arc_targets(labels), blank_id)
+    return lattice_loss(blank, label, logit_lengths, label_lengths)
+
+
+def _loss_fwd(blank_id, fastemit_lambda, logits, logit_lengths, labels, label_lengths):
+    blank, label, normaliser = arc_log_probs(logits, arc_targets(labels), blank_id)
+    loss, arcs = lattice_loss_and_posteriors(blank, label, logit_lengths, label_lengths)
+    return loss, (logits, normaliser, arcs, logit_lengths, labels, label_lengths)
+
+
+def _loss_bwd(blank_id, fastemit_lambda, residuals, cotangent):
+    logits, normaliser, arcs, *integers = residuals
+    scaled = scale_arcs(arcs, cotangent, fastemit_lambda)
+    gradient = logits_cotangent(logits, normaliser, arc_targets(integers[1]), scaled, blank_id)
+    return (gradient, *map(no_cotangent, integers))
+
+
+_loss.defvjp(_loss_fwd, _loss_bwd)

@@ -1,4 +1,4 @@
-"""What a decoder needs of a model: five functions on arrays, never a model class.
+"""What a decoder needs of a model: five functions on arrays and two facts, never a model class.
 
 ``rnnt_qat.models`` offers these over bound variables; ``tests`` offer them over lookup tables.
 """
@@ -10,6 +10,14 @@ from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
 
 class Transducer(Protocol):
     """A recognizer with its variables bound. All states are pytrees whose leaves lead with B."""
+
+    @property
+    def time_reduction(self) -> int:
+        """Feature frames per encoder frame; a chunk of features is a multiple of it."""
+
+    @property
+    def logit_scale(self) -> float | Float[Array, ""]:
+        """Real value of one unit of ``joint``'s output: 1 in float, the logits' scale on a chip."""
 
     def initial_encoder_state(self, batch_size: int) -> PyTree:
         """State of the encoder before the first frame."""

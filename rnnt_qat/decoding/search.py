@@ -1,0 +1,45 @@
+"""What the chunk driver needs of a search, and masked updates of its states."""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.decoding.hypothesis import Hypothesis
+from rnnt_qat.decoding.transducer import Transducer
+from rnnt_qat.typing import Array, Bool, Num, PyTree
+
+
+class Search(Protocol):
+    """A streaming search over encoder frames; its state is a pytree whose leaves lead with B."""
+
+    def initial_state(self, transducer: Transducer, batch_size: int) -> PyTree:
+        """State before the first encoder frame; the start symbol has been heard."""
+
+    def step(
+        self,
+        transducer: Transducer,
+        encoded: Num[Array, "B T J"],
+        mask: Bool[Array, "B T"],
+        state: PyTree,
+    ) -> PyTree:
+        """Search on through one chunk of encoder frames; the same result for every chunking."""
+
+    def hypothesis(self, state: PyTree) -> Hypothesis:
+        """The best hypothesis so far: a partial in mid-stream, the result after the last chunk."""
+
+
+class SearchConfig(Protocol):
+    """Options of a search, e.g. ``GreedyConfig`` or ``BeamConfig``."""
+
+    def build(self) -> Search:
+        """The search with these options."""
+
+
+def select_rows(condition: Bool[Array, "B"], new: PyTree, old: PyTree) -> PyTree:
+    """Leaf by leaf, the rows of ``new`` where ``condition`` is True, else those of ``old``."""
+
+    def select(a: Array, b: Array) -> Array:
+        return jnp.where(condition.reshape((-1,) + (1,) * (b.ndim - 1)), a, b)
+
+    return jax.tree.map(select, new, old)

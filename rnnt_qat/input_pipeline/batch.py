@@ -4,7 +4,7 @@ import flax.struct
 import jax.numpy as jnp
 import numpy as np
 
-from rnnt_qat.typing import Array, Bool, Float, Int
+from rnnt_qat.typing import Array, Bool, Float, Int, Num
 
 
 @flax.struct.dataclass
@@ -49,3 +49,12 @@ def mask_from_lengths(lengths: Int[Array, "B"], size: int) -> Bool[Array, "B {si
     """True where the position lies inside the row's length; NumPy in, NumPy out."""
     xp = np if isinstance(lengths, np.ndarray) else jnp
     return xp.arange(size)[None, :] < lengths[:, None]
+
+
+def to_float(samples: Num[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+    """Float32 samples in [-1, 1) of 16-bit ones; float samples pass through."""
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / np.float32(32768)
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(f"audio samples must be int16 or float, not {samples.dtype}")
+    return samples.astype(np.float32, copy=False)

@@ -1,0 +1,129 @@
+"""From audio to the encoder's input: one code for a chunk and for the whole recording."""
+
+import dataclasses
+
+import flax.struct
+import jax.numpy as jnp
+
+from rnnt_qat.frontend.log_mel import LogMelConfig, log_mel
+from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.input_pipeline.batch import AudioBatch, Batch
+from rnnt_qat.typing import Array, Bool, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontendConfig:
+    """What the encoder sees.
+
+    Attributes:
+      log_mel: what a log-mel frame is.
+      stack: consecutive log-mel frames that make one (wider) frame of the encoder.
+    """
+
+    log_mel: LogMelConfig = dataclasses.field(default_factory=LogMelConfig)
+    stack: int = 3
+
+    def __post_init__(self):
+        if self.stack < 1:
+            raise ValueError(f"frontend.stack={self.stack} must be at least 1")
+
+    @property
+    def feature_size(self) -> int:
+        """F: width of a stacked frame, ordered oldest log-mel frame first."""
+        return self.stack * self.log_mel.num_mel_bins
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Audio samples that a stacked frame advances."""
+        return self.stack * self.log_mel.hop
+
+    @property
+    def frame_ms(self) -> float:
+        """Milliseconds that a stacked frame advances."""
+        return self.stack * self.log_mel.hop_ms
+
+    def num_frames(self, num_samples):
+        """Stacked frames of ``num_samples`` samples (int or array), silence completing the last."""
+        return -(-num_samples // self.samples_per_frame)
+
+    def padded_samples(self, num_samples):
+        """``num_samples`` rounded up to whole stacked frames: the N that the frontend accepts."""
+        return self.num_frames(num_samples) * self.samples_per_frame
+
+    def chunk_samples(self, chunk_ms: float) -> int:
+        """Samples of a streaming chunk; ValueError unless it is whole stacked frames."""
+        frames = chunk_ms / self.frame_ms
+        if frames < 1 or not float(frames).is_integer():
+            raise ValueError(
+                f"--chunk_ms={chunk_ms:g} is not a positive multiple of a stacked frame, "
+                f"{self.frame_ms:g} ms ({self.stack} frames of {self.log_mel.hop_ms:g} ms)"
+            )
+        return round(frames) * self.samples_per_frame
+
+
+@flax.struct.dataclass
+class Frontend:
+    """A frontend with its statistics: a pytree, so jitted functions may take it or close over it.
+
+    Attributes:
+      config: what the encoder sees (static).
+      stats: global moments of the log-mel bins.
+    """
+
+    config: FrontendConfig = flax.struct.field(pytree_node=False)
+    stats: FeatureStats
+
+    def initial_state(self, batch_size: int) -> Float[Array, "B S"]:
+        """Silence before the first chunk."""
+        return jnp.zeros((batch_size, self.config.log_mel.history), jnp.float32)
+
+    def __call__(
+        self,
+        audio: Float[Array, "B N"],
+        audio_lengths: Int[Array, "B"],
+        state: Float[Array, "B S"] | None = None,
+    ) -> tuple[Float[Array, "B T F"], Bool[Array, "B T"], Float[Array, "B S"]]:
+        """Features of a recording, or of its next chunk.
+
+        Chunks give, bit for bit, the features of the whole (under jit, on one device). A recording
+        that ends inside a chunk has a shorter length there and 0 in later chunks.
+
+        Args:
+          audio: samples in [-1, 1); N is a multiple of ``config.samples_per_frame``; what lies past
+            a row's length is ignored.
+          audio_lengths: valid samples of each row in this chunk.
+          state: what the previous chunk returned; None at the start.
+
+        Returns:
+          ``(features, mask, state)`` with ``T = N / samples_per_frame``; features are zero where
+          the mask is False.
+        """
+        config = self.config
+        batch, num_samples = audio.shape
+        if num_samples % config.samples_per_frame:
+            raise ValueError(
+                f"audio of {num_samples} samples is not whole stacked frames of "
+                f"{config.samples_per_frame} samples ({config.frame_ms:g} ms): pad it to "
+                "`padded_samples`, or choose --chunk_ms a multiple of the frame"
+            )
+        if state is None:
+            state = self.initial_state(batch)
+        audio = jnp.where(jnp.arange(num_samples) < audio_lengths[:, None], audio, 0.0)
+        frames, state = log_mel(audio, state, config.log_mel)
+        features = ((frames - self.stats.mean) / self.stats.std).reshape(
+            batch, -1, config.feature_size
+        )
+        num_frames = config.num_frames(audio_lengths)[:, None]
+        mask = jnp.arange(features.shape[1]) < num_frames
+        return jnp.where(mask[..., None], features, 0.0), mask, state
+
+    def batch(self, batch: AudioBatch) -> Batch:
+        """The features of a padded batch of whole recordings."""
+        features, _, _ = self(batch.audio, batch.audio_lengths)
+        return Batch(
+            features=features,
+            feature_lengths=self.config.num_frames(batch.audio_lengths),
+            labels=batch.labels,
+            label_lengths=batch.label_lengths,
+            utterance_index=batch.utterance_index,
+        )

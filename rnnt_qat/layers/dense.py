@@ -1,0 +1,29 @@
+"""Dense layer."""
+
+import flax.linen as nn
+
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.quantized_module import QuantizedModule
+from rnnt_qat.quant.sites import Role
+from rnnt_qat.typing import Array, Bool
+
+
+class Dense(QuantizedModule):
+    """``x W + b``, handed on in the accumulator: whoever takes it says in which format to store it.
+
+    Attributes:
+      features: output width M.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Value, mask: Bool[Array, "B T"] | None = None) -> Value:
+        """``[..., K] -> [..., M]``; ``mask`` tells calibration which positions count."""
+        ops = self.operators({"input": Role.INPUT, "kernel": Role.WEIGHT})
+        x = ops.input("input", x)
+        width = ops.values(x).shape[-1]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        self.observe(mask, input=x)
+        return ops.accumulate(x, ops.weight("kernel", kernel), bias)

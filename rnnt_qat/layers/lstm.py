@@ -1,0 +1,87 @@
+"""Unidirectional LSTM layer."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rnnt_qat.layers.lstm_scan import LSTMState, lstm_scan
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.qtensor import map_values
+from rnnt_qat.quant.quantized_module import QuantizedModule
+from rnnt_qat.quant.sites import Role
+from rnnt_qat.typing import Array, Bool, PRNGKey
+
+LSTM_SITES = {
+    "input": Role.INPUT,
+    "input_kernel": Role.WEIGHT,
+    "recurrent_kernel": Role.WEIGHT,
+    "gate_input": Role.GATE_PRE,
+    "gate_recurrent": Role.GATE_PRE,
+    "gate_pre": Role.GATE_PRE,
+    "gate": Role.GATE,
+    "cell": Role.CELL,
+    "cell_tanh": Role.GATE,
+    "hidden": Role.HIDDEN,
+}
+
+
+def _gate_bias(key: PRNGKey, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """Zero, but one for the forget gate, so that a new cell remembers."""
+    width = shape[0] // 4
+    return jnp.zeros(shape, dtype).at[width : 2 * width].set(1.0)
+
+
+class LSTM(QuantizedModule):
+    """LSTM whose every operator is the policy's; a ``StreamingLayer``.
+
+    The input projection of all frames is one product before the scan. There is one bias a gate,
+    added in the accumulator of the input's product. No peepholes, projection or layer norm.
+
+    Attributes:
+      features: hidden width H.
+    """
+
+    features: int
+
+    @property
+    def block_size(self) -> int:
+        """Any number of frames makes a chunk."""
+        return 1
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Zeros."""
+        zeros = jnp.zeros((batch_size, self.features))
+        return LSTMState(hidden=zeros, cell=zeros)
+
+    @nn.compact
+    def __call__(
+        self, xs: Value, mask: Bool[Array, "B T"], state: LSTMState | None = None
+    ) -> tuple[Value, Bool[Array, "B T"], LSTMState]:
+        """``[B, T, D] -> [B, T, H]``."""
+        ops = self.operators(LSTM_SITES)
+        if state is None:
+            state = self.initial_state(mask.shape[0])
+        # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
+        xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
+        xs = ops.input("input", xs)
+
+        depth = ops.values(xs).shape[-1]
+        orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
+        input_kernel = self.param("input_kernel", lecun, (depth, 4 * self.features))
+        recurrent_kernel = self.param(
+            "recurrent_kernel", orthogonal, (self.features, 4 * self.features)
+        )
+        bias = self.param("bias", _gate_bias, (4 * self.features,))
+
+        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
+        pre_x = ops.values(ops.store("gate_input", accumulated))
+        hiddens, cells, state = lstm_scan(
+            ops, ops.weight("recurrent_kernel", recurrent_kernel), pre_x, mask.T, state
+        )
+        ys = map_values(lambda v: v.swapaxes(0, 1), ops.load("hidden", hiddens))
+        self.observe(
+            mask,
+            input=map_values(lambda v: v.swapaxes(0, 1), xs),
+            cell=ops.load("cell", cells.swapaxes(0, 1)),
+            hidden=ys,
+        )
+        return ys, mask, state

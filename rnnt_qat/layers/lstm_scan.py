@@ -1,0 +1,161 @@
+"""The LSTM recurrence with its weight gradient as one matrix product after the scan.
+
+Differentiating a scan adds up the recurrent kernel's gradient step by step: T small products, each
+reading and writing the whole kernel. The recurrence here has its own VJP: the backward scan only
+keeps each step's gradient of the accumulator, and one product over all steps makes the kernel's.
+It is written in terms of an operator set: the elementwise part of the cell is differentiated by JAX,
+and of ``accumulate`` only its linearity is used, so the float and every emulated cell share it.
+"""
+
+from functools import partial
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.quant.operators import OperatorSet, Value
+from rnnt_qat.quant.qtensor import map_values
+from rnnt_qat.typing import Array, Bool, Num, PyTree
+
+SCAN_UNROLL = 4
+"""Steps a loop iteration; measured in benchmarks/lstm.py."""
+
+
+@flax.struct.dataclass
+class LSTMState:
+    """Hidden and cell state as the chip holds them (integers under a chip's operators)."""
+
+    hidden: Num[Array, "B H"]
+    cell: Num[Array, "B H"]
+
+
+def lstm_cell(
+    ops: OperatorSet, pre_x: Num[Array, "B 4H"], accumulated: Value, cell: Num[Array, "B H"]
+) -> tuple[Num[Array, "B H"], Num[Array, "B H"]]:
+    """The cell without its products (Hochreiter & Schmidhuber, 1997), gates in order i, f, g, o.
+
+    Args:
+      ops: operators of the layer.
+      pre_x: input's share of the gate pre-activations, stored at "gate_input".
+      accumulated: recurrent product, in the accumulator.
+      cell: previous cell state.
+
+    Returns:
+      Values of the new hidden and cell state.
+    """
+    recurrent = ops.store("gate_recurrent", accumulated)
+    pre = ops.add(ops.load("gate_input", pre_x), recurrent, "gate_pre")
+    width = cell.shape[-1]
+    i, f, g, o = (
+        map_values(lambda v, k=k: v[..., k * width : (k + 1) * width], pre) for k in range(4)
+    )
+    i, f, o = (ops.sigmoid(gate, "gate") for gate in (i, f, o))
+    g = ops.tanh(g, "gate")
+    kept = ops.mul(f, ops.load("cell", cell), "cell")
+    new_cell = ops.add(kept, ops.mul(i, g, "cell"), "cell")
+    new_hidden = ops.mul(o, ops.tanh(new_cell, "cell_tanh"), "hidden")
+    return ops.values(new_hidden), ops.values(new_cell)
+
+
+def _recurrent(ops: OperatorSet, kernel: Value, hidden: Num[Array, "*S H"]) -> Value:
+    return ops.accumulate(ops.load("hidden", hidden), kernel)
+
+
+def _select(mask: Bool[Array, "B"], new: Array, old: Array) -> Array:
+    return jnp.where(mask[:, None], new, old)
+
+
+@jax.custom_vjp
+def lstm_scan(
+    ops: OperatorSet,
+    kernel: Value,
+    pre_x: Num[Array, "T B 4H"],
+    mask: Bool[Array, "T B"],
+    state: LSTMState,
+) -> tuple[Num[Array, "T B H"], Num[Array, "T B H"], LSTMState]:
+    """Runs the recurrence; frames outside the mask leave the state as it is.
+
+    Args:
+      ops: operators of the layer.
+      kernel: recurrent kernel [H, 4H] as the chip stores it.
+      pre_x: input's share of the gate pre-activations, stored at "gate_input".
+      mask: True where the frame is valid.
+      state: state before the first frame.
+
+    Returns:
+      Hidden and cell states after every frame, and the state after the last.
+    """
+
+    def step(carry: LSTMState, x):
+        pre_x_t, mask_t = x
+        hidden, cell = lstm_cell(ops, pre_x_t, _recurrent(ops, kernel, carry.hidden), carry.cell)
+        new = LSTMState(
+            hidden=_select(mask_t, hidden, carry.hidden), cell=_select(mask_t, cell, carry.cell)
+        )
+        return new, (new.hidden, new.cell)
+
+    final, (hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask), unroll=SCAN_UNROLL)
+    return hiddens, cells, final
+
+
+def _lstm_scan_fwd(ops, kernel, pre_x, mask, state):
+    def step(carry: LSTMState, x):
+        pre_x_t, mask_t = x
+        accumulated = _recurrent(ops, kernel, carry.hidden)
+        (hidden, cell), cell_vjp = jax.vjp(lstm_cell, ops, pre_x_t, accumulated, carry.cell)
+        new = LSTMState(
+            hidden=_select(mask_t, hidden, carry.hidden), cell=_select(mask_t, cell, carry.cell)
+        )
+        return new, (new.hidden, new.cell, cell_vjp)
+
+    final, (hiddens, cells, cell_vjps) = jax.lax.scan(
+        step, state, (pre_x, mask), unroll=SCAN_UNROLL
+    )
+    return (hiddens, cells, final), (ops, kernel, mask, state.hidden, hiddens, cell_vjps)
+
+
+def _lstm_scan_bwd(residuals, cotangents):
+    ops, kernel, mask, first_hidden, hiddens, cell_vjps = residuals
+    d_hiddens, d_cells, d_final = cotangents
+    _, hidden_vjp = jax.vjp(partial(_recurrent, ops, kernel), first_hidden)
+
+    def step(carry, x):
+        d_state, d_ops = carry
+        d_hidden_out, d_cell_out, mask_t, cell_vjp = x
+        d_hidden = d_state.hidden + d_hidden_out
+        d_cell = d_state.cell + d_cell_out
+        d_ops_t, d_pre_x, d_accumulated, d_previous_cell = cell_vjp(
+            (_select(mask_t, d_hidden, 0.0), _select(mask_t, d_cell, 0.0))
+        )
+        (d_previous_hidden,) = hidden_vjp(d_accumulated)
+        d_previous = LSTMState(
+            hidden=_select(mask_t, d_previous_hidden, d_hidden),
+            cell=_select(mask_t, d_previous_cell, d_cell),
+        )
+        return (d_previous, _add(d_ops, d_ops_t)), (d_pre_x, d_accumulated)
+
+    (d_state, d_ops), (d_pre_x, d_accumulated) = jax.lax.scan(
+        step,
+        (d_final, jax.tree.map(jnp.zeros_like, ops)),
+        (d_hiddens, d_cells, mask, cell_vjps),
+        reverse=True,
+        unroll=SCAN_UNROLL,
+    )
+    previous_hiddens = jnp.concatenate([first_hidden[None], hiddens[:-1]])
+    products, product_vjp = jax.vjp(
+        lambda ops, kernel: _recurrent(ops, kernel, previous_hiddens), ops, kernel
+    )
+    # The accumulator's scale, if it has one, is the same at every step: its gradients add up.
+    d_products = jax.tree.map(
+        lambda out, d: d if d.shape == out.shape else d.sum(axis=0), products, d_accumulated
+    )
+    d_ops_product, d_kernel = product_vjp(d_products)
+    d_mask = jnp.zeros(mask.shape, jax.dtypes.float0)
+    return _add(d_ops, d_ops_product), d_kernel, d_pre_x, d_mask, d_state
+
+
+def _add(a: PyTree, b: PyTree) -> PyTree:
+    return jax.tree.map(jnp.add, a, b)
+
+
+lstm_scan.defvjp(_lstm_scan_fwd, _lstm_scan_bwd)

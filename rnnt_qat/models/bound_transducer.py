@@ -1,0 +1,56 @@
+"""A model with its variables, as the decoders' ``Transducer``."""
+
+import flax.struct
+import jax.numpy as jnp
+
+from rnnt_qat.models.rnnt import RNNT
+from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
+
+
+@flax.struct.dataclass
+class BoundTransducer:
+    """Implements ``decoding.transducer.Transducer``; a pytree, so it can be an argument of a jit.
+
+    Attributes:
+      variables: parameters and ranges of the model.
+      model: the model.
+    """
+
+    variables: PyTree
+    model: RNNT = flax.struct.field(pytree_node=False)
+
+    @property
+    def time_reduction(self) -> int:
+        """Frames in for one encoder frame out."""
+        return self.model.config.encoder.time_reduction
+
+    def initial_encoder_state(self, batch_size: int) -> PyTree:
+        """State of the encoder before the first frame."""
+        return self._bound().encoder.initial_state(batch_size)
+
+    def initial_prediction_state(self, batch_size: int) -> PyTree:
+        """State of the prediction network before the start symbol."""
+        return self._bound().prediction.initial_state(batch_size)
+
+    def encode(
+        self, features: Float[Array, "B T F"], mask: Bool[Array, "B T"], state: PyTree
+    ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
+        """One chunk of frames to encoder projections."""
+        return self.model.apply(self.variables, features, mask, state, method="encode")
+
+    def predict(self, label: Int[Array, "B"], state: PyTree) -> tuple[Num[Array, "B J"], PyTree]:
+        """One label to the prediction projection after it."""
+        mask = jnp.ones((label.shape[0], 1), bool)
+        predicted, state = self.model.apply(
+            self.variables, label[:, None], mask, state, method="predict"
+        )
+        return predicted[:, 0], state
+
+    def joint(
+        self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
+    ) -> Num[Array, "*S V"]:
+        """Logits."""
+        return self.model.apply(self.variables, method="head")(encoded, predicted)
+
+    def _bound(self) -> RNNT:
+        return self.model.bind(self.variables)

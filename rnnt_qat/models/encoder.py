@@ -1,0 +1,97 @@
+"""Encoder: stacked LSTMs with time reduction, projected for the joint."""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rnnt_qat.layers.dense import Dense
+from rnnt_qat.layers.lstm import LSTM
+from rnnt_qat.layers.lstm_scan import LSTMState
+from rnnt_qat.layers.time_reduction import TimeReduction
+from rnnt_qat.models.dropout import dropout
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.typing import Array, Bool
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of the encoder.
+
+    Attributes:
+      num_layers: LSTM layers in all.
+      hidden_size: width of each.
+      layers_before_reduction: LSTM layers at the frontend's rate; 0 reduces the features themselves.
+      time_reduction: frames made into one; 1 keeps the rate.
+      dropout_rate: between layers, in floating-point training.
+    """
+
+    num_layers: int = 3
+    hidden_size: int = 256
+    layers_before_reduction: int = 1
+    time_reduction: int = 2
+    dropout_rate: float = 0.0
+
+    def __post_init__(self):
+        """Refuses a reduction that no layer follows."""
+        if not 0 <= self.layers_before_reduction < self.num_layers:
+            raise ValueError(
+                f"EncoderConfig.layers_before_reduction={self.layers_before_reduction} must lie in "
+                f"[0, num_layers={self.num_layers})"
+            )
+
+
+EncoderState = tuple[LSTMState, ...]
+
+
+class Encoder(nn.Module):
+    """Frames to encoder projections; a ``StreamingLayer`` of block size ``time_reduction``.
+
+    Attributes:
+      config: sizes.
+      policy: precision of every layer.
+      output_size: width J of the joint.
+    """
+
+    config: EncoderConfig
+    policy: PrecisionPolicy
+    output_size: int
+
+    def setup(self):
+        """Layers, named ``lstm_{n}`` and ``projection``."""
+        self.lstm = [
+            LSTM(policy=self.policy, features=self.config.hidden_size)
+            for _ in range(self.config.num_layers)
+        ]
+        self.projection = Dense(policy=self.policy, features=self.output_size)
+
+    @property
+    def block_size(self) -> int:
+        """Frames that a chunk's length must be a multiple of."""
+        return self.config.time_reduction
+
+    def initial_state(self, batch_size: int) -> EncoderState:
+        """State of every LSTM layer before the first frame."""
+        zeros = jnp.zeros((batch_size, self.config.hidden_size))
+        return (LSTMState(hidden=zeros, cell=zeros),) * self.config.num_layers
+
+    def __call__(
+        self,
+        xs: Value,
+        mask: Bool[Array, "B T"],
+        state: EncoderState | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Value, Bool[Array, "B Tr"], EncoderState]:
+        """``[B, T, F] -> [B, T / time_reduction, J]``."""
+        reduce = TimeReduction(self.config.time_reduction)
+        new_state = []
+        for index, lstm in enumerate(self.lstm):
+            if index == self.config.layers_before_reduction:
+                xs, mask, _ = reduce(xs, mask)
+            if index:
+                xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+            xs, mask, layer_state = lstm(xs, mask, None if state is None else state[index])
+            new_state.append(layer_state)
+        xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+        return self.projection(xs, mask), mask, tuple(new_state)

@@ -1,0 +1,109 @@
+"""Additive joint network, as a callable pytree."""
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+
+from rnnt_qat.quant.operators import OperatorSet, Value
+from rnnt_qat.quant.qtensor import dequantize
+from rnnt_qat.quant.quantized_module import QuantizedModule
+from rnnt_qat.quant.sites import Role
+from rnnt_qat.typing import Array, Bool, Float, Int, Num
+
+JOINT_SITES = {
+    "encoded": Role.PROJECTION,
+    "predicted": Role.PROJECTION,
+    "hidden_pre": Role.JOINT_PRE,
+    "hidden": Role.JOINT_HIDDEN,
+    "kernel": Role.WEIGHT,
+    "logits": Role.LOGITS,
+}
+
+
+@flax.struct.dataclass
+class JointHead:
+    """``W tanh(e + p) + b`` (Graves et al., 2013) with everything it needs inside.
+
+    A pytree, so that the factored loss can differentiate through it chunk by chunk, and a decoder
+    can close over it; made once a step, so that the kernel is quantized once a step.
+    """
+
+    ops: OperatorSet
+    kernel: Value
+    bias: Float[Array, "V"]
+
+    def hidden(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Value:
+        """``tanh(e + p)``; shapes broadcast."""
+        total = self.ops.add(
+            self.ops.load("encoded", encoded), self.ops.load("predicted", predicted), "hidden_pre"
+        )
+        return self.ops.tanh(total, "hidden")
+
+    def __call__(
+        self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
+    ) -> Float[Array, "*S V"]:
+        """Logits from the values of both projections; shapes broadcast."""
+        accumulated = self.ops.accumulate(self.hidden(encoded, predicted), self.kernel, self.bias)
+        return dequantize(self.ops.store("logits", accumulated))
+
+
+class Joint(QuantizedModule):
+    """Owner of the joint's parameters and ranges.
+
+    Attributes:
+      features: joint width J.
+      vocabulary: output width V, with the blank.
+    """
+
+    features: int
+    vocabulary: int
+
+    def setup(self):
+        """Parameters and ranges."""
+        self.ops = self.operators(JOINT_SITES)
+        shape = (self.features, self.vocabulary)
+        self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
+
+    def store_encoded(self, projection: Value, mask: Bool[Array, "B T"]) -> Num[Array, "B T J"]:
+        """The encoder's projection in the joint's format."""
+        encoded = self.ops.store("encoded", projection)
+        self.observe(mask, encoded=encoded)
+        return self.ops.values(encoded)
+
+    def store_predicted(self, projection: Value, mask: Bool[Array, "B U"]) -> Num[Array, "B U J"]:
+        """The prediction network's projection in the joint's format."""
+        predicted = self.ops.store("predicted", projection)
+        self.observe(mask, predicted=predicted)
+        return self.ops.values(predicted)
+
+    def head(self) -> JointHead:
+        """The joint as a callable; the kernel is quantized here, once."""
+        return JointHead(
+            ops=self.ops, kernel=self.ops.weight("kernel", self.kernel), bias=self.bias
+        )
+
+    def observe_diagonal(
+        self,
+        encoded: Float[Array, "B T J"],
+        predicted: Float[Array, "B U J"],
+        encoded_lengths: Int[Array, "B"],
+        predicted_lengths: Int[Array, "B"],
+    ) -> None:
+        """Calibrates the joint's inner sites along each row's lattice diagonal.
+
+        The whole lattice is too large to look at, and most of it is never visited: alignments run
+        from corner to corner.
+        """
+        frames = jnp.arange(encoded.shape[1])
+        label = frames * predicted_lengths[:, None] // jnp.maximum(encoded_lengths[:, None], 1)
+        label = jnp.minimum(label, predicted.shape[1] - 1)
+        predicted = jnp.take_along_axis(predicted, label[..., None], axis=1)
+        head = self.head()
+        hidden = head.hidden(encoded, predicted)
+        self.observe(
+            frames < encoded_lengths[:, None],
+            hidden_pre=encoded + predicted,
+            hidden=hidden,
+            logits=head(encoded, predicted),
+        )

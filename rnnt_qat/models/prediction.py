@@ -1,0 +1,138 @@
+"""Prediction networks: what was said so far, projected for the joint."""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rnnt_qat.layers.dense import Dense
+from rnnt_qat.layers.lstm import LSTM
+from rnnt_qat.layers.lstm_scan import LSTMState
+from rnnt_qat.models.dropout import dropout
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PyTree
+
+
+@dataclass(frozen=True)
+class LSTMPredictionConfig:
+    """LSTM prediction network (Graves, 2012).
+
+    Attributes:
+      embedding_size: width of a label's embedding.
+      hidden_size: width of each LSTM layer.
+      num_layers: LSTM layers.
+      dropout_rate: on embeddings and between layers, in floating-point training.
+    """
+
+    embedding_size: int = 128
+    hidden_size: int = 256
+    num_layers: int = 1
+    dropout_rate: float = 0.0
+
+    def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
+        """The network."""
+        return LSTMPrediction(self, policy, vocabulary, output_size)
+
+
+@dataclass(frozen=True)
+class StatelessPredictionConfig:
+    """Embeddings of the last labels, nothing recurrent (Ghodsi et al., 2020).
+
+    Attributes:
+      embedding_size: width of a label's embedding.
+      context: how many labels the network sees.
+    """
+
+    embedding_size: int = 128
+    context: int = 2
+    dropout_rate: float = 0.0
+
+    def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
+        """The network."""
+        return StatelessPrediction(self, policy, vocabulary, output_size)
+
+
+class LSTMPrediction(nn.Module):
+    """Embedding, LSTM layers, projection. Labels in; the blank is the start symbol."""
+
+    config: LSTMPredictionConfig
+    policy: PrecisionPolicy
+    vocabulary: int
+    output_size: int
+
+    def setup(self):
+        """Layers, named ``embedding``, ``lstm_{n}`` and ``projection``."""
+        self.embedding = self.param(
+            "embedding",
+            nn.initializers.normal(1.0),
+            (self.vocabulary, self.config.embedding_size),
+        )
+        self.lstm = [
+            LSTM(policy=self.policy, features=self.config.hidden_size)
+            for _ in range(self.config.num_layers)
+        ]
+        self.projection = Dense(policy=self.policy, features=self.output_size)
+
+    def initial_state(self, batch_size: int) -> tuple[LSTMState, ...]:
+        """State before the start symbol."""
+        zeros = jnp.zeros((batch_size, self.config.hidden_size))
+        return (LSTMState(hidden=zeros, cell=zeros),) * self.config.num_layers
+
+    def __call__(
+        self,
+        inputs: Int[Array, "B U"],
+        mask: Bool[Array, "B U"],
+        state: tuple[LSTMState, ...] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Value, tuple[LSTMState, ...]]:
+        """``[B, U] -> [B, U, J]``, one projection after each input label."""
+        xs = jnp.asarray(self.embedding)[inputs]
+        xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+        new_state = []
+        for index, lstm in enumerate(self.lstm):
+            xs, _, layer_state = lstm(xs, mask, None if state is None else state[index])
+            xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+            new_state.append(layer_state)
+        return self.projection(xs, mask), tuple(new_state)
+
+
+class StatelessPrediction(nn.Module):
+    """One embedding a position of the context, summed by the projection's product."""
+
+    config: StatelessPredictionConfig
+    policy: PrecisionPolicy
+    vocabulary: int
+    output_size: int
+
+    def setup(self):
+        """Layers, named ``embedding`` and ``projection``."""
+        self.embedding = self.param(
+            "embedding",
+            nn.initializers.normal(1.0),
+            (self.vocabulary, self.config.embedding_size),
+        )
+        self.projection = Dense(policy=self.policy, features=self.output_size)
+
+    def initial_state(self, batch_size: int) -> Int[Array, "B C"]:
+        """The labels before the first: blanks."""
+        return jnp.full((batch_size, self.config.context - 1), BLANK_ID, jnp.int32)
+
+    def __call__(
+        self,
+        inputs: Int[Array, "B U"],
+        mask: Bool[Array, "B U"],
+        state: PyTree | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Value, Int[Array, "B C"]]:
+        """``[B, U] -> [B, U, J]``, one projection after each input label."""
+        if state is None:
+            state = self.initial_state(inputs.shape[0])
+        history = jnp.concatenate([state, inputs], axis=1)
+        length = inputs.shape[1]
+        context = [history[:, k : k + length] for k in range(self.config.context)]
+        xs = jnp.concatenate([self.embedding[labels] for labels in context], axis=-1)
+        xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+        # The state after the last valid label; masked labels leave it as it is.
+        position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])
+        return self.projection(xs, mask), jnp.take_along_axis(history, position, axis=1)

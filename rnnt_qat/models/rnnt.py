@@ -1,0 +1,139 @@
+"""The RNN transducer: assembly only."""
+
+from dataclasses import dataclass, field
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.input_pipeline.batch import mask_from_lengths
+from rnnt_qat.models.encoder import Encoder, EncoderConfig
+from rnnt_qat.models.joint import Joint, JointHead
+from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PyTree
+
+
+@dataclass(frozen=True)
+class RNNTConfig:
+    """Sizes of the whole model.
+
+    Attributes:
+      vocabulary: labels with the blank, V.
+      encoder: the encoder's sizes.
+      prediction: the prediction network's kind and sizes.
+      joint_size: width J in which both are added.
+    """
+
+    vocabulary: int
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    prediction: LSTMPredictionConfig | StatelessPredictionConfig = field(
+        default_factory=LSTMPredictionConfig
+    )
+    joint_size: int = 256
+
+
+@flax.struct.dataclass
+class Lattice:
+    """What the transducer loss needs: both axes of the lattice and the joint between them.
+
+    Attributes:
+      encoded: encoder projections, as the joint stores them.
+      encoded_lengths: valid frames a row, after time reduction.
+      predicted: prediction projections before each label and after the last.
+      head: the joint.
+    """
+
+    encoded: Num[Array, "B Tr J"]
+    encoded_lengths: Int[Array, "B"]
+    predicted: Num[Array, "B U1 J"]
+    head: JointHead
+
+
+class RNNT(nn.Module):
+    """RNN transducer (Graves, 2012) under a precision policy.
+
+    ``__call__`` is for training; ``encode``, ``predict`` and ``head`` are its parts, for decoding.
+    """
+
+    config: RNNTConfig
+    policy: PrecisionPolicy
+
+    def setup(self):
+        """The three networks."""
+        config = self.config
+        self.encoder = Encoder(config.encoder, self.policy, config.joint_size)
+        self.prediction = config.prediction.make(self.policy, config.vocabulary, config.joint_size)
+        self.joint = Joint(self.policy, config.joint_size, config.vocabulary)
+
+    def __call__(
+        self,
+        features: Float[Array, "B T F"],
+        feature_lengths: Int[Array, "B"],
+        labels: Int[Array, "B U"],
+        label_lengths: Int[Array, "B"],
+        deterministic: bool = True,
+    ) -> Lattice:
+        """The lattice of a padded batch; T is padded to the time reduction here."""
+        reduction = self.config.encoder.time_reduction
+        features = jnp.pad(features, ((0, 0), (0, -features.shape[1] % reduction), (0, 0)))
+        mask = mask_from_lengths(feature_lengths, features.shape[1])
+        encoded, encoded_mask, _ = self.encode(features, mask, None, deterministic)
+        encoded_lengths = encoded_mask.sum(axis=1, dtype=jnp.int32)
+
+        inputs = jnp.pad(labels, ((0, 0), (1, 0)), constant_values=BLANK_ID)
+        input_mask = mask_from_lengths(label_lengths + 1, inputs.shape[1])
+        predicted, _ = self.predict(inputs, input_mask, None, deterministic)
+        if self.policy.calibrating:
+            self.joint.observe_diagonal(encoded, predicted, encoded_lengths, label_lengths + 1)
+        return Lattice(encoded, encoded_lengths, predicted, self.head())
+
+    def encode(
+        self,
+        features: Float[Array, "B T F"],
+        mask: Bool[Array, "B T"],
+        state: PyTree | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
+        """A chunk of frames, a multiple of the time reduction, to encoder projections."""
+        projection, mask, state = self.encoder(features, mask, state, deterministic)
+        return self.joint.store_encoded(projection, mask), mask, state
+
+    def predict(
+        self,
+        inputs: Int[Array, "B U"],
+        mask: Bool[Array, "B U"],
+        state: PyTree | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Num[Array, "B U J"], PyTree]:
+        """Input labels (the blank starts) to the projections after each of them."""
+        projection, state = self.prediction(inputs, mask, state, deterministic)
+        return self.joint.store_predicted(projection, mask), state
+
+    def head(self) -> JointHead:
+        """The joint as a callable pytree."""
+        return self.joint.head()
+
+
+def layer_paths(config: RNNTConfig, feature_size: int) -> tuple[tuple[str, ...], ...]:
+    """Paths of the model's layers, for matching a policy's rules."""
+    variables = jax.eval_shape(
+        RNNT(config, FLOAT32).init,
+        jax.random.key(0),
+        *example_inputs(config, feature_size),
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    return tuple(sorted({tuple(key.key for key in path[:-1]) for path, _ in leaves}))
+
+
+def example_inputs(config: RNNTConfig, feature_size: int) -> tuple[Array, ...]:
+    """Smallest arguments of ``RNNT.__call__``, for initialisation."""
+    frames = config.encoder.time_reduction
+    return (
+        jnp.zeros((1, frames, feature_size)),
+        jnp.full((1,), frames, jnp.int32),
+        jnp.full((1, 1), BLANK_ID + 1, jnp.int32),
+        jnp.ones((1,), jnp.int32),
+    )

@@ -1,0 +1,84 @@
+"""Operators with integer matrix products and floating point between them."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.quant.aqt_engine import integer_matmul
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.quant.sites import Role
+from rnnt_qat.quant.straight_through import quantize_straight_through
+from rnnt_qat.typing import Array, Float, Num
+
+MATMUL_OPERANDS = frozenset({Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN})
+
+_TINY = 1e-30
+
+
+@flax.struct.dataclass
+class IntegerMatmulOperators:
+    """Stores the operands of products on an integer grid; computes all else in float32.
+
+    Attributes:
+      max_abs: calibrated range of each operand site.
+      weight_bits: width of kernels, symmetric, one scale an output channel.
+      activation_bits: width of operands, symmetric, one scale a tensor.
+    """
+
+    max_abs: dict[str, Float[Array, ""]]
+    weight_bits: int = flax.struct.field(pytree_node=False)
+    activation_bits: int = flax.struct.field(pytree_node=False)
+
+    def weight(self, site: str, w: Float[Array, "K M"]) -> QTensor:
+        """Kernel on its grid; no gradient flows through its range."""
+        bound = 2 ** (self.weight_bits - 1) - 1
+        max_abs = jnp.max(jnp.abs(jax.lax.stop_gradient(w)), axis=0)
+        scale = jnp.maximum(max_abs, _TINY) / bound
+        return QTensor(quantize_straight_through(w, scale, -bound, bound), scale)
+
+    def store(self, site: str, x: Value) -> Value:
+        """Operand sites go on their grid, all others stay real."""
+        x = dequantize(x)
+        if site not in self.max_abs:
+            return x
+        bound = 2 ** (self.activation_bits - 1) - 1
+        scale = self._scale(site)
+        return QTensor(quantize_straight_through(x, scale, -bound, bound), scale)
+
+    def input(self, site: str, x: Value) -> Value:
+        """Kept when it is on a grid already."""
+        return x if isinstance(x, QTensor) else self.store(site, x)
+
+    def values(self, x: Value) -> Num[Array, "*S"]:
+        """Integers of an operand site, reals of any other."""
+        return x.values if isinstance(x, QTensor) else x
+
+    def load(self, site: str, values: Num[Array, "*S"]) -> Value:
+        """Attaches the site's scale."""
+        return QTensor(values, self._scale(site)) if site in self.max_abs else values
+
+    def accumulate(self, x: QTensor, w: QTensor, bias: Array | None = None) -> Array:
+        """Integer product, then its real value, then the bias."""
+        product = integer_matmul(x.values, w.values) * (x.scale * w.scale)
+        return product if bias is None else product + bias
+
+    def add(self, a: Value, b: Value, out: str) -> Value:
+        """Real sum."""
+        return self.store(out, dequantize(a) + dequantize(b))
+
+    def mul(self, a: Value, b: Value, out: str) -> Value:
+        """Real product."""
+        return self.store(out, dequantize(a) * dequantize(b))
+
+    def sigmoid(self, x: Value, out: str) -> Value:
+        """Real logistic function."""
+        return self.store(out, jax.nn.sigmoid(dequantize(x)))
+
+    def tanh(self, x: Value, out: str) -> Value:
+        """Real hyperbolic tangent."""
+        return self.store(out, jnp.tanh(dequantize(x)))
+
+    def _scale(self, site: str) -> Float[Array, ""]:
+        max_abs = jax.lax.stop_gradient(self.max_abs[site])
+        return max_abs / (2 ** (self.activation_bits - 1) - 1)

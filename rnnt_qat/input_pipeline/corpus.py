@@ -5,11 +5,12 @@ A corpus is a tensorflow-datasets (tfds) builder's directory in array_record fil
 
     <data_dir>/<name>[/<config>]/<version>/
       features.json dataset_info.json <name>-<split>.array_record-*     # tfds' own files
-      index-<split>.jsonl     # one line a record, in the records' order: id, speaker, text, num_samples
+      index-<split>.jsonl     # a line a record, in order: id, speaker, text, num_samples
       skip_report.json        # what was left out, counted by cause
+      preparation.json        # what it was made from
 
-A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': FLAC bytes, 'duration_s': float32}``,
-16 kHz mono 16-bit. FLAC rather than PCM: LibriSpeech's 960 h take 55 GB, not 90 GB, and one core
+A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': bytes, 'duration_s': float32}``; its
+audio is FLAC, 16 kHz mono 16-bit. FLAC rather than PCM: LibriSpeech's 960 h take 55 GB, not 90 GB, and one core
 still decodes some 6,000 seconds of speech a second. The index answers for lengths and texts, so
 bucketing and vocabulary building never decode audio.
 """
@@ -48,7 +49,7 @@ class Utterance:
     id: str
     speaker: str
     text: str
-    audio: Int16[np.ndarray, "N"]
+    audio: Int16[np.ndarray, " N"]
 
     @property
     def duration_s(self) -> float:
@@ -93,7 +94,7 @@ class Corpus(Sequence[Utterance]):
         self.ids: list[str] = [row["id"] for row in index]
         self.speakers: list[str] = [row["speaker"] for row in index]
         self.texts: list[str] = [row["text"] for row in index]
-        self.num_samples: Int64[np.ndarray, "len"] = np.array(
+        self.num_samples: Int64[np.ndarray, " utterances"] = np.array(
             [row["num_samples"] for row in index], np.int64
         )
 

@@ -1,0 +1,142 @@
+"""Builder of ``asterisk_prompts``; README.md in this folder says what it is."""
+
+import collections
+import functools
+import gzip
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data.asterisk_prompts.transcripts import parse_transcripts, sentences, spoken_text
+from data.audio import Limits, decode_g722
+from data.corpus import CorpusBuilder, Recording
+from data.debian import apt_download, check_sha256, find_deb, read_deb
+from data.skips import Cause, SkipError
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+PACKAGES = {
+    "asterisk-core-sounds-en-g722": (
+        "38c5261820b406dcb0ecb37675720da2b0864850690690352ca52707eb623806"
+    ),
+    "asterisk-core-sounds-en": "973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
+}
+"""Debian packages, version 1.6.1-1, and their SHA-256."""
+
+SPEAKER = "allison"
+TEST_FRACTION, VALIDATION_FRACTION = 0.12, 0.08
+
+CLOSED_SETS = ("digits/", "letters/", "phonetic/")
+"""Numbers, months, letters, the spelling alphabet: each word is said once, alone. They are trained
+on, because nothing else says how a word sounds that is spelled unlike anything else ("w", "zed")."""
+
+LARGEST_HELD_OUT_GROUP = 8
+"""Prompts that share sentences stay together; a larger group would be a split by itself."""
+
+
+class AsteriskPrompts(CorpusBuilder, skip_registration=True):
+    """Recorded English telephone prompts: one professional speaker, 16 kHz G.722, CC BY-SA."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Asterisk core sounds, English: recorded telephone prompts, one speaker."
+    HOMEPAGE = "https://www.asterisk.org"
+
+    def __init__(self, *, data_dir: str | Path, debs: Path | None = None, **options: Any):
+        """Makes a builder.
+
+        Args:
+          data_dir: where corpora are prepared.
+          debs: folder that holds the two packages; None to have apt download them into
+            ``<data_dir>/downloads``.
+          **options: those of `CorpusBuilder`.
+        """
+        self._debs = debs
+        self._downloads = Path(data_dir) / "downloads"
+        options.setdefault("limits", Limits(max_duration_s=35.0))  # the longest two last 31 s
+        super().__init__(data_dir=data_dir, **options)
+
+    def sources(self) -> dict[str, Any]:
+        """The packages' checksums: where they came from does not matter."""
+        return dict(PACKAGES)
+
+    def list_recordings(self) -> Mapping[str, list[Recording]]:
+        """Reads the packages and splits the prompts; see `CorpusBuilder`."""
+        sounds, texts = (self._obtain(package) for package in PACKAGES)
+        audio = {
+            path.split("/sounds/", 1)[1].split("/", 1)[1].removesuffix(".g722"): content
+            for path, content in read_deb(sounds, lambda path: path.endswith(".g722"))
+        }
+        lists = [c for _, c in read_deb(texts, lambda p: p.endswith("core-sounds-en.txt.gz"))]
+        if len(lists) != 1:
+            raise CorpusError(f"{texts} holds {len(lists)} core-sounds-en.txt.gz, not 1")
+        transcripts = parse_transcripts(gzip.decompress(lists[0]).decode("utf-8"))
+
+        spoken = {}
+        for name in sorted(audio.keys() | transcripts.keys()):
+            try:
+                if name not in audio:
+                    raise SkipError(Cause.MISSING_AUDIO, transcripts[name])
+                if name not in transcripts:
+                    raise SkipError(Cause.UNTRANSCRIBED, f"{name}.g722")
+                spoken[name] = spoken_text(transcripts[name])
+            except SkipError as error:
+                self.skip_report.skip(name, error)
+
+        split_of = split_by_sentence({name: sentences(transcripts[name]) for name in spoken})
+        splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
+        for name, text in spoken.items():
+            decode = functools.partial(decode_g722, audio[name])
+            splits[split_of[name]].append(Recording(name, SPEAKER, text, decode))
+        return splits
+
+    def _obtain(self, package: str) -> Path:
+        if self._debs is not None:
+            deb = find_deb(package, self._debs)
+        elif found := sorted(self._downloads.glob(f"{package}_*.deb")):
+            deb = found[-1]
+        else:
+            print(f"downloading {package} with apt into {self._downloads}")
+            deb = apt_download(package, self._downloads)
+        check_sha256(deb, PACKAGES[package])
+        return deb
+
+
+def split_by_sentence(prompts: Mapping[str, set[str]]) -> dict[str, str]:
+    """Splits prompts so that no sentence is said in two splits.
+
+    Prompts that share a sentence form a group, and a group is never parted. Groups are taken in
+    the order of a hash of their sentences, so a split depends on nothing but the texts.
+
+    Args:
+      prompts: name -> the prompt's sentences, normalised.
+
+    Returns:
+      name -> "train", "validation" or "test".
+    """
+    group_of: dict[str, set[str]] = {}  # sentence -> names, shared by all sentences of a group
+    for name, said in prompts.items():
+        names = {name}.union(*(group_of.get(sentence, set()) for sentence in said))
+        for sentence in set(said).union(*(prompts[other] for other in names)):
+            group_of[sentence] = names
+
+    groups = collections.defaultdict(list)
+    for names in {id(names): names for names in group_of.values()}.values():
+        key = " ".join(sorted(set().union(*(prompts[name] for name in names))))
+        groups[hashlib.sha256(key.encode()).hexdigest()] = sorted(names)
+
+    wanted = {
+        "test": TEST_FRACTION * len(prompts),
+        "validation": VALIDATION_FRACTION * len(prompts),
+    }
+    split_of = {}
+    for _, names in sorted(groups.items()):
+        in_closed_set = any(name.startswith(CLOSED_SETS) for name in names)
+        held_out = [split for split, number in wanted.items() if number >= len(names)]
+        split = "train"
+        if held_out and not in_closed_set and len(names) <= LARGEST_HELD_OUT_GROUP:
+            split = held_out[0]
+            wanted[split] -= len(names)
+        split_of.update(dict.fromkeys(names, split))
+    return split_of

@@ -1,0 +1,61 @@
+"""The prompts' transcript list, as spoken words."""
+
+import re
+
+from data.skips import Cause, SkipError
+from data.text import normalise
+
+_DIRECTION = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)")
+"""Notes about the recording, not words in it: "[ascending tones]", "at [@]", "(simple tone ...)"."""
+
+_SENTENCE_END = re.compile(r"[.?!;:]+(?:\s+|$)")
+
+_SPOKEN = {
+    # telephone keys
+    "#": " pound ",
+    "*": " star ",
+    "www.asterisk.org": "w w w dot asterisk dot org",
+    # acronyms that are spelled out; the durations of the recordings say which (IAX, SIP are words)
+    "PBX": "p b x",
+    "IVR": "i v r",
+    "MGCP": "m g c p",
+    "USB": "u s b",
+    "over IP": "over i p",
+    # the list's own slips
+    "De-activated": "deactivated",
+    "Un-indentified": "unidentified",
+    "witheld": "withheld",
+    "umute": "unmute",
+    "represenatives": "representatives",
+    "fourtieth": "fortieth",
+    "exclaimation": "exclamation",
+    "xray": "x ray",
+    "thru": "through",
+}
+
+
+def parse_transcripts(content: str) -> dict[str, str]:
+    """Reads ``core-sounds-en.txt``: one "name: text" a line, ";" begins a comment."""
+    lines = (line for line in content.splitlines() if line.strip() and not line.startswith(";"))
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def spoken_text(text: str) -> str:
+    """The words of a prompt, normalised.
+
+    Raises:
+      SkipError: it holds no words, only a note; or its numbers have several readings.
+    """
+    words = _DIRECTION.sub(" ", text)
+    if text.strip() and not words.strip():
+        raise SkipError(Cause.NOT_SPEECH, text)
+    for written, spoken in _SPOKEN.items():
+        words = words.replace(written, spoken)
+    return normalise(words)
+
+
+def sentences(text: str) -> set[str]:
+    """The prompt's sentences, each normalised: the unit that no two splits share."""
+    parts = _SENTENCE_END.split(_DIRECTION.sub(" ", text))
+    return {spoken_text(part) for part in parts if re.search(r"\w", part)}

@@ -1,0 +1,288 @@
+"""What all builders share: from listed recordings to checked records, an index and a skip report.
+
+A corpus' builder only lists its recordings, a split; decoding, checking, encoding (in processes,
+bounded in memory), writing and counting happen here. What comes out is described, and read, by
+`rnnt_qat.input_pipeline.corpus`.
+"""
+
+import abc
+import collections
+import concurrent.futures
+import dataclasses
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+from jaxtyping import Int16
+
+from data.audio import Limits, encode_flac
+from data.skips import SkipError, SkipReport
+from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, CorpusError
+
+CHUNK = 16
+"""Recordings handed to a worker process at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A recording that a corpus lists, before anything is decoded.
+
+    Attributes:
+      id: unique within the corpus.
+      speaker: unique within the corpus.
+      text: normalised transcript.
+      decode: picklable; returns the samples at 16 kHz or raises `SkipError`. Called in a worker.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    decode: Callable[[], Int16[np.ndarray, " N"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Encoded:
+    """What a worker makes of a recording: FLAC, or the error that keeps it out."""
+
+    id: str
+    speaker: str
+    text: str
+    num_samples: int = 0
+    flac: bytes = b""
+    error: SkipError | None = None
+
+
+def _encode(recordings: list[Recording], limits: Limits) -> list[_Encoded]:
+    encoded = []
+    for recording in recordings:
+        fields = (recording.id, recording.speaker, recording.text)
+        try:
+            audio = recording.decode()
+            limits.check(audio, recording.text)
+            encoded.append(_Encoded(*fields, len(audio), encode_flac(audio)))
+        except SkipError as error:
+            encoded.append(_Encoded(*fields, error=error))
+    return encoded
+
+
+def _encode_all(
+    recordings: Iterable[Recording],
+    limits: Limits,
+    pool: concurrent.futures.Executor | None,
+    max_pending: int,
+) -> Iterator[_Encoded]:
+    """Encodes in order, in `pool` or else here, holding at most `max_pending` chunks at once."""
+    pending: collections.deque[concurrent.futures.Future] = collections.deque()
+    for chunk in _chunked(recordings):
+        if pool is None:
+            yield from _encode(chunk, limits)
+            continue
+        pending.append(pool.submit(_encode, chunk, limits))
+        if len(pending) == max_pending:
+            yield from pending.popleft().result()
+    while pending:
+        yield from pending.popleft().result()
+
+
+def _chunked(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
+    chunk = []
+    for recording in recordings:
+        chunk.append(recording)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A tfds builder whose records `rnnt_qat.input_pipeline.corpus.open_corpus` reads.
+
+    A corpus subclasses it, sets ``VERSION`` and ``DESCRIPTION`` (and ``BUILDER_CONFIGS`` where it
+    has configs), and lists its recordings and its sources.
+    """
+
+    DESCRIPTION: str
+    HOMEPAGE: str | None = None
+    url_infos: ClassVar[
+        dict
+    ] = {}  # tfds downloads nothing; its own look-up of checksums fails here
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        config: str | tfds.core.BuilderConfig | None = None,
+        limits: Limits | None = None,
+        workers: int | None = None,
+    ):
+        """Makes a builder; nothing is read yet.
+
+        Args:
+          data_dir: where corpora are prepared.
+          config: one of the corpus' configs; None for the default one.
+          limits: what a recording must be to be kept.
+          workers: processes that decode; None for one a core.
+        """
+        self.limits = limits or Limits()
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.skip_report = SkipReport()
+        self._num_samples: dict[str, int] = {}
+        self._pool: concurrent.futures.Executor | None = None
+        super().__init__(data_dir=data_dir, config=config, file_format="array_record")
+
+    @abc.abstractmethod
+    def list_recordings(self) -> Mapping[str, Iterable[Recording]]:
+        """Recordings a split; what is left out already here is counted in `self.skip_report`.
+
+        Raises:
+          CorpusError: the sources are missing or are not what they should be.
+        """
+
+    @abc.abstractmethod
+    def sources(self) -> dict[str, Any]:
+        """What the corpus is made from, as JSON; prepared data are reused while it is the same."""
+
+    def prepare(self) -> Path:
+        """Prepares the corpus if it is not prepared yet; prints what it does and what it left out.
+
+        It is atomic: an interrupted preparation leaves nothing that counts as prepared, and the next
+        one starts clean. Two at once wait for each other.
+
+        Returns:
+          The prepared directory, version included.
+
+        Raises:
+          CorpusError: sources are missing, a split is empty, or the directory holds the same version
+            and config prepared from other sources.
+        """
+        directory = Path(self.data_dir)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with (directory.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if directory.exists():
+                self._check_same_sources(directory)
+                self.skip_report = SkipReport.load(directory / "skip_report.json")
+                print(f"{directory}: prepared already, reused")
+            else:
+                for leftover in directory.parent.glob("incomplete.*"):
+                    print(f"{leftover}: left by an interrupted preparation, removed")
+                    shutil.rmtree(leftover)
+                print(f"{directory}: preparing with {self.workers} processes")
+                tfds.disable_progress_bar()
+                with tempfile.TemporaryDirectory() as unused:
+                    self.download_and_prepare(download_dir=unused)
+        print(self.skip_report.table(), flush=True)
+        return directory
+
+    def _log_download_bytes(self) -> None:
+        """Keeps tfds from announcing downloads that do not happen; `prepare` says what does."""
+
+    _log_download_done = _log_download_bytes
+
+    def _preparation(self) -> dict[str, Any]:
+        return {"sources": self.sources(), "limits": dataclasses.asdict(self.limits)}
+
+    def _check_same_sources(self, directory: Path) -> None:
+        try:
+            before = json.loads((directory / "preparation.json").read_text("utf-8"))
+        except FileNotFoundError:
+            raise CorpusError(
+                f"{directory} was not written by data.prepare; delete it or choose another --data_dir"
+            ) from None
+        now = json.loads(json.dumps(self._preparation()))
+        if before != now:
+            raise CorpusError(
+                f"{directory} was prepared from {before}, now asked for {now}; delete it or choose "
+                "another --data_dir"
+            )
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "id": tfds.features.Text(),
+                "speaker": tfds.features.Text(),
+                "text": tfds.features.Text(),
+                # tfds' own Audio feature decodes FLAC through TensorFlow; these are the file's bytes
+                "audio": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
+                "duration_s": tfds.features.Scalar(np.float32),
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            features=features,
+            homepage=self.HOMEPAGE,
+            supervised_keys=("audio", "text"),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        del dl_manager  # nothing is downloaded through tfds
+        return {
+            split: self._generate_examples(split, recordings)
+            for split, recordings in self.list_recordings().items()
+        }
+
+    def _generate_examples(
+        self, split: str, recordings: Iterable[Recording]
+    ) -> Iterator[tuple[str, dict]]:
+        total = len(recordings) if isinstance(recordings, Sized) else None
+        listed = tqdm.tqdm(recordings, f"{self.name}/{split}", total, unit=" utt", smoothing=0.05)
+        for item in _encode_all(listed, self.limits, self._pool, 2 * self.workers):
+            if item.error is not None:
+                self.skip_report.skip(item.id, item.error)
+                continue
+            seconds = item.num_samples / SAMPLE_RATE_HZ
+            self.skip_report.keep(split, item.speaker, item.text, seconds)
+            self._num_samples[item.id] = item.num_samples
+            yield (
+                item.id,
+                {
+                    "id": item.id,
+                    "speaker": item.speaker,
+                    "text": item.text,
+                    "audio": np.frombuffer(item.flac, np.uint8),
+                    "duration_s": seconds,
+                },
+            )
+        if not self.skip_report.kept[split].utterances:
+            raise CorpusError(
+                f"{self.name}: nothing is left for split {split!r}\n{self.skip_report.table()}"
+            )
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
+        if self.workers == 1:
+            super()._download_and_prepare(dl_manager, download_config)
+        else:
+            context = multiprocessing.get_context("forkserver")  # threads run here: no plain fork
+            self._pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
+            try:
+                super()._download_and_prepare(dl_manager, download_config)
+            finally:
+                self._pool.shutdown(cancel_futures=True)
+        # Everything the reader needs is inside before tfds renames the temporary directory.
+        directory = Path(self.data_dir)
+        self.info.write_to_directory(directory)
+        for split in self.info.splits:
+            self._write_index(directory, split)
+        self.skip_report.save(directory / "skip_report.json")
+        (directory / "preparation.json").write_text(
+            json.dumps(self._preparation(), indent=1) + "\n", "utf-8"
+        )
+
+    def _write_index(self, directory: Path, split: str) -> None:
+        records = tfds.builder_from_directory(directory).as_data_source(split)
+        with (directory / f"index-{split}.jsonl").open("w", encoding="utf-8") as index:
+            for record in (records[i] for i in range(len(records))):
+                row = {key: record[key].decode() for key in ("id", "speaker", "text")}
+                row["num_samples"] = self._num_samples[row["id"]]
+                index.write(json.dumps(row) + "\n")

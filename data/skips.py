@@ -1,0 +1,123 @@
+"""Recordings that a corpus leaves out: never silently, always by cause."""
+
+import collections
+import dataclasses
+import enum
+import json
+from pathlib import Path
+
+MAX_EXAMPLES_SHOWN = 3
+
+
+class Cause(enum.StrEnum):
+    """Why a recording is left out."""
+
+    UNTRANSCRIBED = "no transcript for the recording"
+    MISSING_AUDIO = "no recording for the transcript"
+    NOT_SPEECH = "not speech"
+    EMPTY_TEXT = "empty transcript"
+    ODD_CHARACTERS = "odd characters in the transcript"
+    AMBIGUOUS_NUMBER = "number with several readings"
+    UNREADABLE_AUDIO = "unreadable audio"
+    EMPTY_AUDIO = "empty audio"
+    SILENT = "silent audio"
+    CLIPPED = "clipped audio"
+    TOO_LONG = "too long"
+    TOO_SHORT_FOR_TEXT = "too short for its transcript"
+
+
+class SkipError(Exception):
+    """Raised where a recording proves unusable; the builder counts it and goes on."""
+
+    def __init__(self, cause: Cause, detail: str):
+        super().__init__(cause, detail)
+        self.cause = cause
+        self.detail = detail
+
+
+@dataclasses.dataclass(frozen=True)
+class Skip:
+    """One recording left out.
+
+    Attributes:
+      id: the recording's id.
+      cause: why.
+      detail: what exactly was found.
+    """
+
+    id: str
+    cause: Cause
+    detail: str
+
+
+@dataclasses.dataclass
+class SplitCount:
+    """What one split holds."""
+
+    utterances: int = 0
+    seconds: float = 0.0
+    words: int = 0
+    speakers: set[str] = dataclasses.field(default_factory=set)
+
+
+class SkipReport:
+    """Counts what a corpus kept, a split, and lists what it left out, by cause."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, SplitCount] = collections.defaultdict(SplitCount)
+        self.skips: list[Skip] = []
+
+    def keep(self, split: str, speaker: str, text: str, seconds: float) -> None:
+        """Counts one utterance into `split`."""
+        count = self.kept[split]
+        count.utterances += 1
+        count.seconds += seconds
+        count.words += len(text.split())
+        count.speakers.add(speaker)
+
+    def skip(self, recording_id: str, error: SkipError) -> None:
+        """Lists one recording as left out."""
+        self.skips.append(Skip(recording_id, error.cause, error.detail))
+
+    def counts(self) -> dict[Cause, int]:
+        """Recordings left out a cause, the most frequent first."""
+        return dict(collections.Counter(skip.cause for skip in self.skips).most_common())
+
+    def table(self) -> str:
+        """Both lists as an aligned text table."""
+        lines = [f"{'split':<16}{'utterances':>11}{'hours':>10}{'words':>10}{'speakers':>10}"]
+        for split, count in self.kept.items():
+            lines.append(
+                f"{split:<16}{count.utterances:>11,}{count.seconds / 3600:>10.3f}"
+                f"{count.words:>10,}{len(count.speakers):>10,}"
+            )
+        lines += ["", f"{'left out':<34}{'recordings':>11}  for example"]
+        for cause, number in self.counts().items():
+            examples = [skip for skip in self.skips if skip.cause == cause][:MAX_EXAMPLES_SHOWN]
+            shown = "; ".join(f"{skip.id} ({skip.detail})" for skip in examples)
+            lines.append(f"{cause:<34}{number:>11,}  {shown[:120]}")
+        if not self.skips:
+            lines.append(f"{'nothing':<34}{0:>11}")
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """Writes everything, every recording left out included, as JSON."""
+        kept = {
+            split: dataclasses.asdict(count) | {"speakers": sorted(count.speakers)}
+            for split, count in self.kept.items()
+        }
+        skips = [dataclasses.asdict(skip) for skip in self.skips]
+        path.write_text(
+            json.dumps({"kept": kept, "counts": self.counts(), "skipped": skips}, indent=1) + "\n",
+            "utf-8",
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "SkipReport":
+        """Reads what `save` wrote."""
+        saved = json.loads(path.read_text("utf-8"))
+        report = cls()
+        for split, count in saved["kept"].items():
+            report.kept[split] = SplitCount(**count | {"speakers": set(count["speakers"])})
+        report.skips = [Skip(**skip | {"cause": Cause(skip["cause"])}) for skip in saved["skipped"]]
+        return report

@@ -1,0 +1,1 @@
+"""English speech of any length, made offline by speech synthesizers: telephone prompts or books."""

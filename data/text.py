@@ -1,0 +1,127 @@
+"""Transcripts as a recognizer learns them: words of a-z and apostrophe, one space between.
+
+What can be read in one way only is spelled out ("2" -> "two", "&" -> "and"); what could be spoken
+in several ways ("1999", "$5") raises, because a wrong transcript is worse than a missing one.
+"""
+
+import re
+import unicodedata
+
+from data.skips import Cause, SkipError
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_IRREGULAR_ORDINALS = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
+_SPOKEN_SIGNS = {"&": " and ", "%": " percent ", "+": " plus ", "@": " at ", "=": " equals "}
+_TYPOGRAPHIC = str.maketrans("\u2018\u2019\u201b\u00b4\u0060", "'''''")
+
+_NUMBER = re.compile(
+    r"(?<!\d)(?<!\d[.,])\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?(?!\d|\.\d)", re.IGNORECASE
+)
+_QUOTED = re.compile(r"(?<!\w)'((?:[^']|(?<=\w)'(?=\w))*)'(?!\w)")
+_LOOSE_APOSTROPHE = re.compile(r"(?<![a-z])'(?![a-z])")
+_NORMALISED = re.compile(r"[a-z']+(?: [a-z']+)*")
+
+
+def number_words(number: int) -> str:
+    """The cardinal in words, without "and": 1,234 -> "one thousand two hundred thirty four".
+
+    Args:
+      number: 0 to 999,999,999.
+
+    Raises:
+      ValueError: the number is out of range.
+    """
+    if not 0 <= number < 10**9:
+        raise ValueError(f"{number} is not in [0, 999999999]")
+    for size, name in ((10**6, "million"), (1000, "thousand"), (100, "hundred")):
+        if number >= size:
+            rest = f" {number_words(number % size)}" if number % size else ""
+            return f"{number_words(number // size)} {name}{rest}"
+    if number < 20:
+        return _ONES[number]
+    rest = f" {_ONES[number % 10]}" if number % 10 else ""
+    return _TENS[number // 10 - 2] + rest
+
+
+def ordinal_words(number: int) -> str:
+    """The ordinal in words: 21 -> "twenty first"; the range is that of `number_words`."""
+    *head, last = number_words(number).split()
+    if last in _IRREGULAR_ORDINALS:
+        last = _IRREGULAR_ORDINALS[last]
+    else:
+        last = last[:-1] + "ieth" if last.endswith("y") else last + "th"
+    return " ".join([*head, last])
+
+
+def _spell_number(match: re.Match[str]) -> str:
+    """The only reading of a number, or `SkipError`."""
+    written = match.group().rstrip(",")
+    digits = written.rstrip("stndrhSTNDRH")
+    whole, _, decimals = digits.partition(".")
+    grouped = re.fullmatch(r"\d{1,3}(?:,\d{3})+", whole) is not None
+    value = int(whole.replace(",", ""))
+    ordinal = digits != written
+    # Three and more digits are read as a cardinal, by digit, in pairs or as a year; grouped by
+    # commas, round, with decimals or ordinal, only the cardinal is left. "007" is a name.
+    one_reading = (
+        value < 100 or grouped or ordinal or decimals or (value < 10**6 and _is_round(value))
+    )
+    if ("," in whole and not grouped) or (len(whole) > 1 and whole[0] == "0") or not one_reading:
+        raise SkipError(Cause.AMBIGUOUS_NUMBER, match.group())
+    if ordinal:
+        return f" {ordinal_words(value)} "
+    fraction = " point " + " ".join(_ONES[int(digit)] for digit in decimals) if decimals else ""
+    return f" {number_words(value)}{fraction} "
+
+
+def _is_round(value: int) -> bool:
+    """True of 100, 200, ... 900 and of whole thousands."""
+    return value % 1000 == 0 or (value < 1000 and value % 100 == 0)
+
+
+def normalise(text: str) -> str:
+    """A written transcript as words of a-z and apostrophe.
+
+    Case, accents and punctuation go; hyphens and dashes part words; numbers and signs with one
+    reading are spelled out; an apostrophe stays where it belongs to a word and goes where it quotes.
+
+    Args:
+      text: any written English.
+
+    Returns:
+      The words, one space between, at least one.
+
+    Raises:
+      SkipError: nothing is left, a number has several readings, or a character is none of letters,
+        digits, common punctuation and spoken signs.
+    """
+    text = unicodedata.normalize("NFKD", text.translate(_TYPOGRAPHIC))
+    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = _NUMBER.sub(_spell_number, text)
+    for sign, word in _SPOKEN_SIGNS.items():
+        text = text.replace(sign, word)
+    text = re.sub('[-\u2010-\u2015_/.,!?;:"\u201c\u201d\u2026]', " ", text.lower())
+    text = _QUOTED.sub(r" \1 ", text)
+    return check_normalised(" ".join(_LOOSE_APOSTROPHE.sub(" ", text).split()))
+
+
+def check_normalised(text: str) -> str:
+    """Returns `text` if it is normalised already, and raises `SkipError` if it is not."""
+    if not text.replace("'", "").strip():
+        raise SkipError(Cause.EMPTY_TEXT, repr(text))
+    if not _NORMALISED.fullmatch(text):
+        odd = "".join(sorted(set(re.sub("[a-z' ]", "", text)))) or "spaces"
+        raise SkipError(Cause.ODD_CHARACTERS, f"{odd} in {text[:60]!r}")
+    return text

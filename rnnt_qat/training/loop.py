@@ -1,0 +1,344 @@
+"""The training loop: stages one after the other, each to be taken up where it was left."""
+
+import collections
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints
+from rnnt_qat.training.compilation import CompiledUpdate
+from rnnt_qat.training.console import Console, format_duration
+from rnnt_qat.training.mesh import global_batch, place_state, state_shardings, to_host
+from rnnt_qat.training.metrics import MetricsWriter
+from rnnt_qat.training.signals import StoppedBySignal, StopRequest
+from rnnt_qat.training.stages import Program
+from rnnt_qat.training.state import IntervalSums, TrainState
+from rnnt_qat.training.update import StepReport
+from rnnt_qat.typing import PyTree
+
+# Updates that the host may run ahead of the device: enough to hide its own work, few enough that
+# the batches waiting on the device stay few.
+STEPS_IN_FLIGHT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """Rhythm and limits of training, in steps.
+
+    Attributes:
+      log_every: between records of the training loss.
+      evaluate_every: between evaluations; one more ends each stage.
+      checkpoint: when and how many checkpoints.
+      skipped_in_a_row_limit: consecutive skipped batches that end the run with an error.
+      shard_above: arrays of more elements are cut over the devices instead of copied to each.
+      console_seconds: least time between progress lines where there is no terminal.
+    """
+
+    log_every: int = 20
+    evaluate_every: int = 500
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    skipped_in_a_row_limit: int = 20
+    shard_above: int = 2**24
+    console_seconds: float = 15.0
+
+    def __post_init__(self):
+        for name in ("log_every", "evaluate_every", "skipped_in_a_row_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+class ResumableIterator(Iterator, Protocol):
+    """Batches without end, from any position; each process gets its own rows of a batch."""
+
+    def state(self) -> Any:
+        """Position after the last batch handed out, as JSON, the same on all processes."""
+
+    def restore(self, state: Any) -> None:
+        """Goes to a position: the next batch is the one that followed it."""
+
+
+class SkippedBatchesError(RuntimeError):
+    """Too many batches in a row gave no finite update."""
+
+
+class _Input:
+    """Batches on the devices, one fetched ahead; ``position`` is that of the one in use."""
+
+    def __init__(self, iterator: ResumableIterator, mesh: Mesh):
+        self._iterator, self._mesh = iterator, mesh
+        self._ahead: tuple[PyTree, Any] | None = None
+        self.position = iterator.state()
+
+    def take(self) -> PyTree:
+        self.prepare()
+        assert self._ahead is not None
+        (batch, self.position), self._ahead = self._ahead, None
+        return batch
+
+    def prepare(self) -> None:
+        if self._ahead is None:
+            batch = global_batch(next(self._iterator), self._mesh)
+            self._ahead = batch, self._iterator.state()
+
+
+class Trainer:
+    """Runs programs over one stream of batches in a working directory.
+
+    Args:
+      programs: the stages.
+      create_state: makes the state before the first step; the same on every process.
+      iterator: training batches.
+      workdir: takes checkpoints, records and TensorBoard files.
+      config: the run's resolved config as JSON; a working directory of another one is refused.
+      loop: rhythm and limits.
+      mesh: devices of all processes.
+      console: takes progress lines.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        create_state,
+        iterator: ResumableIterator,
+        workdir: pathlib.Path,
+        config: Mapping[str, Any],
+        loop: LoopConfig,
+        mesh: Mesh,
+        console: Console,
+    ):
+        self._programs = programs
+        self._create_state = create_state
+        self._iterator = iterator
+        self._loop = loop
+        self._mesh = mesh
+        self._console = console
+        self._workdir = workdir
+        self._checkpoints = [
+            Checkpoints(stage_directory(workdir, i, p.name), config, loop.checkpoint.keep_last)
+            for i, p in enumerate(programs)
+        ]
+        self._first_steps = np.cumsum([0, *(p.steps for p in programs)]).tolist()
+        self._wer: float | None = None
+
+    def run(self) -> TrainState:
+        """Trains to the end of the last stage, from the newest checkpoint if there is one.
+
+        Raises:
+          StoppedBySignal: after SIGINT or SIGTERM, its checkpoint on disk.
+          ConfigMismatchError: if the working directory belongs to another config.
+          SkippedBatchesError: past ``skipped_in_a_row_limit``.
+        """
+        first, state = self._restore_or_create()
+        step = int(to_host(state.step))
+        self._input = _Input(self._iterator, self._mesh)
+        self._writer = MetricsWriter(
+            self._workdir, step if step else None, enabled=jax.process_index() == 0
+        )
+        try:
+            with StopRequest() as self._stop:
+                for index in range(first, len(self._programs)):
+                    if step == self._first_steps[index]:
+                        state = self._begin(index, state)
+                    state = self._run_stage(index, state, step)
+                    step = self._first_steps[index + 1]
+        finally:
+            self._writer.close()
+            for checkpoints in self._checkpoints:
+                checkpoints.close()
+        return state
+
+    def _restore_or_create(self) -> tuple[int, TrainState]:
+        """The stage to go on with, and the state in it."""
+        newest = [c.latest_step() for c in self._checkpoints]
+        template = jax.eval_shape(self._create_state)
+        if not any(s is not None for s in newest):
+            state = self._create_state()
+            return 0, place_state(state, self._shardings(state))
+        index = max(i for i, s in enumerate(newest) if s is not None)
+        step = newest[index]
+        assert step is not None
+        self._checkpoints[index].check_config(step)
+        for program in self._programs[: index + 1]:
+            template = jax.eval_shape(program.begin, template)
+        restored = self._checkpoints[index].restore(step, template, self._shardings(template))
+        self._iterator.restore(restored.iterator_state)
+        self._console.say(f"{self._programs[index].name}: resumed at step {step}")
+        return index, restored.state
+
+    def _shardings(self, state: PyTree) -> PyTree:
+        return state_shardings(self._mesh, state, self._loop.shard_above)
+
+    def _begin(self, index: int, state: TrainState) -> TrainState:
+        def begin(state: TrainState) -> TrainState:
+            return self._programs[index].begin(state.replace(interval=IntervalSums.zero()))
+
+        shardings = self._shardings(jax.eval_shape(begin, state))
+        return jax.jit(begin, out_shardings=shardings)(state)
+
+    def _run_stage(self, index: int, state: TrainState, step: int) -> TrainState:
+        program, loop = self._programs[index], self._loop
+        first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
+        update = CompiledUpdate(
+            program.make_update(first_step, loop.log_every), self._shardings(state), self._mesh
+        )
+        progress = _Progress(program.name, step, last_step)
+        in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
+
+        def settle(at_most: int) -> None:
+            while len(in_flight) > at_most:
+                done, report = in_flight.popleft()
+                jax.block_until_ready(report.learning_rate)
+                if done % loop.log_every == 0 or done == last_step:
+                    self._log(program.name, done, report, progress)
+                self._console.progress(progress.line(done, self._wer))
+
+        while step < last_step:
+            batch = self._input.take()
+            with progress.paused(update.needs_compilation(batch)):
+                state, report = update(state, batch)
+            step += 1
+            in_flight.append((step, report))
+            self._input.prepare()
+            settle(STEPS_IN_FLIGHT)
+
+            ended = step == last_step
+            stop = self._stop_agreed(step)
+            evaluate = program.evaluate and (ended or step % loop.evaluate_every == 0)
+            if not (ended or stop or evaluate or step % loop.checkpoint.every == 0):
+                continue
+            settle(0)
+            with progress.paused():
+                if ended:
+                    program.check(to_host(state))
+                wer = self._evaluate(program, step, state) if evaluate else None
+                self._checkpoints[index].save(step, state, self._input.position, wer)
+                if stop:
+                    self._checkpoints[index].wait()
+                    raise StoppedBySignal(stop, step)
+        self._console.say(f"{progress.line(step, self._wer)}  [{update.summary()}]")
+        self._writer.write_throughput(
+            step, program.name, {"compilations": update.count, "compile_seconds": update.seconds}
+        )
+        return state
+
+    def _stop_agreed(self, step: int) -> int:
+        """The signal to stop on, 0 for none; all processes stop after the same step."""
+        asked = self._stop.signal_number or 0
+        if jax.process_count() == 1:
+            return asked
+        if step % self._loop.log_every:
+            return 0
+        return int(np.max(multihost_utils.process_allgather(np.int32(asked))))
+
+    def _evaluate(self, program: Program, step: int, state: TrainState) -> float:
+        assert program.evaluate is not None
+        self._console.progress(f"{program.name}: evaluating at step {step}", force=True)
+        metrics = program.evaluate(to_host(state.ema_params), to_host(state.quant_stats))
+        self._writer.write(step, program.name, metrics)
+        self._wer = metrics[WER]
+        return self._wer
+
+    def _log(self, stage: str, step: int, report: StepReport, progress: "_Progress") -> None:
+        interval, skips, learning_rate = jax.device_get(
+            (report.interval, report.skips, report.learning_rate)
+        )
+        rows = max(float(interval.rows), 1.0)
+        progress.loss = float(interval.loss) / rows if interval.updates else float("nan")
+        metrics = {
+            "learning_rate": float(learning_rate),
+            "skipped_batches": int(skips.batches),
+            "infeasible_rows": int(skips.infeasible_rows),
+        }
+        if interval.updates:
+            metrics |= {
+                "loss": progress.loss,
+                "loss_per_label": float(interval.loss) / max(float(interval.labels), 1.0),
+                "gradient_norm": float(interval.gradient_norm) / float(interval.updates),
+            }
+        self._writer.write(step, stage, metrics)
+        progress.measure(step, float(interval.utterances), float(interval.audio_seconds))
+        self._writer.write_throughput(step, stage, progress.rates())
+        if skips.longest_run >= self._loop.skipped_in_a_row_limit:
+            raise SkippedBatchesError(
+                f"{stage}: {int(skips.longest_run)} batches in a row up to step {step} gave a "
+                "loss or gradient that is not finite, or held no feasible utterance. Lower "
+                "optimizer.learning_rate or optimizer.clip_norm, look into the data, or raise "
+                "loop.skipped_in_a_row_limit."
+            )
+
+
+def stage_directory(workdir: pathlib.Path, index: int, name: str) -> pathlib.Path:
+    """Where a stage keeps its checkpoints."""
+    return workdir / "checkpoints" / f"{index}_{name}"
+
+
+class _Progress:
+    """Rates over the time spent on updates: compiling and evaluating do not count."""
+
+    def __init__(self, stage: str, step: int, last_step: int):
+        self._stage, self._last_step = stage, last_step
+        self._measured_step = step
+        self._measured_at = time.monotonic()
+        self._seconds_a_step = float("nan")
+        self._utterances_a_second = float("nan")
+        self._audio_rate = float("nan")
+        self.loss = float("nan")
+
+    def paused(self, really: bool = True) -> "_Pause":
+        """A context whose time is left out."""
+        return _Pause(self, really)
+
+    def leave_out(self, seconds: float) -> None:
+        self._measured_at += seconds
+
+    def measure(self, step: int, utterances: float, audio_seconds: float) -> None:
+        """Takes in what an interval held."""
+        now = time.monotonic()
+        seconds = max(now - self._measured_at, 1e-9)
+        steps = step - self._measured_step
+        if steps > 0:
+            self._seconds_a_step = seconds / steps
+            self._utterances_a_second = utterances / seconds
+            self._audio_rate = audio_seconds / seconds
+        self._measured_at, self._measured_step = now, step
+
+    def rates(self) -> dict[str, float]:
+        """Throughput of the last interval."""
+        return {
+            "utterances_per_second": self._utterances_a_second,
+            "audio_hours_per_hour": self._audio_rate,
+            "seconds_per_step": self._seconds_a_step,
+        }
+
+    def line(self, step: int, wer: float | None) -> str:
+        """The progress line."""
+        parts = [f"{self._stage} {step}/{self._last_step}", f"loss {self.loss:.3f}"]
+        if wer is not None:
+            parts.append(f"WER {100 * wer:.1f} %")
+        if self._seconds_a_step == self._seconds_a_step:
+            eta = (self._last_step - step) * self._seconds_a_step
+            parts += [
+                f"{self._utterances_a_second:.0f} utterances/s",
+                f"{self._audio_rate:.0f} audio h/h",
+                f"ETA {format_duration(eta)}",
+            ]
+        return "  ".join(parts)
+
+
+class _Pause:
+    def __init__(self, progress: _Progress, really: bool):
+        self._progress, self._really = progress, really
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __exit__(self, *_) -> None:
+        if self._really:
+            self._progress.leave_out(time.monotonic() - self._begun)

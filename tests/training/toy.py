@@ -1,0 +1,157 @@
+"""A run without a recognizer: a tiny regression with ranges, so that the loop is tested alone.
+
+As a program it trains in a working directory: ``python -m tests.training.toy WORKDIR``.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnt_qat.training.checkpoints import CheckpointConfig
+from rnnt_qat.training.console import Console
+from rnnt_qat.training.loop import LoopConfig, Trainer
+from rnnt_qat.training.mesh import make_mesh
+from rnnt_qat.training.optimizer import OptimizerConfig
+from rnnt_qat.training.signals import StoppedBySignal
+from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.state import TrainState
+from rnnt_qat.training.update import RowLosses
+
+WIDTH = 6
+
+
+class ToyIterator:
+    """Batches ``{x[B, T, F], lengths[B]}`` of two lengths; the position is a batch number."""
+
+    def __init__(self, rows=8, poisoned=(), seconds=0.0, process=0, processes=1):
+        self._rows, self._poisoned, self._seconds = rows, set(poisoned), seconds
+        self._process, self._processes = process, processes
+        self._position = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        time.sleep(self._seconds)
+        rng = np.random.default_rng(self._position)
+        frames = (3, 5)[self._position % 2]
+        x = rng.normal(size=(self._rows, frames, WIDTH)).astype(np.float32)
+        lengths = rng.integers(0, frames + 1, size=self._rows).astype(np.int32)
+        if self._position in self._poisoned:
+            x[0] = np.nan
+            lengths[0] = frames
+        self._position += 1
+        own = slice(self._process, None, self._processes)
+        return {"x": x[own], "lengths": lengths[own]}
+
+    def state(self):
+        return {"batch": self._position}
+
+    def restore(self, state):
+        self._position = state["batch"]
+
+
+class ToyTask:
+    """Learns a fixed linear map; aware training rounds its input to the calibrated range."""
+
+    def __init__(self, evaluate=True):
+        self.evaluate_float = self.evaluate_aware = self._evaluate if evaluate else None
+
+    def float_loss(self, params, quant_stats, batch, key):
+        return self._losses(params, batch, batch["x"], key)
+
+    def aware_loss(self, params, quant_stats, batch, key):
+        scale = quant_stats["max_abs"] / 127
+        x = batch["x"]
+        rounded = jnp.round(x / scale) * scale
+        return self._losses(params, batch, x + jax.lax.stop_gradient(rounded - x), key)
+
+    def observe(self, params, quant_stats, batch):
+        seen = jnp.abs(batch["x"]).max()
+        return {"max_abs": jnp.maximum(quant_stats["max_abs"], seen)}
+
+    def empty_ranges(self):
+        return {"max_abs": jnp.zeros(())}
+
+    def check_ranges(self, quant_stats):
+        if not quant_stats["max_abs"] > 0:
+            raise ValueError("max_abs was not calibrated")
+
+    def _losses(self, params, batch, x, key):
+        x = x.astype(params["w"].dtype)
+        mask = jnp.arange(x.shape[1]) < batch["lengths"][:, None]
+        y = jnp.tanh(x @ params["w"] + params["b"]).astype(jnp.float32)
+        target = jnp.tanh(batch["x"] @ jnp.sin(jnp.arange(WIDTH * WIDTH)).reshape(WIDTH, WIDTH))
+        loss = jnp.where(mask[..., None], (y - target) ** 2, 0).sum((1, 2))
+        present = batch["lengths"] > 0
+        return RowLosses(
+            loss=loss,
+            present=present,
+            feasible=present,
+            labels=batch["lengths"],
+            audio_seconds=batch["lengths"] * 0.01,
+        )
+
+    def _evaluate(self, params, quant_stats):
+        return {"wer": float(np.abs(params["w"]).mean()), "bias": float(params["b"].sum())}
+
+
+def create_state(seed=0):
+    key = jax.random.key(seed)
+    params = {"w": 0.1 * jax.random.normal(key, (WIDTH, WIDTH)), "b": jnp.zeros(WIDTH)}
+    return TrainState.create(params, {}, seed)
+
+
+def plan(float_steps=30, batches=4, aware_steps=16, **optimizer):
+    optimizer = OptimizerConfig(**{"learning_rate": 0.02, "warmup_steps": 3, **optimizer})
+    return StagePlan(
+        FloatTraining(float_steps, optimizer),
+        Calibration(batches),
+        AwareTraining(aware_steps, optimizer),
+    )
+
+
+def trainer(workdir, stages, iterator, *, config=None, evaluate=True, console=None, **loop):
+    loop = {"log_every": 5, "evaluate_every": 12, "checkpoint": CheckpointConfig(every=7), **loop}
+    return Trainer(
+        stages.programs(ToyTask(evaluate)),
+        create_state,
+        iterator,
+        pathlib.Path(workdir),
+        config or {"seed": 0},
+        LoopConfig(**loop),
+        make_mesh(),
+        console or Console(sys.stderr, period_seconds=0.5),
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workdir")
+    parser.add_argument("--seconds", type=float, default=0.0, help="time a batch takes to make")
+    parser.add_argument("--coordinator")
+    parser.add_argument("--process", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--shard-above", type=int, default=2**24)
+    args = parser.parse_args()
+    if args.coordinator:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(args.coordinator, args.processes, args.process)
+    iterator = ToyIterator(
+        rows=8, seconds=args.seconds, process=args.process, processes=args.processes
+    )
+    try:
+        trainer(args.workdir, plan(), iterator, shard_above=args.shard_above).run()
+    except StoppedBySignal as stopped:
+        print(stopped, flush=True)
+        os._exit(stopped.exit_code) if args.coordinator else sys.exit(stopped.exit_code)
+
+
+if __name__ == "__main__":
+    main()

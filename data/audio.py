@@ -91,7 +91,7 @@ def decode_g722(content: bytes) -> Int16[np.ndarray, " N"]:
       SkipError: there is nothing to decode.
     """
     try:
-        with av.open(io.BytesIO(content), format="g722") as container:
+        with av.open(io.BytesIO(content), mode="r", format="g722") as container:
             frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
     except av.FFmpegError as error:
         raise SkipError(Cause.UNREADABLE_AUDIO, str(error)) from error

@@ -104,7 +104,7 @@ def _chunked(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
         yield chunk
 
 
-class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A tfds builder whose records `rnnt_qat.input_pipeline.corpus.open_corpus` reads.
 
     A corpus subclasses it, sets ``VERSION`` and ``DESCRIPTION`` (and ``BUILDER_CONFIGS`` where it
@@ -155,15 +155,15 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def prepare(self) -> Path:
         """Prepares the corpus if it is not prepared yet; prints what it does and what it left out.
 
-        It is atomic: an interrupted preparation leaves nothing that counts as prepared, and the next
-        one starts clean. Two at once wait for each other.
+        It is atomic: an interrupted preparation leaves nothing that counts as prepared, and the
+        next one starts clean. Two at once wait for each other.
 
         Returns:
           The prepared directory, version included.
 
         Raises:
-          CorpusError: sources are missing, a split is empty, or the directory holds the same version
-            and config prepared from other sources.
+          CorpusError: sources are missing, a split is empty, or the directory holds the same
+            version and config prepared from other sources.
         """
         directory = Path(self.data_dir)
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             before = json.loads((directory / "preparation.json").read_text("utf-8"))
         except FileNotFoundError:
             raise CorpusError(
-                f"{directory} was not written by data.prepare; delete it or choose another --data_dir"
+                f"{directory} was not written by data.prepare; delete it or choose another "
+                "--data_dir"
             ) from None
         now = json.loads(json.dumps(self._preparation()))
         if before != now:
@@ -212,7 +213,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "id": tfds.features.Text(),
                 "speaker": tfds.features.Text(),
                 "text": tfds.features.Text(),
-                # tfds' own Audio feature decodes FLAC through TensorFlow; these are the file's bytes
+                # the FLAC file's bytes: tfds' own Audio feature needs TensorFlow to decode it
                 "audio": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
                 "duration_s": tfds.features.Scalar(np.float32),
             }

@@ -32,8 +32,8 @@ def apt_download(package: str, folder: Path) -> Path:
     """
     if shutil.which("apt-get") is None:
         raise CorpusError(
-            f"no apt-get on this machine: fetch {package} from Debian's package site by other means "
-            "and name its folder"
+            f"no apt-get on this machine: fetch {package} from Debian's package site by other "
+            "means and name its folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     private = folder / "apt"

@@ -9,11 +9,13 @@ import unicodedata
 
 from data.skips import Cause, SkipError
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+# fmt: off
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+# fmt: on
 _IRREGULAR_ORDINALS = {
     "one": "first",
     "two": "second",
@@ -95,7 +97,7 @@ def normalise(text: str) -> str:
     """A written transcript as words of a-z and apostrophe.
 
     Case, accents and punctuation go; hyphens and dashes part words; numbers and signs with one
-    reading are spelled out; an apostrophe stays where it belongs to a word and goes where it quotes.
+    reading are spelled out; an apostrophe stays where it belongs to a word, and goes as a quote.
 
     Args:
       text: any written English.

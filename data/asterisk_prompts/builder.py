@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data.asterisk_prompts.transcripts import parse_transcripts, sentences, spoken_text
+from data.asterisk_prompts.transcripts import parse_transcripts, phrases, spoken_text
 from data.audio import Limits, decode_g722
 from data.corpus import CorpusBuilder, Recording
 from data.debian import apt_download, check_sha256, find_deb, read_deb
@@ -30,13 +30,13 @@ TEST_FRACTION, VALIDATION_FRACTION = 0.12, 0.08
 
 CLOSED_SETS = ("digits/", "letters/", "phonetic/")
 """Numbers, months, letters, the spelling alphabet: each word is said once, alone. They are trained
-on, because nothing else says how a word sounds that is spelled unlike anything else ("w", "zed")."""
+on: nothing else says how a word sounds that is spelled unlike anything else ("w", "zed")."""
 
 LARGEST_HELD_OUT_GROUP = 8
-"""Prompts that share sentences stay together; a larger group would be a split by itself."""
+"""Prompts that share phrases stay together; a larger group would be a split by itself."""
 
 
-class AsteriskPrompts(CorpusBuilder, skip_registration=True):
+class AsteriskPrompts(CorpusBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Recorded English telephone prompts: one professional speaker, 16 kHz G.722, CC BY-SA."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -84,7 +84,7 @@ class AsteriskPrompts(CorpusBuilder, skip_registration=True):
             except SkipError as error:
                 self.skip_report.skip(name, error)
 
-        split_of = split_by_sentence({name: sentences(transcripts[name]) for name in spoken})
+        split_of = split_by_phrase({name: phrases(transcripts[name]) for name in spoken})
         splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
         for name, text in spoken.items():
             decode = functools.partial(decode_g722, audio[name])
@@ -103,23 +103,23 @@ class AsteriskPrompts(CorpusBuilder, skip_registration=True):
         return deb
 
 
-def split_by_sentence(prompts: Mapping[str, set[str]]) -> dict[str, str]:
-    """Splits prompts so that no sentence is said in two splits.
+def split_by_phrase(prompts: Mapping[str, set[str]]) -> dict[str, str]:
+    """Splits prompts so that no phrase is said in two splits.
 
-    Prompts that share a sentence form a group, and a group is never parted. Groups are taken in
-    the order of a hash of their sentences, so a split depends on nothing but the texts.
+    Prompts that share a phrase form a group, and a group is never parted. Groups are taken in
+    the order of a hash of their phrases, so a split depends on nothing but the texts.
 
     Args:
-      prompts: name -> the prompt's sentences, normalised.
+      prompts: name -> the prompt's phrases; see `phrases`.
 
     Returns:
       name -> "train", "validation" or "test".
     """
-    group_of: dict[str, set[str]] = {}  # sentence -> names, shared by all sentences of a group
+    group_of: dict[str, set[str]] = {}  # phrase -> names; the phrases of a group share the set
     for name, said in prompts.items():
-        names = {name}.union(*(group_of.get(sentence, set()) for sentence in said))
-        for sentence in set(said).union(*(prompts[other] for other in names)):
-            group_of[sentence] = names
+        names = {name}.union(*(group_of.get(phrase, set()) for phrase in said))
+        for phrase in set().union(*(prompts[other] for other in names)):
+            group_of[phrase] = names
 
     groups = collections.defaultdict(list)
     for names in {id(names): names for names in group_of.values()}.values():
@@ -131,12 +131,12 @@ def split_by_sentence(prompts: Mapping[str, set[str]]) -> dict[str, str]:
         "validation": VALIDATION_FRACTION * len(prompts),
     }
     split_of = {}
-    for _, names in sorted(groups.items()):
-        in_closed_set = any(name.startswith(CLOSED_SETS) for name in names)
-        held_out = [split for split, number in wanted.items() if number >= len(names)]
+    for _, group in sorted(groups.items()):
+        in_closed_set = any(name.startswith(CLOSED_SETS) for name in group)
+        with_room = [split for split, number in wanted.items() if number >= len(group)]
         split = "train"
-        if held_out and not in_closed_set and len(names) <= LARGEST_HELD_OUT_GROUP:
-            split = held_out[0]
-            wanted[split] -= len(names)
-        split_of.update(dict.fromkeys(names, split))
+        if with_room and not in_closed_set and len(group) <= LARGEST_HELD_OUT_GROUP:
+            split = with_room[0]
+            wanted[split] -= len(group)
+        split_of.update(dict.fromkeys(group, split))
     return split_of

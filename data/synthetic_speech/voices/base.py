@@ -1,0 +1,35 @@
+"""What a synthesizer's voice offers."""
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+
+class VoiceError(Exception):
+    """A voice that is asked for cannot be had; the message says how to get it."""
+
+
+class Voice(Protocol):
+    """One voice of one synthesizer; the same request gives the same samples.
+
+    Attributes:
+      sample_rate_hz: of what `synthesize` returns.
+    """
+
+    sample_rate_hz: int
+
+    def synthesize(
+        self, spoken: str, *, speed: float, pitch: float, seed: int
+    ) -> Float32[np.ndarray, "N"]:
+        """Reads a sentence.
+
+        Args:
+          spoken: words and punctuation; a lone capital letter is the letter's name.
+          speed: speaking rate relative to the voice's own, about 0.6 to 1.7.
+          pitch: fundamental frequency relative to the voice's own, about 0.6 to 1.6.
+          seed: of the synthesizer's noise, where it has any.
+
+        Returns:
+          Samples about in [-1, 1]; empty where the synthesizer said nothing.
+        """

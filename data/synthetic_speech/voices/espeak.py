@@ -1,0 +1,32 @@
+"""espeak-ng: a formant synthesizer, 22.05 kHz, many accents; Debian's package."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from data.synthetic_speech.voices.command import require_command, run_to_wav
+
+_WORDS_PER_MINUTE = 165
+_PITCH = 50  # of 0 to 99; one octave is about 50 steps around it
+
+
+class EspeakVoice:
+    """One of espeak-ng's accents, as ``espeak-ng --voices=en`` lists it."""
+
+    sample_rate_hz = 22_050
+
+    def __init__(self, accent: str):
+        require_command("espeak-ng", "espeak-ng")
+        self._accent = accent
+
+    def synthesize(
+        self, spoken: str, *, speed: float, pitch: float, seed: int
+    ) -> Float32[np.ndarray, "N"]:
+        """See `Voice`; espeak-ng has no noise that `seed` would change."""
+        del seed
+        arguments = ["espeak-ng", "-v", self._accent, "--stdin", "-w", "{wav}"]
+        arguments += ["-s", str(round(_WORDS_PER_MINUTE * speed))]
+        arguments += ["-p", str(int(np.clip(_PITCH * (1 + np.log2(pitch)), 0, 99)))]
+        audio, rate_hz = run_to_wav(arguments, spoken)
+        if rate_hz != self.sample_rate_hz:
+            raise ValueError(f"espeak-ng wrote {rate_hz} Hz, not {self.sample_rate_hz} Hz")
+        return audio

@@ -1,0 +1,109 @@
+"""SpecAugment: masks over time and mel bins, drawn inside the training step.
+
+References: Park et al. 2019, "SpecAugment" (arXiv 1904.08779); Park et al. 2020, "SpecAugment on
+Large Scale Datasets" (arXiv 1912.05533), section 3.1, for masks that adapt to the length.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.input_pipeline.batch import mask_from_lengths
+from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecAugmentConfig:
+    """How much is masked. Masks are filled with 0, the mean of normalised features.
+
+    Attributes:
+      freq_masks: masks over mel bins of an utterance.
+      freq_mask_bins: F, the widest of them.
+      time_mask_density: p_M, time masks for each (stacked) frame of the utterance.
+      max_time_masks: the most time masks in an utterance.
+      time_mask_fraction: p_S, widest time mask as a fraction of the utterance, in [0, 1].
+    """
+
+    freq_masks: int = 2
+    freq_mask_bins: int = 27
+    time_mask_density: float = 0.1
+    max_time_masks: int = 10
+    time_mask_fraction: float = 0.05
+
+    def __post_init__(self):
+        for name in ("freq_masks", "freq_mask_bins", "time_mask_density", "max_time_masks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"spec_augment.{name}={getattr(self, name)} is negative")
+        if not 0 <= self.time_mask_fraction <= 1:
+            raise ValueError(
+                f"spec_augment.time_mask_fraction={self.time_mask_fraction} is not in [0, 1]"
+            )
+
+
+def spec_augment(
+    rng: PRNGKey,
+    features: Float[Array, "B T F"],
+    feature_lengths: Int[Array, "B"],
+    num_mel_bins: int,
+    config: SpecAugmentConfig,
+) -> Float[Array, "B T F"]:
+    """Masks each utterance on its own; frames past its length stay as they are.
+
+    A mask's width is uniform on ``0..widest`` and its start uniform where it fits. A masked bin is
+    masked in every log-mel frame of the stack.
+
+    Args:
+      rng: a key for this step.
+      features: normalised frames; F is ``num_mel_bins`` times the stacked frames.
+      feature_lengths: valid frames a row.
+      num_mel_bins: mel bins of one log-mel frame.
+      config: how much is masked.
+    """
+    batch, num_frames, size = features.shape
+    if size % num_mel_bins:
+        raise ValueError(f"{size} features are not a stack of {num_mel_bins} mel bins")
+    if config.freq_mask_bins > num_mel_bins:
+        raise ValueError(
+            f"spec_augment.freq_mask_bins={config.freq_mask_bins} exceeds {num_mel_bins} mel bins"
+        )
+    time_rng, freq_rng = jax.random.split(rng)
+    lengths = feature_lengths.astype(jnp.float32)
+    time_masked = _masks(
+        time_rng,
+        num_masks=jnp.floor(config.time_mask_density * lengths).astype(jnp.int32),
+        max_masks=config.max_time_masks,
+        widest=jnp.floor(config.time_mask_fraction * lengths).astype(jnp.int32),
+        lengths=feature_lengths,
+        size=num_frames,
+    )
+    bin_masked = _masks(
+        freq_rng,
+        num_masks=jnp.full((batch,), config.freq_masks),
+        max_masks=config.freq_masks,
+        widest=jnp.full((batch,), config.freq_mask_bins),
+        lengths=jnp.full((batch,), num_mel_bins),
+        size=num_mel_bins,
+    )
+    masked = time_masked[:, :, None] | jnp.tile(bin_masked, size // num_mel_bins)[:, None, :]
+    valid = mask_from_lengths(feature_lengths, num_frames)[:, :, None]
+    return jnp.where(masked & valid, 0, features)
+
+
+def _masks(
+    rng: PRNGKey,
+    num_masks: Int[Array, "B"],
+    max_masks: int,
+    widest: Int[Array, "B"],
+    lengths: Int[Array, "B"],
+    size: int,
+) -> Bool[Array, "B S"]:
+    """Union of each row's intervals inside ``[0, lengths)``; True = masked."""
+    width_rng, start_rng = jax.random.split(rng)
+    shape = (lengths.shape[0], max_masks)
+    widths = jax.random.randint(width_rng, shape, 0, widest[:, None] + 1)
+    starts = jax.random.randint(start_rng, shape, 0, lengths[:, None] - widths + 1)
+    position = jnp.arange(size)
+    inside = (position >= starts[..., None]) & (position < (starts + widths)[..., None])
+    drawn = jnp.arange(max_masks) < num_masks[:, None]
+    return jnp.any(inside & drawn[..., None], axis=1)

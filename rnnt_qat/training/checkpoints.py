@@ -55,20 +55,23 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, config: Mapping[str, Json], keep_last: int = 2):
         self._config = config
         self.directory = pathlib.Path(directory).absolute()
-        keep = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep_last),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[WER],
-                    reverse=True,  # Orbax keeps the tail of the order
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
+
+        def wer(metrics: Mapping[str, float]) -> float:
+            return metrics[WER]
+
+        best = checkpoint_managers.BestN(
+            get_metric_fn=wer,
+            reverse=True,  # Orbax keeps the tail of the order
+            n=1,
+            keep_checkpoints_without_metrics=False,
         )
-        self._manager = ocp.CheckpointManager(
-            self.directory, options=ocp.CheckpointManagerOptions(preservation_policy=keep)
+        options = ocp.CheckpointManagerOptions(
+            best_fn=wer,  # without it Orbax records no metrics
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                [checkpoint_managers.LatestN(keep_last), best]
+            ),
         )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(
         self, step: int, state: TrainState, iterator_state: Json, wer: float | None = None

@@ -20,7 +20,6 @@ class CompiledUpdate:
       mesh: the devices; a batch's rows are cut over them.
 
     Attributes:
-      count: compilations so far.
       seconds: time they took, tracing included.
     """
 
@@ -36,6 +35,7 @@ class CompiledUpdate:
 
     @property
     def count(self) -> int:
+        """Compilations so far."""
         return len(self._compiled)
 
     def needs_compilation(self, batch: PyTree) -> bool:

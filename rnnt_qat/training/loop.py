@@ -177,7 +177,9 @@ class Trainer:
 
     def _begin(self, index: int, state: TrainState) -> TrainState:
         def begin(state: TrainState) -> TrainState:
-            return self._programs[index].begin(state.replace(interval=IntervalSums.zero()))
+            return self._programs[index].begin(
+                dataclasses.replace(state, interval=IntervalSums.zero())
+            )
 
         shardings = self._shardings(jax.eval_shape(begin, state))
         return jax.jit(begin, out_shardings=shardings)(state)

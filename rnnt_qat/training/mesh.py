@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnt_qat.typing import PyTree
@@ -84,9 +85,6 @@ def to_host(tree: PyTree) -> PyTree:
             return np.asarray(leaf)
         if leaf.is_fully_replicated:
             return np.asarray(leaf.addressable_data(0))
-        mesh = leaf.sharding.mesh
-        return np.asarray(
-            jax.jit(lambda x: x, out_shardings=replicated(mesh))(leaf).addressable_data(0)
-        )
+        return multihost_utils.process_allgather(leaf, tiled=True)
 
     return jax.tree.map(fetch, tree)

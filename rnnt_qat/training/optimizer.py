@@ -97,4 +97,4 @@ def update_ema(
 ) -> PyTree:
     """One step of the moving average; short memory early, so that the start is soon forgotten."""
     decay_now = jnp.minimum(decay, (1.0 + stage_step) / (10.0 + stage_step))
-    return jax.tree.map(lambda e, p: e + (1 - decay_now) * (p - e), ema_params, params)
+    return jax.tree.map(lambda e, p: decay_now * e + (1 - decay_now) * p, ema_params, params)

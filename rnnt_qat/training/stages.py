@@ -104,7 +104,9 @@ class Calibration:
         return Program(
             name="calibration",
             steps=self.batches,
-            begin=lambda state: state.replace(opt_state=(), quant_stats=task.empty_ranges()),
+            begin=lambda state: dataclasses.replace(
+                state, opt_state=(), quant_stats=task.empty_ranges()
+            ),
             make_update=lambda _, log_every: calibration_update(
                 task.observe, task.float_loss, log_every=log_every
             ),
@@ -172,7 +174,8 @@ class StagePlan:
 
 def _begin_training(state: TrainState, optimizer: OptimizerConfig) -> TrainState:
     """A fresh optimizer around the averaged parameters: those that were evaluated."""
-    return state.replace(
+    return dataclasses.replace(
+        state,
         params=jax.tree.map(lambda x: x.copy(), state.ema_params),
         opt_state=make_optimizer(optimizer).init(state.ema_params),
     )

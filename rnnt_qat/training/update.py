@@ -1,6 +1,7 @@
 """One jitted update: gradients of a loss function, skipped when they are not finite."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import flax.struct
@@ -37,13 +38,15 @@ class LossFunction(Protocol):
 
     def __call__(
         self, params: PyTree, quant_stats: PyTree, batch: PyTree, key: PRNGKey
-    ) -> RowLosses: ...
+    ) -> RowLosses:
+        """Losses of a batch's rows; ``key`` is for dropout and augmentation."""
 
 
 class ObserveFunction(Protocol):
     """A forward pass that returns ``quant_stats`` with the ranges of this batch taken in."""
 
-    def __call__(self, params: PyTree, quant_stats: PyTree, batch: PyTree) -> PyTree: ...
+    def __call__(self, params: PyTree, quant_stats: PyTree, batch: PyTree) -> PyTree:
+        """The ranges after this batch."""
 
 
 @flax.struct.dataclass
@@ -107,7 +110,8 @@ def training_update(
         ema_params = update_ema(state.ema_params, params, config.ema_decay, stage_step)
 
         interval = _next_interval(state, rows, log_every)
-        interval = interval.replace(
+        interval = replace(
+            interval,
             loss=interval.loss + jnp.where(applied, total, 0.0),
             rows=interval.rows + jnp.where(applied, count, 0),
             labels=interval.labels
@@ -123,7 +127,8 @@ def training_update(
             infeasible_rows=state.skips.infeasible_rows
             + jnp.sum(rows.present & ~rows.feasible, dtype=jnp.int32),
         )
-        state = state.replace(
+        state = replace(
+            state,
             step=state.step + 1,
             params=select(params, state.params),
             ema_params=select(ema_params, state.ema_params),
@@ -150,13 +155,15 @@ def calibration_update(
     def update(state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
         rows = describe(state.ema_params, state.quant_stats, batch, state.step_key())
         interval = _next_interval(state, rows, log_every)
-        interval = interval.replace(
+        interval = replace(
+            interval,
             loss=interval.loss + jnp.sum(jnp.where(rows.feasible, rows.loss, 0.0)),
             rows=interval.rows + jnp.sum(rows.feasible),
             labels=interval.labels + jnp.sum(jnp.where(rows.feasible, rows.labels, 0)),
             updates=interval.updates + 1,
         )
-        state = state.replace(
+        state = replace(
+            state,
             step=state.step + 1,
             quant_stats=observe(state.ema_params, state.quant_stats, batch),
             interval=interval,
@@ -170,7 +177,8 @@ def _next_interval(state: TrainState, rows: RowLosses, log_every: int) -> Interv
     """The interval's sums, begun afresh after a log record, with this batch's size added."""
     fresh = state.step % log_every == 0
     interval = jax.tree.map(lambda x: jnp.where(fresh, 0.0, x), state.interval)
-    return interval.replace(
+    return replace(
+        interval,
         audio_seconds=interval.audio_seconds + jnp.sum(rows.audio_seconds),
         utterances=interval.utterances + jnp.sum(rows.present),
     )

@@ -1,0 +1,33 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+
+
+@pytest.mark.parametrize(("decay", "middle"), [("cosine", 0.55), ("linear", 0.55), ("constant", 1)])
+def test_schedule(decay, middle):
+    config = OptimizerConfig(learning_rate=2.0, warmup_steps=10, decay=decay, final_fraction=0.1)
+    rate = make_schedule(config, 110)
+    np.testing.assert_allclose(rate(jnp.array(0)), 0.2)
+    np.testing.assert_allclose(rate(jnp.array(9)), 2.0)
+    np.testing.assert_allclose(rate(jnp.array(60)), 2.0 * middle, rtol=1e-5)
+    np.testing.assert_allclose(rate(jnp.array(110)), 2.0 if decay == "constant" else 0.2, rtol=1e-5)
+
+
+def test_only_matrices_decay():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+    optimizer = make_optimizer(OptimizerConfig(weight_decay=0.5))
+    zeros = {"w": jnp.zeros((2, 2)), "b": jnp.zeros(2)}
+    deltas, _ = optimizer.update(zeros, optimizer.init(params), params)
+    np.testing.assert_array_equal(deltas["w"], 0.5)
+    np.testing.assert_array_equal(deltas["b"], 0.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"decay": "cosin"}, {"learning_rate": 0.0}, {"ema_decay": 1.0}, {"accumulation": 0}],
+)
+def test_impossible_settings_are_refused_by_name(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        OptimizerConfig(**bad)

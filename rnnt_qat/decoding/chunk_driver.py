@@ -108,7 +108,9 @@ class ChunkDriver:
         """A batch of recordings, streamed in chunks of ``chunk_ms`` (None: in one piece)."""
         B, N = audio.shape
         unit = self.encoder_frame_samples(transducer)
-        chunk = -(-N // unit) * unit if chunk_ms is None else self.chunk_samples(transducer, chunk_ms)
+        chunk = (
+            -(-N // unit) * unit if chunk_ms is None else self.chunk_samples(transducer, chunk_ms)
+        )
         num_chunks = -(-N // chunk)
         padded = jnp.pad(audio, ((0, 0), (0, num_chunks * chunk - N)))
         chunks = jnp.moveaxis(padded.reshape(B, num_chunks, chunk), 1, 0)  # [C, B, chunk]

@@ -1,10 +1,10 @@
 """Frame-synchronous greedy search, a whole batch inside one program.
 
-At a frame the likeliest symbol is taken: a blank moves on to the next frame, a label is emitted and
-the same frame is asked again, at most ``max_symbols_per_frame`` times. Every row keeps its own frame
-pointer, so a batch takes about as many steps as its longest row has frames and labels, not frames
-times the bound; and a step looks at ``window_frames`` frames at once, for as long as a row emits
-nothing its prediction is the same at all of them.
+At a frame the likeliest symbol is taken: a blank moves on to the next frame, a label is emitted
+and the same frame is asked again, at most ``max_symbols_per_frame`` times. Every row keeps its own
+frame pointer, so a batch takes about as many steps as its longest row has frames and labels, not
+frames times the bound. A step looks at ``window_frames`` frames at once: as long as a row emits
+nothing, its prediction is the same at all of them.
 
 Reference: Graves, "Sequence Transduction with Recurrent Neural Networks" (2012), section 2.4;
 rows with pointers of their own after Bataev et al., "Label-Looping: Highly Efficient Decoding for
@@ -73,7 +73,7 @@ class GreedyState:
 class GreedySearch:
     """Greedy ``Search``. ``Hypothesis.log_prob`` is that of the alignment taken, blanks included.
 
-    Of equally likely symbols (integer logits may tie) the one of the lowest index is taken.
+    Of equally likely symbols (a chip's logits may tie) the one of the lowest index is taken.
     """
 
     config: GreedyConfig
@@ -113,7 +113,7 @@ class GreedySearch:
             return jnp.any(frame < lengths)
 
         def advance(carry):
-            # frame: [B] the row's next frame in the chunk; symbols: [B] labels emitted there so far.
+            # frame [B]: the row's next frame in the chunk; symbols [B]: labels emitted at it.
             frame, symbols, state = carry
             hypothesis = state.hypothesis
             positions = frame[:, None] + window  # [B, W]
@@ -132,9 +132,7 @@ class GreedySearch:
                 labels, jnp.minimum(blanks, window.size - 1)[:, None], axis=1
             )[:, 0].astype(jnp.int32)  # [B]
 
-            log_probs = jax.nn.log_softmax(
-                logits.astype(jnp.float32) * transducer.logit_scale, axis=-1
-            )
+            log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
             taken = jnp.take_along_axis(log_probs, labels[:, :, None], axis=-1)[:, :, 0]  # [B, W]
             walked = valid & (window <= blanks[:, None])  # blanks, and the label if there is one
             hypothesis = hypothesis.replace(

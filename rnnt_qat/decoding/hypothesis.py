@@ -16,8 +16,9 @@ class Hypothesis:
       emission_frames: int32 index of the encoder frame (from the start of the stream) at which each
         token was emitted, -1 past ``length``.
       log_prob: float32 natural log-probability of the hypothesis, as its search defines it.
-      overflow: int32 tokens emitted after the row was full. They drove the search on (the prediction
-        network has heard them) but are not held; anything but 0 means ``max_tokens`` is too small.
+      overflow: int32 tokens emitted after the row was full. They drove the search on (the
+        prediction network has heard them) but are not held: other than 0 means ``max_tokens`` is
+        too small.
     """
 
     tokens: Int[Array, "*B max_tokens"]

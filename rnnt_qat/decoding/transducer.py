@@ -1,4 +1,4 @@
-"""What a decoder needs of a model: five functions on arrays and two facts, never a model class.
+"""What a decoder needs of a model: five functions on arrays and one number, never a model class.
 
 ``rnnt_qat.models`` offers these over bound variables; ``tests`` offer them over lookup tables.
 """
@@ -15,10 +15,6 @@ class Transducer(Protocol):
     def time_reduction(self) -> int:
         """Feature frames per encoder frame; a chunk of features is a multiple of it."""
 
-    @property
-    def logit_scale(self) -> float | Float[Array, ""]:
-        """Real value of one unit of ``joint``'s output: 1 in float, the logits' scale on a chip."""
-
     def initial_encoder_state(self, batch_size: int) -> PyTree:
         """State of the encoder before the first frame."""
 
@@ -33,5 +29,7 @@ class Transducer(Protocol):
     def predict(self, label: Int[Array, "B"], state: PyTree) -> tuple[Num[Array, "B J"], PyTree]:
         """One label (the blank is the start symbol) to the prediction projection after it."""
 
-    def joint(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Num[Array, "*S V"]:
-        """Logits over the vocabulary; shapes broadcast."""
+    def joint(
+        self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
+    ) -> Float[Array, "*S V"]:
+        """Logits over the vocabulary, in real units (on a chip they may tie); shapes broadcast."""

@@ -25,7 +25,6 @@ class TableTransducer:
     logits: jax.Array  # [X, Y, V]
     time_reduction: int = 1
     multiplier: int = 3
-    logit_scale: float = 1.0
 
     def initial_encoder_state(self, batch_size):
         return jnp.zeros((batch_size,), jnp.int32)
@@ -71,7 +70,6 @@ class ToyRecurrentTransducer:
 
     params: dict
     time_reduction: int = dataclasses.field(default=1, metadata={"static": True})
-    logit_scale: float = dataclasses.field(default=1.0, metadata={"static": True})
 
     @classmethod
     def random(cls, seed, feature_size, width, vocabulary, *, blank_bias=0.0, time_reduction=1):

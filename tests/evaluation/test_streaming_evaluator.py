@@ -1,0 +1,168 @@
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from rnnt_qat.decoding.greedy import GreedyConfig
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.metrics.wer import ErrorCounts
+from tests.evaluation.toy import FRONTEND, LENGTHS, RECOGNIZER, REFERENCES, batches, evaluator
+from tests.reference.greedy import GreedyReference
+
+PARAMS = RECOGNIZER.params
+
+
+@pytest.fixture(scope="module")
+def whole():
+    config = EvaluationConfig(GreedyConfig(3), chunk_ms=(0,))
+    (result,) = evaluator(config, references=REFERENCES).evaluate(PARAMS, "toy")
+    return result
+
+
+def test_equals_decoding_each_utterance_alone(whole):
+    alone = itertools.chain.from_iterable(
+        zip(batch.audio, batch.audio_lengths, strict=True) for batch in batches(empty_rows=False)
+    )
+    frontend, reference, emitted = jax.jit(FRONTEND.__call__), GreedyReference(RECOGNIZER), 0
+    for utterance, (audio, length) in zip(whole.utterances, alone, strict=True):
+        padded = np.pad(audio[:length], (0, 16_000 - length))[None]
+        features, mask, _ = frontend(padded, np.array([length]))
+        want = reference(features[0], int(mask.sum()), max_symbols=3)
+        assert list(utterance.tokens) == want.tokens
+        assert list(utterance.emission_frames) == want.emission_frames
+        emitted += len(want.tokens)
+    assert emitted > 20
+
+
+def test_records(whole):
+    assert [u.id for u in whole.utterances] == REFERENCES.ids
+    assert [u.reference for u in whole.utterances] == REFERENCES.texts
+    np.testing.assert_allclose([u.audio_s for u in whole.utterances], np.array(LENGTHS) / 16_000)
+    assert whole.words == ErrorCounts.total(u.words for u in whole.utterances)
+    assert whole.words.reference_length == sum(len(t.split()) for t in REFERENCES.texts)
+    assert whole.encoder_frame_ms == 40
+    assert whole.missing == 0
+    for u in whole.utterances:
+        assert len(u.emission_frames) == len(u.tokens)
+        times = whole.token_times_ms(u)
+        assert times == sorted(times)
+        assert all(0 < t <= 1000 * u.audio_s for t in times)
+
+
+@pytest.mark.parametrize("chunk_ms", [40, 80, 200, 640])
+def test_streaming_equals_offline(whole, chunk_ms):
+    config = EvaluationConfig(GreedyConfig(3), chunk_ms=(chunk_ms,))
+    (result,) = evaluator(config, references=REFERENCES).evaluate(PARAMS, "toy")
+    for got, want in zip(result.utterances, whole.utterances, strict=True):
+        assert got.tokens == want.tokens
+        assert got.emission_frames == want.emission_frames
+        np.testing.assert_allclose(got.log_prob, want.log_prob, rtol=1e-4)
+
+
+def test_one_compilation_a_bucket_shape_for_every_checkpoint():
+    subject = evaluator(
+        EvaluationConfig(chunk_ms=(240, 0)), batches=batches(sizes=(16_000, 19_200)), name="dev"
+    )
+    first = dict(subject.run(PARAMS))
+    assert subject.compilations == 4  # two buckets, two chunk sizes
+    assert dict(subject.run(PARAMS)) == first
+    louder = jax.tree.map(lambda w: -w, PARAMS)
+    assert dict(subject.run(louder)) != first
+    assert subject.compilations == 4
+    assert first["dev/wer"] == first["dev/wer@0ms"]
+    assert first["dev/wer_low"] <= first["dev/wer"] <= first["dev/wer_high"]
+
+
+def test_without_references_the_labels_are_the_reference():
+    (result,) = evaluator().evaluate(PARAMS)
+    batch = batches()[0]
+    want = "".join(
+        " abc"[0] if i == 4 else chr(96 + i) for i in batch.labels[0][: batch.label_lengths[0]]
+    )
+    assert result.utterances[0].reference == want
+    assert result.utterances[0].id == "0"
+
+
+def test_speed_is_measured_on_request():
+    subject = evaluator(EvaluationConfig(timed_repeats=2))
+    (result,) = subject.evaluate(PARAMS)
+    assert result.real_time_factor.repeats == 2
+    assert 0 < result.real_time_factor.median < 10
+    np.testing.assert_allclose(result.real_time_factor.audio_s, sum(LENGTHS[:3]) / 16_000)
+    assert subject.compilations == 1
+
+
+def test_overflow_is_told():
+    config = EvaluationConfig(GreedyConfig(3, max_tokens=1))
+    metrics = dict(evaluator(config).run(PARAMS))
+    assert metrics["test/overflow_tokens"] > 0
+
+
+def test_a_spent_iterator_is_an_error():
+    subject = evaluator(batches=iter(batches()))
+    list(subject.run(PARAMS))
+    with pytest.raises(ValueError, match="iterated again for every evaluation"):
+        list(subject.run(PARAMS))
+
+
+def test_the_same_utterance_twice_is_an_error():
+    with pytest.raises(ValueError, match="gave utterance 0 twice"):
+        evaluator(batches=batches() + batches()).evaluate(PARAMS)
+
+
+def test_missing_utterances_are_counted():
+    (result,) = evaluator(batches=batches()[:1], references=REFERENCES).evaluate(PARAMS)
+    assert result.missing == len(LENGTHS) - 3
+
+
+def test_a_chunk_that_cuts_an_encoder_frame_names_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"chunk_ms=100 is not a multiple .* 40 ms .* nearest is 80"
+    ):
+        evaluator(EvaluationConfig(chunk_ms=(100,))).evaluate(PARAMS)
+    with pytest.raises(ValueError, match="at least one chunk size"):
+        EvaluationConfig(chunk_ms=())
+
+
+MESH_SCRIPT = """
+import json, jax
+from tests.evaluation.toy import RECOGNIZER, evaluator
+assert len(jax.devices()) == 4
+subject = evaluator()
+(result,) = subject.evaluate(RECOGNIZER.params)
+text = subject._programs[240.0].lower(
+    RECOGNIZER.params, *[x for x in jax.eval_shape(
+        lambda: (jax.numpy.zeros((4, 16000)), jax.numpy.zeros(4, 'int32')))]
+).compile().as_text()
+assert not any(name in text for name in ('all-reduce', 'all-gather', 'collective')), text
+print(json.dumps([[u.tokens, u.emission_frames] for u in result.utterances]))
+"""
+
+
+@pytest.mark.slow
+def test_four_devices_decode_the_same_and_never_talk():
+    root = Path(__file__).parents[2]
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(root),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", MESH_SCRIPT],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    (result,) = evaluator().evaluate(PARAMS)
+    assert json.loads(run.stdout) == [
+        [list(u.tokens), list(u.emission_frames)] for u in result.utterances
+    ]

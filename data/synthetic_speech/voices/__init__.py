@@ -29,14 +29,19 @@ class VoiceSpec:
 
     def expected_duration_s(self, text: str, speed: float) -> float:
         """How long the voice takes for a transcript, silence around it not counted."""
-        return (self.seconds_fixed + self.seconds_per_char * len(text)) / speed
+        return (self.seconds_fixed + self.seconds_per_char * spoken_chars(text)) / speed
+
+
+def spoken_chars(text: str) -> int:
+    """Length of a transcript in characters; a single letter is as long as a word of five."""
+    return sum(6 if len(word) == 1 else len(word) + 1 for word in text.split())
 
 
 VOICES: dict[str, VoiceSpec] = {
-    "hibari_us": VoiceSpec(functools.partial(HibariVoice, british=False), 0.42, 0.056),
-    "hibari_gb": VoiceSpec(functools.partial(HibariVoice, british=True), 0.42, 0.056),
-    "pico_us": VoiceSpec(functools.partial(PicoVoice, "en-US"), 0.26, 0.055),
-    "pico_gb": VoiceSpec(functools.partial(PicoVoice, "en-GB"), 0.26, 0.055),
+    "hibari_us": VoiceSpec(functools.partial(HibariVoice, british=False), 0.04, 0.052),
+    "hibari_gb": VoiceSpec(functools.partial(HibariVoice, british=True), 0.03, 0.054),
+    "pico_us": VoiceSpec(functools.partial(PicoVoice, "en-US"), 0.135, 0.063),
+    "pico_gb": VoiceSpec(functools.partial(PicoVoice, "en-GB"), 0.095, 0.057),
     "flite_slt": VoiceSpec(functools.partial(FliteVoice, "slt", 170.0), 0.3, 0.06),
     "flite_rms": VoiceSpec(functools.partial(FliteVoice, "rms", 95.0), 0.3, 0.06),
     "flite_awb": VoiceSpec(functools.partial(FliteVoice, "awb", 120.0), 0.3, 0.06),

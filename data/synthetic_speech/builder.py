@@ -1,0 +1,98 @@
+"""Builder of ``synthetic_speech``; README.md in this folder says what it is."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data.audio import Limits
+from data.corpus import CorpusBuilder, Recording
+from data.synthetic_speech.books import BookTexts
+from data.synthetic_speech.config import SyntheticSpeechConfig
+from data.synthetic_speech.held_out import HeldOutTexts
+from data.synthetic_speech.plan import make_plan
+from data.synthetic_speech.sentences import PromptTexts, TextSource
+from data.synthetic_speech.take import SYNTHESIS_VERSION, CachedTake
+from data.synthetic_speech.voices import VoiceError, load_voice
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+DEFAULT_CONFIG = SyntheticSpeechConfig()
+
+# A letter's name lasts as long as a word, but "aaa" would never be real speech at this rate.
+_LIMITS = Limits(max_chars_per_s=40.0)
+
+
+class SyntheticSpeech(CorpusBuilder, skip_registration=True):
+    """English made offline by speech synthesizers, in any amount, by many pseudo-speakers."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Synthetic English speech: telephone prompts of a grammar, or a book."
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        config: SyntheticSpeechConfig = DEFAULT_CONFIG,
+        limits: Limits = _LIMITS,
+        **options: Any,
+    ):
+        """Makes a builder.
+
+        Args:
+          data_dir: where corpora are prepared; finished utterances are kept in
+            ``<data_dir>/cache/synthetic_speech``, so an interrupted preparation goes on.
+          config: what to make.
+          limits: what an utterance must be to be kept.
+          **options: those of `CorpusBuilder`.
+        """
+        self.synthesis = config
+        self._cache = Path(data_dir) / "cache" / "synthetic_speech"
+        self._downloads = Path(data_dir) / "downloads"
+        super().__init__(
+            data_dir=data_dir,
+            config=tfds.core.BuilderConfig(name=config.name, description=config.name),
+            limits=limits,
+            **options,
+        )
+
+    def sources(self) -> dict[str, Any]:
+        """The configuration, the texts' checksum, the held-out texts, the synthesis' version."""
+        held_out = HeldOutTexts.from_file()
+        return {
+            "config": dataclasses.asdict(self.synthesis),
+            "texts": self._texts().fingerprint(),
+            "held_out_texts": len(held_out),
+            "synthesis_version": SYNTHESIS_VERSION,
+        }
+
+    def list_recordings(self) -> Mapping[str, list[Recording]]:
+        """Plans every utterance; they are synthesized where the base decodes recordings."""
+        held_out = HeldOutTexts.from_file()
+        held_out.check_against(self._downloads.parent)
+        try:
+            for voice in dict.fromkeys(self.synthesis.voices):
+                load_voice(voice)
+        except VoiceError as error:
+            raise CorpusError(f"voices: {error}") from error
+        plan = make_plan(self.synthesis, self._texts(), held_out)
+        for cause, number in plan.left_out.items():
+            print(f"sentences drawn but left out, {cause}: {number:,}")
+        return {
+            split: [
+                Recording(
+                    f"{split}_{i:06d}",
+                    take.speaker.name,
+                    take.sentence.text,
+                    CachedTake(take, self._cache),
+                )
+                for i, take in enumerate(takes)
+            ]
+            for split, takes in plan.takes.items()
+        }
+
+    def _texts(self) -> TextSource:
+        if self.synthesis.text_source == "books":
+            return BookTexts(self._downloads)
+        return PromptTexts()

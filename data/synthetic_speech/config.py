@@ -1,0 +1,59 @@
+"""What makes one synthetic corpus differ from another."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Literal, get_args
+
+from data.synthetic_speech.speakers import SpeakersConfig
+from data.synthetic_speech.take import AcousticsConfig
+from data.synthetic_speech.voices import PIP_VOICES, VOICES
+
+TextSourceName = Literal["prompts", "books"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSpeechConfig:
+    """A synthetic corpus; every field changes its name, so no two share a directory.
+
+    Attributes:
+      text_source: ``prompts`` (the telephone grammar) or ``books`` (Moby-Dick).
+      hours: of training speech, to within some percent.
+      validation_hours: of validation speech.
+      test_hours: of test speech.
+      seed: of everything that is drawn.
+      voices: names in `VOICES`; a name twice is heard twice as often.
+      speakers: pseudo-speakers a voice.
+      acoustics: jitter, rooms, noise, telephone band, level; the same for every split.
+    """
+
+    text_source: TextSourceName = "prompts"
+    hours: float = 1.2
+    validation_hours: float = 0.08
+    test_hours: float = 0.16
+    seed: int = 0
+    voices: tuple[str, ...] = ("hibari_us", *PIP_VOICES)
+    speakers: SpeakersConfig = SpeakersConfig()
+    acoustics: AcousticsConfig = AcousticsConfig()
+
+    def __post_init__(self) -> None:
+        if self.text_source not in get_args(TextSourceName):
+            raise ValueError(
+                f"text_source is {self.text_source!r}; it may be {' or '.join(get_args(TextSourceName))}"
+            )
+        for name in ("hours", "validation_hours", "test_hours"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if unknown := [voice for voice in self.voices if voice not in VOICES]:
+            raise ValueError(f"no voices {', '.join(unknown)}; there are {', '.join(VOICES)}")
+        if not self.voices:
+            raise ValueError("voices is empty; name at least one")
+
+    @property
+    def name(self) -> str:
+        """``prompts_1h``; with a hash of all fields where more than source and hours is changed."""
+        short = f"{self.text_source}_{self.hours:g}h"
+        if self == SyntheticSpeechConfig(text_source=self.text_source, hours=self.hours):
+            return short
+        fields = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return f"{short}_{hashlib.sha256(fields.encode()).hexdigest()[:8]}"

@@ -32,7 +32,7 @@ class Limits:
     max_duration_s: float = 30.0
     max_chars_per_s: float = 35.0
     min_peak: float = 0.001
-    max_clipped_fraction: float = 0.001
+    max_clipped_fraction: float = 0.01
 
     def check(self, audio: Int16[np.ndarray, " N"], text: str) -> None:
         """Raises `SkipError` with the first cause that `audio` gives, if any."""

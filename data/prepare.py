@@ -7,6 +7,10 @@ from absl import app, flags, logging
 
 from data.asterisk_prompts.builder import AsteriskPrompts
 from data.corpus import CorpusBuilder
+from data.librispeech.builder import LibriSpeech, Source
+from data.librispeech.folder import FolderSource
+from data.librispeech.tfds_source import TfdsSource
+from data.uqm_voices.builder import UqmVoices
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
@@ -16,6 +20,34 @@ _WORKERS = flags.DEFINE_integer(
 _ASTERISK_DEBS = flags.DEFINE_string(
     "asterisk_debs", None, "Folder with the two Asterisk packages; by default apt downloads them."
 )
+_LIBRISPEECH_SOURCE = flags.DEFINE_enum(
+    "librispeech_source",
+    "folder",
+    ["folder", "tfds"],
+    "A folder in LibriSpeech's layout, or tfds' own builder, which downloads and needs TensorFlow.",
+)
+_LIBRISPEECH_DIR = flags.DEFINE_string(
+    "librispeech_dir", None, "Folder of speakers (by_speaker), or of train-clean-100 and the like."
+)
+_LIBRISPEECH_CONFIG = flags.DEFINE_enum(
+    "librispeech_config",
+    "by_speaker",
+    [config.name for config in LibriSpeech.BUILDER_CONFIGS],
+    "Split one folder by speaker, or take LibriSpeech's own splits.",
+)
+_LIBRISPEECH_TEST_SPEAKERS = flags.DEFINE_list(
+    "librispeech_test_speakers", [], "Who is tested (by_speaker); by default a fifth of them."
+)
+_LIBRISPEECH_VALIDATION_SPEAKERS = flags.DEFINE_list(
+    "librispeech_validation_speakers", [], "Who validates (by_speaker); by default a fifteenth."
+)
+_UQM_DEBS = flags.DEFINE_string("uqm_debs", None, "Folder with uqm-voice_*.deb, uqm-content_*.deb.")
+_UQM_CONFIG = flags.DEFINE_enum(
+    "uqm_config",
+    "short",
+    [config.name for config in UqmVoices.BUILDER_CONFIGS],
+    "Which of the game's clips are kept.",
+)
 
 
 def _asterisk_prompts() -> CorpusBuilder:
@@ -23,7 +55,43 @@ def _asterisk_prompts() -> CorpusBuilder:
     return AsteriskPrompts(data_dir=_DATA_DIR.value, workers=_WORKERS.value, debs=debs)
 
 
-BUILDERS: dict[str, Callable[[], CorpusBuilder]] = {"asterisk_prompts": _asterisk_prompts}
+def _librispeech() -> CorpusBuilder:
+    folder = _LIBRISPEECH_DIR.value
+    if _LIBRISPEECH_SOURCE.value == "tfds":
+        source: Source = TfdsSource(Path(_DATA_DIR.value) / "downloads" / "tfds")
+    elif folder:
+        source = FolderSource(Path(folder))
+    else:
+        raise CorpusError("name LibriSpeech's folder with --librispeech_dir")
+    return LibriSpeech(
+        data_dir=_DATA_DIR.value,
+        source=source,
+        config=_LIBRISPEECH_CONFIG.value,
+        test_speakers=_LIBRISPEECH_TEST_SPEAKERS.value,
+        validation_speakers=_LIBRISPEECH_VALIDATION_SPEAKERS.value,
+        workers=_WORKERS.value,
+    )
+
+
+def _uqm_voices() -> CorpusBuilder:
+    if not _UQM_DEBS.value:
+        raise CorpusError(
+            "name the folder that holds uqm-voice_*.deb and uqm-content_*.deb with --uqm_debs; "
+            "data/uqm_voices/README.md says how to get them"
+        )
+    return UqmVoices(
+        data_dir=_DATA_DIR.value,
+        debs=Path(_UQM_DEBS.value),
+        config=_UQM_CONFIG.value,
+        workers=_WORKERS.value,
+    )
+
+
+BUILDERS: dict[str, Callable[[], CorpusBuilder]] = {
+    "asterisk_prompts": _asterisk_prompts,
+    "librispeech": _librispeech,
+    "uqm_voices": _uqm_voices,
+}
 
 _CORPORA = flags.DEFINE_list(
     "corpora", None, f"Corpora to prepare, by comma: {', '.join(sorted(BUILDERS))}.", required=True

@@ -28,9 +28,10 @@ _IRREGULAR_ORDINALS = {
 _SPOKEN_SIGNS = {"&": " and ", "%": " percent ", "+": " plus ", "@": " at ", "=": " equals "}
 _TYPOGRAPHIC = str.maketrans("\u2018\u2019\u201b\u00b4\u0060", "'''''")
 
-_NUMBER = re.compile(
-    r"(?<!\d)(?<!\d[.,])\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?(?!\d|\.\d)", re.IGNORECASE
-)
+_NUMBER = re.compile(r"\d(?:[\d.,:/-]*\d)?(?:(?:st|nd|rd|th)\b)?", re.IGNORECASE)
+_CARDINAL = re.compile(r"0|[1-9]\d?|[1-9]00|[1-9]\d{0,5}000|[1-9]\d{0,2}(?:,\d{3}){1,2}")
+_DECIMAL = re.compile(r"(0|[1-9]\d?)\.(\d+)")
+_ORDINAL = re.compile(r"([1-9]\d{0,2})(?:st|nd|rd|th)", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<!\w)'((?:[^']|(?<=\w)'(?=\w))*)'(?!\w)")
 _LOOSE_APOSTROPHE = re.compile(r"(?<![a-z])'(?![a-z])")
 _NORMALISED = re.compile(r"[a-z']+(?: [a-z']+)*")
@@ -68,29 +69,22 @@ def ordinal_words(number: int) -> str:
 
 
 def _spell_number(match: re.Match[str]) -> str:
-    """The only reading of a number, or `SkipError`."""
-    written = match.group().rstrip(",")
-    digits = written.rstrip("stndrhSTNDRH")
-    whole, _, decimals = digits.partition(".")
-    grouped = re.fullmatch(r"\d{1,3}(?:,\d{3})+", whole) is not None
-    value = int(whole.replace(",", ""))
-    ordinal = digits != written
-    # Three and more digits are read as a cardinal, by digit, in pairs or as a year; grouped by
-    # commas, round, with decimals or ordinal, only the cardinal is left. "007" is a name.
-    one_reading = (
-        value < 100 or grouped or ordinal or decimals or (value < 10**6 and _is_round(value))
-    )
-    if ("," in whole and not grouped) or (len(whole) > 1 and whole[0] == "0") or not one_reading:
-        raise SkipError(Cause.AMBIGUOUS_NUMBER, match.group())
-    if ordinal:
-        return f" {ordinal_words(value)} "
-    fraction = " point " + " ".join(_ONES[int(digit)] for digit in decimals) if decimals else ""
-    return f" {number_words(value)}{fraction} "
+    """The only reading of a number, or `SkipError`.
 
-
-def _is_round(value: int) -> bool:
-    """True of 100, 200, ... 900 and of whole thousands."""
-    return value % 1000 == 0 or (value < 1000 and value % 100 == 0)
+    Three and more digits are read as a cardinal, digit by digit, in pairs or as a year; only where
+    they are round or grouped by commas is it the cardinal. "007", "2/3", "94-18" are anything.
+    """
+    written = match.group()
+    if _CARDINAL.fullmatch(written):
+        words = number_words(int(written.replace(",", "")))
+    elif decimal := _DECIMAL.fullmatch(written):
+        digits = " ".join(_ONES[int(digit)] for digit in decimal[2])
+        words = f"{number_words(int(decimal[1]))} point {digits}"
+    elif ordinal := _ORDINAL.fullmatch(written):
+        words = ordinal_words(int(ordinal[1]))
+    else:
+        raise SkipError(Cause.AMBIGUOUS_NUMBER, written)
+    return f" {words} "
 
 
 def normalise(text: str) -> str:

@@ -1,0 +1,1 @@
+"""LibriSpeech, and any folder in its layout."""

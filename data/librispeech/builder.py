@@ -1,0 +1,164 @@
+"""Builder of ``librispeech``; README.md in this folder says what it is."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import tensorflow_datasets as tfds
+
+from data.audio import Limits
+from data.corpus import CorpusBuilder, Recording
+from data.skips import SkipReport
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+TEST_FRACTION, VALIDATION_FRACTION = 0.2, 0.07
+
+_EVALUATION = {
+    "validation": ("dev-clean",),
+    "validation_other": ("dev-other",),
+    "test": ("test-clean",),
+    "test_other": ("test-other",),
+}
+
+
+@dataclasses.dataclass(eq=False)
+class LibriSpeechConfig(tfds.core.BuilderConfig):
+    """How recordings become splits.
+
+    Attributes:
+      subsets: split -> LibriSpeech's own subsets; None splits a bare folder of speakers.
+    """
+
+    subsets: Mapping[str, tuple[str, ...]] | None = None
+
+
+class Source(Protocol):
+    """Where LibriSpeech's recordings come from."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this source from another, as JSON."""
+
+    def recordings(self, subset: str | None, skip_report: SkipReport) -> Iterable[Recording]:
+        """Recordings of one of LibriSpeech's subsets; of everything there is where it is None."""
+
+
+class LibriSpeech(CorpusBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Read English audio books, in LibriSpeech's own splits or split by speaker."""
+
+    name = "librispeech"
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [  # noqa: RUF012  (tfds declares it so)
+        LibriSpeechConfig(name="by_speaker", description="A folder of speakers, split by speaker."),
+        LibriSpeechConfig(
+            name="clean_100",
+            description="100 h of clean speech to train on; all dev and test subsets.",
+            subsets={"train": ("train-clean-100",), **_EVALUATION},
+        ),
+        LibriSpeechConfig(
+            name="full_960",
+            description="All 960 h to train on; all dev and test subsets.",
+            subsets={
+                "train": ("train-clean-100", "train-clean-360", "train-other-500"),
+                **_EVALUATION,
+            },
+        ),
+    ]
+    DESCRIPTION = "LibriSpeech (Panayotov et al., ICASSP 2015): read English audio books."
+    HOMEPAGE = "https://www.openslr.org/12"
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        source: Source,
+        config: str = "by_speaker",
+        test_speakers: Sequence[str] = (),
+        validation_speakers: Sequence[str] = (),
+        **options: Any,
+    ):
+        """Makes a builder.
+
+        Args:
+          data_dir: where corpora are prepared.
+          source: `FolderSource` or `TfdsSource`.
+          config: ``by_speaker``, ``clean_100`` or ``full_960``.
+          test_speakers: ``by_speaker`` only: who is tested; by default about a fifth of the
+            speakers, in the order of a hash of their names.
+          validation_speakers: likewise, about a fifteenth.
+          **options: those of `CorpusBuilder`.
+        """
+        self._source = source
+        self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
+        options.setdefault("limits", Limits(max_duration_s=36.0))  # LibriSpeech's longest is 35.2 s
+        super().__init__(data_dir=data_dir, config=config, **options)
+
+    def sources(self) -> dict[str, Any]:
+        """The source's fingerprint and the named speakers."""
+        return self._source.fingerprint() | {"speakers": self._named}
+
+    def list_recordings(self) -> Mapping[str, Iterable[Recording]]:
+        """Lists the subsets, or splits by speaker; see `CorpusBuilder`."""
+        subsets = self.builder_config.subsets
+        if subsets is None:
+            recordings = list(self._source.recordings(None, self.skip_report))
+            split_of = split_speakers({r.speaker for r in recordings}, **self._named)
+            splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
+            for recording in recordings:
+                splits[split_of[recording.speaker]].append(recording)
+            return splits
+        if any(self._named.values()):
+            raise CorpusError(
+                f"librispeech/{self.builder_config.name} has LibriSpeech's own splits; speakers "
+                "can only be named for librispeech/by_speaker"
+            )
+        return {
+            split: _join([self._source.recordings(name, self.skip_report) for name in names])
+            for split, names in subsets.items()
+        }
+
+
+def _join(parts: list[Iterable[Recording]]) -> Iterable[Recording]:
+    """One iterable; a list, whose length gives the progress bar its ETA, if all parts are lists."""
+    joined = itertools.chain.from_iterable(parts)
+    return list(joined) if all(isinstance(part, list) for part in parts) else joined
+
+
+def split_speakers(
+    speakers: set[str], test: Sequence[str] = (), validation: Sequence[str] = ()
+) -> dict[str, str]:
+    """Splits by speaker, depending on nothing but their names.
+
+    Args:
+      speakers: everybody.
+      test: who is tested; empty for about a fifth, at least one.
+      validation: likewise; empty for about a fifteenth, at least one.
+
+    Returns:
+      speaker -> "train", "validation" or "test".
+
+    Raises:
+      CorpusError: a named speaker is not there or is named twice, or nobody is left to train on.
+    """
+    unknown = {*test, *validation} - speakers
+    twice = set(test) & set(validation)
+    if unknown or twice:
+        raise CorpusError(
+            f"speakers not in the folder: {sorted(unknown) or 'none'}; named for both validation "
+            f"and test: {sorted(twice) or 'none'}; there are {', '.join(sorted(speakers))}"
+        )
+    left = sorted(
+        speakers - {*test, *validation}, key=lambda name: hashlib.sha256(name.encode()).digest()
+    )
+    if not test:
+        number = max(1, round(TEST_FRACTION * len(speakers)))
+        test, left = left[:number], left[number:]
+    if not validation:
+        number = max(1, round(VALIDATION_FRACTION * len(speakers)))
+        validation, left = left[:number], left[number:]
+    if not left:
+        raise CorpusError(f"{len(speakers)} speakers are too few to train, validate and test on")
+    split_of = dict.fromkeys(left, "train")
+    return split_of | dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")

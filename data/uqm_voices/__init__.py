@@ -1,0 +1,1 @@
+"""The Ur-Quan Masters' recorded dialogues."""

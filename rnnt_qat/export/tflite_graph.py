@@ -17,6 +17,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from rnnt_qat.export.tensor_format import TensorFormat
+
 _TENSOR_TYPE = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int8): schema.TensorType.INT8,
@@ -25,30 +27,6 @@ _TENSOR_TYPE = {
     np.dtype(np.int64): schema.TensorType.INT64,
 }
 _NONE = schema.ActivationFunctionType.NONE
-
-
-@dataclass(frozen=True)
-class TensorFormat:
-    """How a tensor holds its numbers.
-
-    Attributes:
-      dtype: element type, one of float32, int8, int16, int32, int64.
-      scale: real value of one step, or one a slice of ``axis``; None for plain integers or floats.
-      zero_point: integer that stands for 0.
-      axis: the axis that several scales belong to.
-    """
-
-    dtype: Any
-    scale: float | tuple[float, ...] | None = None
-    zero_point: int = 0
-    axis: int = 0
-
-    def __post_init__(self) -> None:
-        if np.dtype(self.dtype) not in _TENSOR_TYPE:
-            known = ", ".join(str(t) for t in _TENSOR_TYPE)
-            raise ValueError(f"TensorFormat.dtype is {np.dtype(self.dtype)}; have {known}")
-        if self.scale is not None and not np.all(np.asarray(self.scale) > 0):
-            raise ValueError(f"TensorFormat.scale is {self.scale}; a scale is above 0")
 
 
 @dataclass(frozen=True)
@@ -118,7 +96,7 @@ class GraphBuilder:
         """``a + b`` (shapes broadcast), each rescaled, saturated at ``out``."""
         # General rescaling even where every scale is a power of two: the one contract that
         # LiteRT, TFLM and Ethos-U share (the power-of-two shortcut exists in LiteRT alone).
-        options = schema.AddOptionsT(potScaleInt16=True)
+        options = schema.AddOptionsT(potScaleInt16=False)
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._apply("ADD", 3, [a, b], shape, out, name, options)
 
@@ -198,7 +176,7 @@ class GraphBuilder:
     def unidirectional_sequence_lstm(
         self, inputs: Sequence[Tensor | None], intermediates: Sequence[Tensor], name: str
     ) -> Tensor:
-        """The fused LSTM over ``inputs[0]`` ``[batch, time, in]``, its output in the state's format.
+        """The fused LSTM over ``inputs[0]`` ``[batch, time, in]``, in its state's format.
 
         Args:
           inputs: the operator's 24 inputs in schema order, None where an optional one is absent.

@@ -5,21 +5,9 @@ import pytest
 
 from rnnt_qat.export.lstm_graphs import LstmIntegers, fused_lstm, lstm_step_16x8
 from rnnt_qat.export.runtimes import LiteRt, Tflm
-from rnnt_qat.export.tflite_graph import GraphBuilder, TensorFormat
-
-
-def random_lstm(rng: np.random.Generator, inputs: int, hidden: int, wide: bool) -> LstmIntegers:
-    activation, bias = (np.int16, np.int64) if wide else (np.int8, np.int32)
-    return LstmIntegers(
-        w_ih=rng.integers(-127, 128, (4, hidden, inputs)).astype(np.int8),
-        w_hh=rng.integers(-127, 128, (4, hidden, hidden)).astype(np.int8),
-        bias=rng.integers(-2000, 2000, (4, hidden)).astype(bias),
-        input=TensorFormat(activation, 2.0**-11 if wide else 2.0**-5),
-        hidden=TensorFormat(activation, 2.0**-15 if wide else 2.0**-7),
-        cell=TensorFormat(np.int16, 2.0**-11),
-        w_ih_scale=rng.uniform(0.001, 0.003, 4),
-        w_hh_scale=rng.uniform(0.001, 0.003, 4),
-    )
+from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.export.tflite_graph import GraphBuilder
+from tests.export.random_integers import random_lstm
 
 
 def test_fused_lstm_in_litert_and_tflm_differs_by_at_most_one_step():
@@ -55,7 +43,11 @@ def test_a_chunk_equals_its_frames():
 
 def test_stacked_16x8_steps_run_with_their_states_outside():
     rng = np.random.default_rng(3)
-    stack = [random_lstm(rng, 40, 32, wide=True), random_lstm(rng, 32, 32, wide=True)]
+    hidden = TensorFormat(np.int16, 2.0**-15)
+    stack = [
+        random_lstm(rng, 40, 32, wide=True),
+        random_lstm(rng, 32, 32, wide=True, input=hidden, gain=16),
+    ]
     runtime = LiteRt(lstm_step_16x8(stack))
     state = [np.zeros((1, 32), np.int16)] * 4
     for _ in range(3):

@@ -12,11 +12,11 @@ from rnnt_qat.input_pipeline.tokenizer import (
     load_tokenizer,
 )
 
-WORDS = (
+SENTENCE = (
     "press one for the directory or two to leave a message please enter your number followed by "
     "pound it's busy try again later thank you for calling goodbye quick jazz oxen have vowels"
-).split()
-TEXTS = [" ".join(random.Random(i).choices(WORDS, k=6)) for i in range(400)]
+)
+TEXTS = [" ".join(random.Random(i).choices(SENTENCE.split(), k=6)) for i in range(400)]
 SENTENCEPIECE = SentencePieceTokenizer.train(TEXTS, 50)
 TOKENIZERS = [CharacterTokenizer(), SENTENCEPIECE]
 both = pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["characters", "sentencepiece"])

@@ -1,0 +1,78 @@
+"""Waveform augmentation on the fly: speed, gain and noise."""
+
+import dataclasses
+import fractions
+
+import numpy as np
+import scipy.signal
+
+from rnnt_qat.typing import Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class WaveformAugmentation:
+    """What may happen to a training utterance; nothing by default.
+
+    Reference: Ko et al. 2015, "Audio augmentation for speech recognition", section 2 (speed).
+
+    Attributes:
+      speeds: one is drawn for each example; 1.1 is 10 % faster and higher.
+      gain_db: range of a uniform gain; what then exceeds full scale is clipped.
+      noise_probability: of adding stationary noise with a random spectral tilt.
+      snr_db: range of the uniform ratio of speech power to noise power.
+    """
+
+    speeds: tuple[float, ...] = (1.0,)
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    noise_probability: float = 0.0
+    snr_db: tuple[float, float] = (10.0, 30.0)
+
+    def __post_init__(self):
+        if not self.speeds or min(self.speeds) < 0.5 or max(self.speeds) > 2:
+            raise ValueError(f"augmentation.speeds={self.speeds} must hold factors in [0.5, 2]")
+        for name in ("gain_db", "snr_db"):
+            if getattr(self, name)[0] > getattr(self, name)[1]:
+                raise ValueError(f"augmentation.{name}={getattr(self, name)} must be (low, high)")
+        if not 0 <= self.noise_probability <= 1:
+            raise ValueError(
+                f"augmentation.noise_probability={self.noise_probability} not in [0, 1]"
+            )
+
+    def draw_speeds(self, rng: np.random.Generator, num_examples: int) -> Float[np.ndarray, "E"]:
+        """The speed of each example of an epoch."""
+        return rng.choice(np.asarray(self.speeds), num_examples)
+
+    def apply(
+        self, audio: Float[np.ndarray, "N"], speed: float, rng: np.random.Generator
+    ) -> Float[np.ndarray, "M"]:
+        """Augments float samples in [-1, 1); ``M = samples_at_speed(N, speed)``."""
+        if speed != 1:
+            ratio = _ratio(speed)
+            audio = scipy.signal.resample_poly(audio, ratio.denominator, ratio.numerator)
+        if rng.random() < self.noise_probability:
+            audio = audio + self._noise(audio, rng)
+        gain = 10 ** (rng.uniform(*self.gain_db) / 20)
+        return np.clip(audio * np.float32(gain), -1, 1 - 2**-15).astype(np.float32)
+
+    def _noise(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        white = rng.standard_normal(len(audio), np.float32)
+        noise = scipy.signal.lfilter([1.0], [1.0, -rng.uniform(0, 0.95)], white)
+        power_ratio = 10 ** (rng.uniform(*self.snr_db) / 10)
+        scale = np.sqrt(np.mean(np.square(audio)) / (np.mean(np.square(noise)) * power_ratio))
+        return (noise * scale).astype(np.float32)
+
+
+def samples_at_speed(
+    num_samples: Int[np.ndarray, "E"], speeds: Float[np.ndarray, "E"]
+) -> Int[np.ndarray, "E"]:
+    """Audio lengths after resampling each to its speed."""
+    lengths = np.array(num_samples)
+    for speed in np.unique(speeds):
+        ratio = _ratio(speed)
+        at_speed = speeds == speed
+        lengths[at_speed] = -(-lengths[at_speed] * ratio.denominator // ratio.numerator)
+    return lengths
+
+
+def _ratio(speed: float) -> fractions.Fraction:
+    return fractions.Fraction(float(speed)).limit_denominator(100)

@@ -1,0 +1,92 @@
+"""One pass over a split, for evaluation."""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from rnnt_qat.frontend.frontend import FrontendConfig
+from rnnt_qat.input_pipeline.assemble import Row, assemble
+from rnnt_qat.input_pipeline.batch import AudioBatch, to_float
+from rnnt_qat.input_pipeline.buckets import choose_buckets
+from rnnt_qat.input_pipeline.config import PipelineConfig
+from rnnt_qat.input_pipeline.examples import all_examples
+from rnnt_qat.input_pipeline.mixture import SpeechSource
+from rnnt_qat.input_pipeline.plan import PADDING, PlannedBatch, plan_epoch
+from rnnt_qat.input_pipeline.tokenizer import Tokenizer
+
+
+class EvalBatches:
+    """Every utterance of a split exactly once, none skipped, the same batches on every pass.
+
+    Batches are bucketed by length, short ones first, and hold audio: a streaming evaluator cuts it
+    into chunks. ``utterance_index`` says whose each row is.
+
+    Attributes:
+      buckets: the static shapes, over all processes.
+    """
+
+    def __init__(
+        self,
+        source: SpeechSource,
+        tokenizer: Tokenizer,
+        frontend_config: FrontendConfig,
+        config: PipelineConfig,
+        *,
+        row_multiple: int = 1,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Plans the pass.
+
+        Args:
+          source: a corpus split or a mixture (its repeats do not count here).
+          tokenizer: spells the transcripts.
+          frontend_config: its frames set the buckets' sizes.
+          config: ``num_buckets``, ``batch_seconds`` (more if ``row_multiple`` rows need it),
+            ``frame_multiple`` and the reading threads are used; its limits on utterances are not.
+          row_multiple: what every batch size is a multiple of, over all processes.
+          process_index: this process.
+          process_count: processes that share each batch.
+
+        Raises:
+          TokenizerError: a transcript cannot be spelled; names the utterance.
+        """
+        self._source = source
+        self._examples = all_examples(source, tokenizer)
+        lengths = self._examples.num_samples
+        quantum = frontend_config.samples_per_frame * config.frame_multiple
+        longest = -(-int(lengths.max(initial=1)) // quantum) * quantum
+        rate = frontend_config.log_mel.sample_rate_hz
+        self.buckets = choose_buckets(
+            lengths,
+            self._examples.num_labels,
+            num_buckets=config.num_buckets,
+            quantum=quantum,
+            batch_samples=max(int(config.batch_seconds * rate), row_multiple * longest),
+            row_multiple=row_multiple,
+        )
+        self._plan = plan_epoch(lengths, self.buckets)
+        self._config = config
+        self._process = process_index, process_count
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[AudioBatch]:
+        options = grain.ReadOptions(
+            num_threads=self._config.read_threads,
+            prefetch_buffer_size=max(self._config.prefetch_batches, self._config.read_threads),
+        )
+        return iter(grain.MapDataset.source(self._plan).map(self._load).to_iter_dataset(options))
+
+    def _load(self, planned: PlannedBatch) -> AudioBatch:
+        rows = [
+            None if example == PADDING else self._row(int(example))
+            for example in planned.rows_of_process(*self._process)
+        ]
+        return assemble(rows, planned.bucket)
+
+    def _row(self, example: int) -> Row:
+        audio: np.ndarray = self._source[example].audio
+        return example, to_float(audio), self._examples.labels[example]

@@ -1,0 +1,54 @@
+"""Several corpora as one, each repeated as often an epoch as its share asks for."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from rnnt_qat.typing import Int
+
+
+class SpeechSource(Protocol):
+    """What the pipeline needs of a corpus split: lengths and texts at no cost, audio on demand."""
+
+    texts: list[str]
+    ids: list[str]
+    num_samples: Int[np.ndarray, "E"]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any:
+        """An utterance; its ``audio`` is int16 ``[num_samples[index]]``."""
+
+
+class Mixture:
+    """Corpora end to end; an utterance's index is its position in the concatenation.
+
+    Attributes:
+      texts: transcripts.
+      ids: utterance ids.
+      num_samples: audio lengths.
+      repeats: how often each utterance comes in an epoch of training.
+    """
+
+    def __init__(self, sources: Sequence[SpeechSource], repeats: Sequence[int] | None = None):
+        """Joins ``sources``; ``repeats`` holds one positive whole number each, 1 by default."""
+        repeats = [1] * len(sources) if repeats is None else list(repeats)
+        if not sources or len(repeats) != len(sources):
+            raise ValueError(f"{len(sources)} corpora need as many repeats, got {repeats}")
+        if any(int(r) != r or r < 1 for r in repeats):
+            raise ValueError(f"repeats must be positive whole numbers, got {repeats}")
+        self._sources = list(sources)
+        self._ends = np.cumsum([len(source) for source in sources])
+        self.texts = [text for source in sources for text in source.texts]
+        self.ids = [id for source in sources for id in source.ids]
+        self.num_samples = np.concatenate([source.num_samples for source in sources])
+        self.repeats = np.repeat(repeats, [len(source) for source in sources])
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> Any:
+        index = range(len(self))[index]
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        return self._sources[which][index - int(self._ends[which]) + len(self._sources[which])]

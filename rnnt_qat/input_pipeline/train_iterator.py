@@ -1,0 +1,213 @@
+"""An endless, deterministic, resumable iterator of training batches."""
+
+import hashlib
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import logging
+
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.input_pipeline.assemble import Row, assemble
+from rnnt_qat.input_pipeline.audio_cache import AudioCache
+from rnnt_qat.input_pipeline.augmentation import samples_at_speed
+from rnnt_qat.input_pipeline.batch import AudioBatch, Batch, to_float
+from rnnt_qat.input_pipeline.buckets import Bucket, choose_buckets
+from rnnt_qat.input_pipeline.config import PipelineConfig
+from rnnt_qat.input_pipeline.examples import Examples, feasible_examples
+from rnnt_qat.input_pipeline.mixture import SpeechSource
+from rnnt_qat.input_pipeline.plan import PADDING
+from rnnt_qat.input_pipeline.schedule import EpochSchedule
+from rnnt_qat.input_pipeline.tokenizer import Tokenizer
+
+
+class TrainIterator(Iterator[AudioBatch | Batch]):
+    """Batches of an endless sequence of epochs; what step ``n`` gets depends on ``n`` alone.
+
+    Each epoch has every feasible utterance exactly once (times its mixture's repeats) over all
+    processes. Batches hold NumPy arrays, this process' rows of them.
+
+    Attributes:
+      buckets: the static shapes, over all processes.
+      skipped: utterances left out, by cause.
+      num_examples: examples of an epoch.
+      step: batches given so far.
+    """
+
+    def __init__(
+        self,
+        source: SpeechSource,
+        tokenizer: Tokenizer,
+        frontend: Frontend,
+        config: PipelineConfig,
+        *,
+        seed: int,
+        row_multiple: int = 1,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """Chooses the buckets and reports what is skipped.
+
+        Args:
+          source: a corpus split or a mixture.
+          tokenizer: spells the transcripts.
+          frontend: its frames set the buckets' sizes; computes features where config says so.
+          config: how batches are made.
+          seed: of shuffling and augmentation.
+          row_multiple: what every batch size is a multiple of, over all processes: devices times
+            accumulation steps.
+          process_index: this process.
+          process_count: processes that share each batch.
+
+        Raises:
+          ValueError: no feasible utterance, or ``row_multiple`` does not fit the batch's budget or
+            the processes.
+        """
+        if row_multiple % process_count or not 0 <= process_index < process_count:
+            raise ValueError(
+                f"{row_multiple} rows cannot be shared by {process_count} processes, "
+                f"of which this is number {process_index}"
+            )
+        rate = frontend.config.log_mel.sample_rate_hz
+        examples, self.skipped = feasible_examples(
+            source,
+            tokenizer,
+            max_samples=int(config.max_seconds * rate),
+            max_labels_per_sample=config.max_labels_per_second / rate,
+        )
+        level = logging.WARNING if self.skipped.counts else logging.INFO
+        logging.log(level, "Training data: %s", self.skipped)
+        speeds = config.augmentation.speeds
+        self.buckets = choose_buckets(
+            np.concatenate(
+                [samples_at_speed(examples.num_samples, np.full(len(examples), s)) for s in speeds]
+            ),
+            np.tile(examples.num_labels, len(speeds)),
+            num_buckets=config.num_buckets,
+            quantum=frontend.config.samples_per_frame * config.frame_multiple,
+            batch_samples=int(config.batch_seconds * rate),
+            row_multiple=row_multiple,
+        )
+        self.num_examples = len(examples)
+        self._epochs = EpochSchedule(examples.num_samples, self.buckets, config.augmentation, seed)
+        self._fingerprint = _fingerprint(source, examples, self.buckets, config, seed)
+        process = process_index, process_count
+        loader = _Loader(source, examples, self._epochs, frontend, config, process)
+        self._dataset = (
+            grain.MapDataset.source(_Steps())
+            .map(loader)
+            .to_iter_dataset(
+                grain.ReadOptions(
+                    num_threads=config.read_threads,
+                    prefetch_buffer_size=max(config.prefetch_batches, config.read_threads),
+                )
+            )
+        )
+        self.step = 0
+        self._iterator = iter(self._dataset)
+
+    def __next__(self) -> AudioBatch | Batch:
+        batch = next(self._iterator)
+        self.step += 1
+        return batch
+
+    def epoch_of(self, step: int) -> tuple[int, int]:
+        """Epoch of a step, and the batch's position in that epoch; both from 0."""
+        return self._epochs.locate(step)
+
+    def batches_in_epoch(self, epoch: int) -> int:
+        """Batches of an epoch: a change of speed may move utterances between buckets."""
+        return self._epochs.batches_in(epoch)
+
+    def state(self) -> dict[str, Any]:
+        """The position, for a checkpoint: JSON-able."""
+        return {"step": self.step, "data": self._fingerprint}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues after the batch that ``state`` was taken after.
+
+        Raises:
+          ValueError: the state belongs to other data, seed or pipeline settings.
+        """
+        if state["data"] != self._fingerprint:
+            raise ValueError(
+                f"the checkpoint's input position (step {state['step']}) belongs to other "
+                "training data, tokenizer, seed, batch sizes or augmentation than this run's: "
+                "restore those, or start in a new --workdir"
+            )
+        self.step = int(state["step"])
+        self._iterator = iter(self._dataset)
+        self._iterator.set_state({"next_index": self.step})
+
+
+class _Steps:
+    """The numbers from 0, as a data source."""
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, step: int) -> int:
+        return step
+
+
+class _Loader:
+    """A step's batch."""
+
+    def __init__(
+        self,
+        source: SpeechSource,
+        examples: Examples,
+        epochs: EpochSchedule,
+        frontend: Frontend,
+        config: PipelineConfig,
+        process: tuple[int, int],
+    ):
+        self._process = process
+        self._audio = AudioCache(source, config.cache_bytes)
+        self._examples = examples
+        self._epochs = epochs
+        self._augmentation = config.augmentation
+        self._features = None
+        if config.features_on_host:
+            self._cpu = jax.local_devices(backend="cpu")[0]
+            self._features = jax.jit(frontend.batch)
+
+    def __call__(self, step: int) -> AudioBatch | Batch:
+        epoch, position = self._epochs.locate(step)
+        batches, speeds = self._epochs.plan(epoch)
+        planned = batches[position]
+        rows = [
+            None if example == PADDING else self._row(epoch, int(example), float(speeds[example]))
+            for example in planned.rows_of_process(*self._process)
+        ]
+        batch = assemble(rows, planned.bucket)
+        if self._features is None:
+            return batch
+        with jax.default_device(self._cpu):
+            return jax.tree.map(np.asarray, self._features(batch))
+
+    def _row(self, epoch: int, example: int, speed: float) -> Row:
+        utterance = int(self._examples.utterance[example])
+        rng = self._epochs.waveform_rng(epoch, example)
+        audio = self._augmentation.apply(to_float(self._audio[utterance]), speed, rng)
+        return utterance, audio, self._examples.labels[example]
+
+
+def _fingerprint(
+    source: SpeechSource,
+    examples: Examples,
+    buckets: tuple[Bucket, ...],
+    config: PipelineConfig,
+    seed: int,
+) -> str:
+    """Of all that decides which example comes when, and how it is changed."""
+    digest = hashlib.sha256(repr((seed, buckets, config.augmentation)).encode())
+    for example in (examples.utterance, examples.num_samples, examples.num_labels):
+        digest.update(np.asarray(example, np.int64).tobytes())
+    digest.update(np.fromiter(itertools.chain(*examples.labels), np.int32).tobytes())
+    digest.update("\n".join(source.ids).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,145 @@
+"""A chip's operators as plain integer functions: int32 lanes in, int32 lanes out.
+
+Every function takes the spec, the integers with the scales that give them meaning, and the role it
+writes. Training, serving and the tests against LiteRT all run these. Scales are float32 scalars
+(or one a column); where the chip wants a power of two they are one.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
+from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.activation import Activation
+from rnnt_qat.fixedpoint.requantize import Ratio, ShiftRescale
+from rnnt_qat.fixedpoint.saturation import fit
+from rnnt_qat.typing import Array, Float, Int
+
+Scale = float | Float[Array, "..."]
+"""A Python float where the chip fixes it, else float32."""
+
+
+class Stored(NamedTuple):
+    """Integers and the real value of one step."""
+
+    integers: Int[Array, "*S"]
+    scale: Scale
+
+
+class Accumulated(NamedTuple):
+    """A matrix product in the accumulator, one or two words."""
+
+    integers: Int[Array, "*S M"] | wide.Wide
+    scale: Scale
+
+
+def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
+    """An accumulator or a product at the scale of the result, int32, not yet in its range."""
+    operator = spec.tensor(role).rescale
+    if operator is None:
+        raise ValueError(f"{spec.name} writes no products to {role.name}")
+    return operator(x.integers, _ratio(x.scale, scale))
+
+
+def into_range(spec: AcceleratorSpec, x: Int[Array, "*S"], role: Role) -> Int[Array, "*S"]:
+    """Saturates or wraps, as the chip does."""
+    return fit(x, spec.tensor(role).format.bits, spec.overflow)
+
+
+def store(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
+    """An accumulator written to memory (the end of FULLY_CONNECTED)."""
+    return into_range(spec, rescale(spec, x, role, scale), role)
+
+
+def add(
+    spec: AcceleratorSpec,
+    a: Stored | Accumulated,
+    b: Stored | Accumulated,
+    role: Role,
+    scale: Scale,
+) -> Int[Array, "*S"]:
+    """``a + b`` (ADD); an accumulator is first brought to the result's scale."""
+    return into_range(spec, unbounded_sum(spec, a, b, role, scale), role)
+
+
+def unbounded_sum(
+    spec: AcceleratorSpec,
+    a: Stored | Accumulated,
+    b: Stored | Accumulated,
+    role: Role,
+    scale: Scale,
+) -> Int[Array, "*S"]:
+    """``a + b`` at the result's scale, before it is brought into range."""
+    a, b = (_addend(spec, x, role, scale) for x in (a, b))
+    if spec.add_grid is AddGrid.RESULT:
+        return _to_scale(spec, a, scale) + _to_scale(spec, b, scale)
+    finest = _finest(a.scale, b.scale, scale)
+    total = _to_scale(spec, a, finest) + _to_scale(spec, b, finest)
+    return _to_scale(spec, Stored(total, finest), scale)
+
+
+def mul(spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale) -> Int[Array, "*S"]:
+    """``a * b`` (MUL); products of 16 by 16 bits fit 32."""
+    return into_range(spec, unbounded_product(spec, a, b, role, scale), role)
+
+
+def unbounded_product(
+    spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale
+) -> Int[Array, "*S"]:
+    """``a * b`` at the result's scale, before it is brought into range."""
+    return rescale(spec, Accumulated(a.integers * b.integers, a.scale * b.scale), role, scale)
+
+
+def sigmoid(
+    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""], role: Role
+) -> Int[Array, "*S"]:
+    """The chip's logistic function (LOGISTIC)."""
+    return _unit(spec, role, Operator.SIGMOID)(x, frac_bits)
+
+
+def tanh(
+    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""], role: Role
+) -> Int[Array, "*S"]:
+    """The chip's hyperbolic tangent (TANH)."""
+    return _unit(spec, role, Operator.TANH)(x, frac_bits)
+
+
+def _unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
+    tensor = spec.tensor(role)
+    unit = tensor.sigmoid if operator is Operator.SIGMOID else tensor.tanh
+    if unit is None or operator not in spec.operators:
+        raise ValueError(
+            f"{spec.name} has no {operator.value} that writes {role.name}; give the layer a "
+            "precision that leaves this operator to the CPU"
+        )
+    return unit
+
+
+def _ratio(scale: Scale, result: Scale) -> Ratio:
+    """In float32 as LiteRT's LSTM divides; exact on the host, where both are powers of two."""
+    if isinstance(scale, float) and isinstance(result, float):
+        return scale / result
+    return jnp.asarray(scale, jnp.float32) / jnp.asarray(result, jnp.float32)
+
+
+def _addend(spec: AcceleratorSpec, x: Stored | Accumulated, role: Role, scale: Scale) -> Stored:
+    if isinstance(x, Stored):
+        return x
+    bring = rescale if spec.fused_gate_sum else store
+    return Stored(bring(spec, x, role, scale), scale)
+
+
+def _to_scale(spec: AcceleratorSpec, x: Stored, scale: Scale) -> Int[Array, "*S"]:
+    ratio = _ratio(x.scale, scale)
+    if isinstance(ratio, float) and ratio == 1.0:
+        return x.integers
+    return ShiftRescale(spec.add_rounding)(x.integers, ratio)
+
+
+def _finest(*scales: Scale) -> Scale:
+    if all(isinstance(scale, float) for scale in scales):
+        return min(scales)
+    return functools.reduce(jnp.minimum, (jnp.asarray(s, jnp.float32) for s in scales))

@@ -1,0 +1,28 @@
+"""What a tensor of a recognizer is for; a chip gives each role a format."""
+
+import enum
+
+
+class Role(enum.Enum):
+    """Role of a site. Layers declare roles; only precisions and chips know formats."""
+
+    INPUT = "input"
+    """Activations from another layer, operand of a matrix product."""
+    WEIGHT = "weight"
+    """Kernel of a matrix product."""
+    GATE_PRE = "gate_pre"
+    """Gate pre-activations of an LSTM."""
+    GATE = "gate"
+    """Outputs of an LSTM's sigmoid and tanh, in [-1, 1]."""
+    CELL = "cell"
+    """The LSTM's cell state."""
+    HIDDEN = "hidden"
+    """The LSTM's output and recurrent state, operand of a matrix product."""
+    PROJECTION = "projection"
+    """Output of a dense layer: what the joint adds."""
+    JOINT_PRE = "joint_pre"
+    """The joint's sum, before its tanh."""
+    JOINT_HIDDEN = "joint_hidden"
+    """The joint's tanh, operand of the output product."""
+    LOGITS = "logits"
+    """Scores over the vocabulary."""

@@ -1,0 +1,194 @@
+"""What a neural network accelerator computes, as frozen, validated configuration."""
+
+import enum
+from dataclasses import dataclass, field
+
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.fixedpoint.activation import Activation
+from rnnt_qat.fixedpoint.dot import Accumulator
+from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.requantize import Rescale, ShiftRescale, SingleRoundingRescale
+from rnnt_qat.fixedpoint.rounding import Rounding
+from rnnt_qat.fixedpoint.saturation import Overflow
+
+
+class Operator(enum.Enum):
+    """Operators that a recognizer needs; those that a chip lacks run on the CPU."""
+
+    DOT = "dot"
+    ADD = "add"
+    MUL = "mul"
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    LOOKUP = "lookup"
+    """Rows of an embedding table."""
+    ARGMAX = "argmax"
+
+
+class AddGrid(enum.Enum):
+    """On which grid two addends of different power-of-two scales meet."""
+
+    RESULT = "result"
+    """Each is rounded to the result's grid first (LiteRT's int16 ADD)."""
+    FINEST = "finest"
+    """The sum is exact and rounded once (LiteRT's int8 ADD)."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """How tensors of one role are held and computed.
+
+    Attributes:
+      role: which tensors.
+      format: their integers; ``frac_bits=None`` leaves the scale to calibration.
+      power_of_two: a calibrated scale is rounded up to a power of two.
+      per_channel: weights only: one scale an output channel.
+      scale_bits: significant bits of a calibrated scale that is not a power of two, at most 24.
+      rescale: from an accumulator or a product to this format.
+      sigmoid: the unit that writes this role.
+      tanh: the unit that writes this role.
+    """
+
+    role: Role
+    format: QFormat
+    power_of_two: bool = True
+    per_channel: bool = False
+    scale_bits: int = 24
+    rescale: Rescale | None = None
+    sigmoid: Activation | None = None
+    tanh: Activation | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scale is not fixed by the chip."""
+        return self.format.frac_bits is None
+
+
+WRITTEN_BY_DOT = (Role.GATE_PRE, Role.PROJECTION, Role.LOGITS)
+WRITTEN_BY_MUL = (Role.CELL, Role.HIDDEN)
+ADDENDS = (Role.GATE_PRE, Role.CELL, Role.PROJECTION, Role.JOINT_PRE)
+SIGMOID_READS = {Role.GATE: (Role.GATE_PRE,)}
+TANH_READS = {Role.GATE: (Role.GATE_PRE, Role.CELL), Role.JOINT_HIDDEN: (Role.JOINT_PRE,)}
+
+
+@dataclass(frozen=True)
+class AcceleratorSpec:
+    """One accelerator.
+
+    Attributes:
+      name: short name, as configs use it.
+      description: whose arithmetic this is, and the source.
+      operators: what the chip computes itself.
+      tensors: one entry a role.
+      accumulator: of matrix products.
+      bias_bits: width of a bias, held at the accumulator's scale.
+      overflow: of every other result.
+      add_grid: how addends of different scales meet.
+      add_rounding: of addends or sums brought to the result's grid.
+      fused_gate_sum: the recurrent product joins the gate pre-activation before it is brought into
+        range (one operator does both); else it is stored first (two operators).
+    """
+
+    name: str
+    description: str
+    tensors: tuple[TensorSpec, ...]
+    operators: frozenset[Operator] = frozenset(Operator)
+    accumulator: Accumulator = field(default_factory=Accumulator)
+    bias_bits: int = 32
+    overflow: Overflow = Overflow.SATURATE
+    add_grid: AddGrid = AddGrid.RESULT
+    add_rounding: Rounding = Rounding.AWAY
+    fused_gate_sum: bool = False
+
+    def __post_init__(self):
+        """Refuses what no chip could do, naming the field."""
+        roles = [tensor.role for tensor in self.tensors]
+        missing = [role.name for role in Role if role not in roles]
+        if missing or len(roles) != len(Role):
+            self._refuse("tensors", f"every role needs one entry; missing or doubled: {missing}")
+        for tensor in self.tensors:
+            self._check_tensor(tensor)
+        self._check_products()
+        self._check_additions()
+        self._check_activations()
+
+    def tensor(self, role: Role) -> TensorSpec:
+        """Entry of a role."""
+        return next(tensor for tensor in self.tensors if tensor.role is role)
+
+    def _refuse(self, field_name: str, reason: str):
+        raise ValueError(f"AcceleratorSpec {self.name!r}: {field_name}: {reason}")
+
+    def _check_tensor(self, tensor: TensorSpec):
+        where = f"tensors[{tensor.role.name}]"
+        if tensor.format.bits > 16:
+            self._refuse(f"{where}.format", f"{tensor.format.bits} bits; tensors have up to 16")
+        if tensor.per_channel and tensor.role is not Role.WEIGHT:
+            self._refuse(f"{where}.per_channel", "only weights have a scale an output channel")
+        if not 2 <= tensor.scale_bits <= 24:
+            self._refuse(f"{where}.scale_bits", f"{tensor.scale_bits} is not in 2..24 (float32)")
+
+    def _check_products(self):
+        weight = self.tensor(Role.WEIGHT).format
+        if weight.bits > 8:
+            self._refuse("tensors[WEIGHT].format", f"{weight.bits} bits; weights have up to 8")
+        operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
+        widest = max(self.tensor(role).format.bits for role in operands)
+        if self.accumulator.bits < widest + weight.bits - 1:
+            self._refuse(
+                "accumulator.bits",
+                f"{self.accumulator.bits} cannot hold one product of {widest} by {weight.bits} bits",
+            )
+        if widest > 8 and self.accumulator.bits <= 32:
+            self._refuse(
+                "accumulator.bits",
+                f"{self.accumulator.bits}: {widest}-bit operands need an accumulator of 33 to 48",
+            )
+        if self.bias_bits > self.accumulator.bits:
+            self._refuse("bias_bits", f"{self.bias_bits} exceeds the accumulator")
+        for role in (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL):
+            where, rescale = f"tensors[{role.name}].rescale", self.tensor(role).rescale
+            if rescale is None:
+                self._refuse(where, "missing: products are written to this role")
+            if role in WRITTEN_BY_DOT and self.accumulator.bits > 32:
+                narrow = isinstance(rescale, SingleRoundingRescale) and rescale.bits <= 16
+                if not (narrow or isinstance(rescale, ShiftRescale)):
+                    self._refuse(where, "accumulators past 32 bits take a multiplier of <= 16 bits")
+            if isinstance(rescale, ShiftRescale):
+                read = (Role.WEIGHT, *operands) if role in WRITTEN_BY_DOT else ()
+                for other in (role, *read):
+                    if not self._is_power_of_two(other):
+                        self._refuse(
+                            where, f"shifts only, but {other.name}'s scale is not a power of two"
+                        )
+
+    def _check_additions(self):
+        for role in ADDENDS:
+            if not self._is_power_of_two(role):
+                self._refuse(f"tensors[{role.name}].power_of_two", "addends meet by shifting")
+
+    def _check_activations(self):
+        for unit_name, reads in (("sigmoid", SIGMOID_READS), ("tanh", TANH_READS)):
+            for role, inputs in reads.items():
+                tensor = self.tensor(role)
+                where = f"tensors[{role.name}].{unit_name}"
+                unit: Activation | None = getattr(tensor, unit_name)
+                if unit is None:
+                    if Operator(unit_name) in self.operators:
+                        self._refuse(where, "missing, but the chip has the operator")
+                    continue
+                if unit.output != tensor.format:
+                    self._refuse(where, f"writes {unit.output}, the role holds {tensor.format}")
+                for read in inputs:
+                    self._check_unit_input(where, unit, read)
+
+    def _check_unit_input(self, where: str, unit: Activation, read: Role):
+        format = self.tensor(read).format
+        try:
+            unit.check_input(format)
+        except ValueError as error:
+            self._refuse(where, f"cannot read {read.name}: {error}")
+
+    def _is_power_of_two(self, role: Role) -> bool:
+        tensor = self.tensor(role)
+        return tensor.power_of_two or not tensor.calibrated

@@ -1,0 +1,110 @@
+"""Integer matrix products with a chip's accumulator."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.saturation import Overflow, fit, saturating_add
+from rnnt_qat.typing import Array, Int
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """Where the products of a sum are added up.
+
+    Attributes:
+      bits: width, 8 to 32; 33 to 48 for int16 x int8 sums, which are kept as two words.
+      overflow: what happens to a sum that does not fit.
+      tile: how many products are summed exactly before the sum is brought into ``bits``; None
+        does it once, at the end. Tiles follow one another along K.
+    """
+
+    bits: int = 32
+    overflow: Overflow = Overflow.SATURATE
+    tile: int | None = None
+
+    def __post_init__(self):
+        if not 8 <= self.bits <= 48:
+            raise ValueError(f"Accumulator.bits={self.bits}: an accumulator has 8 to 48 bits")
+        if self.tile is not None and self.tile < 1:
+            raise ValueError(f"Accumulator.tile={self.tile}: a tile has at least one product")
+        if self.bits > 32 and self.tile is not None:
+            raise ValueError(
+                f"Accumulator.tile={self.tile}: accumulators past 32 bits never overflow here"
+            )
+
+
+def dot(
+    x: Int[Array, "*S K"],
+    w: Int[Array, "K M"],
+    bias: Int[Array, "M"] | None = None,
+    accumulator: Accumulator = Accumulator(),
+) -> Int[Array, "*S M"]:
+    """``x @ w + bias`` of 8-bit integers.
+
+    Args:
+      x: int8.
+      w: int8.
+      bias: int32; it starts the sum, and is part of the first tile.
+      accumulator: at most 32 bits.
+
+    Returns:
+      int32. A sum that leaves 32 bits before it reaches the accumulator's width (K beyond 131,072
+      in one tile) wraps there.
+    """
+    if accumulator.tile is None:
+        total = _product(x, w)
+        if bias is not None:
+            total = saturating_add(total, bias)
+        return fit(total, accumulator.bits, accumulator.overflow)
+    total = jnp.zeros((*x.shape[:-1], w.shape[1]), jnp.int32)
+    if bias is not None:
+        total = total + fit(bias, accumulator.bits, accumulator.overflow)
+    for start in range(0, w.shape[0], accumulator.tile):
+        stop = start + accumulator.tile
+        part = _product(x[..., start:stop], w[start:stop])
+        if accumulator.overflow is Overflow.SATURATE:
+            total = saturating_add(total, part, accumulator.bits)
+        else:
+            total = fit(total + part, accumulator.bits, accumulator.overflow)
+    return total
+
+
+def dot_int16(
+    x: Int[Array, "*S K"], w: Int[Array, "K M"], bias: wide.Wide | None = None
+) -> wide.Wide:
+    """``x @ w + bias`` of int16 by int8 in an accumulator of 40 bits and more, never overflowing.
+
+    With ``x = 256 * high + low + 128`` both halves are int8: two int8 products, and 128 times the
+    sum of each column of ``w``.
+
+    Args:
+      x: int16.
+      w: int8; K up to 65,536.
+      bias: starts the sum.
+
+    Returns:
+      The sum in two words.
+    """
+    high = (x.astype(jnp.int32) >> 8).astype(jnp.int8)
+    low = ((x.astype(jnp.int32) & 255) - 128).astype(jnp.int8)
+    offset = 128 * w.astype(jnp.int32).sum(axis=0)
+    total = wide.add(shift_left_8(_product(high, w)), wide.widen(_product(low, w) + offset))
+    return total if bias is None else wide.add(total, bias)
+
+
+def shift_left_8(x: Int[Array, "*S"]) -> wide.Wide:
+    """``256 * x`` of int32."""
+    return wide.Wide(x >> 24, (x << 8).astype(jnp.uint32))
+
+
+def argmax(x: Int[Array, "*S V"]) -> Int[Array, "*S"]:
+    """Index of the largest along the last axis, the first of equals (LiteRT's ARG_MAX)."""
+    return jnp.argmax(x, axis=-1).astype(jnp.int32)
+
+
+def _product(x: Int[Array, "*S K"], w: Int[Array, "K M"]) -> Int[Array, "*S M"]:
+    dims = (((x.ndim - 1,), (0,)), ((), ()))
+    return jax.lax.dot_general(x, w, dims, preferred_element_type=jnp.int32)

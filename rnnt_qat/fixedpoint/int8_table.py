@@ -1,0 +1,71 @@
+"""Sigmoid and tanh of 8 bits: one entry for every input, as LiteRT's LOGISTIC and TANH."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnnt_qat.fixedpoint.activation import Function
+from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.typing import Array, Float, Int
+
+_MAX_FRAC_BITS = 15
+
+
+def int8_table(
+    function: Function,
+    input_scale: float,
+    input_zero_point: int,
+    output_scale: float,
+    output_zero_point: int,
+) -> np.ndarray:
+    """Outputs for the inputs -128 to 127, int8.
+
+    Computed in float32 with ties away from zero, as LiteRT fills its table (kernels/internal/
+    common.h, LUTPopulate). LOGISTIC asks for an output of scale 1/256 and zero point -128.
+    """
+    inputs = np.arange(-128, 128)
+    reals = np.float32(input_scale) * (inputs - input_zero_point).astype(np.float32)
+    scaled = function.exact(reals) * (np.float32(1) / np.float32(output_scale))
+    rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)).astype(np.int32)
+    return np.clip(rounded + output_zero_point, -128, 127).astype(np.int8)
+
+
+@cache
+def _tables(function: Function, output: QFormat) -> np.ndarray:
+    """One table a number of fractional bits, 0 to 15."""
+    scale = 2.0 ** -(output.frac_bits or 0)
+    return np.stack(
+        [int8_table(function, 2.0**-n, 0, scale, 0) for n in range(_MAX_FRAC_BITS + 1)]
+    ).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Int8Table:
+    """The int8 unit for power-of-two input scales and zero points of 0.
+
+    Attributes:
+      function: sigmoid or tanh.
+      output: Q0.7 (tanh of LiteRT).
+    """
+
+    function: Function
+    output: QFormat = QFormat(8, 7)
+
+    def check_input(self, input: QFormat) -> None:
+        """Takes up to 8 bits."""
+        if input.bits > 8:
+            raise ValueError(f"a table of one entry an input takes up to 8 bits, not {input}")
+
+    def __call__(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Int[Array, "*S"]:
+        """Integers in ``output``, int32; ``frac_bits`` 0 to 15 may be traced."""
+        tables = jnp.asarray(_tables(self.function, self.output))
+        return tables[jnp.clip(frac_bits, 0, _MAX_FRAC_BITS)][x + 128]
+
+    def slope(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
+        """Half the rise from the entry below to the entry above, a step of input."""
+        rise = self(jnp.minimum(x + 1, 127), frac_bits) - self(jnp.maximum(x - 1, -128), frac_bits)
+        output_frac_bits = self.output.frac_bits or 0
+        steps = jnp.exp2(jnp.asarray(frac_bits, jnp.float32) - output_frac_bits - 1)
+        return rise.astype(jnp.float32) * steps

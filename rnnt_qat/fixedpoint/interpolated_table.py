@@ -1,0 +1,98 @@
+"""Sigmoid and tanh by a table of our own, with or without linear interpolation."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnnt_qat.fixedpoint.activation import Function
+from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
+from rnnt_qat.typing import Array, Float, Int
+
+
+@dataclass(frozen=True)
+class InterpolatedTable:
+    """A table over ``[0, 2^range_bits)``; negative inputs by symmetry, larger ones take the end.
+
+    Attributes:
+      function: sigmoid or tanh.
+      entries_bits: 2^entries_bits segments.
+      range_bits: the table reaches 2^range_bits.
+      output: a fixed format that holds +-1 (the largest integer stands for 1).
+      interpolate: draw a line between entries; else the segment's middle is taken for all of it.
+      rounding: of the interpolated value.
+    """
+
+    function: Function
+    entries_bits: int = 8
+    range_bits: int = 3
+    output: QFormat = QFormat(16, 15)
+    interpolate: bool = True
+    rounding: Rounding = Rounding.AWAY
+
+    def __post_init__(self):
+        if self.output.frac_bits is None:
+            raise ValueError("InterpolatedTable.output must be a fixed format, Qm.n")
+        if not 1 <= self.entries_bits <= 12:
+            raise ValueError(f"InterpolatedTable.entries_bits={self.entries_bits} not in 1..12")
+
+    def check_input(self, input: QFormat) -> None:
+        """The table must reach the input's range, and its segments be whole input steps."""
+        if input.frac_bits is None or input.bits > 16:
+            raise ValueError(f"the table takes a fixed format of up to 16 bits, not {input}")
+        if self.range_bits < input.integer_bits:
+            raise ValueError(f"the table ends at 2^{self.range_bits}, {input} goes further")
+        if self._shift(input.frac_bits) < 0:
+            raise ValueError(
+                f"{2**self.entries_bits} entries over 2^{self.range_bits} are finer than {input}"
+            )
+        if self._shift(input.frac_bits) + self.output.bits > 31:
+            raise ValueError(f"interpolating {input} to {self.output} overflows 32 bits")
+
+    def table(self) -> np.ndarray:
+        """Integers at both ends of every segment, or one for its middle, in ``output``."""
+        segments = 2**self.entries_bits
+        nodes = np.arange(segments + 1.0) if self.interpolate else np.arange(segments) + 0.5
+        reals = self.function.exact(nodes * 2.0**self.range_bits / segments)
+        integers = np.floor(np.ldexp(reals, self.output.frac_bits or 0) + 0.5)
+        return np.minimum(integers, self.output.maximum).astype(np.int32)
+
+    def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
+        """Integers in ``output``, int32."""
+        index, part, shift = self._position(x, frac_bits)
+        table = jnp.asarray(self.table())
+        if self.interpolate:
+            left, right = table[index], table[index + 1]
+            value = (left << shift) + part * (right - left)
+            positive = rounding_shift_right(value, shift, self.rounding)
+        else:
+            positive = table[index]
+        return jnp.where(x >= 0, positive, self._mirrored(positive))
+
+    def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
+        """Slope of the chord, or without interpolation of the curve at the segment's middle."""
+        index, _, shift = self._position(x, frac_bits)
+        inside = jnp.abs(x) < 1 << (self.range_bits + frac_bits)
+        step = 2.0 ** (self.range_bits - self.entries_bits)
+        if self.interpolate:
+            table = jnp.asarray(self.table())
+            rise = (table[index + 1] - table[index]).astype(jnp.float32)
+            slopes = rise * (2.0 ** -(self.output.frac_bits or 0) / step)
+        else:
+            ends = self.function.exact(np.arange(2.0**self.entries_bits + 1) * step)
+            slopes = jnp.asarray(np.diff(ends) / step, jnp.float32)[index]
+        return jnp.where(inside, slopes, 0.0)
+
+    def _shift(self, frac_bits: int) -> int:
+        return self.range_bits + frac_bits - self.entries_bits
+
+    def _position(self, x, frac_bits):
+        shift = self._shift(frac_bits)
+        magnitude = jnp.minimum(jnp.abs(x), (1 << (self.range_bits + frac_bits)) - 1)
+        return magnitude >> shift, magnitude & ((1 << shift) - 1), shift
+
+    def _mirrored(self, positive):
+        if self.function is Function.TANH:
+            return -positive
+        return (1 << (self.output.frac_bits or 0)) - positive

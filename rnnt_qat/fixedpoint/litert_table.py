@@ -1,0 +1,99 @@
+"""LiteRT's and TFLM's int16 LOGISTIC and TANH: one table, linear interpolation.
+
+The table holds sigmoid(i / 24) for i = 0 to 255: the input is stretched by 3/4 against a power of
+two, so that it covers [-10.67, 10.67]. Negative inputs use sigmoid(-x) = 1 - sigmoid(x), and tanh(x)
+= 2 sigmoid(2x) - 1 (LiteRT, reference/integer_ops/logistic.h and tanh.h).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnnt_qat.fixedpoint.activation import Function
+from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
+from rnnt_qat.typing import Array, Float, Int
+
+
+@cache
+def sigmoid_table() -> np.ndarray:
+    """The 256 entries, Q0.16.
+
+    A chord of a concave curve runs below it. Each entry is raised by half of what the chord to its
+    right is short at the middle, so that interpolation errs equally to both sides. The last entry
+    is the value at which the units saturate.
+    """
+    i = np.arange(256.0)
+    sigmoid = Function.SIGMOID.exact
+    left, middle, right = (sigmoid(x / 24) * 2**16 for x in (i, i + 0.5, i + 1))
+    table = np.floor(left + (middle - (left + right) / 2) / 2 + 0.5)
+    table[-1] = 2**16 - 1
+    return table.astype(np.int32)
+
+
+@dataclass(frozen=True)
+class LitertTable:
+    """The int16 unit.
+
+    Attributes:
+      function: sigmoid or tanh.
+    """
+
+    function: Function
+
+    @property
+    def output(self) -> QFormat:
+        """Q0.15."""
+        return QFormat(16, 15)
+
+    def check_input(self, input: QFormat) -> None:
+        """Takes int16 with a power-of-two scale."""
+        if input.bits > 16 or input.frac_bits is None or not 0 <= input.frac_bits <= 28:
+            raise ValueError(f"the int16 table takes Qm.n of up to 16 bits, not {input}")
+
+    def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
+        """Q0.15 as int32."""
+        magnitude, shift = self._position(x, frac_bits)
+        index, part = magnitude >> shift, magnitude & ((1 << shift) - 1)
+        left, right = self._entries(index)
+        value = jnp.where(
+            index >= 255, self._saturated() << shift, (left << shift) + part * (right - left)
+        )
+        # The value has 16 + shift fractional bits, the result 15: half a step is added and cut,
+        # on negative inputs mirrored. tanh doubles and recentres on the way.
+        if self.function is Function.SIGMOID:
+            half = 1 << shift
+            mirrored = jnp.where(x >= 0, value + half, (1 << (16 + shift)) - value + half - 1)
+            return mirrored >> (shift + 1)
+        half, middle = 1 << (shift - 1), 1 << (15 + shift)
+        mirrored = jnp.where(x >= 0, value - middle + half, middle - value + half - 1)
+        return mirrored >> shift
+
+    def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
+        """Slope of the segment; 0 past the table's end."""
+        magnitude, shift = self._position(x, frac_bits)
+        index = magnitude >> shift
+        left, right = self._entries(index)
+        per_entry = jnp.where(index >= 255, 0, right - left).astype(jnp.float32)
+        # Entries are 1/24 apart in sigmoid's argument, which is 2x for tanh, whose value doubles.
+        factor = 24 if self.function is Function.SIGMOID else 24 * 4
+        return per_entry * (factor * 2.0**-16)
+
+    def _position(self, x, frac_bits):
+        """Magnitude on a grid of 1/12288, and the bits of it that are within an entry."""
+        stretched = 3 * x
+        if frac_bits <= 12:
+            stretched = stretched << (12 - frac_bits)
+        else:
+            stretched = rounding_shift_right(stretched, frac_bits - 12, Rounding.UP)
+        return jnp.abs(stretched), 9 if self.function is Function.SIGMOID else 8
+
+    def _entries(self, index):
+        table = jnp.asarray(sigmoid_table())
+        index = jnp.minimum(index, 254)
+        return table[index], table[index + 1]
+
+    def _saturated(self) -> int:
+        return 2 * 32767 if self.function is Function.SIGMOID else 65535

@@ -1,0 +1,115 @@
+"""Scaling an integer by a real ratio held as an integer significand and a shift."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
+from rnnt_qat.typing import Array, Float, Int
+
+
+class Multiplier(NamedTuple):
+    """``ratio = significand / 2^bits * 2^shift`` with ``2^(bits-1) <= significand < 2^bits``.
+
+    Attributes:
+      significand: int32 array or int, zero for a ratio of zero.
+      shift: int32 array or int, positive = left.
+    """
+
+    significand: int | Int[Array, "..."]
+    shift: int | Int[Array, "..."]
+
+
+def quantize_multiplier(ratio: float, bits: int = 31) -> Multiplier:
+    """Significand and shift of a ratio known on the host, in double precision.
+
+    Args:
+      ratio: non-negative.
+      bits: width of the significand, 2 to 31.
+
+    Raises:
+      ValueError: the ratio is negative or not finite.
+    """
+    if not (math.isfinite(ratio) and ratio >= 0):
+        raise ValueError(f"a scale ratio must be finite and not negative, not {ratio}")
+    fraction, shift = math.frexp(ratio)
+    significand = math.floor(math.ldexp(fraction, bits) + 0.5)
+    if significand == 1 << bits:
+        significand, shift = significand // 2, shift + 1
+    return Multiplier(0, 0) if shift < -31 else Multiplier(significand, shift)
+
+
+def multiplier_of(ratio: float | Float[Array, "..."], bits: int = 31) -> Multiplier:
+    """Significand and shift of a ratio: on the host, or inside a program in float32."""
+    if isinstance(ratio, float):
+        return quantize_multiplier(ratio, bits)
+    fraction, shift = jnp.frexp(ratio)
+    if bits >= 24:
+        significand = (fraction * 2.0**24).astype(jnp.int32) << (bits - 24)
+    else:
+        significand = jnp.floor(fraction * 2.0**bits + 0.5).astype(jnp.int32)
+        overflowed = significand == 1 << bits
+        significand = jnp.where(overflowed, 1 << (bits - 1), significand)
+        shift = shift + overflowed.astype(jnp.int32)
+    flushed = shift < -31
+    return Multiplier(jnp.where(flushed, 0, significand), jnp.where(flushed, 0, shift))
+
+
+def exponent_of(power: float | Float[Array, "..."]) -> int | Int[Array, "..."]:
+    """``n`` of ``2^n``: on the host, or inside a program."""
+    if isinstance(power, float):
+        return math.frexp(power)[1] - 1
+    return jnp.frexp(power)[1] - 1
+
+
+def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "*S"]) -> Int[Array, "*S"]:
+    """``a * b / 2^31`` to the nearest integer, ties up, saturating (Arm's SQRDMULH on 32 bits)."""
+    product = wide.add(wide.multiply(a, b), wide.Wide(jnp.int32(0), jnp.uint32(1 << 30)))
+    result = (product.high << 1) | (product.low >> 31).astype(jnp.int32)
+    smallest = jnp.int32(-(2**31))
+    return jnp.where((a == smallest) & (b == smallest), jnp.int32(2**31 - 1), result)
+
+
+def multiply_twice_rounded(
+    x: Int[Array, "*S"], multiplier: Multiplier, rounding: Rounding = Rounding.AWAY
+) -> Int[Array, "*S"]:
+    """``x * ratio``, rounded twice: a doubling high multiply, then a rounding shift (gemmlowp).
+
+    Args:
+      x: int32; ``x * 2^shift`` wraps when a left shift overflows, as it does on the chip.
+      multiplier: 31-bit significand, shift -31 to 30.
+      rounding: of the second step; the first breaks ties up.
+    """
+    significand, shift = multiplier
+    if isinstance(significand, int) and significand == 1 << 30:
+        # The high multiply halves, ties up.
+        shifted = x << max(shift, 0)
+        high = (shifted >> 1) + (shifted & 1)
+        return rounding_shift_right(high, max(-shift, 0), rounding)
+    shifted = x << jnp.maximum(shift, 0)
+    high = doubling_high_multiply(shifted, jnp.asarray(significand, jnp.int32))
+    return rounding_shift_right(high, jnp.maximum(-shift, 0), rounding)
+
+
+def multiply_once_rounded(
+    x: Int[Array, "*S"] | wide.Wide, multiplier: Multiplier, bits: int, rounding: Rounding
+) -> Int[Array, "*S"]:
+    """``x * ratio``, rounded once, saturated to int32.
+
+    Args:
+      x: int32, or a ``Wide`` of magnitude below 2^(62 - bits).
+      multiplier: significand of ``bits`` bits (at most 31 for int32, 16 for a ``Wide``), any shift
+        below ``bits``.
+      bits: width of the significand.
+      rounding: where ties go; TFLite's single rounding and TFLM's 16-bit path break them up,
+        LiteRT's reference FULLY_CONNECTED (a double's round()) away from zero.
+    """
+    significand = jnp.asarray(multiplier.significand, jnp.int32)
+    if isinstance(x, wide.Wide):
+        product = wide.multiply_by_uint16(x, significand)
+    else:
+        product = wide.multiply(x, significand)
+    shift = jnp.clip(bits - jnp.asarray(multiplier.shift, jnp.int32), 0, 62)
+    return wide.saturate_to_int32(wide.rounding_shift_right(product, shift, rounding))

@@ -1,0 +1,96 @@
+"""From one scale to another: what a chip does after a product."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from rnnt_qat.fixedpoint import multiplier as multipliers
+from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
+from rnnt_qat.typing import Array, Float, Int
+
+Ratio = float | Float[Array, "..."]
+"""A Python float where it is known on the host (the program is shorter), else float32."""
+
+
+@dataclass(frozen=True)
+class ShiftRescale:
+    """Power-of-two ratios: a rounding shift right, or an exact shift left.
+
+    Attributes:
+      rounding: where ties go.
+    """
+
+    rounding: Rounding = Rounding.AWAY
+
+    def __call__(self, x: Int[Array, "*S"] | wide.Wide, ratio: Ratio) -> Int[Array, "*S"]:
+        """``x * ratio`` as int32, saturated; below 2^-31 (a ``Wide``: 2^-62) the result is 0.
+
+        Args:
+          x: int32 or ``Wide``.
+          ratio: a power of two: a Python float, or float32 inside a program.
+        """
+        exponent = multipliers.exponent_of(ratio)
+        if isinstance(exponent, int) and not isinstance(x, wide.Wide):
+            if exponent > 0:
+                return _saturating_shift_left(x, min(exponent, 31))
+            inside = -exponent <= 31
+            return rounding_shift_right(x, -exponent, self.rounding) if inside else 0 * x
+        if isinstance(x, wide.Wide):
+            right = jnp.clip(-exponent, 0, 62)
+            shifted = wide.saturate_to_int32(wide.rounding_shift_right(x, right, self.rounding))
+        else:
+            right = jnp.clip(-exponent, 0, 31)
+            shifted = rounding_shift_right(x, right, self.rounding)
+        shifted = jnp.where(-exponent > right, 0, shifted)
+        return _saturating_shift_left(shifted, jnp.clip(exponent, 0, 31))
+
+
+@dataclass(frozen=True)
+class DoubleRoundingRescale:
+    """A 31-bit multiplier by doubling high multiply, then a rounding shift: gemmlowp, TFLite.
+
+    Attributes:
+      rounding: of the shift.
+    """
+
+    rounding: Rounding = Rounding.AWAY
+
+    def __call__(self, x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
+        """``x * ratio`` as int32."""
+        return multipliers.multiply_twice_rounded(
+            x, multipliers.multiplier_of(ratio, 31), self.rounding
+        )
+
+
+@dataclass(frozen=True)
+class SingleRoundingRescale:
+    """A multiplier of ``bits`` bits, the whole product, one rounding shift.
+
+    Attributes:
+      bits: width of the significand: 24 keeps a float32 ratio as it is; accumulators wider than 32
+        bits take at most 16.
+      rounding: where ties go.
+    """
+
+    bits: int = 24
+    rounding: Rounding = Rounding.AWAY
+
+    def __post_init__(self):
+        if not 2 <= self.bits <= 31:
+            raise ValueError(f"SingleRoundingRescale.bits={self.bits}: a multiplier has 2 to 31")
+
+    def __call__(self, x: Int[Array, "*S"] | wide.Wide, ratio: Ratio) -> Int[Array, "*S"]:
+        """``x * ratio`` as int32, saturated."""
+        return multipliers.multiply_once_rounded(
+            x, multipliers.multiplier_of(ratio, self.bits), self.bits, self.rounding
+        )
+
+
+Rescale = ShiftRescale | DoubleRoundingRescale | SingleRoundingRescale
+
+
+def _saturating_shift_left(x: Int[Array, "*S"], shift: int | Int[Array, "..."]) -> Int[Array, "*S"]:
+    shifted = x << shift
+    largest = jnp.int32(2**31 - 1)
+    return jnp.where(shifted >> shift == x, shifted, jnp.where(x < 0, -largest - 1, largest))

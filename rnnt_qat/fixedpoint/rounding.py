@@ -1,0 +1,51 @@
+"""Rounding: of real numbers, and of integers divided by a power of two."""
+
+import enum
+
+import jax.numpy as jnp
+
+from rnnt_qat.typing import Array, Float, Int
+
+
+class Rounding(enum.Enum):
+    """Where a number halfway between two integers goes; all else goes to the nearest."""
+
+    AWAY = "away from zero"
+    """gemmlowp's RoundingDivideByPOT, C's round()."""
+    EVEN = "to even"
+    """IEEE 754, jnp.round, AQT."""
+    UP = "towards +infinity"
+    """Add half and shift: gemmlowp's doubling high multiply, most hardware."""
+
+
+def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
+    """Nearest integer, as float32. Exact for every float32, also where ``x + 0.5`` would round."""
+    if rounding is Rounding.EVEN:
+        return jnp.round(x)
+    below = jnp.floor(x)
+    fraction = x - below
+    up = fraction >= 0.5
+    if rounding is Rounding.AWAY:
+        up = up & ((fraction > 0.5) | (x > 0))
+    return below + up.astype(x.dtype)
+
+
+def rounding_shift_right(
+    x: Int[Array, "*S"], shift: int | Int[Array, "..."], rounding: Rounding
+) -> Int[Array, "*S"]:
+    """``x / 2^shift`` to the nearest integer.
+
+    Args:
+      x: int32.
+      shift: 0 to 31; a Python int, or an int32 array that broadcasts.
+      rounding: where ties go.
+    """
+    mask = (jnp.int32(1) << shift) - 1
+    below, remainder, half_minus_one = x >> shift, x & mask, (mask >> 1)
+    if rounding is Rounding.UP:
+        up = remainder > half_minus_one
+    elif rounding is Rounding.AWAY:
+        up = remainder > half_minus_one + (x < 0).astype(jnp.int32)
+    else:
+        up = remainder > half_minus_one + 1 - (below & 1)
+    return below + up.astype(jnp.int32)

@@ -20,6 +20,7 @@ class UtteranceResult:
       words: word errors.
       characters: character errors.
       tokens: recognised tokens.
+      pieces: text of each token.
       emission_frames: encoder frame at which each token was emitted.
       log_prob: natural log-probability of the hypothesis, as its search defines it.
       overflow: tokens emitted after the hypothesis was full, and lost.
@@ -32,6 +33,7 @@ class UtteranceResult:
     words: ErrorCounts
     characters: ErrorCounts
     tokens: tuple[int, ...]
+    pieces: tuple[str, ...]
     emission_frames: tuple[int, ...]
     log_prob: float
     overflow: int

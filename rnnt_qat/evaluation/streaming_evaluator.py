@@ -30,8 +30,11 @@ from rnnt_qat.typing import PyTree
 class Tokenizer(Protocol):
     """What the evaluator needs of a tokenizer."""
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, labels: Iterable[int]) -> str:
         """Text of some tokens."""
+
+    def piece(self, label: int) -> str:
+        """Text of one token, a space where a word starts."""
 
 
 class References(Protocol):
@@ -244,6 +247,7 @@ class StreamingEvaluator:
                 words=words[i],
                 characters=characters[i],
                 tokens=tuple(row.tokens),
+                pieces=tuple(self._tokenizer.piece(token) for token in row.tokens),
                 emission_frames=tuple(row.emission_frames),
                 log_prob=row.log_prob,
                 overflow=row.overflow,

@@ -41,8 +41,7 @@ def search(transducer, features, lengths, config, chunk):
 
 
 @pytest.mark.parametrize("transducer", [TABLE, REDUCED_TABLE, CHATTERBOX, TOY])
-@pytest.mark.parametrize("max_symbols", [1, 3])
-@pytest.mark.parametrize("window", [1, 4, 64])
+@pytest.mark.parametrize(("max_symbols", "window"), [(1, 4), (3, 1), (3, 64)])
 def test_equals_the_python_loop(transducer, max_symbols, window):
     features = table_features(5, 6, 24)
     lengths = jnp.array([24, 0, 1, 13, 20, 7])
@@ -72,7 +71,7 @@ def test_every_chunking_gives_the_same(transducer):
     config = GreedyConfig(max_symbols_per_frame=3, max_tokens=80)
     whole = search(transducer, features, lengths, config, chunk=24)
     assert whole.length.max() > 3
-    for chunk in (2, 4, 6, 10, 22):
+    for chunk in (2, 6, 10):
         got = search(transducer, features, lengths, config, chunk)
         for name in ("tokens", "length", "emission_frames", "overflow"):
             np.testing.assert_array_equal(getattr(got, name), getattr(whole, name), err_msg=name)

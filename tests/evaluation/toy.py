@@ -18,7 +18,7 @@ FRONTEND = Frontend(
     FeatureStats(np.full(8, -4.0, np.float32), np.full(8, 1.5, np.float32)),
 )
 RECOGNIZER = ToyRecurrentTransducer.random(
-    0, FRONTEND.config.feature_size, 12, 9, blank_bias=0.5, time_reduction=2
+    15, FRONTEND.config.feature_size, 12, 9, blank_bias=1.0, time_reduction=2
 )  # 40 ms an encoder frame
 LENGTHS = [9_000, 16_000, 1, 12_345, 4_000, 15_999, 6_400]
 
@@ -29,8 +29,11 @@ DEFAULT = EvaluationConfig()
 class Letters:
     """Token i is the i-th letter; token 4 is a space."""
 
-    def decode(self, ids):
-        return "".join(" " if i == 4 else chr(ord("a") + i - 1) for i in ids)
+    def decode(self, labels):
+        return "".join(self.piece(i) for i in labels).strip()
+
+    def piece(self, label):
+        return " " if label == 4 else chr(ord("a") + label - 1)
 
 
 def make_transducer(params):

@@ -82,9 +82,9 @@ class ToyRecurrentTransducer:
         bias[BLANK_ID] = blank_bias
         params = {
             "encoder_input": matrix(feature_size * time_reduction, width, 2.0),
-            "encoder_recurrent": matrix(width, width),
-            "embedding": matrix(vocabulary, width, 4.0),
-            "prediction_recurrent": matrix(width, width),
+            "encoder_recurrent": matrix(width, width, 0.7),
+            "embedding": matrix(vocabulary, width, 1.5),
+            "prediction_recurrent": matrix(width, width, 0.5),
             "output": matrix(width, vocabulary, 4.0),
             "output_bias": jnp.asarray(bias),
         }

@@ -15,11 +15,11 @@ _MUL = DoubleRoundingRescale()
 ETHOS_U_16X8 = AcceleratorSpec(
     name="ethos_u_16x8",
     description=(
-        "FULLY_CONNECTED, ADD, MUL, LOGISTIC and TANH of LiteRT's reference kernels on int16 with "
-        "int8 weights. Weight scales have 15 significant bits: with them LiteRT's requantization in "
-        "double precision, TFLM's by a 16-bit multiplier and the chip's own are one product and one "
-        "rounding; they differ only where a negative sum falls on a tie (away from zero in LiteRT, "
-        "up in TFLM)."
+        "FULLY_CONNECTED, ADD, MUL, LOGISTIC and TANH of LiteRT's reference kernels on int16 "
+        "with int8 weights. Weight scales have 15 significant bits: with them LiteRT's "
+        "requantization in double precision and TFLM's by a 16-bit multiplier are one exact "
+        "product and one rounding each; they differ only where a negative sum falls on a tie "
+        "(away from zero in LiteRT, up in TFLM)."
     ),
     tensors=(
         TensorSpec(Role.INPUT, QFormat(16)),

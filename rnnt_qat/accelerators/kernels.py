@@ -14,6 +14,7 @@ from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
 from rnnt_qat.fixedpoint import wide
 from rnnt_qat.fixedpoint.activation import Activation
+from rnnt_qat.fixedpoint.dot import dot, dot_int16
 from rnnt_qat.fixedpoint.requantize import Ratio, ShiftRescale
 from rnnt_qat.fixedpoint.saturation import fit
 from rnnt_qat.typing import Array, Float, Int
@@ -34,6 +35,34 @@ class Accumulated(NamedTuple):
 
     integers: Int[Array, "*S M"] | wide.Wide
     scale: Scale
+
+
+Addend = Stored | Accumulated
+
+
+def accumulate(
+    spec: AcceleratorSpec,
+    x: Stored,
+    w: Stored,
+    bias: Int[Array, "M"] | wide.Wide | None = None,
+) -> Accumulated:
+    """``x @ w + bias`` in the chip's accumulator.
+
+    Args:
+      spec: the chip.
+      x: int8 or int16, ``[..., K]``.
+      w: int8 ``[K, M]``.
+      bias: at the accumulator's scale; ``Wide`` where that is wider than 32 bits.
+    """
+    scale = accumulator_scale(x.scale, w.scale)
+    if spec.accumulator.bits > 32:
+        return Accumulated(dot_int16(x.integers, w.integers, bias), scale)
+    return Accumulated(dot(x.integers, w.integers, bias, spec.accumulator), scale)
+
+
+def accumulator_scale(x: Scale, w: Scale) -> Scale:
+    """In float32, as LiteRT multiplies them."""
+    return jnp.asarray(w, jnp.float32) * jnp.asarray(x, jnp.float32)
 
 
 def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
@@ -125,7 +154,7 @@ def _ratio(scale: Scale, result: Scale) -> Ratio:
     return jnp.asarray(scale, jnp.float32) / jnp.asarray(result, jnp.float32)
 
 
-def _addend(spec: AcceleratorSpec, x: Stored | Accumulated, role: Role, scale: Scale) -> Stored:
+def _addend(spec: AcceleratorSpec, x: Addend, role: Role, scale: Scale) -> Stored:
     if isinstance(x, Stored):
         return x
     bring = rescale if spec.fused_gate_sum else store

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from rnnt_qat.accelerators import kernels
-from rnnt_qat.accelerators.kernels import Accumulated, Scale, Stored
+from rnnt_qat.accelerators.kernels import Scale, Stored, accumulate
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec
 from rnnt_qat.fixedpoint import wide
-from rnnt_qat.fixedpoint.dot import dot, dot_int16
 from rnnt_qat.typing import Array, Int
 
 
@@ -34,19 +33,6 @@ class LstmParameters:
     hidden_scale: Scale
     input_kernel_scale: Scale
     recurrent_kernel_scale: Scale
-
-
-def accumulate(
-    spec: AcceleratorSpec,
-    x: Stored,
-    w: Stored,
-    bias: Int[Array, "M"] | wide.Wide | None = None,
-) -> Accumulated:
-    """``x @ w + bias`` in the chip's accumulator."""
-    scale = jnp.asarray(w.scale, jnp.float32) * jnp.asarray(x.scale, jnp.float32)
-    if spec.accumulator.bits > 32:
-        return Accumulated(dot_int16(x.integers, w.integers, bias), scale)
-    return Accumulated(dot(x.integers, w.integers, bias, spec.accumulator), scale)
 
 
 def lstm_step(

@@ -137,7 +137,7 @@ class AcceleratorSpec:
         if self.accumulator.bits < widest + weight.bits - 1:
             self._refuse(
                 "accumulator.bits",
-                f"{self.accumulator.bits} cannot hold one product of {widest} by {weight.bits} bits",
+                f"{self.accumulator.bits} cannot hold a product of {widest} by {weight.bits} bits",
             )
         if widest > 8 and self.accumulator.bits <= 32:
             self._refuse(

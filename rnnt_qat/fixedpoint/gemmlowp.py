@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint.activation import Function
-from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.qformat import Q0_15, QFormat
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
 from rnnt_qat.fixedpoint.saturation import saturate
 from rnnt_qat.typing import Array, Float, Int
@@ -121,7 +121,7 @@ class GemmlowpActivation:
     @property
     def output(self) -> QFormat:
         """Q0.15."""
-        return QFormat(16, 15)
+        return Q0_15
 
     def check_input(self, input: QFormat) -> None:
         """Takes 16 bits with 0 to 6 integer bits."""

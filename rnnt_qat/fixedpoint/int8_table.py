@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnt_qat.fixedpoint.activation import Function
-from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.qformat import Q0_7, QFormat
 from rnnt_qat.typing import Array, Float, Int
 
 _MAX_FRAC_BITS = 15
@@ -51,7 +51,7 @@ class Int8Table:
     """
 
     function: Function
-    output: QFormat = QFormat(8, 7)
+    output: QFormat = Q0_7
 
     def check_input(self, input: QFormat) -> None:
         """Takes up to 8 bits."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnt_qat.fixedpoint.activation import Function
-from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.qformat import Q0_15, QFormat
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
 from rnnt_qat.typing import Array, Float, Int
 
@@ -27,7 +27,7 @@ class InterpolatedTable:
     function: Function
     entries_bits: int = 8
     range_bits: int = 3
-    output: QFormat = QFormat(16, 15)
+    output: QFormat = Q0_15
     interpolate: bool = True
     rounding: Rounding = Rounding.AWAY
 
@@ -72,7 +72,7 @@ class InterpolatedTable:
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
         """Slope of the chord, or without interpolation of the curve at the segment's middle."""
-        index, _, shift = self._position(x, frac_bits)
+        index, _, _ = self._position(x, frac_bits)
         inside = jnp.abs(x) < 1 << (self.range_bits + frac_bits)
         step = 2.0 ** (self.range_bits - self.entries_bits)
         if self.interpolate:

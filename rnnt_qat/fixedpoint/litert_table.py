@@ -1,8 +1,8 @@
 """LiteRT's and TFLM's int16 LOGISTIC and TANH: one table, linear interpolation.
 
 The table holds sigmoid(i / 24) for i = 0 to 255: the input is stretched by 3/4 against a power of
-two, so that it covers [-10.67, 10.67]. Negative inputs use sigmoid(-x) = 1 - sigmoid(x), and tanh(x)
-= 2 sigmoid(2x) - 1 (LiteRT, reference/integer_ops/logistic.h and tanh.h).
+two, so that it covers [-10.67, 10.67]. Negative inputs use sigmoid(-x) = 1 - sigmoid(x), and
+tanh(x) = 2 sigmoid(2x) - 1 (LiteRT, reference/integer_ops/logistic.h and tanh.h).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnt_qat.fixedpoint.activation import Function
-from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.qformat import Q0_15, QFormat
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
 from rnnt_qat.typing import Array, Float, Int
 
@@ -46,7 +46,7 @@ class LitertTable:
     @property
     def output(self) -> QFormat:
         """Q0.15."""
-        return QFormat(16, 15)
+        return Q0_15
 
     def check_input(self, input: QFormat) -> None:
         """Takes int16 with a power-of-two scale."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint.activation import Function
-from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.fixedpoint.qformat import Q0_15, QFormat
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
 from rnnt_qat.typing import Array, Float, Int
 
@@ -44,7 +44,7 @@ class PiecewiseLinear:
 
     function: Function
     lines: tuple[Line, ...] = PLAN
-    output: QFormat = QFormat(16, 15)
+    output: QFormat = Q0_15
     rounding: Rounding = Rounding.AWAY
 
     def __post_init__(self):
@@ -77,10 +77,7 @@ class PiecewiseLinear:
         if self.function is Function.TANH:
             value = 2 * value - (1 << inner_frac)
         drop = inner_frac - (self.output.frac_bits or 0)
-        if drop >= 0:
-            value = rounding_shift_right(value, drop, self.rounding)
-        else:
-            value = value << -drop
+        value = rounding_shift_right(value << max(-drop, 0), max(drop, 0), self.rounding)
         value = jnp.minimum(value, self.output.maximum)
         one = 0 if self.function is Function.TANH else 1 << (self.output.frac_bits or 0)
         return jnp.where(x >= 0, value, one - value)

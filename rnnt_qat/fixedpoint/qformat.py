@@ -56,6 +56,12 @@ class QFormat:
         return f"Q{self.integer_bits}.{self.frac_bits}"
 
 
+Q0_15 = QFormat(16, 15)
+"""[-1, 1) in 16 bits: gates."""
+Q0_7 = QFormat(8, 7)
+"""[-1, 1) in 8 bits."""
+
+
 def quantize(
     x: Float[Array, "*S"],
     scale: Float[Array, "..."] | float,

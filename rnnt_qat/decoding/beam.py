@@ -1,0 +1,250 @@
+"""Frame-synchronous beam search with prefix merging, a whole batch inside one program.
+
+At a frame every hypothesis may emit up to ``max_symbols_per_frame`` labels and then a blank, which
+finishes the frame. Hypotheses that finish it with the same tokens, by whatever alignment, are one:
+their probabilities add up. So a beam wide enough to hold every token sequence finds the likeliest
+sequence over all alignments of so many symbols a frame, exactly; a narrower beam drops the least
+likely hypotheses at the end of each frame.
+
+Reference: Graves (2012), section 2.4, made frame-synchronous; the bounded expansion of a frame
+after Kim et al., "Accelerating RNN Transducer Inference via Adaptive Expansion Search" (2020).
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.decoding.hypothesis import Hypothesis
+from rnnt_qat.decoding.search import select_rows
+from rnnt_qat.decoding.transducer import Transducer
+from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, Num, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class BeamConfig:
+    """Options of the beam search.
+
+    A beam of 1 is not greedy search: greedy decides symbol by symbol, a beam of 1 frame by frame,
+    for the number of labels that makes the frame as a whole likeliest along the chain of best
+    labels. The two agree at every frame where greedy emits n labels and gives each of its n + 1
+    decisions a probability of at least p with ``p^(n + 1) > 1 - p``.
+
+    Attributes:
+      beam_size: hypotheses kept at the end of a frame, K.
+      max_symbols_per_frame: labels that one encoder frame may emit.
+      max_tokens: tokens a hypothesis can hold; more are counted in ``Hypothesis.overflow``.
+      prune_gap: within a frame, hypotheses more than this (nats) below the best finished one are
+        not extended; infinity extends all that could still enter the beam.
+    """
+
+    beam_size: int = 4
+    max_symbols_per_frame: int = 4
+    max_tokens: int = 512
+    prune_gap: float = 10.0
+
+    def __post_init__(self):
+        for name in ("beam_size", "max_symbols_per_frame", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"BeamConfig.{name} must be at least 1, got {getattr(self, name)}")
+        if not self.prune_gap > 0:
+            raise ValueError(f"BeamConfig.prune_gap must be positive, got {self.prune_gap}")
+
+    def build(self) -> "BeamSearch":
+        """The search with these options."""
+        return BeamSearch(self)
+
+
+@flax.struct.dataclass
+class Beam:
+    """Distinct hypotheses of each row with their prediction networks; ``log_prob`` -inf is none.
+
+    Attributes:
+      hypothesis: leaves lead with [B, K].
+      predicted: prediction projection after each hypothesis' last label.
+      prediction_state: the prediction network's state after it; leaves lead with [B, K].
+    """
+
+    hypothesis: Hypothesis
+    predicted: Num[Array, "B K J"]
+    prediction_state: PyTree
+
+    @property
+    def log_prob(self) -> Array:
+        """``[B, K]`` log-probability of each hypothesis."""
+        return self.hypothesis.log_prob
+
+    def with_log_prob(self, log_prob: Array) -> "Beam":
+        """The same hypotheses at other probabilities."""
+        return self.replace(hypothesis=self.hypothesis.replace(log_prob=log_prob))
+
+
+@flax.struct.dataclass
+class BeamState:
+    """What beam search carries from chunk to chunk.
+
+    Attributes:
+      beam: likeliest hypothesis first, summed over the alignments that the beam held.
+      frames: valid encoder frames heard.
+    """
+
+    beam: Beam
+    frames: Int[Array, "B"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BeamSearch:
+    """Beam ``Search``. ``Hypothesis.log_prob`` sums the alignments that were followed.
+
+    Of the alignments of one hypothesis, ``emission_frames`` are those of the likeliest group: where
+    two hypotheses merge, the likelier one's stay.
+    """
+
+    config: BeamConfig
+
+    def initial_state(self, transducer: Transducer, batch_size: int) -> BeamState:
+        """State before the first encoder frame: one empty hypothesis a row."""
+        shape = batch_size, self.config.beam_size
+        rows = batch_size * self.config.beam_size
+        predicted, prediction_state = transducer.predict(
+            jnp.full((rows,), BLANK_ID, jnp.int32), transducer.initial_prediction_state(rows)
+        )
+        beam = Beam(
+            Hypothesis.empty(shape, self.config.max_tokens),
+            *_unflatten((predicted, prediction_state), shape),
+        )
+        first = jnp.arange(self.config.beam_size) == 0
+        beam = beam.with_log_prob(jnp.broadcast_to(jnp.where(first, 0.0, -jnp.inf), shape))
+        return BeamState(beam, jnp.zeros((batch_size,), jnp.int32))
+
+    def hypothesis(self, state: BeamState) -> Hypothesis:
+        """The likeliest hypothesis; ``state.beam.hypothesis`` holds all K."""
+        return jax.tree.map(lambda x: x[:, 0], state.beam.hypothesis)
+
+    def step(
+        self,
+        transducer: Transducer,
+        encoded: Num[Array, "B T J"],
+        mask: Bool[Array, "B T"],
+        state: BeamState,
+    ) -> BeamState:
+        """Search through one chunk."""
+
+        def frame(state, encoded_and_valid):
+            encoded_frame, valid = encoded_and_valid  # [B, J], [B]
+            beam = self._frame(transducer, encoded_frame, valid, state.beam, state.frames)
+            beam = select_rows(valid, beam, state.beam)
+            return BeamState(beam, state.frames + valid), None
+
+        state, _ = jax.lax.scan(frame, state, (jnp.moveaxis(encoded, 1, 0), mask.T))
+        return state
+
+    def _frame(
+        self,
+        transducer: Transducer,
+        encoded: Num[Array, "B J"],
+        valid: Bool[Array, "B"],
+        beam: Beam,
+        frames: Int[Array, "B"],
+    ) -> Beam:
+        """All hypotheses through one frame; rows that are not ``valid`` come out undefined."""
+        B, K = beam.log_prob.shape
+
+        def alive(carry):
+            symbols, active, _ = carry
+            return (symbols <= self.config.max_symbols_per_frame) & jnp.any(
+                active.log_prob > -jnp.inf
+            )
+
+        def expand(carry):
+            # active: hypotheses that have emitted `symbols` labels at this frame and no blank yet.
+            symbols, active, finished = carry
+            logits = transducer.joint(encoded[:, None, :], active.predicted)  # [B, K, V]
+            log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+
+            blank = active.with_log_prob(active.log_prob + log_probs[:, :, BLANK_ID])
+            finished = _best(_merge(finished, blank), K)
+
+            # The labels of all hypotheses compete for K places.
+            extended = active.log_prob[:, :, None] + log_probs.at[:, :, BLANK_ID].set(-jnp.inf)
+            log_prob, chosen = jax.lax.top_k(extended.reshape(B, -1), K)  # [B, K]
+            parent, label = jnp.divmod(chosen.astype(jnp.int32), logits.shape[-1])
+            # A hypothesis below all K finished ones cannot pass them: probabilities only fall.
+            floor = jnp.maximum(
+                finished.log_prob[:, -1:], finished.log_prob[:, :1] - self.config.prune_gap
+            )
+            goes_on = (log_prob > floor) & (symbols < self.config.max_symbols_per_frame)
+            log_prob = jnp.where(goes_on, log_prob, -jnp.inf)
+
+            def hear(active):
+                parents = _gather(active, parent)
+                predicted, prediction_state = transducer.predict(
+                    label.reshape(-1), _flatten(parents.prediction_state)
+                )
+                hypothesis = parents.hypothesis.append(label, frames[:, None], goes_on)
+                return Beam(hypothesis, *_unflatten((predicted, prediction_state), (B, K)))
+
+            active = jax.lax.cond(jnp.any(goes_on), hear, lambda active: active, active)
+            return symbols + 1, active.with_log_prob(log_prob), finished
+
+        active = beam.with_log_prob(jnp.where(valid[:, None], beam.log_prob, -jnp.inf))
+        none = beam.with_log_prob(jnp.full((B, K), -jnp.inf))
+        _, _, finished = jax.lax.while_loop(alive, expand, (jnp.int32(0), active, none))
+        return finished
+
+
+def _merge(finished: Beam, new: Beam) -> Beam:
+    """Both side by side, ``[B, 2K]``; a new hypothesis of tokens already finished gives its share.
+
+    Each of the two holds no tokens twice, so no more than one pair can match. Hypotheses that have
+    lost tokens cannot be compared and are never merged.
+    """
+    a, b = finished.hypothesis, new.hypothesis
+    whole = (a.overflow == 0)[:, :, None] & (b.overflow == 0)[:, None, :]
+    same_length = a.length[:, :, None] == b.length[:, None, :]
+    same_tokens = jnp.all(a.tokens[:, :, None, :] == b.tokens[:, None, :, :], axis=-1)
+    # A place whose log_prob is -inf is empty, whatever tokens lie in it.
+    both = (a.log_prob > -jnp.inf)[:, :, None] & (b.log_prob > -jnp.inf)[:, None, :]
+    match = whole & same_length & same_tokens & both  # [B, K finished, K new]
+
+    share = jnp.max(jnp.where(match, b.log_prob[:, None, :], -jnp.inf), axis=2)  # [B, K]
+    source = jnp.argmax(match, axis=2)  # [B, K]
+    shared_frames = jnp.take_along_axis(b.emission_frames, source[:, :, None], axis=1)
+    a = a.replace(
+        log_prob=jnp.logaddexp(a.log_prob, share),
+        emission_frames=jnp.where(
+            (share > a.log_prob)[:, :, None], shared_frames, a.emission_frames
+        ),
+    )
+    b = b.replace(log_prob=jnp.where(jnp.any(match, axis=1), -jnp.inf, b.log_prob))
+    return jax.tree.map(
+        lambda x, y: jnp.concatenate([x, y], axis=1),
+        finished.replace(hypothesis=a),
+        new.replace(hypothesis=b),
+    )
+
+
+def _best(beam: Beam, size: int) -> Beam:
+    """The ``size`` likeliest hypotheses, likeliest first."""
+    _, places = jax.lax.top_k(beam.log_prob, size)
+    return _gather(beam, places)
+
+
+def _gather(tree: PyTree, places: Int[Array, "B K"]) -> PyTree:
+    """Leaves ``[B, M, ...]`` to ``[B, K, ...]``."""
+
+    def take(x):
+        return jnp.take_along_axis(x, places.reshape(places.shape + (1,) * (x.ndim - 2)), axis=1)
+
+    return jax.tree.map(take, tree)
+
+
+def _flatten(tree: PyTree) -> PyTree:
+    """Leaves ``[B, K, ...]`` to ``[B * K, ...]``: hypotheses are the prediction network's rows."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def _unflatten(tree: PyTree, shape: tuple[int, int]) -> PyTree:
+    """Inverse of ``_flatten``."""
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), tree)

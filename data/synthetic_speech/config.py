@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from data.synthetic_speech.speakers import SpeakersConfig
 from data.synthetic_speech.take import AcousticsConfig
-from data.synthetic_speech.voices import PIP_VOICES, VOICES
+from data.synthetic_speech.voices import VOICES
 
 TextSourceName = Literal["prompts", "books"]
 
@@ -32,7 +32,7 @@ class SyntheticSpeechConfig:
     validation_hours: float = 0.08
     test_hours: float = 0.16
     seed: int = 0
-    voices: tuple[str, ...] = ("hibari_us", *PIP_VOICES)
+    voices: tuple[str, ...] = ("hibari_us", "hibari_us", "pico_us", "pico_gb")
     speakers: SpeakersConfig = SpeakersConfig()
     acoustics: AcousticsConfig = AcousticsConfig()
 

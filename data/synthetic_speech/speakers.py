@@ -43,9 +43,9 @@ class SpeakersConfig:
       formant: lowest and highest formant frequencies relative to the voice.
     """
 
-    train: int = 8
-    validation: int = 1
-    test: int = 1
+    train: int = 10
+    validation: int = 2
+    test: int = 2
     speed: tuple[float, float] = (0.85, 1.2)
     pitch: tuple[float, float] = (0.75, 1.3)
     formant: tuple[float, float] = (0.875, 1.15)

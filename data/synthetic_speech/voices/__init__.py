@@ -52,9 +52,6 @@ VOICES: dict[str, VoiceSpec] = {
 """Every voice: those of ``hibari`` and ``pico`` come with requirements.txt, the others with Debian's
 ``flite`` and ``espeak-ng``."""
 
-PIP_VOICES = ("hibari_us", "hibari_gb", "pico_us", "pico_gb")
-"""Voices that requirements.txt installs."""
-
 
 @functools.cache
 def load_voice(name: str) -> Voice:

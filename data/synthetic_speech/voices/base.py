@@ -1,5 +1,7 @@
 """What a synthesizer's voice offers."""
 
+import hashlib
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -33,3 +35,16 @@ class Voice(Protocol):
         Returns:
           Samples about in [-1, 1]; empty where the synthesizer said nothing.
         """
+
+
+def check_model(path: Path, sha256: str) -> None:
+    """Raises `VoiceError` unless a synthesizer's model file is the one that the corpus is made with."""
+    if not path.exists():
+        raise VoiceError(f"{path} is missing; install the version that requirements.txt names")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise VoiceError(
+            f"{path} has SHA-256 {found}, expected {sha256}; install the version that "
+            "requirements.txt names"
+        )

@@ -69,18 +69,20 @@ def decode_audio(source: Path | bytes) -> Int16[np.ndarray, " N"]:
     """Decodes WAV, FLAC, MP3 or Ogg, from a file or from its bytes.
 
     Raises:
-      SkipError: the file is missing or does not decode.
+      SkipError: the file is missing or does not decode to its end.
     """
     try:
-        audio, rate_hz = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else source,
-            dtype="float32",
-            always_2d=True,
-        )
+        with soundfile.SoundFile(
+            io.BytesIO(source) if isinstance(source, bytes) else source
+        ) as file:
+            audio = file.read(dtype="float32", always_2d=True)
+            frames, rate_hz = file.frames, file.samplerate
     except soundfile.SoundFileError as error:
         if isinstance(source, Path) and not source.exists():
             raise SkipError(Cause.MISSING_AUDIO, str(source)) from error
         raise SkipError(Cause.UNREADABLE_AUDIO, str(error)) from error
+    if len(audio) < frames:  # damaged MP3 and Ogg end early, without an error
+        raise SkipError(Cause.UNREADABLE_AUDIO, f"{len(audio)} of {frames} samples decode")
     return to_corpus_audio(audio, rate_hz)
 
 

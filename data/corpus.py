@@ -177,7 +177,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                 for leftover in directory.parent.glob("incomplete.*"):
                     print(f"{leftover}: left by an interrupted preparation, removed")
                     shutil.rmtree(leftover)
-                print(f"{directory}: preparing with {self.workers} processes")
+                print(f"{directory}: preparing, processes: {self.workers}")
                 tfds.disable_progress_bar()
                 with tempfile.TemporaryDirectory() as unused:
                     self.download_and_prepare(download_dir=unused)

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from data import prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_prepares_from_the_command_line(miniature, tmp_path):
+    command = (
+        sys.executable,
+        "-m",
+        "data.prepare",
+        "--workers=1",
+        "--corpora=librispeech",
+        f"--data_dir={tmp_path}/corpora",
+        f"--librispeech_dir={miniature}",
+        "--librispeech_test_speakers=19,26",
+    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "librispeech/train: 100%" in done.stderr
+    test = next(line for line in done.stdout.splitlines() if line.startswith("test"))
+    assert test.split()[1] == "4"
+    assert (
+        "prepared already, reused"
+        in subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"corpora": ["librispeech"]}, "name LibriSpeech's folder with --librispeech_dir"),
+        ({"corpora": ["librispeech"], "librispeech_dir": "/nowhere"}, "/nowhere is not a folder"),
+        ({"corpora": ["uqm_voices"]}, "with --uqm_debs"),
+        ({"corpora": ["uqm_voices"], "uqm_debs": "/nowhere"}, "exactly one uqm-voice"),
+    ],
+)
+def test_missing_sources_say_how_to_mend_them(named, message, tmp_path):
+    flags.FLAGS.mark_as_parsed()
+    with (
+        flagsaver.flagsaver(data_dir=str(tmp_path), workers=1, **named),
+        pytest.raises(SystemExit, match=f"data.prepare: {named['corpora'][0]}: .*{message}"),
+    ):
+        prepare.main(["prepare"])
+
+
+def test_an_unknown_corpus_names_the_known():
+    with flagsaver.flagsaver():
+        flags.FLAGS["corpora"].value = ["libri"]
+        with pytest.raises(flags.IllegalFlagValueError, match="there are: asterisk_prompts, libri"):
+            flags.FLAGS.validate_all_flags()

@@ -1,0 +1,124 @@
+import itertools
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from data.corpus import CorpusBuilder, Recording
+from rnnt_qat.input_pipeline.corpus import Corpus, CorpusError, open_corpus
+
+
+def noise(seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(-9000, 9000, 16000 + 1600 * seed).astype(np.int16)
+
+
+class Noises(CorpusBuilder, skip_registration=True):
+    VERSION = "1.2.0"
+    DESCRIPTION = "Noise."
+
+    def sources(self):
+        return {}
+
+    def list_recordings(self):
+        import functools
+
+        recordings = [
+            Recording(
+                f"id-{n}", f"spk-{n % 2}", f"text {'abcdefgh'[n]}", functools.partial(noise, n)
+            )
+            for n in range(8)
+        ]
+        return {"train": recordings[:6], "test": recordings[6:]}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    Noises(data_dir=folder, workers=1).prepare()
+    return folder
+
+
+def test_utterances_are_what_was_recorded(data_dir):
+    corpus = open_corpus(data_dir, "noises", "train")
+    assert len(corpus) == 6
+    assert set(corpus.ids) == {f"id-{n}" for n in range(6)}
+    for position, utterance in enumerate(corpus):
+        number = int(utterance.id.removeprefix("id-"))
+        np.testing.assert_array_equal(utterance.audio, noise(number))
+        assert utterance.audio.dtype == np.int16
+        assert utterance.duration_s == len(noise(number)) / 16000
+        assert utterance.speaker == corpus.speakers[position] == f"spk-{number % 2}"
+        assert utterance.text == corpus.texts[position] == f"text {'abcdefgh'[number]}"
+        assert corpus.num_samples[position] == len(utterance.audio)
+
+
+def test_positions(data_dir):
+    corpus = open_corpus(data_dir, "noises", "train")
+    assert corpus[-1].id == corpus[5].id == corpus.ids[5]
+    assert corpus[np.int64(2)].id == corpus.ids[2]
+    assert [u.id for u in corpus[1:5:2]] == corpus.ids[1:5:2]
+    for position in (6, -7):
+        with pytest.raises(IndexError):
+            corpus[position]
+
+
+def test_pickles_before_and_after_use(data_dir):
+    corpus = open_corpus(data_dir, "noises", "test")
+    for _ in range(2):
+        again = pickle.loads(pickle.dumps(corpus))
+        assert again.ids == corpus.ids
+        np.testing.assert_array_equal(again[0].audio, corpus[0].audio)
+    assert "2 utt" in repr(corpus)
+
+
+def test_newest_version_unless_one_is_named(data_dir, tmp_path):
+    for version in ("1.2.0", "1.10.0"):
+        shutil.copytree(data_dir / "noises/1.2.0", tmp_path / "noises" / version)
+    assert open_corpus(tmp_path, "noises", "train").directory.name == "1.10.0"
+    assert open_corpus(tmp_path, "noises/1.2.0", "train").directory.name == "1.2.0"
+
+
+def test_missing_corpus_names_the_command(tmp_path):
+    with pytest.raises(CorpusError, match=r"python -m data\.prepare --corpora=librispeech"):
+        open_corpus(tmp_path, "librispeech/by_speaker", "train")
+
+
+def test_missing_config_and_split_name_the_choices(data_dir, tmp_path):
+    for config in ("short", "long"):
+        shutil.copytree(data_dir / "noises/1.2.0", tmp_path / "noises" / config / "1.2.0")
+    with pytest.raises(CorpusError, match="noises/long, noises/short"):
+        open_corpus(tmp_path, "noises", "train")
+    with pytest.raises(CorpusError, match=r"no split 'dev'; it has test, train"):
+        open_corpus(data_dir, "noises", "dev")
+
+
+def rewrite_index(directory, change):
+    path = directory / "index-train.jsonl"
+    rows = change([json.loads(line) for line in path.read_text().splitlines()])
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:-1], "holds 6 records but its index names 5"),
+        (lambda rows: rows[::-1], "prepare it again"),
+        (lambda rows: [row | {"num_samples": 7} for row in rows], "its index says .* of 7"),
+    ],
+)
+def test_an_index_that_contradicts_its_records(data_dir, tmp_path, change, message):
+    directory = tmp_path / "copy"
+    shutil.copytree(data_dir / "noises/1.2.0", directory)
+    rewrite_index(directory, change)
+    with pytest.raises(CorpusError, match=message):
+        Corpus(directory, "train")[0]
+
+
+def test_no_tensorflow(data_dir):
+    import sys
+
+    list(itertools.islice(open_corpus(data_dir, "noises", "train"), 2))
+    assert "tensorflow" not in sys.modules

@@ -102,12 +102,13 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The checkpoint of lowest WER; the newest where none was evaluated."""
-        measured = {
-            step: self._manager.metrics(step)[WER]
-            for step in self._manager.all_steps()
-            if self._manager.metrics(step)
-        }
+        measured = {s: wer for s in self._manager.all_steps() if (wer := self.wer(s)) is not None}
         return min(measured, key=lambda s: measured[s]) if measured else self.latest_step()
+
+    def wer(self, step: int) -> float | None:
+        """What was measured at a step, if anything was."""
+        metrics = self._manager.metrics(step)
+        return metrics[WER] if metrics else None
 
     def check_config(self, step: int) -> None:
         """Refuses a checkpoint that another config wrote.

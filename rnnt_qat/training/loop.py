@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints
+from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints, Restored
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.console import Console, format_duration
 from rnnt_qat.training.mesh import global_batch, place_state, state_shardings, to_host
@@ -66,6 +66,25 @@ class ResumableIterator(Iterator, Protocol):
 
 class SkippedBatchesError(RuntimeError):
     """Too many batches in a row gave no finite update."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BestState:
+    """A stage's state of lowest WER.
+
+    Attributes:
+      stage: its program's name.
+      step: batches done.
+      wer: what was measured; None where nothing was.
+      state: global arrays.
+      aware: whether it is to be computed with in the accelerator's arithmetic.
+    """
+
+    stage: str
+    step: int
+    wer: float | None
+    state: TrainState
+    aware: bool
 
 
 class _Input:
@@ -151,26 +170,40 @@ class Trainer:
         finally:
             self._writer.close()
             for checkpoints in self._checkpoints:
-                checkpoints.close()
+                checkpoints.wait()
         return state
+
+    def best_states(self) -> Iterator[BestState]:
+        """The state of lowest WER of each stage that has begun, the newest if none was."""
+        for index, (program, checkpoints) in enumerate(
+            zip(self._programs, self._checkpoints, strict=True)
+        ):
+            step = checkpoints.best_step()
+            if step is not None:
+                state = self._restore(index, step).state
+                yield BestState(program.name, step, checkpoints.wer(step), state, program.aware)
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
         """The stage to go on with, and the state in it."""
         newest = [c.latest_step() for c in self._checkpoints]
-        template = jax.eval_shape(self._create_state)
         if not any(s is not None for s in newest):
             state = self._create_state()
             return 0, place_state(state, self._shardings(state))
         index = max(i for i, s in enumerate(newest) if s is not None)
         step = newest[index]
         assert step is not None
-        self._checkpoints[index].check_config(step)
-        for program in self._programs[: index + 1]:
-            template = jax.eval_shape(program.begin, template)
-        restored = self._checkpoints[index].restore(step, template, self._shardings(template))
+        restored = self._restore(index, step)
         self._iterator.restore(restored.iterator_state)
         self._console.say(f"{self._programs[index].name}: resumed at step {step}")
         return index, restored.state
+
+    def _restore(self, index: int, step: int) -> Restored:
+        # A stage changes the state's structure, so the template goes the same way.
+        self._checkpoints[index].check_config(step)
+        template = jax.eval_shape(self._create_state)
+        for program in self._programs[: index + 1]:
+            template = jax.eval_shape(program.begin, template)
+        return self._checkpoints[index].restore(step, template, self._shardings(template))
 
     def _shardings(self, state: PyTree) -> PyTree:
         return state_shardings(self._mesh, state, self._loop.shard_above)

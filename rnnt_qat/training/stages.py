@@ -10,12 +10,12 @@ from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import (
     LossFunction,
-    ObserveFunction,
+    RowLosses,
     Update,
     calibration_update,
     training_update,
 )
-from rnnt_qat.typing import PyTree
+from rnnt_qat.typing import PRNGKey, PyTree
 
 Evaluator = Callable[[PyTree, PyTree], Mapping[str, float]]
 """``(params, quant_stats)``, NumPy, to metrics by name; one of them is ``wer``."""
@@ -24,14 +24,26 @@ Evaluator = Callable[[PyTree, PyTree], Mapping[str, float]]
 class Task(Protocol):
     """A model with its losses and evaluators, as the stages see it."""
 
-    float_loss: LossFunction
-    """Losses in floating point, computed in the dtype of the parameters it is given."""
-    aware_loss: LossFunction
-    """Losses through the accelerator's arithmetic."""
-    observe: ObserveFunction
-    """A float forward pass that takes its ranges into ``quant_stats``."""
-    evaluate_float: Evaluator | None
-    evaluate_aware: Evaluator | None
+    @property
+    def evaluate_float(self) -> Evaluator | None:
+        """Measures parameters in floating point."""
+
+    @property
+    def evaluate_aware(self) -> Evaluator | None:
+        """Measures parameters and ranges in the accelerator's arithmetic."""
+
+    def float_loss(
+        self, params: PyTree, quant_stats: PyTree, batch: PyTree, key: PRNGKey
+    ) -> RowLosses:
+        """A ``LossFunction`` in floating point, in the dtype of the parameters it is given."""
+
+    def aware_loss(
+        self, params: PyTree, quant_stats: PyTree, batch: PyTree, key: PRNGKey
+    ) -> RowLosses:
+        """A ``LossFunction`` through the accelerator's arithmetic."""
+
+    def observe(self, params: PyTree, quant_stats: PyTree, batch: PyTree) -> PyTree:
+        """An ``ObserveFunction``: a float forward pass that takes its ranges in."""
 
     def empty_ranges(self) -> PyTree:
         """``quant_stats`` before anything was observed."""
@@ -48,6 +60,7 @@ class Program:
       name: of its checkpoints, records and progress line.
       steps: batches it consumes.
       begin: the state of the stage before, made ready for this one.
+      aware: whether its outcome is to be computed with in the accelerator's arithmetic.
       make_update: ``(first_step, log_every)`` to the stage's update.
       evaluate: measures a state's averaged parameters; None where nothing is to be measured.
       check: raises if the state that this stage ends with cannot be used.
@@ -55,6 +68,7 @@ class Program:
 
     name: str
     steps: int
+    aware: bool
     begin: Callable[[TrainState], TrainState]
     make_update: Callable[[int, int], Update]
     evaluate: Evaluator | None = None
@@ -81,6 +95,7 @@ class FloatTraining:
         return Program(
             name="float",
             steps=self.steps,
+            aware=False,
             begin=lambda state: _begin_training(state, self.optimizer),
             make_update=lambda first_step, log_every: training_update(
                 loss, self.optimizer, first_step=first_step, steps=self.steps, log_every=log_every
@@ -104,6 +119,7 @@ class Calibration:
         return Program(
             name="calibration",
             steps=self.batches,
+            aware=True,
             begin=lambda state: dataclasses.replace(
                 state, opt_state=(), quant_stats=task.empty_ranges()
             ),
@@ -134,6 +150,7 @@ class AwareTraining:
         return Program(
             name="aware",
             steps=self.steps,
+            aware=True,
             begin=lambda state: _begin_training(state, self.optimizer),
             make_update=lambda first_step, log_every: training_update(
                 task.aware_loss,

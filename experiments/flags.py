@@ -1,0 +1,92 @@
+"""Flags that the binaries share: a config file with overrides, and the processes of a job."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from rnnt_qat.config import ConfigError, field_paths, from_config_dict, unknown_field_message
+from rnnt_qat.experiment_config import ExperimentConfig
+from rnnt_qat.input_pipeline.corpus import CorpusError
+from rnnt_qat.input_pipeline.tokenizer import TokenizerError
+from rnnt_qat.recognizer import ModelDirectoryError
+from rnnt_qat.training.checkpoints import ConfigMismatchError
+from rnnt_qat.training.loop import SkippedBatchesError
+
+DATA_DIR = flags.DEFINE_string("data_dir", "corpora", "Where `python -m data.prepare` put corpora.")
+
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where several processes train together."
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", 0, "This process' number.", lower_bound=0)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many there are.", lower_bound=1)
+
+# What a user can mend from the message alone; anything else is a bug and keeps its traceback.
+_MENDABLE = (
+    ConfigError,
+    ConfigMismatchError,
+    CorpusError,
+    ModelDirectoryError,
+    SkippedBatchesError,
+    TokenizerError,
+)
+
+
+def define_config() -> flags.FlagHolder:
+    """The flag ``--config=FILE.py``, with ``--config.FIELD=VALUE`` for each field."""
+    return config_flags.DEFINE_config_file("config", None, "A file of experiments/configs.")
+
+
+def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
+    """The config file's experiment with the command line's overrides."""
+    return from_config_dict(ExperimentConfig, flag.value)
+
+
+def join_processes() -> None:
+    """Meets the job's other processes, if ``--coordinator`` names one."""
+    if _COORDINATOR.value is not None:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """``app.run`` for a ``main`` without positional arguments; ends with its exit code."""
+
+    def checked(argv: list[str]) -> int | None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+        logging.set_verbosity(logging.WARNING)  # Orbax and JAX tell of every thread
+        try:
+            return main()
+        except _MENDABLE as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+
+    app.run(checked, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    problem = _misspelt_override(argv)
+    if problem:
+        sys.exit(problem)
+    try:
+        return flags.FLAGS(list(argv))
+    except flags.Error as error:
+        sys.exit(f"{error}\n`{argv[0]} --help` lists the flags.")
+
+
+def _misspelt_override(argv: Sequence[str]) -> str | None:
+    """What is wrong with the first ``--config.FIELD`` that the config file does not have."""
+    names = [a.lstrip("-").partition("=") for a in argv[1:] if a.startswith("-")]
+    files = [value for name, _, value in names if name == "config"]
+    overrides = [name for name, _, _ in names if name.startswith("config.")]
+    if not files or not overrides:
+        return None
+    known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
+    for name in overrides:
+        path = name.removeprefix("config.").partition("[")[0]
+        if path not in known:
+            return f"--{name}: {unknown_field_message(path, known)}"
+    return None

@@ -1,0 +1,33 @@
+"""Trains a recognizer: float, calibration, accelerator-aware; resumes where it was stopped.
+
+python -m experiments.train --config=experiments/configs/prompts.py --workdir=workdir/prompts
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments.flags import DATA_DIR, define_config, experiment_config, join_processes, run
+from rnnt_qat.experiment import Experiment
+from rnnt_qat.training.signals import StoppedBySignal
+
+_CONFIG = define_config()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Takes checkpoints, records and models.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main() -> int:
+    """Trains to the end, or until a signal."""
+    join_processes()
+    config = experiment_config(_CONFIG)
+    experiment = Experiment(config, pathlib.Path(DATA_DIR.value), pathlib.Path(_WORKDIR.value))
+    try:
+        experiment.train()
+    except StoppedBySignal as stopped:
+        experiment.console.say(f"{stopped}; the same command goes on from there")
+        return stopped.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

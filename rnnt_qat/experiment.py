@@ -1,0 +1,216 @@
+"""One experiment from its config: the parts, put together and run."""
+
+import functools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from rnnt_qat.config import to_json
+from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.experiment_config import ExperimentConfig, Split
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.mixture import Mixture
+from rnnt_qat.input_pipeline.tokenizer import (
+    CharacterTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+)
+from rnnt_qat.input_pipeline.train_iterator import TrainIterator
+from rnnt_qat.provenance import provenance
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.recognizer import Recognizer, make_evaluator
+from rnnt_qat.task import RecognizerTask
+from rnnt_qat.training.checkpoints import require_same_config
+from rnnt_qat.training.console import Console
+from rnnt_qat.training.loop import BestState, Trainer
+from rnnt_qat.training.mesh import make_mesh, to_host
+from rnnt_qat.training.state import TrainState, parameter_count
+
+
+class Experiment:
+    """The parts of an experiment, made when first asked for and kept in its working directory.
+
+    Args:
+      config: the experiment.
+      data_dir: where corpora are prepared.
+      workdir: takes everything that the run writes.
+      console: takes progress lines.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        data_dir: pathlib.Path,
+        workdir: pathlib.Path,
+        console: Console | None = None,
+    ):
+        self.config = config
+        self.data_dir, self.workdir = data_dir, workdir
+        self.mesh = make_mesh()
+        self.console = console or Console(
+            period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
+        )
+
+    @functools.cached_property
+    def training_data(self) -> Mixture:
+        """The training corpora as one."""
+        splits = self.config.data.train
+        sources = [open_corpus(self.data_dir, s.corpus, s.split) for s in splits]
+        return Mixture(sources, [s.repeats for s in splits])
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, trained on the training texts where it is trained at all."""
+        units = self.config.data.sentencepiece
+        made: Tokenizer = (
+            SentencePieceTokenizer.train(self.training_data.texts, units)
+            if units
+            else CharacterTokenizer()
+        )
+        if made.vocab_size != self.config.model.vocabulary:
+            raise ValueError(
+                f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
+                f"{made.vocab_size} labels with the blank: set model.vocabulary to that"
+            )
+        return made
+
+    @functools.cached_property
+    def frontend(self) -> Frontend:
+        """The frontend with statistics of the training data, measured once a run."""
+        path = self.workdir / "feature_stats.json"
+        if not path.exists():
+            rng = np.random.default_rng(self.config.seed)
+            order = rng.permutation(len(self.training_data))
+            chosen = order[: self.config.data.statistics_utterances]
+            recordings = (self.training_data[int(i)].audio for i in chosen)
+            stats = measure_stats(recordings, self.config.frontend.log_mel)
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{jax.process_index()}")
+            stats.save(partial)
+            os.replace(partial, path)  # every process writes the same
+        return Frontend(self.config.frontend, FeatureStats.load(path))
+
+    def evaluators(
+        self, splits: Sequence[Split], policy: PrecisionPolicy
+    ) -> tuple[StreamingEvaluator, ...]:
+        """One streaming evaluator a test set, for variables of the model under ``policy``."""
+        return tuple(
+            make_evaluator(
+                self.config,
+                self.config.evaluation,
+                policy,
+                self.frontend,
+                self.tokenizer,
+                split,
+                self.data_dir,
+                self.mesh,
+            )
+            for split in splits
+        )
+
+    @functools.cached_property
+    def task(self) -> RecognizerTask:
+        """The recognizer as the trainer sees it."""
+        config = self.config
+        return RecognizerTask(
+            config.model,
+            config.policy,
+            self.frontend,
+            config.spec_augment,
+            config.loss,
+            float_evaluators=self.evaluators(config.data.validation, FLOAT32),
+            aware_evaluators=self.evaluators(config.data.validation, config.policy),
+        )
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step."""
+        params = self.task.initial_params(jax.random.key(self.config.seed))
+        return TrainState.create(params, {}, self.config.seed)
+
+    def iterator(self) -> TrainIterator:
+        """Training batches from the first."""
+        stages = self.config.stages
+        microbatches = math.lcm(
+            stages.float_training.optimizer.accumulation,
+            stages.aware_training.optimizer.accumulation,
+        )
+        return TrainIterator(
+            self.training_data,
+            self.tokenizer,
+            self.frontend,
+            self.config.pipeline,
+            seed=self.config.seed,
+            row_multiple=self.mesh.devices.size * microbatches,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def train(self) -> dict[str, Recognizer]:
+        """Runs all stages, or what is left of them; writes a model directory for each stage.
+
+        Returns:
+          The recognizer of lowest validation WER of each stage, by stage: ``float``,
+          ``calibration``, ``aware``.
+
+        Raises:
+          StoppedBySignal, ConfigMismatchError, SkippedBatchesError: see ``Trainer.run``.
+        """
+        self._claim_workdir()
+        iterator = self.iterator()
+        self.console.say(
+            f"{iterator.num_examples} training examples an epoch in {len(iterator.buckets)} batch "
+            f"shapes; {iterator.skipped}"
+        )
+        trainer = Trainer(
+            self.config.stages.programs(self.task),
+            self.initial_state,
+            iterator,
+            self.workdir,
+            to_json(self.config),
+            self.config.loop,
+            self.mesh,
+            self.console,
+        )
+        state = trainer.run()
+        self.console.say(f"{parameter_count(state.params) / 1e6:.2f} M parameters trained")
+        return {best.stage: self._keep(best) for best in trainer.best_states()}
+
+    def _claim_workdir(self) -> None:
+        """Writes config and provenance; refuses a directory that another config claimed."""
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        path, config = self.workdir / "config.json", to_json(self.config)
+        if path.exists():
+            require_same_config(json.loads(path.read_text()), config, str(self.workdir))
+        if jax.process_index() == 0:
+            _write_json(path, config)
+            _write_json(self.workdir / "provenance.json", provenance())
+
+    def _keep(self, best: BestState) -> Recognizer:
+        """A stage's best state as a recognizer, in its model directory."""
+        state = to_host(best.state)
+        recognizer = Recognizer(
+            config=self.config,
+            policy=self.config.policy if best.aware else FLOAT32,
+            variables={"params": state.ema_params, RANGES: state.quant_stats},
+            frontend=self.frontend,
+            tokenizer=self.tokenizer,
+            origin={"stage": best.stage, "step": best.step, "wer": best.wer},
+        )
+        if jax.process_index() == 0:
+            recognizer.save(self.workdir / "models" / best.stage)
+        return recognizer
+
+
+def _write_json(path: pathlib.Path, value: object) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,164 @@
+"""The recognizer as the trainer sees it: losses, observation, evaluators."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.frontend.spec_augment import SpecAugmentConfig, spec_augment
+from rnnt_qat.input_pipeline.batch import AudioBatch, Batch
+from rnnt_qat.losses import is_feasible, transducer_loss_factored
+from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
+from rnnt_qat.training.checkpoints import WER
+from rnnt_qat.training.update import RowLosses
+from rnnt_qat.typing import PRNGKey, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The transducer loss in training.
+
+    Attributes:
+      chunk_frames: encoder frames whose logits exist at one time: memory against speed.
+      fastemit_lambda: strength of FastEmit (Yu et al. 2021); 0 is the plain likelihood.
+    """
+
+    chunk_frames: int = 8
+    fastemit_lambda: float = 0.0
+
+
+class RecognizerTask:
+    """Implements ``training.stages.Task`` for the RNN transducer.
+
+    Args:
+      model: sizes.
+      policy: arithmetic of the accelerator.
+      frontend: audio to features.
+      augment: masks on the features in training.
+      loss: the loss.
+      float_evaluators: measure under floating point; the first one's WER selects checkpoints.
+      aware_evaluators: measure under ``policy``; the first one's WER selects checkpoints.
+    """
+
+    def __init__(
+        self,
+        model: RNNTConfig,
+        policy: PrecisionPolicy,
+        frontend: Frontend,
+        augment: SpecAugmentConfig,
+        loss: LossConfig,
+        float_evaluators: Sequence[StreamingEvaluator] = (),
+        aware_evaluators: Sequence[StreamingEvaluator] = (),
+    ):
+        self._config = model
+        self._float, self._aware = RNNT(model, FLOAT32), RNNT(model, policy)
+        self._calibrating = RNNT(model, policy.calibration())
+        self._frontend, self._augment, self._loss = frontend, augment, loss
+        self._inputs = example_inputs(model, frontend.config.feature_size)
+        self.evaluate_float = _evaluate(float_evaluators) if float_evaluators else None
+        self.evaluate_aware = _evaluate(aware_evaluators) if aware_evaluators else None
+
+    def initial_params(self, key: PRNGKey) -> PyTree:
+        """Random parameters, float32; the same tree under every policy."""
+        return self._float.init(key, *self._inputs)["params"]
+
+    def empty_ranges(self) -> PyTree:
+        """Zero for every site that the policy calibrates."""
+        shapes = jax.eval_shape(self._calibrating.init, jax.random.key(0), *self._inputs)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.get(RANGES, {}))
+
+    def check_ranges(self, quant_stats: PyTree) -> None:
+        """Raises ValueError, naming the sites, if calibration did not reach all of them."""
+        check_calibrated(quant_stats)
+
+    def float_loss(
+        self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch, key: PRNGKey
+    ) -> RowLosses:
+        """Losses in the parameters' dtype, with dropout."""
+        features_key, dropout_key = jax.random.split(key)
+        batch = self._masked(batch, features_key)
+        dtype = jax.tree.leaves(params)[0].dtype
+        batch = dataclasses.replace(batch, features=batch.features.astype(dtype))
+        return self._losses(self._float, {"params": params}, batch, {"dropout": dropout_key})
+
+    def aware_loss(
+        self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch, key: PRNGKey
+    ) -> RowLosses:
+        """Losses through the accelerator's arithmetic; like the chip, it has no dropout."""
+        features_key, _ = jax.random.split(key)
+        batch = self._masked(batch, features_key)
+        return self._losses(self._aware, {"params": params, RANGES: quant_stats}, batch)
+
+    def observe(self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch) -> PyTree:
+        """The ranges with those of this batch, as it will be heard: nothing is masked."""
+        variables = {"params": params, RANGES: quant_stats}
+        inputs = _model_inputs(self._features(batch))
+        _, updated = self._calibrating.apply(variables, *inputs, mutable=[RANGES])
+        return updated.get(RANGES, {})
+
+    def _features(self, batch: AudioBatch | Batch) -> Batch:
+        return batch if isinstance(batch, Batch) else self._frontend.batch(batch)
+
+    def _masked(self, batch: AudioBatch | Batch, key: PRNGKey) -> Batch:
+        batch = self._features(batch)
+        bins = self._frontend.config.log_mel.num_mel_bins
+        masked = spec_augment(key, batch.features, batch.feature_lengths, bins, self._augment)
+        return dataclasses.replace(batch, features=masked)
+
+    def _losses(
+        self,
+        model: RNNT,
+        variables: PyTree,
+        batch: Batch,
+        rngs: dict[str, PRNGKey] | None = None,
+    ) -> RowLosses:
+        lattice: Any = model.apply(
+            variables, *_model_inputs(batch), deterministic=rngs is None, rngs=rngs
+        )
+        loss = transducer_loss_factored(
+            lattice.head,
+            lattice.encoded,
+            lattice.predicted,
+            lattice.encoded_lengths,
+            batch.labels,
+            batch.label_lengths,
+            chunk_frames=self._loss.chunk_frames,
+            fastemit_lambda=self._loss.fastemit_lambda,
+        )
+        present = batch.utterance_index >= 0
+        feasible = is_feasible(
+            lattice.encoded_lengths,
+            batch.label_lengths,
+            lattice.encoded.shape[1],
+            batch.labels.shape[1],
+        )
+        frame_seconds = self._frontend.config.frame_ms / 1000
+        return RowLosses(
+            loss=loss,
+            present=present,
+            feasible=present & feasible,
+            labels=batch.label_lengths,
+            audio_seconds=batch.feature_lengths * jnp.float32(frame_seconds),
+        )
+
+
+def _model_inputs(batch: Batch):
+    return batch.features, batch.feature_lengths, batch.labels, batch.label_lengths
+
+
+def _evaluate(evaluators: Sequence[StreamingEvaluator]):
+    """Metrics of all test sets, and the first one's WER under the name that selects."""
+
+    def evaluate(params: PyTree, quant_stats: PyTree) -> dict[str, float]:
+        variables = {"params": params, RANGES: quant_stats}
+        metrics = {name: value for e in evaluators for name, value in e.run(variables)}
+        return {WER: metrics[f"{evaluators[0].name}/wer"], **metrics}
+
+    return evaluate

@@ -13,7 +13,7 @@ class Bucket:
 
     Attributes:
       num_samples: N, audio samples a row; a multiple of the quantum.
-      num_labels: U, labels a row.
+      num_labels: U, labels a row: enough for the examples of this bucket and of shorter ones.
       batch_size: B, rows of the whole batch, over all processes.
     """
 
@@ -54,8 +54,8 @@ def choose_buckets(
     edges = sizes[_last_of_each_part(sizes, counts, num_buckets)]
 
     buckets = []
-    for low, high in zip([0, *edges[:-1]], edges, strict=True):
-        inside = (quanta > low) & (quanta <= high)
+    for high in edges:
+        fits = quanta <= high
         rows = batch_samples // (high * quantum) // row_multiple * row_multiple
         if not rows:
             raise ValueError(
@@ -63,7 +63,7 @@ def choose_buckets(
                 f"{high * quantum}: raise pipeline.batch_seconds, or lower pipeline.max_seconds, "
                 "the devices or the accumulation steps"
             )
-        buckets.append(Bucket(int(high * quantum), int(num_labels[inside].max()), int(rows)))
+        buckets.append(Bucket(int(high * quantum), int(num_labels[fits].max()), int(rows)))
     return tuple(buckets)
 
 

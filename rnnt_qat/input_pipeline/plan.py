@@ -17,7 +17,7 @@ class PlannedBatch:
 
     Attributes:
       bucket: its shape.
-      examples: example of each row, ``PADDING`` at the end of a bucket's last batch.
+      examples: example of each row, ``PADDING`` at the end of the longest bucket's last batch.
     """
 
     bucket: Bucket
@@ -38,6 +38,9 @@ def plan_epoch(
 ) -> list[PlannedBatch]:
     """Batches with every example exactly once; a pure function of its arguments.
 
+    What does not fill a bucket's last batch moves on to the next longer bucket, so only one batch
+    of an epoch can have rows without an example.
+
     Args:
       num_samples: audio length of each example.
       buckets: shapes, shortest first.
@@ -45,12 +48,18 @@ def plan_epoch(
     """
     where = bucket_of(num_samples, buckets)
     batches = []
+    rest = np.zeros(0, np.int64)
     for i, bucket in enumerate(buckets):
-        members = np.flatnonzero(where == i)
+        members = np.concatenate([rest, np.flatnonzero(where == i)])
         if rng is not None:
             rng.shuffle(members)
-        full = np.pad(members, (0, -len(members) % bucket.batch_size), constant_values=PADDING)
-        batches += [PlannedBatch(bucket, rows) for rows in full.reshape(-1, bucket.batch_size)]
+        if i == len(buckets) - 1:
+            missing = -len(members) % bucket.batch_size
+            members = np.pad(members, (0, missing), constant_values=PADDING)
+        whole = len(members) // bucket.batch_size * bucket.batch_size
+        rest = members[whole:]
+        rows = members[:whole].reshape(-1, bucket.batch_size)
+        batches += [PlannedBatch(bucket, examples) for examples in rows]
     if rng is not None:
         batches = [batches[i] for i in rng.permutation(len(batches))]
     return batches
@@ -59,4 +68,8 @@ def plan_epoch(
 def num_batches(num_samples: Int[np.ndarray, "E"], buckets: tuple[Bucket, ...]) -> int:
     """Length of :func:`plan_epoch`'s list, without making it."""
     members = np.bincount(bucket_of(num_samples, buckets), minlength=len(buckets))
-    return sum(-(-int(n) // b.batch_size) for n, b in zip(members, buckets, strict=True))
+    batches = rest = 0
+    for count, bucket in zip(members.tolist(), buckets, strict=True):
+        full, rest = divmod(rest + count, bucket.batch_size)
+        batches += full
+    return batches + (rest > 0)

@@ -187,8 +187,13 @@ class _Loader:
         batch = assemble(rows, planned.bucket)
         if self._features is None:
             return batch
+        # A row at a time: its intermediate values stay in the processor's cache.
         with jax.default_device(self._cpu):
-            return jax.tree.map(np.asarray, self._features(batch))
+            features = [
+                self._features(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch))
+                for i in range(len(rows))
+            ]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *features)
 
     def _row(self, epoch: int, example: int, speed: float) -> Row:
         utterance = int(self._examples.utterance[example])

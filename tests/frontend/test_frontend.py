@@ -1,6 +1,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,6 +43,29 @@ def test_streaming_is_the_whole_to_the_bit(stack, chunk_ms):
         frames = slice(start // (stack * 160), (start + chunk) // (stack * 160))
         np.testing.assert_array_equal(out, features[:, frames])
         np.testing.assert_array_equal(out_mask, mask[:, frames])
+
+
+def test_a_scan_over_chunks_inside_one_program_gives_the_same_bits():
+    frontend = make_frontend()
+    audio, lengths = ragged()
+    chunks = audio.reshape(len(audio), 8, -1).transpose(1, 0, 2)
+    starts = np.arange(8) * chunks.shape[-1]
+
+    @jax.jit
+    def scanned(audio_chunks):
+        def step(state, chunk):
+            audio, start = chunk
+            left = jnp.clip(lengths - start, 0, audio.shape[1])
+            features, _, state = frontend(audio, left, state)
+            # A consumer that the compiler may fuse into the features.
+            return state, (features, jnp.tanh(features).sum())
+
+        return jax.lax.scan(step, frontend.initial_state(len(lengths)), (audio_chunks, starts))[1]
+
+    features, _ = scanned(chunks)
+    whole, _, _ = run(frontend, audio, lengths, None)
+    joined = np.asarray(features).transpose(1, 0, 2, 3).reshape(whole.shape)
+    np.testing.assert_array_equal(joined, whole)
 
 
 def test_padding_is_zero_whatever_lies_in_it():

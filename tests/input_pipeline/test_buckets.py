@@ -43,7 +43,7 @@ def test_every_example_fits_its_bucket_and_every_batch_its_budget(num_samples):
         bucket = buckets[which]
         assert n <= bucket.num_samples
         assert which == 0 or n > buckets[which - 1].num_samples
-        assert n // 5 + 1 <= bucket.num_labels
+        assert all(n // 5 + 1 <= longer.num_labels for longer in buckets[which:])
     for bucket in buckets:
         assert bucket.num_samples % 4 == 0
         assert bucket.batch_size % 2 == 0

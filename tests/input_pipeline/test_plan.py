@@ -16,6 +16,7 @@ def test_every_example_once_in_its_bucket_and_padding_last(num_samples, seed):
     assert len(plan) == num_batches(num_samples, BUCKETS)
     rows = np.concatenate([batch.examples for batch in plan])
     assert sorted(rows[rows != PADDING]) == list(range(len(num_samples)))
+    assert sum((batch.examples == PADDING).any() for batch in plan) <= 1
     for batch in plan:
         assert len(batch.examples) == batch.bucket.batch_size
         real = batch.examples != PADDING
@@ -42,7 +43,7 @@ def test_shuffling_moves_examples_and_batches_and_no_rng_keeps_the_order():
 
 
 def test_processes_share_a_batch():
-    batch = plan_epoch(np.array([5] * 5), BUCKETS)[0]
+    batch = plan_epoch(np.array([5] * 6), BUCKETS)[0]
     parts = [batch.rows_of_process(i, 3) for i in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts), batch.examples)
     with pytest.raises(ValueError, match="6 rows is not shared by 4"):

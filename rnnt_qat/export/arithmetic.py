@@ -130,7 +130,7 @@ def add(
     wide = np.dtype(first.dtype) == np.int16
     left_shift = 15 if wide else 20
     step = 2 * max(first.scale, second.scale)
-    total = np.int64(0)
+    total = np.zeros((), np.int64)
     for values, format in ((a, first), (b, second)):
         shifted = (values.astype(np.int64) - format.zero_point) << left_shift
         total = total + multiply_by_multiplier(shifted, *quantize_multiplier(format.scale / step))
@@ -206,7 +206,7 @@ def lstm_tanh(
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """``real`` as ``mantissa * 2^(shift - 31)``, mantissa in [2^30, 2^31)."""
     fraction, shift = math.frexp(real)
-    mantissa = int(round_half_away(np.float64(fraction * 2.0**31)))
+    mantissa = int(round_half_away(np.asarray(fraction * 2.0**31)))
     if mantissa == 2**31:
         mantissa, shift = mantissa // 2, shift + 1
     return (mantissa, shift) if shift >= -31 else (0, 0)
@@ -283,7 +283,7 @@ def _tanh_int8(source: TensorFormat, output: TensorFormat) -> np.ndarray:
     """All 256 answers, computed in float32 as LiteRT fills its table."""
     values = np.arange(-128, 128).astype(np.float32) - np.float32(source.zero_point)
     real = np.tanh(np.float32(source.scale) * values)
-    rescaled = round_half_away(np.float64(real * np.float32(1 / np.float32(output.scale))))
+    rescaled = round_half_away((real * np.float32(1 / output.scale)).astype(np.float64))
     return saturate(rescaled + output.zero_point, output)
 
 

@@ -74,7 +74,7 @@ def _exp_below_quarter(x: np.ndarray) -> np.ndarray:
     x3 = _high_multiply(x2, x)
     x4 = _high_multiply(x2, x2)
     series = _shift_right(_high_multiply(_shift_right(x4, 2) + x3, third) + x2, 1)
-    return np.clip(at_centre + _high_multiply(np.int64(at_centre), x + series), -32768, 32767)
+    return np.clip(at_centre + _high_multiply(x + series, at_centre), -32768, 32767)
 
 
 def _reciprocal(x: np.ndarray, minus_one: bool) -> np.ndarray:

@@ -50,15 +50,17 @@ class LstmIntegers:
         where = type(self).__name__
         _check(self.w_ih.ndim == 3 and len(self.w_ih) == 4, f"{where}.w_ih", self.w_ih, "[4, H, D]")
         hidden = self.hidden_size
-        for field, shapes in {
+        scales: list[tuple[int, ...]] = [(4,), (4, hidden)] if self.is_wide else [(4,)]
+        expected: dict[str, list[tuple[int, ...]]] = {
             "w_hh": [(4, hidden, hidden)],
             "bias": [(4, hidden)],
-            "w_ih_scale": [(4,), (4, hidden)][: 2 if self.is_wide else 1],
-            "w_hh_scale": [(4,), (4, hidden)][: 2 if self.is_wide else 1],
-        }.items():
+            "w_ih_scale": scales,
+            "w_hh_scale": scales,
+        }
+        for field, shapes in expected.items():
             array = getattr(self, field)
-            expected = " or ".join(map(str, shapes))
-            _check(array.shape in shapes, f"{where}.{field}", array, expected)
+            wanted = " or ".join(map(str, shapes))
+            _check(array.shape in shapes, f"{where}.{field}", array, wanted)
         check_weights(f"{where}.w_ih", self.w_ih)
         check_weights(f"{where}.w_hh", self.w_hh)
         check_bias(f"{where}.bias", self.bias, self.input)
@@ -228,6 +230,11 @@ class JointIntegers:
     hidden: TensorFormat
     output: DenseIntegers
 
+    @property
+    def width(self) -> int:
+        """Width J."""
+        return self.output.weights.shape[1]
+
 
 @dataclass(frozen=True, eq=False)
 class RnntIntegers:
@@ -249,7 +256,7 @@ class RnntIntegers:
 
     def __post_init__(self) -> None:
         """Refuses networks whose widths do not meet."""
-        width = self.joint.output.weights.shape[1]
+        width = self.joint.width
         _check_width("joint (from the encoder)", width, len(self.encoder.projection.weights))
         _check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
         labels = len(self.joint.output.weights)

@@ -21,16 +21,29 @@ from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
 
-def dense(graph: GraphBuilder, layer: DenseIntegers, x: Tensor, name: str) -> Tensor:
-    """Adds a dense layer: ``[N, K] -> [N, M]`` in ``layer.output``."""
-    _, weight_format, _ = layer.formats
-    weights = graph.constant(f"{name}/weights", layer.weights, weight_format)
-    bias = None
-    if layer.bias is not None:
-        product = np.float32(layer.input.scale) * np.float32(weight_format.scale)
-        format = TensorFormat(layer.bias.dtype, product)
-        bias = graph.constant(f"{name}/bias", layer.bias, format)
-    return graph.fully_connected(x, weights, bias, layer.output, name)
+class DenseNode:
+    """A dense layer's constants in a graph; each call adds one FULLY_CONNECTED that reads them."""
+
+    def __init__(self, graph: GraphBuilder, layer: DenseIntegers, name: str) -> None:
+        self._graph, self._layer = graph, layer
+        _, weight_format, _ = layer.formats
+        self._weights = graph.constant(f"{name}/weights", layer.weights, weight_format)
+        self._bias = None
+        if layer.bias is not None:
+            product = np.float32(layer.input.scale) * np.asarray(weight_format.scale, np.float32)
+            format = TensorFormat(layer.bias.dtype, product)
+            self._bias = graph.constant(f"{name}/bias", layer.bias, format)
+
+    def __call__(self, x: Tensor, name: str) -> Tensor:
+        """``[N, K] -> [N, M]``; an input in another format is requantized first."""
+        x = in_format(self._graph, x, self._layer.input, f"{name}/input")
+        weights, bias = self._weights, self._bias
+        return self._graph.fully_connected(x, weights, bias, self._layer.output, name)
+
+
+def in_format(graph: GraphBuilder, x: Tensor, format: TensorFormat, name: str) -> Tensor:
+    """``x`` itself, or requantized where its format is another."""
+    return x if x.format == format else graph.quantize(x, format, name)
 
 
 def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: str) -> Tensor:
@@ -61,28 +74,47 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
     return graph.unidirectional_sequence_lstm(inputs, intermediates, name)
 
 
-def add_lstm_step_16x8(
-    graph: GraphBuilder,
-    layer: LstmIntegers,
-    projected: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
-    name: str,
-) -> tuple[Tensor, Tensor]:
-    """Adds one 16x8 step from its input projection ``[1, 4H]``; returns the new (hidden, cell)."""
-    recurred = dense(graph, layer.recurrent_projection(), hidden, f"{name}/recurred")
-    pre = graph.add(projected, recurred, GATE_PRE, f"{name}/pre")
-    pieces = graph.split(pre, 4, 1, [f"{name}/pre_{gate}" for gate in GATE_NAMES])
-    i = graph.logistic(pieces[0], GATE, f"{name}/i")
-    f = graph.logistic(pieces[1], GATE, f"{name}/f")
-    g = graph.tanh(pieces[2], GATE, f"{name}/g")
-    o = graph.logistic(pieces[3], GATE, f"{name}/o")
-    kept = graph.mul(f, cell, layer.cell, f"{name}/kept")
-    written = graph.mul(i, g, layer.cell, f"{name}/written")
-    new_cell = graph.add(kept, written, layer.cell, f"{name}/cell_out")
-    squashed = graph.tanh(new_cell, GATE, f"{name}/tanh_cell")
-    new_hidden = graph.mul(o, squashed, layer.hidden, f"{name}/hidden_out")
-    return new_hidden, new_cell
+class LstmNode16x8:
+    """A 16x8 LSTM's constants in a graph and its operators, frame by frame."""
+
+    def __init__(self, graph: GraphBuilder, layer: LstmIntegers, name: str) -> None:
+        self._graph, self._layer, self._name = graph, layer, name
+        self._input = DenseNode(graph, layer.input_projection(), f"{name}/input_kernel")
+        self._recurrent = DenseNode(graph, layer.recurrent_projection(), f"{name}/recurrent_kernel")
+
+    def __call__(self, xs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``[T, D]`` to hidden states ``[T, H]`` and the last hidden and cell, ``[1, H]`` each.
+
+        The input projections of all frames are one product, so that its weights are read once.
+        """
+        graph, name = self._graph, self._name
+        frames = xs.shape[0]
+        projected = self._input(xs, f"{name}/projected")
+        rows = [projected]
+        if frames > 1:
+            names = [f"{name}/{t}/projected" for t in range(frames)]
+            rows = graph.split(projected, frames, 0, names)
+        hiddens = []
+        for t, row in enumerate(rows):
+            hidden, cell = self._step(row, hidden, cell, f"{name}/{t}")
+            hiddens.append(hidden)
+        ys = graph.concatenate(hiddens, 0, f"{name}/hiddens") if frames > 1 else hiddens[0]
+        return ys, hidden, cell
+
+    def _step(self, row: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        graph, layer = self._graph, self._layer
+        recurred = self._recurrent(hidden, f"{name}/recurred")
+        pre = graph.add(row, recurred, GATE_PRE, f"{name}/pre")
+        pieces = graph.split(pre, 4, 1, [f"{name}/pre_{gate}" for gate in GATE_NAMES])
+        i = graph.logistic(pieces[0], GATE, f"{name}/i")
+        f = graph.logistic(pieces[1], GATE, f"{name}/f")
+        g = graph.tanh(pieces[2], GATE, f"{name}/g")
+        o = graph.logistic(pieces[3], GATE, f"{name}/o")
+        kept = graph.mul(f, cell, layer.cell, f"{name}/kept")
+        written = graph.mul(i, g, layer.cell, f"{name}/written")
+        new_cell = graph.add(kept, written, layer.cell, f"{name}/cell")
+        squashed = graph.tanh(new_cell, GATE, f"{name}/tanh_cell")
+        return graph.mul(o, squashed, layer.hidden, f"{name}/hidden"), new_cell
 
 
 def fused_lstm(layer: LstmIntegers, steps: int = 1) -> bytes:
@@ -110,9 +142,8 @@ def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers]) -> bytes:
     ]
     outputs: list[Tensor] = []
     for n, (layer, (hidden, cell)) in enumerate(zip(stack, states, strict=True)):
-        projected = dense(graph, layer.input_projection(), x, f"lstm_{n}/projected")
-        x, new_cell = add_lstm_step_16x8(graph, layer, projected, hidden, cell, f"lstm_{n}")
-        outputs += [x, new_cell]
+        x, new_hidden, new_cell = LstmNode16x8(graph, layer, f"lstm_{n}")(x, hidden, cell)
+        outputs += [new_hidden, new_cell]
     return graph.finish(outputs)
 
 
@@ -120,4 +151,4 @@ def dense_graph(layer: DenseIntegers, rows: int = 1) -> bytes:
     """A graph of one dense layer: ``[rows, K] -> [rows, M]``."""
     graph = GraphBuilder("dense")
     x = graph.input("x", (rows, layer.weights.shape[1]), layer.input)
-    return graph.finish([dense(graph, layer, x, "y")])
+    return graph.finish([DenseNode(graph, layer, "y")(x, "y")])

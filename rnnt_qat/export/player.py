@@ -1,33 +1,47 @@
-"""The integer recognizer played in NumPy: the reference for whoever writes firmware.
+"""The whole recognizer played in NumPy: features in the chip's integers to tokens, streaming.
 
-Every function takes and returns the integers that the chip's memory holds; no float carries a
-value from operator to operator. States are explicit. Compared bit for bit with LiteRT and TFLM.
+No JAX, no runtime: with an artefact, this and ``layer_player`` are all that firmware has to equal.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.export import arithmetic as fixed
-from rnnt_qat.export.arithmetic import RuntimeArithmetic
-from rnnt_qat.export.integers import (
-    GATE,
-    GATE_PRE,
-    DenseIntegers,
-    LstmIntegers,
+from rnnt_qat.export.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.export.layer_player import (
+    LstmState,
+    Recorder,
+    ignore,
+    initial_lstm_state,
+    play_dense,
+    play_lstm,
 )
 from rnnt_qat.export.tensor_format import TensorFormat
 
 BLANK_ID = 0
 
 
-@dataclass(frozen=True, eq=False)
-class LstmState:
-    """State of one LSTM layer: the integers its memory holds."""
+class StreamingRecognizer(Protocol):
+    """One stream: the player here, or the graphs in a runtime (``replay.GraphRecognizer``)."""
 
-    hidden: Integer[np.ndarray, "H"]
-    cell: Integer[np.ndarray, "H"]
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+
+    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk of features, in the encoder's input format, to encoder projections."""
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label (the blank is the start symbol) to the prediction projection after it."""
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label, the lowest index among equals."""
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """The recurrent states in force, by name; without those that a runtime hides."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class Transcript:
       tokens: labels in order, without blanks.
       emission_frames: index of the encoder frame at which each was emitted.
       encoder_frames: encoder frames searched.
+      encoder_calls: chunks encoded.
       prediction_calls: steps of the prediction network, the start symbol's included.
       joint_calls: evaluations of the joint.
     """
@@ -45,110 +60,161 @@ class Transcript:
     tokens: tuple[int, ...]
     emission_frames: tuple[int, ...]
     encoder_frames: int
+    encoder_calls: int
     prediction_calls: int
     joint_calls: int
 
 
-def initial_lstm_state(layer: LstmIntegers) -> LstmState:
-    """Real zeros in the layer's formats."""
-    hidden = np.full(layer.hidden_size, layer.hidden.zero_point, layer.hidden.dtype)
-    return LstmState(hidden, np.zeros(layer.hidden_size, layer.cell.dtype))
+def greedy(
+    recognizer: StreamingRecognizer,
+    features: Integer[np.ndarray, "T F"],
+    chunk_frames: int,
+    max_symbols_per_frame: int = 10,
+) -> Transcript:
+    """Streams one utterance through frame-synchronous greedy search (Graves, 2012).
+
+    Args:
+      recognizer: reset here.
+      features: in the encoder's input format; the last chunk may be shorter.
+      chunk_frames: feature frames a chunk, a multiple of the time reduction.
+      max_symbols_per_frame: labels that one encoder frame may emit; then the search moves on
+        without asking the joint again.
+    """
+    recognizer.reset()
+    tokens: list[int] = []
+    emission_frames: list[int] = []
+    frame = encoder_calls = joint_calls = 0
+    predicted = recognizer.predict(BLANK_ID)
+    for start in range(0, len(features), chunk_frames):
+        encoder_calls += 1
+        for encoded in recognizer.encode(features[start : start + chunk_frames]):
+            for _ in range(max_symbols_per_frame):
+                joint_calls += 1
+                label = recognizer.joint(encoded, predicted)
+                if label == BLANK_ID:
+                    break
+                tokens.append(label)
+                emission_frames.append(frame)
+                predicted = recognizer.predict(label)
+            frame += 1
+    return Transcript(
+        tuple(tokens), tuple(emission_frames), frame, encoder_calls, 1 + len(tokens), joint_calls
+    )
 
 
-def play_lstm(
-    layer: LstmIntegers,
-    xs: Integer[np.ndarray, "T D"],
-    state: LstmState,
-    arithmetic: RuntimeArithmetic,
-) -> tuple[Integer[np.ndarray, "T H"], LstmState]:
-    """An LSTM layer over T frames in its input's format."""
-    if layer.is_wide:
-        pre, step = _dense(layer.input_projection(), xs, arithmetic), _step_16x8
-    else:
-        pre, step = _fused_products(xs, layer.w_ih, layer.bias, layer, layer.input), _step_fused
-    hiddens = np.empty((len(xs), layer.hidden_size), layer.hidden.dtype)
-    for t in range(len(xs)):
-        state = step(layer, pre[t], state, arithmetic)
-        hiddens[t] = state.hidden
-    return hiddens, state
+class Player:
+    """A ``StreamingRecognizer`` in NumPy.
+
+    Args:
+      model: the integers.
+      record: is told every intermediate result, named ``{encoder,prediction,joint}/...``.
+    """
+
+    def __init__(self, model: RnntIntegers, record: Recorder = ignore) -> None:
+        self.model = model
+        self._record = record
+        self.reset()
+
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+        model = self.model
+        self._encoder = [initial_lstm_state(layer) for layer in model.encoder.layers]
+        self._prediction = [initial_lstm_state(layer) for layer in model.prediction.layers]
+        self._labels = [BLANK_ID] * model.prediction.context
+
+    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk; only an utterance's last may lack frames of a group."""
+        encoder = self.model.encoder
+        x, format = features, encoder.layers[0].input
+        if features.dtype != format.dtype or features.shape[1:] != (encoder.feature_size,):
+            raise ValueError(
+                f"features are {features.dtype} {features.shape}; the encoder takes {format.dtype} "
+                f"[T, {encoder.feature_size}] (quantize them with the artefact's input format)"
+            )
+        for index, layer in enumerate(encoder.layers):
+            if index == encoder.layers_before_reduction:
+                x = _reduce(x, encoder.time_reduction, format)
+                self._record("encoder/reduced", x)
+            x = self._lstm("encoder", index, layer, self._encoder, x, format)
+            format = layer.hidden
+        x = _in_format(x, format, encoder.projection.input)
+        encoded = play_dense(encoder.projection, x, self.model.arithmetic)
+        self._record("encoder/encoded", encoded)
+        return encoded
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label to the projection after it."""
+        prediction = self.model.prediction
+        self._labels = [*self._labels[1:], label]
+        format = prediction.embedding_format
+        x = prediction.embedding[self._labels]
+        self._record("prediction/embedded", x)
+        x = x.reshape(1, -1)
+        for index, layer in enumerate(prediction.layers):
+            x = self._lstm("prediction", index, layer, self._prediction, x, format)
+            format = layer.hidden
+        x = _in_format(x, format, prediction.projection.input)
+        predicted = play_dense(prediction.projection, x, self.model.arithmetic)
+        self._record("prediction/predicted", predicted)
+        return predicted[0]
+
+    def logits(
+        self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]
+    ) -> Integer[np.ndarray, "V"]:
+        """Scores over the vocabulary."""
+        model, joint = self.model, self.model.joint
+        formats = (model.encoder.projection.output, model.prediction.projection.output, joint.sum)
+        hidden_pre = fixed.add(encoded, predicted, formats)
+        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden)
+        x = _in_format(hidden[None], joint.hidden, joint.output.input)
+        logits = play_dense(joint.output, x, model.arithmetic)
+        self._record("joint/hidden_pre", hidden_pre[None])
+        self._record("joint/hidden", hidden[None])
+        self._record("joint/logits", logits)
+        return logits[0]
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label, the lowest index among equals."""
+        return int(np.argmax(self.logits(encoded, predicted)))
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """Hidden and cell of every LSTM."""
+        return {
+            f"{network}/lstm_{n}/{site}": getattr(state, site)
+            for network, states in (("encoder", self._encoder), ("prediction", self._prediction))
+            for n, state in enumerate(states)
+            for site in ("hidden", "cell")
+        }
+
+    def _lstm(
+        self,
+        network: str,
+        index: int,
+        layer: LstmIntegers,
+        states: list[LstmState],
+        x: np.ndarray,
+        format: TensorFormat,
+    ) -> np.ndarray:
+        name = f"{network}/lstm_{index}"
+        x = _in_format(x, format, layer.input)
+        ys, states[index] = play_lstm(
+            layer,
+            x,
+            states[index],
+            self.model.arithmetic,
+            lambda site, values: self._record(f"{name}/{site}", values),
+        )
+        self._record(f"{name}/hiddens", ys)
+        if not layer.is_wide:  # the fused operator shows its cell after the last frame alone
+            self._record(f"{name}/cell", states[index].cell[None])
+        return ys
 
 
-def _step_16x8(
-    layer: LstmIntegers,
-    projected: Integer[np.ndarray, "4H"],
-    state: LstmState,
-    arithmetic: RuntimeArithmetic,
-) -> LstmState:
-    """One step operator by operator: int16 activations, int8 weights."""
-    recurred = _dense(layer.recurrent_projection(), state.hidden[None], arithmetic)[0]
-    pre = fixed.add(projected, recurred, (GATE_PRE, GATE_PRE, GATE_PRE))
-    i, f, g, o = pre.reshape(4, -1)
-    i, f, o = fixed.logistic(i), fixed.logistic(f), fixed.logistic(o)
-    g = fixed.tanh(g, GATE_PRE, GATE)
-    cell = layer.cell
-    kept = fixed.mul(f, state.cell, (GATE, cell, cell), arithmetic)
-    written = fixed.mul(i, g, (GATE, GATE, cell), arithmetic)
-    new_cell = fixed.add(kept, written, (cell, cell, cell))
-    squashed = fixed.tanh(new_cell, cell, GATE)
-    hidden = fixed.mul(o, squashed, (GATE, GATE, layer.hidden), arithmetic)
-    return LstmState(hidden, new_cell)
+def _in_format(x: np.ndarray, source: TensorFormat, format: TensorFormat) -> np.ndarray:
+    return x if source == format else fixed.requantize(x, source, format)
 
 
-def _step_fused(
-    layer: LstmIntegers,
-    projected: Integer[np.ndarray, "4 H"],
-    state: LstmState,
-    arithmetic: RuntimeArithmetic,
-) -> LstmState:
-    """One step of the fused LSTM: int8 input and hidden state, int16 gates and cell."""
-    recurred = _fused_products(state.hidden[None], layer.w_hh, None, layer, layer.hidden)[0]
-    if arithmetic.lstm_saturates_each_product:
-        recurred = fixed.saturate(recurred, GATE_PRE)
-    pre = fixed.saturate(fixed.saturate(projected, GATE_PRE).astype(np.int64) + recurred, GATE_PRE)
-    activation = arithmetic.lstm_activation
-    i, f, o = (fixed.lstm_sigmoid(pre[gate], activation).astype(np.int64) for gate in (0, 1, 3))
-    g = fixed.lstm_tanh(pre[2], GATE_PRE.scale, activation)
-    kept = _cell_product(f, state.cell, GATE.scale, arithmetic)
-    written = _cell_product(i, g, GATE.scale**2 / layer.cell.scale, arithmetic)
-    cell = fixed.saturate(kept + written, layer.cell)
-    squashed = fixed.lstm_tanh(cell, layer.cell.scale, activation)
-    # o tanh(c) at 2^-30 to the hidden state's scale.
-    ratio = arithmetic.ratio(GATE.scale, GATE.scale, layer.hidden.scale)
-    hidden = fixed.multiply_by_multiplier(o * squashed, *fixed.quantize_multiplier(ratio))
-    return LstmState(fixed.saturate(hidden + layer.hidden.zero_point, layer.hidden), cell)
-
-
-def _fused_products(
-    xs: Integer[np.ndarray, "T K"],
-    weights: Integer[np.ndarray, "4 H K"],
-    bias: Integer[np.ndarray, "4 H"] | None,
-    layer: LstmIntegers,
-    format: TensorFormat,
-) -> Integer[np.ndarray, "T 4 H"]:
-    """``W x + b`` of each gate, rescaled to Q3.12 in int64, not yet saturated."""
-    scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
-    gates = []
-    for gate, scale in enumerate(scales):
-        accumulator = fixed.accumulate(xs, weights[gate], format.zero_point)
-        if bias is not None:
-            accumulator += bias[gate]
-        ratio = float(np.float32(scale) * np.float32(format.scale)) / GATE_PRE.scale
-        gates.append(fixed.multiply_by_multiplier(accumulator, *fixed.quantize_multiplier(ratio)))
-    return np.stack(gates, axis=1)
-
-
-def _cell_product(
-    a: np.ndarray, b: np.ndarray, ratio: float, arithmetic: RuntimeArithmetic
-) -> np.ndarray:
-    """``a b ratio`` of a power-of-two ratio, in int16."""
-    product = a * b.astype(np.int64)
-    if arithmetic.lstm_rounds_cell_twice:
-        scaled = fixed.multiply_by_multiplier(product, *fixed.quantize_multiplier(ratio))
-    else:
-        shift = 1 - int(np.frexp(ratio)[1])
-        scaled = fixed.rounding_divide_by_power_of_two(product, shift)
-    return np.clip(scaled, -32768, 32767)
-
-
-def _dense(layer: DenseIntegers, x: np.ndarray, arithmetic: RuntimeArithmetic) -> np.ndarray:
-    return fixed.dense(x, layer.weights, layer.bias, layer.formats, arithmetic.requantization)
+def _reduce(x: np.ndarray, factor: int, format: TensorFormat) -> np.ndarray:
+    """Groups of ``factor`` rows side by side, zeros for rows that the last group lacks."""
+    missing = np.full((-len(x) % factor, x.shape[1]), format.zero_point, x.dtype)
+    return np.concatenate([x, missing]).reshape(-1, factor * x.shape[1])

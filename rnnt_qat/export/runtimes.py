@@ -9,6 +9,7 @@ States kept inside a graph (``GraphBuilder.variable``) carry from call to call u
 from typing import Protocol
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_micro.python.tflite_micro import runtime as tflm
 
@@ -47,6 +48,8 @@ class LiteRt:
             raise ValueError(f"LiteRT refuses the graph: {error}") from error
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
+        details = self._interpreter.get_tensor_details()
+        self._indices = {d["name"]: d["index"] for d in details if d["name"]}
 
     def reset(self) -> None:
         """Returns the graph's own states to their zero points."""
@@ -61,14 +64,20 @@ class LiteRt:
 
     def tensor(self, name: str) -> np.ndarray:
         """A state, or with ``keep_tensors`` any result, of the last call, by its name."""
-        for detail in self._interpreter.get_tensor_details():
-            if detail["name"] == name:
-                return self._interpreter.get_tensor(detail["index"])
-        raise KeyError(f"the graph has no tensor {name!r}; it has {', '.join(self.tensor_names())}")
+        return self._interpreter.get_tensor(self._index(name))
+
+    def set_state(self, name: str, values: np.ndarray) -> None:
+        """Puts a state that the graph keeps."""
+        self._interpreter.set_tensor(self._index(name), values)
 
     def tensor_names(self) -> tuple[str, ...]:
         """Names of all tensors, in the order in which the graph declares them."""
-        return tuple(d["name"] for d in self._interpreter.get_tensor_details() if d["name"])
+        return tuple(self._indices)
+
+    def _index(self, name: str) -> int:
+        if name not in self._indices:
+            raise KeyError(f"the graph has no tensor {name!r}; it has {', '.join(self._indices)}")
+        return self._indices[name]
 
 
 class Tflm:
@@ -104,6 +113,4 @@ class Tflm:
 
 
 def _output_count(model: bytes) -> int:
-    from ai_edge_litert import schema_py_generated as schema
-
     return schema.Model.GetRootAs(model, 0).Subgraphs(0).OutputsLength()

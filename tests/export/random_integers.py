@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from rnnt_qat.export.integers import DenseIntegers, LstmIntegers
+from rnnt_qat.export.integers import (
+    DenseIntegers,
+    EncoderIntegers,
+    JointIntegers,
+    LstmIntegers,
+    PredictionIntegers,
+    RnntIntegers,
+)
 from rnnt_qat.export.tensor_format import TensorFormat
 
 
@@ -69,3 +76,65 @@ def random_dense(
         output=output,
         weight_scale=np.asarray(scales, np.float32),
     )
+
+
+def random_rnnt(
+    rng: np.random.Generator, wide: bool, frames_per_group: int = 2, context: int = 1
+) -> RnntIntegers:
+    """A small recognizer in the formats of ``ethos_u_16x8`` (wide) or ``ethos_u_8x8_16``.
+
+    A stateless prediction network if ``context`` > 1.
+    """
+    features, hidden, joint, vocabulary, embedding = 24, 20, 16, 12, 8
+    if wide:
+        activation = TensorFormat(np.int16, 2.0**-11)
+        state = TensorFormat(np.int16, 2.0**-15)
+        projection = total = TensorFormat(np.int16, 2.0**-12)
+        squashed, logits = TensorFormat(np.int16, 2.0**-15), TensorFormat(np.int16, 2.0**-10)
+    else:
+        activation, state = TensorFormat(np.int8, 2.0**-5), TensorFormat(np.int8, 2.0**-7)
+        projection, total = TensorFormat(np.int8, 2.0**-5), TensorFormat(np.int8, 2.0**-4)
+        squashed, logits = TensorFormat(np.int8, 2.0**-7), TensorFormat(np.int8, 2.0**-4)
+
+    def lstm(inputs: int, input: TensorFormat) -> LstmIntegers:
+        gain = activation.scale / input.scale
+        return random_lstm(rng, inputs, hidden, wide, gain=gain, input=input, output=state)
+
+    prediction_layers = (lstm(embedding, activation),) if context == 1 else ()
+    last = state if prediction_layers else activation
+    width = hidden if prediction_layers else context * embedding
+    limit = np.iinfo(activation.dtype).max
+    return RnntIntegers(
+        chip="ethos_u_16x8" if wide else "ethos_u_8x8_16",
+        encoder=EncoderIntegers(
+            layers=(
+                lstm(features, activation),
+                lstm(frames_per_group * hidden, state),
+                lstm(hidden, state),
+            ),
+            layers_before_reduction=1,
+            time_reduction=frames_per_group,
+            projection=random_dense(rng, hidden, joint, state, projection, per_output=True),
+        ),
+        prediction=PredictionIntegers(
+            embedding=rng.integers(-limit, limit + 1, (vocabulary, embedding)).astype(
+                activation.dtype
+            ),
+            embedding_format=activation,
+            context=context,
+            layers=prediction_layers,
+            projection=random_dense(rng, width, joint, last, projection),
+        ),
+        joint=JointIntegers(
+            sum=total,
+            hidden=squashed,
+            output=random_dense(rng, joint, vocabulary, squashed, logits, per_output=True),
+        ),
+    )
+
+
+def random_features(rng: np.random.Generator, model: RnntIntegers, frames: int) -> np.ndarray:
+    """Full-range features in the model's input format."""
+    limits = np.iinfo(model.encoder.layers[0].input.dtype)
+    shape = (frames, model.encoder.feature_size)
+    return rng.integers(limits.min, limits.max + 1, shape).astype(limits.dtype)

@@ -7,8 +7,8 @@ import pytest
 
 from rnnt_qat.export.arithmetic import LITERT, TFLM, LstmActivation, lstm_sigmoid, lstm_tanh
 from rnnt_qat.export.integers import LstmIntegers
+from rnnt_qat.export.layer_player import initial_lstm_state, play_lstm
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
-from rnnt_qat.export.player import initial_lstm_state, play_lstm
 from rnnt_qat.export.runtimes import LiteRt, Tflm
 from rnnt_qat.export.tensor_format import TensorFormat
 from tests.export.random_integers import random_lstm
@@ -78,11 +78,12 @@ def test_a_product_just_below_a_tie_tells_tflm_from_litert():
     values, first = np.unique(i, return_index=True)
     small = first[(values > 0) & (values < 100)]
     which, other = np.nonzero(i[small][:, None] * g % 32768 == 16383)
-    bias = np.zeros((4, 64), np.int32)
-    bias[0], bias[2], bias[3] = pre[small[which[:64]]], pre[other[:64]], 32767
+    units = min(len(which), 64)
+    bias = np.zeros((4, units), np.int32)
+    bias[0], bias[2], bias[3] = pre[small[which[:units]]], pre[other[:units]], 32767
     layer = LstmIntegers(
-        w_ih=np.zeros((4, 64, 1), np.int8),
-        w_hh=np.zeros((4, 64, 64), np.int8),
+        w_ih=np.zeros((4, units, 1), np.int8),
+        w_hh=np.zeros((4, units, units), np.int8),
         bias=bias,
         input=TensorFormat(np.int8, 2.0**-6),
         hidden=TensorFormat(np.int8, 2.0**-15),

@@ -1,0 +1,129 @@
+"""The three graphs of a streaming recognizer: encoder chunk, prediction step, joint step.
+
+Tensors are named after the layers they belong to; the player records its values under the same
+names, so that a difference between the two can be told by operator and frame.
+
+Fused LSTMs keep their states inside the runtime (``{layer}/hidden``, ``{layer}/cell``); 16x8 LSTMs
+take and return them: after the graph's own inputs and outputs come hidden and cell, layer by layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnt_qat.export.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.export.lstm_graphs import DenseNode, LstmNode16x8, add_fused_lstm, in_format
+from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
+
+LABEL = TensorFormat(np.int32)
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What the graphs do that not every runtime and chip can; by default their caller does it.
+
+    Attributes:
+      lookup_inside: the prediction step gathers the embedding's rows itself; else it takes them,
+        which costs its caller a read at an address. Ethos-U55 and U65 have no GATHER, TFLM none
+        of int16.
+      argmax_inside: the joint step returns the label; else the logits. No runtime has an ARG_MAX
+        of int16; Ethos-U55 and U65 have it up to 127 int8 scores.
+    """
+
+    lookup_inside: bool = False
+    argmax_inside: bool = False
+
+
+EVERYWHERE = Boundary()
+
+
+def encoder_chunk(model: RnntIntegers, frames: int) -> bytes:
+    """``features [frames, F]`` to ``encoded [ceil(frames / reduction), J]``.
+
+    A last group that lacks frames is filled with zeros after the layers below the reduction, as in
+    training: chunks before an utterance's last are multiples of the reduction.
+    """
+    encoder = model.encoder
+    graph = GraphBuilder("encoder")
+    features = (frames, encoder.feature_size)
+    x = graph.input("features", features, encoder.layers[0].input)
+    stack = _LstmStack(graph, encoder.layers)
+    for index in range(len(encoder.layers)):
+        if index == encoder.layers_before_reduction:
+            x = _reduce(graph, x, encoder.time_reduction)
+        x = stack(index, x)
+    encoded = DenseNode(graph, encoder.projection, "projection")(x, "encoded")
+    return graph.finish([encoded, *stack.outputs])
+
+
+def prediction_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
+    """The last labels ``[context]``, or their rows ``[context, E]``, to ``predicted [1, J]``."""
+    prediction = model.prediction
+    graph = GraphBuilder("prediction")
+    context, width = prediction.context, prediction.embedding.shape[1]
+    if boundary.lookup_inside:
+        labels = graph.input("labels", (context,), LABEL)
+        table = graph.constant("embedding", prediction.embedding, prediction.embedding_format)
+        rows = graph.gather(table, labels, "embedded")
+    else:
+        rows = graph.input("embedded", (context, width), prediction.embedding_format)
+    x = rows if context == 1 else graph.reshape(rows, (1, context * width), "embedded_in_a_row")
+    stack = _LstmStack(graph, prediction.layers)
+    for index in range(len(prediction.layers)):
+        x = stack(index, x)
+    predicted = DenseNode(graph, prediction.projection, "projection")(x, "predicted")
+    return graph.finish([predicted, *stack.outputs])
+
+
+def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
+    """``encoded [1, J]`` and ``predicted [1, J]`` to the label ``[1]`` or the logits ``[1, V]``."""
+    joint = model.joint
+    graph = GraphBuilder("joint")
+    encoded = graph.input("encoded", (1, joint.width), model.encoder.projection.output)
+    predicted = graph.input("predicted", (1, joint.width), model.prediction.projection.output)
+    hidden_pre = graph.add(encoded, predicted, joint.sum, "hidden_pre")
+    hidden = graph.tanh(hidden_pre, joint.hidden, "hidden")
+    logits = DenseNode(graph, joint.output, "output")(hidden, "logits")
+    return graph.finish([graph.argmax(logits, "label") if boundary.argmax_inside else logits])
+
+
+class _LstmStack:
+    """LSTM layers of one graph, each with its state where its kind keeps it."""
+
+    def __init__(self, graph: GraphBuilder, layers: Sequence[LstmIntegers]) -> None:
+        self._graph, self._layers = graph, layers
+        self._states = {
+            n: (
+                graph.input(f"lstm_{n}/hidden_in", (1, layer.hidden_size), layer.hidden),
+                graph.input(f"lstm_{n}/cell_in", (1, layer.hidden_size), layer.cell),
+            )
+            for n, layer in enumerate(layers)
+            if layer.is_wide
+        }
+        self.outputs: list[Tensor] = []
+
+    def __call__(self, index: int, x: Tensor) -> Tensor:
+        """``[T, D] -> [T, H]`` through layer ``index``."""
+        graph, layer, name = self._graph, self._layers[index], f"lstm_{index}"
+        x = in_format(graph, x, layer.input, f"{name}/input")
+        if layer.is_wide:
+            ys, hidden, cell = LstmNode16x8(graph, layer, name)(x, *self._states[index])
+            self.outputs += [hidden, cell]
+            return ys
+        sequence = graph.reshape(x, (1, *x.shape), f"{name}/sequence")
+        ys = add_fused_lstm(graph, layer, sequence, name)
+        return graph.reshape(ys, ys.shape[1:], f"{name}/hiddens")
+
+
+def _reduce(graph: GraphBuilder, x: Tensor, factor: int) -> Tensor:
+    """Groups of ``factor`` rows side by side, zeros for rows that the last group lacks."""
+    frames, width = x.shape
+    missing = -frames % factor
+    if missing:
+        zero = np.full((missing, width), x.format.zero_point, x.format.dtype)
+        x = graph.concatenate([x, graph.constant("no_frames", zero, x.format)], 0, "filled")
+    if factor == 1:
+        return x
+    return graph.reshape(x, (x.shape[0] // factor, factor * width), "reduced")

@@ -36,6 +36,7 @@ def test_boundaries_waste_the_least_possible(num_samples, num_buckets):
     assert padded(num_samples, edges) == best
 
 
+@settings(deadline=None)
 @given(lengths)
 def test_every_example_fits_its_bucket_and_every_batch_its_budget(num_samples):
     buckets = choose(num_samples)

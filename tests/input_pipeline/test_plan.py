@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnt_qat.input_pipeline.buckets import Bucket
@@ -10,6 +10,7 @@ BUCKETS = (Bucket(10, 5, 6), Bucket(30, 5, 4), Bucket(60, 5, 2))
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=60).map(np.array)
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(0, 99))
 def test_every_example_once_in_its_bucket_and_padding_last(num_samples, seed):
     plan = plan_epoch(num_samples, BUCKETS, np.random.default_rng(seed))
@@ -25,6 +26,7 @@ def test_every_example_once_in_its_bucket_and_padding_last(num_samples, seed):
         assert (num_samples[batch.examples[real]] <= batch.bucket.num_samples).all()
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(0, 99))
 def test_the_plan_is_a_function_of_the_seed(num_samples, seed):
     one, two = (plan_epoch(num_samples, BUCKETS, np.random.default_rng(seed)) for _ in range(2))

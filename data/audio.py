@@ -7,7 +7,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import scipy.signal
 import soundfile
 from jaxtyping import Float32, Int16
 
@@ -60,8 +59,10 @@ def to_corpus_audio(
     """
     mono = audio.mean(axis=1)
     if rate_hz != SAMPLE_RATE_HZ and len(mono):
+        from scipy.signal import resample_poly  # a second to import, and most are at 16 kHz
+
         divisor = math.gcd(rate_hz, SAMPLE_RATE_HZ)
-        mono = scipy.signal.resample_poly(mono, SAMPLE_RATE_HZ // divisor, rate_hz // divisor)
+        mono = resample_poly(mono, SAMPLE_RATE_HZ // divisor, rate_hz // divisor)
     return np.clip(np.rint(mono * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 

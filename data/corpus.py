@@ -117,6 +117,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         dict
     ] = {}  # tfds downloads nothing; its own look-up of checksums fails here
 
+    def __init_subclass__(cls, skip_registration: bool = True, **kwargs: Any):
+        # tfds' registry of names would let our librispeech hide its own
+        super().__init_subclass__(skip_registration=skip_registration, **kwargs)
+
     def __init__(
         self,
         *,

@@ -36,7 +36,7 @@ LARGEST_HELD_OUT_GROUP = 8
 """Prompts that share phrases stay together; a larger group would be a split by itself."""
 
 
-class AsteriskPrompts(CorpusBuilder, skip_registration=True):  # type: ignore[call-arg]
+class AsteriskPrompts(CorpusBuilder):
     """Recorded English telephone prompts: one professional speaker, 16 kHz G.722, CC BY-SA."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -63,15 +63,12 @@ class AsteriskPrompts(CorpusBuilder, skip_registration=True):  # type: ignore[ca
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
         """Reads the packages and splits the prompts; see `CorpusBuilder`."""
-        sounds, texts = (self._obtain(package) for package in PACKAGES)
+        sounds = self._obtain("asterisk-core-sounds-en-g722")
         audio = {
             path.split("/sounds/", 1)[1].split("/", 1)[1].removesuffix(".g722"): content
             for path, content in read_deb(sounds, lambda path: path.endswith(".g722"))
         }
-        lists = [c for _, c in read_deb(texts, lambda p: p.endswith("core-sounds-en.txt.gz"))]
-        if len(lists) != 1:
-            raise CorpusError(f"{texts} holds {len(lists)} core-sounds-en.txt.gz, not 1")
-        transcripts = parse_transcripts(gzip.decompress(lists[0]).decode("utf-8"))
+        transcripts = self.read_transcripts()
 
         spoken = {}
         for name in sorted(audio.keys() | transcripts.keys()):
@@ -90,6 +87,14 @@ class AsteriskPrompts(CorpusBuilder, skip_registration=True):  # type: ignore[ca
             decode = functools.partial(decode_g722, audio[name])
             splits[split_of[name]].append(Recording(name, SPEAKER, text, decode))
         return splits
+
+    def read_transcripts(self) -> dict[str, str]:
+        """What each prompt says, as the packages' list writes it."""
+        texts = self._obtain("asterisk-core-sounds-en")
+        lists = [c for _, c in read_deb(texts, lambda p: p.endswith("core-sounds-en.txt.gz"))]
+        if len(lists) != 1:
+            raise CorpusError(f"{texts} holds {len(lists)} core-sounds-en.txt.gz, not 1")
+        return parse_transcripts(gzip.decompress(lists[0]).decode("utf-8"))
 
     def _obtain(self, package: str) -> Path:
         if self._debs is not None:

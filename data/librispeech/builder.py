@@ -45,7 +45,7 @@ class Source(Protocol):
         """Recordings of one of LibriSpeech's subsets; of everything there is where it is None."""
 
 
-class LibriSpeech(CorpusBuilder, skip_registration=True):  # type: ignore[call-arg]
+class LibriSpeech(CorpusBuilder):
     """Read English audio books, in LibriSpeech's own splits or split by speaker."""
 
     name = "librispeech"

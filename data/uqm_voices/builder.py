@@ -49,7 +49,7 @@ class UqmVoicesConfig(tfds.core.BuilderConfig):
     without: tuple[str, ...] = VOICE_EFFECTS
 
 
-class UqmVoices(CorpusBuilder, skip_registration=True):  # type: ignore[call-arg]
+class UqmVoices(CorpusBuilder):
     """Acted dialogues of a computer game, by character: real speech, and hard."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -15,7 +15,7 @@ def noise(seed: int) -> np.ndarray:
     return generator.integers(-9000, 9000, 16000 + 1600 * seed).astype(np.int16)
 
 
-class Noises(CorpusBuilder, skip_registration=True):
+class Noises(CorpusBuilder):
     VERSION = "1.2.0"
     DESCRIPTION = "Noise."
 

@@ -1,18 +1,26 @@
 """Transducer loss from encoder and prediction projections: the lattice's logits never exist whole.
 
-The joint is evaluated over a few frames at a time, once forward (keeping the log-sum-exp and the two
-arc log-probabilities of every cell) and once more backward, where the gradient by the chunk's logits
-goes through ``jax.vjp`` of the joint at once. Memory beyond ``[B, T, U + 1]`` numbers and the
-gradients themselves is that of one chunk.
+The joint is evaluated over a few tiles of the lattice at a time: forward over the valid cells,
+keeping three numbers a cell (log-sum-exp and the two arc log-probabilities); backward once more,
+where the gradient by the tiles' logits goes through ``jax.vjp`` of the joint at once. Memory beyond
+those numbers, the inputs and their gradients is that of the tiles in work.
+
+The backward pass visits only tiles in which some cell's posterior exceeds
+``OCCUPANCY_FLOOR / max(T, U + 1)``. Every frame, and every label position, has total posterior of
+at least 1 (each alignment crosses it), so what is left out of a frame's or a label's gradient is
+less than float32's unit roundoff of its weight. A trained model's alignments are sharp: most of the
+lattice is passed over.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.losses.lattice import ArcPosteriors, lattice_loss, lattice_loss_and_posteriors
+from rnnt_qat.losses.lattice import lattice_loss, lattice_loss_and_posteriors
+from rnnt_qat.losses.tiles import TILE_FRAMES, TILE_LABELS, Tiling, add, put, take, visit
 from rnnt_qat.losses.transducer import (
     arc_log_probs,
     arc_targets,
@@ -21,21 +29,27 @@ from rnnt_qat.losses.transducer import (
     no_cotangent,
     scale_arcs,
 )
-from rnnt_qat.typing import BLANK_ID, Array, Float, Int
+from rnnt_qat.typing import BLANK_ID, Array, Float, Int, PyTree
+
+OCCUPANCY_FLOOR = 2.0**-24
+"""Unit roundoff of float32."""
 
 
 class JointHead(Protocol):
     """The joint as a callable pytree (a ``flax.struct.dataclass`` whose leaves are its parameters).
 
-    It may compute in floats or emulate integers with custom gradients; the loss goes only through
+    It may compute in floats or emulate integers with custom gradients: the loss goes only through
     ``jax.vjp`` of the call. Float leaves receive gradients, integer leaves none. Each output
-    vector may depend only on its own pair of input vectors.
+    vector depends only on its own pair of input vectors.
+
+    A head that multiplies by a matrix does well to flatten its operand to ``[cells, J]`` first: XLA
+    on CPU then needs no transposed copy for the matrix's gradient (a fifth of the loss's time).
     """
 
     def __call__(
-        self, encoded: Float[Array, "*#S J"], predicted: Float[Array, "*#S J"]
-    ) -> Float[Array, "*S V"]:
-        """Logits of each pair; leading axes broadcast: ``head(encoded[:, :, None], predicted[:, None])``."""
+        self, encoded: Float[Array, "N T 1 J"], predicted: Float[Array, "N 1 U J"]
+    ) -> Float[Array, "N T U V"]:
+        """Logits of each pair, as ``head(encoded[:, :, None], predicted[:, None])``."""
 
 
 def transducer_loss_factored(
@@ -46,7 +60,8 @@ def transducer_loss_factored(
     labels: Int[Array, "B U"],
     label_lengths: Int[Array, "B"],
     *,
-    chunk_frames: int = 8,
+    chunk_frames: int = 4,
+    batch_shards: int = 1,
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
 ) -> Float[Array, "B"]:
@@ -55,11 +70,14 @@ def transducer_loss_factored(
     Args:
       head: the joint (see ``JointHead``).
       encoded: encoder projections; NaN is allowed in the padding.
-      predicted: prediction projections, row ``u`` after ``u`` labels; NaN is allowed in the padding.
+      predicted: prediction projections, column ``u`` after ``u`` labels; NaN likewise.
       encoded_lengths: valid frames a row, in [0, T].
       labels: tokens, never ``blank_id`` inside the length.
       label_lengths: valid labels a row, in [0, U].
-      chunk_frames: frames whose logits exist at one time, at least 1: memory against speed.
+      chunk_frames: memory against speed: about ``B * chunk_frames * (U + 1)`` cells, of any rows
+        and frames, have logits at one time. At least 1.
+      batch_shards: devices over which B is sharded. A wrong number costs communication or balance,
+        not correctness; it divides B.
       blank_id: index of the blank in the vocabulary.
       fastemit_lambda: strength of FastEmit; 0 is the plain likelihood's gradient.
 
@@ -67,101 +85,126 @@ def transducer_loss_factored(
       Negative log-likelihood in nats, float32, with the conventions of ``transducer_loss``.
 
     Raises:
-      ValueError: shapes do not fit each other, or ``chunk_frames`` is below 1.
+      ValueError: shapes do not fit each other, ``chunk_frames`` is below 1, or ``batch_shards``
+        does not divide B.
     """
-    lattice_shape = (*encoded.shape[:2], predicted.shape[1])
-    if predicted.shape[0] != encoded.shape[0]:
+    (B, T), U1 = encoded.shape[:2], predicted.shape[1]
+    if predicted.shape[0] != B:
         raise ValueError(f"encoded {encoded.shape} and predicted {predicted.shape} differ in B")
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}, expected at least 1")
-    check_lattice_shapes(lattice_shape, encoded_lengths, labels, label_lengths)
+    if batch_shards < 1 or B % batch_shards:
+        raise ValueError(f"batch_shards {batch_shards} does not divide the batch of {B} rows")
+    check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)
     # NaN in the padding must not reach the joint's own gradient as 0 * NaN.
-    encoded = jnp.where(_inside(encoded_lengths, encoded.shape[1]), encoded, 0)
-    predicted = jnp.where(_inside(label_lengths + 1, predicted.shape[1]), predicted, 0)
-    static = (min(chunk_frames, encoded.shape[1]), blank_id, float(fastemit_lambda))
+    encoded = jnp.where(_valid(encoded_lengths, T)[..., None], encoded, 0)
+    predicted = jnp.where(_valid(label_lengths + 1, U1)[..., None], predicted, 0)
+    tiling = Tiling(B, T, U1, groups=batch_shards)
+    cells = chunk_frames * U1 * B // batch_shards
+    tiles_per_turn = min(max(1, cells // (TILE_FRAMES * TILE_LABELS)), tiling.per_group)
+    static = _Static(tiling, tiles_per_turn, blank_id, float(fastemit_lambda))
     return _loss(static, head, encoded, predicted, encoded_lengths, labels, label_lengths)
 
 
-def _inside(lengths: Int[Array, "B"], size: int) -> Array:
-    return (jnp.arange(size)[None, :] < lengths[:, None])[..., None]
+class _Static(NamedTuple):
+    tiling: Tiling
+    tiles_per_turn: int
+    blank_id: int
+    fastemit_lambda: float
 
 
-def _split(x: Array, chunk_frames: int) -> Array:
-    """``[B, T, ...] -> [chunks, B, chunk_frames, ...]``, zero frames appended."""
-    B, T = x.shape[:2]
-    chunks = -(-T // chunk_frames)
-    x = jnp.pad(x, ((0, 0), (0, chunks * chunk_frames - T), *[(0, 0)] * (x.ndim - 2)))
-    return jnp.moveaxis(x.reshape(B, chunks, chunk_frames, *x.shape[2:]), 1, 0)
+def _valid(lengths: Int[Array, "B"], size: int) -> Array:
+    return jnp.arange(size)[None, :] < lengths[:, None]
 
 
-def _join(x: Array, frames: int) -> Array:
-    """Inverse of ``_split``."""
-    x = jnp.moveaxis(x, 0, 1)
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :frames]
+def _arcs(static, head, encoded, predicted, encoded_lengths, labels, label_lengths):
+    """Blank and label log-probabilities and log-sum-exp of every valid cell, 0 elsewhere."""
+    tiling = static.tiling
+    frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
+    targets = tiling.cut_columns(arc_targets(labels))
+    valid_frames = _valid(encoded_lengths, tiling.frames)[:, :, None]
+    valid_columns = _valid(label_lengths + 1, tiling.columns)[:, None, :]
+    live = tiling.cut_cells(valid_frames & valid_columns).any((2, 3))
+
+    def body(cells, tiles):
+        frame_tile, label_tile = tiling.position(tiles)
+        logits = head(take(frames, frame_tile)[:, :, None], take(columns, label_tile)[:, None])
+        found = arc_log_probs(logits, take(targets, label_tile), static.blank_id)
+        return tuple(put(x, tiles, values) for x, values in zip(cells, found, strict=True))
+
+    empty = jnp.zeros((*live.shape, TILE_FRAMES, TILE_LABELS), jnp.float32)
+    cells = visit(live, static.tiles_per_turn, body, (empty, empty, empty))
+    return tuple(map(tiling.join_cells, cells))
 
 
-def _lattice(static, head, encoded, predicted, labels):
-    """Arc log-probabilities and log-sum-exp of every cell."""
-    chunk_frames, blank_id, _ = static
-    targets = arc_targets(labels)
+def _is_float(x: Array) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
-    def chunk(chunk_encoded):
-        logits = head(chunk_encoded[:, :, None], predicted[:, None])
-        return arc_log_probs(logits, targets, blank_id)
 
-    cells = jax.lax.map(chunk, _split(encoded, chunk_frames))
-    return tuple(_join(x, encoded.shape[1]) for x in cells)
+def _replace_floats(head: PyTree, floats: list[Array], others: Callable[[Array], Any]) -> Any:
+    """``head`` with its float leaves replaced in order, and ``others`` applied to the rest."""
+    replacements = iter(floats)
+    return jax.tree.map(lambda x: next(replacements) if _is_float(x) else others(x), head)
+
+
+def _like(gradient: Array, x: Array) -> Array:
+    return gradient.astype(jnp.result_type(x))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _loss(static, head, encoded, predicted, encoded_lengths, labels, label_lengths):
-    blank, label, _ = _lattice(static, head, encoded, predicted, labels)
+    blank, label, _ = _arcs(
+        static, head, encoded, predicted, encoded_lengths, labels, label_lengths
+    )
     return lattice_loss(blank, label, encoded_lengths, label_lengths)
 
 
 def _loss_fwd(static, head, encoded, predicted, encoded_lengths, labels, label_lengths):
-    blank, label, normaliser = _lattice(static, head, encoded, predicted, labels)
-    loss, arcs = lattice_loss_and_posteriors(blank, label, encoded_lengths, label_lengths)
     integers = (encoded_lengths, labels, label_lengths)
-    return loss, (head, encoded, predicted, normaliser, arcs, integers)
+    blank, label, normaliser = _arcs(static, head, encoded, predicted, *integers)
+    loss, posteriors = lattice_loss_and_posteriors(blank, label, encoded_lengths, label_lengths)
+    return loss, (head, encoded, predicted, normaliser, posteriors, integers)
 
 
 def _loss_bwd(static, residuals, cotangent):
-    chunk_frames, blank_id, fastemit_lambda = static
-    head, encoded, predicted, normaliser, arcs, integers = residuals
-    targets = arc_targets(integers[1])
-    arcs = scale_arcs(arcs, cotangent, fastemit_lambda)
-    leaves, treedef = jax.tree.flatten(head)
-    is_float = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-    floats = [leaf for leaf, f in zip(leaves, is_float, strict=True) if f]
+    head, encoded, predicted, normaliser, posteriors, integers = residuals
+    tiling = static.tiling
+    frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
+    targets = tiling.cut_columns(arc_targets(integers[1]))
+    floor = OCCUPANCY_FLOOR / max(tiling.frames, tiling.columns)
+    # "Not below" rather than "above": NaN must be seen.
+    live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((2, 3))
+    weights = scale_arcs(posteriors, cotangent, static.fastemit_lambda)
+    cells = jax.tree.map(tiling.cut_cells, (normaliser, weights))
+    parameters = [x for x in jax.tree.leaves(head) if _is_float(x)]
 
-    def logits_of(floats, chunk_encoded, predicted):
-        remaining = iter(floats)
-        merged = [next(remaining) if f else x for x, f in zip(leaves, is_float, strict=True)]
-        chunk_head = jax.tree.unflatten(treedef, merged)
-        return chunk_head(chunk_encoded[:, :, None], predicted[:, None])
+    def body(gradients, tiles):
+        frame_tile, label_tile = tiling.position(tiles)
+        logits, pullback = jax.vjp(
+            lambda p, e, q: _replace_floats(head, p, lambda x: x)(e[:, :, None], q[:, None]),
+            parameters,
+            take(frames, frame_tile),
+            take(columns, label_tile),
+        )
+        some_normaliser, some_weights = jax.tree.map(lambda x: take(x, tiles), cells)
+        some_targets = take(targets, label_tile)
+        by_parameters, by_frames, by_columns = pullback(
+            logits_cotangent(logits, some_normaliser, some_targets, some_weights, static.blank_id)
+        )
+        d_parameters, d_frames, d_columns = gradients
+        return (
+            jax.tree.map(jnp.add, d_parameters, by_parameters),
+            add(d_frames, frame_tile, by_frames),
+            add(d_columns, label_tile, by_columns),
+        )
 
-    def chunk(carry, xs):
-        chunk_encoded, chunk_normaliser, chunk_blank, chunk_label = xs
-        logits, pullback = jax.vjp(logits_of, floats, chunk_encoded, predicted)
-        chunk_arcs = ArcPosteriors(blank=chunk_blank, label=chunk_label)
-        d_logits = logits_cotangent(logits, chunk_normaliser, targets, chunk_arcs, blank_id)
-        d_floats, d_encoded, d_predicted = pullback(d_logits)
-        carry = jax.tree.map(lambda c, d: c + d.astype(c.dtype), carry, (d_floats, d_predicted))
-        return carry, d_encoded
-
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (floats, predicted))
-    xs = (encoded, normaliser, arcs.blank, arcs.label)
-    (d_floats, d_predicted), d_encoded = jax.lax.scan(
-        chunk, zeros, tuple(_split(x, chunk_frames) for x in xs)
-    )
-    d_floats = iter([d.astype(x.dtype) for d, x in zip(d_floats, floats, strict=True)])
-    d_leaves = [
-        next(d_floats) if f else no_cotangent(x) for x, f in zip(leaves, is_float, strict=True)
-    ]
-    d_head = jax.tree.unflatten(treedef, d_leaves)
-    d_encoded = _join(d_encoded, encoded.shape[1])
-    return d_head, d_encoded, d_predicted.astype(predicted.dtype), *map(no_cotangent, integers)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (parameters, frames, columns))
+    d_parameters, d_frames, d_columns = visit(live, static.tiles_per_turn, body, zeros)
+    d_parameters = [_like(d, p) for d, p in zip(d_parameters, parameters, strict=True)]
+    d_head = _replace_floats(head, d_parameters, no_cotangent)
+    d_encoded = _like(tiling.join_frames(d_frames), encoded)
+    d_predicted = _like(tiling.join_columns(d_columns), predicted)
+    return d_head, d_encoded, d_predicted, *map(no_cotangent, integers)
 
 
 _loss.defvjp(_loss_fwd, _loss_bwd)

@@ -1,16 +1,16 @@
 """The transducer's lattice: alpha, beta and arc posteriors from two log-probabilities a cell.
 
-A cell ``(t, u)`` means: ``t`` frames are consumed and ``u`` labels are out. Two arcs leave it: *blank* to
-``(t + 1, u)`` and *label* to ``(t, u + 1)``. Every path takes the final blank from ``(T - 1, U)`` to
-the end ``(T, U)``. All cells with the same ``t + u`` (one anti-diagonal) depend only on the diagonal
-before, so the recursion is a scan over ``T + U`` diagonals of vectors ``[B, U + 1]``:
+A cell ``(t, u)`` means: ``t`` frames are consumed and ``u`` labels are out. Two arcs leave it:
+*blank* to ``(t + 1, u)`` and *label* to ``(t, u + 1)``. Every path takes the final blank from
+``(T - 1, U)`` to the end ``(T, U)``. Cells with the same ``t + u`` (an anti-diagonal) depend only on
+the diagonal before, so the recursion is a scan over ``T + U`` diagonals of vectors ``[B, U + 1]``:
 
   alpha_n[u] = logaddexp(alpha_{n-1}[u] + blank_{n-1}[u], alpha_{n-1}[u-1] + label_{n-1}[u-1])
   beta_n[u]  = logaddexp(blank_n[u] + beta_{n+1}[u],      label_n[u] + beta_{n+1}[u+1])
 
-Source: Graves, "Sequence Transduction with Recurrent Neural Networks", 2012, section 2.4. Everything
-here is float32 in log space; impossible arcs hold ``IMPOSSIBLE``, a finite number, so that no
-``inf - inf`` can arise.
+Source: Graves, "Sequence Transduction with Recurrent Neural Networks", 2012, section 2.4. All is
+float32 in log space; impossible arcs hold ``IMPOSSIBLE``, a finite number, so that no ``inf - inf``
+can arise.
 """
 
 import flax.struct
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from rnnt_qat.typing import Array, Bool, Float, Int
 
 IMPOSSIBLE = -1e30
-"""Log-probability of an arc that does not exist: absorbs any real one, and sums without overflow."""
+"""Log-probability of an arc that does not exist: absorbs any real one, sums without overflow."""
 
 
 @flax.struct.dataclass
@@ -45,7 +45,7 @@ def is_feasible(
 
 
 def skew(cells: Float[Array, "B T U1"]) -> Float[Array, "N B U1"]:
-    """By anti-diagonal, ``N = T + U``: ``out[t + u, b, u] = cells[b, t, u]``, else ``IMPOSSIBLE``."""
+    """By diagonal, ``N = T + U``: ``out[t + u, b, u] = cells[b, t, u]``, else ``IMPOSSIBLE``."""
     B, T, U1 = cells.shape
     columns = cells.transpose(0, 2, 1)
     columns = jnp.pad(columns, ((0, 0), (0, 0), (0, U1)), constant_values=IMPOSSIBLE)

@@ -1,6 +1,6 @@
 """Transducer loss on given logits, exact, with the softmax's gradient fused into its own.
 
-  loss_b = -log P(labels_b | logits_b) = -log sum over alignments of the product of arc probabilities
+  loss_b = -log P(labels_b | logits_b) = -log sum over alignments of the product of arc probs
 
 With ``p = softmax(logits)`` and the arc posteriors ``g_blank``, ``g_label`` of the lattice,
 
@@ -45,8 +45,8 @@ def transducer_loss(
 
     Returns:
       Negative log-likelihood in nats, float32. Rows without an alignment (no frames, or a length
-      beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of probability 0 cost +inf
-      with gradient 0.
+      beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of probability 0 cost
+      +inf with gradient 0.
 
     Raises:
       ValueError: shapes do not fit each other, or ``blank_id`` is outside the vocabulary.
@@ -67,8 +67,8 @@ def check_lattice_shapes(
     B, T, U1 = lattice_shape
     if labels.shape != (B, U1 - 1):
         raise ValueError(
-            f"labels have shape {labels.shape}, but a lattice of shape {lattice_shape} (B, T, U + 1) "
-            f"needs {(B, U1 - 1)}: the prediction network also runs on the start symbol"
+            f"labels have shape {labels.shape}, but a lattice of shape {lattice_shape} (B, T, U + 1)"
+            f" needs {(B, U1 - 1)}: the prediction network also runs on the start symbol"
         )
     if T == 0:
         raise ValueError(f"a lattice of shape {lattice_shape} (B, T, U + 1) has no frames")
@@ -119,7 +119,7 @@ def logits_cotangent(
 def scale_arcs(
     arcs: ArcPosteriors, cotangent: Float[Array, "B"], fastemit_lambda: float
 ) -> ArcPosteriors:
-    """Arc posteriors times the row's cotangent, label arcs times ``1 + fastemit_lambda`` as well."""
+    """Arc posteriors times the row's cotangent, label arcs also times ``1 + fastemit_lambda``."""
     cotangent = cotangent[:, None, None]
     return ArcPosteriors(
         blank=cotangent * arcs.blank, label=cotangent * (1.0 + fastemit_lambda) * arcs.label

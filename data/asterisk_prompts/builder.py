@@ -103,7 +103,10 @@ class AsteriskPrompts(CorpusBuilder):
             deb = found[-1]
         else:
             print(f"downloading {package} with apt into {self._downloads}")
-            deb = apt_download(package, self._downloads)
+            try:
+                deb = apt_download(package, self._downloads)
+            except CorpusError as error:
+                raise CorpusError(f"{error} (--asterisk_debs=<folder>)") from error
         check_sha256(deb, PACKAGES[package])
         return deb
 

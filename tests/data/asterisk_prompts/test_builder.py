@@ -99,6 +99,12 @@ def test_packages_are_downloaded_once(debs, tmp_path, monkeypatch):
     assert asked == list(asterisk.PACKAGES)
 
 
+def test_without_apt_the_flag_is_named(debs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CorpusError, match=r"no apt-get .*--asterisk_debs=<folder>"):
+        AsteriskPrompts(data_dir=tmp_path, workers=1).prepare()
+
+
 def test_split_depends_on_texts_only():
     texts = made_up_prompts()
     prompts = {name: phrases(texts[name]) for name in texts if name not in ("beep", "h323")}

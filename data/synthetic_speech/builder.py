@@ -1,6 +1,7 @@
 """Builder of ``synthetic_speech``; README.md in this folder says what it is."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from data.audio import Limits
 from data.corpus import CorpusBuilder, Recording
 from data.synthetic_speech.books import BookTexts
 from data.synthetic_speech.config import SyntheticSpeechConfig
-from data.synthetic_speech.held_out import HeldOutTexts
+from data.synthetic_speech.held_out import HELD_OUT_PATH, HeldOutPhrases
 from data.synthetic_speech.plan import make_plan
 from data.synthetic_speech.sentences import PromptTexts, TextSource
 from data.synthetic_speech.take import SYNTHESIS_VERSION, CachedTake
@@ -58,18 +59,17 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
         )
 
     def sources(self) -> dict[str, Any]:
-        """The configuration, the texts' checksum, the held-out texts, the synthesis' version."""
-        held_out = HeldOutTexts.from_file()
+        """The configuration, the texts' checksum, the held-out phrases, the synthesis' version."""
         return {
             "config": dataclasses.asdict(self.synthesis),
             "texts": self._texts().fingerprint(),
-            "held_out_texts": len(held_out),
+            "held_out_sha256": hashlib.sha256(HELD_OUT_PATH.read_bytes()).hexdigest(),
             "synthesis_version": SYNTHESIS_VERSION,
         }
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
         """Plans every utterance; they are synthesized where the base decodes recordings."""
-        held_out = HeldOutTexts.from_file()
+        held_out = HeldOutPhrases.from_file()
         held_out.check_against(self._downloads.parent)
         try:
             for voice in dict.fromkeys(self.synthesis.voices):

@@ -33,14 +33,13 @@ class SyntheticSpeechConfig:
     test_hours: float = 0.16
     seed: int = 0
     voices: tuple[str, ...] = ("hibari_us", "hibari_us", "pico_us", "pico_gb")
-    speakers: SpeakersConfig = SpeakersConfig()
-    acoustics: AcousticsConfig = AcousticsConfig()
+    speakers: SpeakersConfig = dataclasses.field(default_factory=SpeakersConfig)
+    acoustics: AcousticsConfig = dataclasses.field(default_factory=AcousticsConfig)
 
     def __post_init__(self) -> None:
         if self.text_source not in get_args(TextSourceName):
-            raise ValueError(
-                f"text_source is {self.text_source!r}; it may be {' or '.join(get_args(TextSourceName))}"
-            )
+            choices = " or ".join(get_args(TextSourceName))
+            raise ValueError(f"text_source is {self.text_source!r}; it may be {choices}")
         for name in ("hours", "validation_hours", "test_hours"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

@@ -1,9 +1,10 @@
-"""What must not be said: sentences that recorded prompts are tested on.
+"""What must not be said: phrases that recorded prompts are tested on.
 
-``held_out.txt`` holds a hash of each transcript that `asterisk_prompts` keeps for validation and
-test, so a corpus made without those recordings is the same as one made beside them. It is
-written by ``python -m data.synthetic_speech.held_out --data_dir=corpora`` after `asterisk_prompts`
-is prepared.
+``held_out.txt`` holds hashes of every transcript that `asterisk_prompts` keeps for validation and
+test, of its sentences and of its runs of eight words: all that its own splits do not share. So a
+corpus made without those recordings is the same as one made beside them. It is written by
+``python -m data.synthetic_speech.held_out --data_dir=corpora`` once `asterisk_prompts` is prepared
+there.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from absl import app, flags
 
+from data.asterisk_prompts.builder import AsteriskPrompts
+from data.asterisk_prompts.transcripts import phrases
 from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
 
 HELD_OUT_PATH = Path(__file__).with_name("held_out.txt")
@@ -20,98 +23,110 @@ HELD_OUT_CORPUS = "asterisk_prompts"
 HELD_OUT_SPLITS = ("validation", "test")
 
 MIN_CONTAINED_WORDS = 4
-"""A sentence may not contain a held-out transcript of so many words either; that it contains
-a shorter one ("thank you") cannot be helped."""
+"""A sentence may not contain a held-out phrase of so many words either; that it contains a shorter
+one ("press one") cannot be helped."""
 
 _HASH_DIGITS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOutTexts:
-    """Hashes of transcripts, by their number of words.
+class HeldOutPhrases:
+    """Hashes of phrases, by their number of words.
 
     Attributes:
-      hashes: number of words -> hashes of the transcripts that have so many.
+      hashes: number of words -> hashes of the phrases that have so many.
     """
 
     hashes: dict[int, frozenset[str]]
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str]) -> "HeldOutTexts":
-        """Hashes normalised transcripts."""
-        hashes: dict[int, set[str]] = {}
-        for text in texts:
-            hashes.setdefault(len(text.split()), set()).add(_hash(text))
-        return cls({words: frozenset(found) for words, found in sorted(hashes.items())})
+    def from_phrases(cls, phrases: Iterable[str]) -> "HeldOutPhrases":
+        """Hashes normalised phrases."""
+        return cls._grouped((len(phrase.split()), _hash(phrase)) for phrase in phrases)
 
     @classmethod
-    def from_file(cls, path: Path = HELD_OUT_PATH) -> "HeldOutTexts":
+    def from_file(cls, path: Path = HELD_OUT_PATH) -> "HeldOutPhrases":
         """Reads what `save` wrote."""
+        lines = path.read_text("utf-8").splitlines()
+        rows = (line.split() for line in lines if not line.startswith("#"))
+        return cls._grouped((int(words), phrase_hash) for words, phrase_hash in rows)
+
+    @classmethod
+    def _grouped(cls, pairs: Iterable[tuple[int, str]]) -> "HeldOutPhrases":
         hashes: dict[int, set[str]] = {}
-        for line in path.read_text("utf-8").splitlines():
-            if not line.startswith("#"):
-                words, text_hash = line.split()
-                hashes.setdefault(int(words), set()).add(text_hash)
+        for words, phrase_hash in pairs:
+            hashes.setdefault(words, set()).add(phrase_hash)
         return cls({words: frozenset(found) for words, found in sorted(hashes.items())})
 
     def save(self, path: Path = HELD_OUT_PATH) -> None:
-        """Writes one line a transcript: number of words, hash."""
+        """Writes one line a phrase: number of words, hash."""
         lines = [
-            f"# transcripts of {HELD_OUT_CORPUS} kept for {' and '.join(HELD_OUT_SPLITS)}: "
+            f"# phrases of {HELD_OUT_CORPUS} kept for {' and '.join(HELD_OUT_SPLITS)}: "
             f"words, first {_HASH_DIGITS} digits of SHA-256 (see held_out.py)"
         ]
         for words, hashes in self.hashes.items():
-            lines += [f"{words} {text_hash}" for text_hash in sorted(hashes)]
+            lines += [f"{words} {phrase_hash}" for phrase_hash in sorted(hashes)]
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
     def __len__(self) -> int:
         return sum(len(hashes) for hashes in self.hashes.values())
 
+    def __contains__(self, phrase: str) -> bool:
+        return _hash(phrase) in self.hashes.get(len(phrase.split()), ())
+
     def forbids(self, text: str) -> bool:
-        """True if `text` equals a held-out transcript or contains one of at least four words."""
+        """True if `text` is a held-out phrase or contains one of at least four words."""
         words = text.split()
-        for length, hashes in self.hashes.items():
-            if length > len(words):
-                return False
-            if length < MIN_CONTAINED_WORDS and length != len(words):
-                continue
-            for start in range(len(words) - length + 1):
-                if _hash(" ".join(words[start : start + length])) in hashes:
-                    return True
-        return False
+        if text in self:
+            return True
+        return any(
+            " ".join(words[start : start + length]) in self
+            for length in self.hashes
+            if MIN_CONTAINED_WORDS <= length <= len(words)
+            for start in range(len(words) - length + 1)
+        )
 
     def check_against(self, data_dir: str | Path) -> None:
-        """Raises `CorpusError` if the recorded prompts prepared in `data_dir` hold out other texts."""
+        """Checks that the recorded prompts prepared in `data_dir`, if any, hold out nothing else.
+
+        Raises:
+          CorpusError: they hold out a transcript that is not listed here.
+        """
         if not (Path(data_dir) / HELD_OUT_CORPUS).exists():
             return
-        if HeldOutTexts.from_texts(prepared_held_out_texts(data_dir)) != self:
-            raise CorpusError(
-                f"{HELD_OUT_PATH} does not list the transcripts that {data_dir}/{HELD_OUT_CORPUS} holds "
-                f"out; write it anew: python -m data.synthetic_speech.held_out --data_dir={data_dir}"
-            )
+        for split in HELD_OUT_SPLITS:
+            corpus = open_corpus(data_dir, HELD_OUT_CORPUS, split)
+            for utterance_id, text in zip(corpus.ids, corpus.texts, strict=True):
+                if text not in self:
+                    raise CorpusError(
+                        f"{HELD_OUT_PATH} does not list {utterance_id!r}, which "
+                        f"{corpus.directory} holds out; write it anew: "
+                        f"python -m data.synthetic_speech.held_out --data_dir={data_dir}"
+                    )
 
 
-def prepared_held_out_texts(data_dir: str | Path) -> list[str]:
-    """Transcripts of the recorded prompts' held-out splits, as prepared in `data_dir`."""
-    return [
-        text
-        for split in HELD_OUT_SPLITS
-        for text in open_corpus(data_dir, HELD_OUT_CORPUS, split).texts
-    ]
+def held_out_phrases(data_dir: str | Path) -> set[str]:
+    """Transcripts and phrases of the recorded prompts held out as prepared in `data_dir`."""
+    written = AsteriskPrompts(data_dir=data_dir).read_transcripts()
+    found: set[str] = set()
+    for split in HELD_OUT_SPLITS:
+        corpus = open_corpus(data_dir, HELD_OUT_CORPUS, split)
+        found |= set(corpus.texts).union(*(phrases(written[name]) for name in corpus.ids))
+    return found
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
+def _hash(phrase: str) -> str:
+    return hashlib.sha256(phrase.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def main(argv: list[str]) -> None:
+    """Writes held_out.txt."""
+    del argv
+    held_out = HeldOutPhrases.from_phrases(held_out_phrases(flags.FLAGS.data_dir))
+    held_out.save()
+    print(f"{HELD_OUT_PATH.name}: {len(held_out)} phrases")
 
 
 if __name__ == "__main__":
-    _DATA_DIR = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
-
-    def main(argv: list[str]) -> None:
-        """Writes held_out.txt."""
-        del argv
-        texts = HeldOutTexts.from_texts(prepared_held_out_texts(_DATA_DIR.value))
-        texts.save()
-        print(f"{HELD_OUT_PATH}: {len(texts)} transcripts")
-
+    flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
     app.run(main)

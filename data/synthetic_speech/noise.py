@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import scipy.fft
 from jaxtyping import Float32
 
 from data.synthetic_speech.voices import load_voice
@@ -28,9 +29,11 @@ def coloured_noise(
 
     Below 20 Hz it is flat.
     """
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
-    frequency_hz = np.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE_HZ)
-    noise = np.fft.irfft(spectrum * np.maximum(frequency_hz, 20.0) ** (-exponent / 2), num_samples)
+    length = scipy.fft.next_fast_len(num_samples, real=True)
+    spectrum = scipy.fft.rfft(rng.standard_normal(length, np.float32))
+    frequency_hz = scipy.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ)
+    shaped = spectrum * np.maximum(frequency_hz, 20.0) ** (-exponent / 2)
+    noise = scipy.fft.irfft(shaped, length)[:num_samples]
     return (noise / np.sqrt(np.mean(noise**2) + 1e-20)).astype(np.float32)
 
 

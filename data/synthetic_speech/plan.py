@@ -5,7 +5,7 @@ import dataclasses
 import random
 
 from data.synthetic_speech.config import SyntheticSpeechConfig
-from data.synthetic_speech.held_out import HeldOutTexts
+from data.synthetic_speech.held_out import HeldOutPhrases
 from data.synthetic_speech.sentences import TextSource, split_of
 from data.synthetic_speech.speakers import SPLITS, make_speakers
 from data.synthetic_speech.take import Take
@@ -31,7 +31,7 @@ class Plan:
     left_out: dict[str, int]
 
 
-def make_plan(config: SyntheticSpeechConfig, texts: TextSource, held_out: HeldOutTexts) -> Plan:
+def make_plan(config: SyntheticSpeechConfig, texts: TextSource, held_out: HeldOutPhrases) -> Plan:
     """Draws sentences and speakers until every split has its hours, by the voices' mean rates.
 
     A sentence belongs to one split by its hash, a speaker to one split by name; validation and
@@ -62,14 +62,14 @@ def make_plan(config: SyntheticSpeechConfig, texts: TextSource, held_out: HeldOu
             belongs = split_of(sentence.text, VALIDATION_FRACTION, TEST_FRACTION) == split
             once = (sentence.text, speaker.name if split == "train" else "")
             forbidden = belongs and held_out.forbids(sentence.text)
-            left_out["held-out prompt"] += forbidden
+            left_out["says a held-out phrase"] += forbidden
             left_out["said already"] += belongs and once in said
             if not belongs or forbidden or once in said:
                 drawn_in_vain += 1
                 if drawn_in_vain > _PATIENCE:
                     raise CorpusError(
-                        f"{split}: the texts give {seconds / 3600:.2f} h, {hours[split]:g} h are asked for; "
-                        "lower that, or take another text_source"
+                        f"{split}: the texts give {seconds / 3600:.2f} h, {hours[split]:g} h are "
+                        "asked for; lower that, or take another text_source"
                     )
                 continue
             drawn_in_vain = 0

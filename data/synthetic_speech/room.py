@@ -16,8 +16,8 @@ def room_response(
 ) -> Float32[np.ndarray, "N"]:
     """A room's impulse response: the direct sound, a few reflections, a noise-like tail.
 
-    The tail is Gaussian noise that decays by 60 dB in `reverberation_s` (Polack's statistical model),
-    from 2 ms on; reflections are six single samples in the first 40 ms.
+    The tail is Gaussian noise that decays by 60 dB in `reverberation_s` (Polack's statistical
+    model), from 2 ms on; reflections are six single samples in the first 40 ms.
 
     Args:
       rng: draws reflections and tail.

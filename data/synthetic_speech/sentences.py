@@ -61,4 +61,3 @@ def split_of(text: str, validation_fraction: float, test_fraction: float) -> str
     if draw < test_fraction:
         return "test"
     return "validation" if draw < test_fraction + validation_fraction else "train"
-

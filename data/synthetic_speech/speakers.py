@@ -56,8 +56,8 @@ def make_speakers(
 ) -> dict[str, list[PseudoSpeaker]]:
     """Speakers a split; every voice speaks in every split, every speaker in one.
 
-    Within a voice, speed, pitch and formants are spread evenly over their ranges (a Latin hypercube), so
-    a few speakers cover them; which of them are held out is drawn.
+    Within a voice, speed, pitch and formants are spread evenly over their ranges (a Latin
+    hypercube), so a few speakers cover them; which of them are held out is drawn.
 
     Args:
       voices: names of voices.

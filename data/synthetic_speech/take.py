@@ -106,7 +106,10 @@ class Take:
         )
         audio = np.pad(speech, (before, after))
         if rng.random() < place.room_probability:
-            room = (rng.uniform(*place.reverberation_s), rng.uniform(*place.direct_to_reverberant_db))
+            room = (
+                rng.uniform(*place.reverberation_s),
+                rng.uniform(*place.direct_to_reverberant_db),
+            )
             audio = reverberate(audio, room_response(rng, *room))
         if rng.random() < place.noise_probability:
             snr_db = rng.uniform(*place.snr_db)
@@ -139,7 +142,9 @@ class Take:
         )
         if not np.all(np.isfinite(raw)):
             raise SkipError(Cause.UNREADABLE_AUDIO, f"{speaker.voice} gave non-finite samples")
-        ratio = Fraction(SAMPLE_RATE_HZ * FORMANT_GRID, voice.sample_rate_hz * speaker.formant_steps)
+        ratio = Fraction(
+            SAMPLE_RATE_HZ * FORMANT_GRID, voice.sample_rate_hz * speaker.formant_steps
+        )
         audio = scipy.signal.resample_poly(raw, ratio.numerator, ratio.denominator)
         audio = trim_silence(audio.astype(np.float32))
         if not len(audio):
@@ -149,7 +154,7 @@ class Take:
         detail = f"{speaker.voice}: {seconds:.2f} s, expected {expected:.2f} s"
         if seconds < 0.45 * expected:
             raise SkipError(Cause.TOO_SHORT_FOR_TEXT, detail)
-        if seconds > 2.2 * expected:
+        if seconds > 2.2 * expected + 0.3:
             raise SkipError(Cause.TOO_LONG, detail)
         return audio
 

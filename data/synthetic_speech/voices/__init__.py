@@ -42,15 +42,14 @@ VOICES: dict[str, VoiceSpec] = {
     "hibari_gb": VoiceSpec(functools.partial(HibariVoice, british=True), 0.03, 0.054),
     "pico_us": VoiceSpec(functools.partial(PicoVoice, "en-US"), 0.135, 0.063),
     "pico_gb": VoiceSpec(functools.partial(PicoVoice, "en-GB"), 0.095, 0.057),
-    "flite_slt": VoiceSpec(functools.partial(FliteVoice, "slt", 170.0), 0.3, 0.06),
-    "flite_rms": VoiceSpec(functools.partial(FliteVoice, "rms", 95.0), 0.3, 0.06),
-    "flite_awb": VoiceSpec(functools.partial(FliteVoice, "awb", 120.0), 0.3, 0.06),
-    "espeak_us": VoiceSpec(functools.partial(EspeakVoice, "en-us"), 0.3, 0.06),
-    "espeak_gb": VoiceSpec(functools.partial(EspeakVoice, "en-gb"), 0.3, 0.06),
-    "espeak_scotland": VoiceSpec(functools.partial(EspeakVoice, "en-gb-scotland"), 0.3, 0.06),
+    "flite_slt": VoiceSpec(functools.partial(FliteVoice, "slt", 168.0), 0.145, 0.055),
+    "flite_awb": VoiceSpec(functools.partial(FliteVoice, "awb", 118.0), 0.29, 0.055),
+    "espeak_us": VoiceSpec(functools.partial(EspeakVoice, "en-us"), 0.055, 0.056),
+    "espeak_gb": VoiceSpec(functools.partial(EspeakVoice, "en-gb"), 0.035, 0.055),
+    "espeak_scotland": VoiceSpec(functools.partial(EspeakVoice, "en-gb-scotland"), 0.03, 0.054),
 }
-"""Every voice: those of ``hibari`` and ``pico`` come with requirements.txt, the others with Debian's
-``flite`` and ``espeak-ng``."""
+"""Every voice: those of ``hibari`` and ``pico`` come with requirements.txt, the others with
+Debian's ``flite`` and ``espeak-ng``."""
 
 
 @functools.cache

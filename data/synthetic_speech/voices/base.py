@@ -38,7 +38,7 @@ class Voice(Protocol):
 
 
 def check_model(path: Path, sha256: str) -> None:
-    """Raises `VoiceError` unless a synthesizer's model file is the one that the corpus is made with."""
+    """Raises `VoiceError` unless a model file is the one that the corpus is made with."""
     if not path.exists():
         raise VoiceError(f"{path} is missing; install the version that requirements.txt names")
     with path.open("rb") as file:

@@ -18,8 +18,8 @@ def require_command(command: str, package: str) -> None:
     """Raises `VoiceError` unless the command is installed."""
     if shutil.which(command) is None:
         raise VoiceError(
-            f"the command {command!r} is not installed; install it (Debian: apt install {package}) or "
-            "leave its voices out"
+            f"the command {command!r} is not installed; install it "
+            f"(Debian: apt install {package}) or leave its voices out"
         )
 
 

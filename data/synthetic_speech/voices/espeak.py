@@ -1,12 +1,14 @@
 """espeak-ng: a formant synthesizer, 22.05 kHz, many accents; Debian's package."""
 
+import re
+
 import numpy as np
 from jaxtyping import Float32
 
 from data.synthetic_speech.voices.command import require_command, run_to_wav
 
 _WORDS_PER_MINUTE = 165
-_PITCH = 50  # of 0 to 99; one octave is about 50 steps around it
+_PITCH, _STEPS_PER_OCTAVE = 50, 78  # of 0 to 99; the slope is measured
 
 
 class EspeakVoice:
@@ -23,9 +25,10 @@ class EspeakVoice:
     ) -> Float32[np.ndarray, "N"]:
         """See `Voice`; espeak-ng has no noise that `seed` would change."""
         del seed
+        spoken = re.sub(r"\bZ\b", "zee", spoken)  # British accents name it "zed"
         arguments = ["espeak-ng", "-v", self._accent, "--stdin", "-w", "{wav}"]
         arguments += ["-s", str(round(_WORDS_PER_MINUTE * speed))]
-        arguments += ["-p", str(int(np.clip(_PITCH * (1 + np.log2(pitch)), 0, 99)))]
+        arguments += ["-p", str(int(np.clip(_PITCH + _STEPS_PER_OCTAVE * np.log2(pitch), 0, 99)))]
         audio, rate_hz = run_to_wav(arguments, spoken)
         if rate_hz != self.sample_rate_hz:
             raise ValueError(f"espeak-ng wrote {rate_hz} Hz, not {self.sample_rate_hz} Hz")

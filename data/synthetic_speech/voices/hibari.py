@@ -20,7 +20,7 @@ MODEL_SHA256 = {
 """The package's networks, version 0.2.1."""
 
 BUNDLED_VOICE = "heart"
-"""The only voice that lies in the package; the others would be downloaded, which is not done here."""
+"""The only voice that lies in the package; the others would be downloaded, which is not done."""
 
 _LETTER_A = re.compile(r"\bA\b")
 

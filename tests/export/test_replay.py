@@ -64,7 +64,7 @@ def test_a_difference_is_told_by_operator_and_frame():
     features = random_features(rng, model, 200)
     difference = first_difference(other, features, 4)
     assert difference is not None
-    assert difference.tensor.split("/")[-1] in {"hiddens", "encoded", "predicted", "hidden"}
+    assert difference.tensor.split("/")[-1] in {"hiddens", "cell", "encoded", "predicted", "hidden"}
     assert difference.tensor in str(difference)
 
 

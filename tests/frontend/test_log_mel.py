@@ -54,16 +54,16 @@ def test_equals_the_definition(config):
     np.testing.assert_allclose(energies, np.exp(expected), rtol=2e-3, atol=1e-9)
 
 
-@pytest.mark.parametrize("chunk_frames", [1, 2, 3, 7, 8, 24, 64, 95])
-@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("chunk_frames", [1, 2, 7, 24, 64])
+@pytest.mark.parametrize("batch", [1, 5])
 def test_chunks_give_the_bits_of_the_whole(chunk_frames, batch):
-    audio = speechlike(np.random.default_rng(chunk_frames), batch, 190 * CONFIG.hop)
+    audio = speechlike(np.random.default_rng(chunk_frames), batch, 130 * CONFIG.hop)
     np.testing.assert_array_equal(streamed(audio, chunk_frames * CONFIG.hop), offline(audio))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
-    st.integers(0, 2**31), st.integers(1, 5), st.lists(st.integers(1, 33), min_size=1, max_size=6)
+    st.integers(0, 2**31), st.integers(1, 5), st.lists(st.integers(1, 33), min_size=1, max_size=4)
 )
 def test_any_cut_and_any_batch_gives_the_same_bits(seed, batch, cuts):
     audio = speechlike(np.random.default_rng(seed), batch, sum(cuts) * CONFIG.hop)

@@ -1,0 +1,255 @@
+"""Engine latency of an RNN-T on Ethos-U: weight grids, chunk sizes, all on the NPU or not.
+
+    python -m benchmarks.engine_latency --output=engine_latency.json
+
+Weights are drawn from a Gaussian, put on each grid and compiled by Vela, which compresses them;
+latency depends on their statistics and not on what they mean. Calls are counted over a fixed set
+of utterances at the rates in ``Workload``; ``experiments/export.py`` does the same for a trained
+model with the counts of its own decodes.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+
+from rnnt_qat.export.cpu_costs import FALLBACK_OPERATORS, call_time, sensitivity
+from rnnt_qat.export.engine_latency import DecodeCounts, GraphTimes, engine_latency
+from rnnt_qat.export.integers import (
+    DenseIntegers,
+    EncoderIntegers,
+    JointIntegers,
+    LstmIntegers,
+    PredictionIntegers,
+    RnntIntegers,
+)
+from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
+from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.export.vela import TARGETS, NpuTarget, VelaReport, compile_graph
+
+_OUTPUT = flags.DEFINE_string("output", "engine_latency.json", "file for the figures")
+_TARGETS = flags.DEFINE_list("targets", ["u55-128", "u85-512"], "Ethos-U targets")
+_GRIDS = flags.DEFINE_list("grids", ["w8", "w4", "w2", "zeros50", "zeros80"], "weight grids")
+_CHUNKS = flags.DEFINE_list("chunks", ["1", "4"], "encoder frames a chunk")
+_CHIPS = flags.DEFINE_list("chips", ["16x8", "8x8_16"], "integer shapes")
+_HIDDEN = flags.DEFINE_integer("hidden", 512, "width of the encoder's LSTMs")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the recognizer: 80 mel bins, three frames stacked, half the rate after one LSTM."""
+
+    hidden: int = 512
+    features: int = 240
+    layers: int = 3
+    layers_before_reduction: int = 1
+    time_reduction: int = 2
+    embedding: int = 128
+    prediction: int = 256
+    joint: int = 256
+    vocabulary: int = 128
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Utterances to count calls over.
+
+    Attributes:
+      utterances: how many.
+      mean_seconds: their mean length; the lengths are spread from a quarter of it to four times.
+      encoder_frames_per_second: after time reduction: 30 ms frames in pairs.
+      tokens_per_second: small subword units in read English.
+    """
+
+    utterances: int = 200
+    mean_seconds: float = 7.0
+    encoder_frames_per_second: float = 1000 / 60
+    tokens_per_second: float = 4.0
+
+    def counts(self, frames_per_chunk: int) -> DecodeCounts:
+        """Calls of a greedy decode of each utterance."""
+        rng = np.random.default_rng(0)
+        spread = np.exp(rng.normal(0.0, 0.6, self.utterances)).clip(0.25, 4.0)
+        seconds = self.mean_seconds * spread
+        frames = np.ceil(seconds * self.encoder_frames_per_second).astype(np.int64)
+        tokens = rng.poisson(seconds * self.tokens_per_second)
+        return DecodeCounts.of_hypotheses(seconds, frames, tokens, frames_per_chunk)
+
+
+def gaussian(rng: np.random.Generator, shape: tuple[int, ...], largest: int) -> np.ndarray:
+    """Gaussian weights whose 3.5 deviations are the largest integer of the grid."""
+    return np.rint(rng.normal(0.0, largest / 3.5, shape)).clip(-largest, largest)
+
+
+def with_zeros(share: float) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+    """8-bit weights of which the smallest ``share`` is zero."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        weights = gaussian(rng, shape, 127)
+        return np.where(np.abs(weights) > np.quantile(np.abs(weights), share), weights, 0)
+
+    return draw
+
+
+GRIDS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "w8": lambda rng, shape: gaussian(rng, shape, 127),
+    "w4": lambda rng, shape: gaussian(rng, shape, 7),
+    "w2": lambda rng, shape: gaussian(rng, shape, 1),
+    "zeros50": with_zeros(0.5),
+    "zeros80": with_zeros(0.8),
+}
+
+
+def recognizer(sizes: Sizes, grid: str, wide: bool) -> RnntIntegers:
+    """A recognizer with random weights on a grid, in a chip's formats."""
+    rng = np.random.default_rng(1)
+    activation, wide_bias = (np.int16, np.int64) if wide else (np.int8, np.int32)
+    input = TensorFormat(activation, 2.0**-11 if wide else 2.0**-4)
+    hidden = TensorFormat(activation, 2.0**-15 if wide else 2.0**-7)
+    projection = TensorFormat(activation, 2.0**-12 if wide else 2.0**-5)
+    logits = TensorFormat(activation, 2.0**-10 if wide else 2.0**-3)
+
+    def kernel(*shape: int) -> np.ndarray:
+        return GRIDS[grid](rng, shape).astype(np.int8)
+
+    def lstm(inputs: int, units: int, format: TensorFormat) -> LstmIntegers:
+        return LstmIntegers(
+            w_ih=kernel(4, units, inputs),
+            w_hh=kernel(4, units, units),
+            bias=np.zeros((4, units), wide_bias),
+            input=format,
+            hidden=hidden,
+            cell=TensorFormat(np.int16, 2.0**-11),
+            w_ih_scale=np.full(4, 2.0**-8, np.float32),
+            w_hh_scale=np.full(4, 2.0**-8, np.float32),
+        )
+
+    def dense(inputs: int, outputs: int, output: TensorFormat) -> DenseIntegers:
+        weights = kernel(outputs, inputs)
+        bias = np.zeros(outputs, wide_bias)
+        return DenseIntegers(weights, bias, hidden, output, np.float32(2.0**-8))
+
+    layers = []
+    for index in range(sizes.layers):
+        reduced = index == sizes.layers_before_reduction
+        width = sizes.hidden * (sizes.time_reduction if reduced else 1)
+        first = index == 0
+        layers.append(
+            lstm(sizes.features if first else width, sizes.hidden, input if first else hidden)
+        )
+    table = rng.integers(-127, 128, (sizes.vocabulary, sizes.embedding)).astype(activation)
+    return RnntIntegers(
+        chip="ethos_u_16x8" if wide else "ethos_u_8x8_16",
+        encoder=EncoderIntegers(
+            tuple(layers),
+            sizes.layers_before_reduction,
+            sizes.time_reduction,
+            dense(sizes.hidden, sizes.joint, projection),
+        ),
+        prediction=PredictionIntegers(
+            table,
+            input,
+            1,
+            (lstm(sizes.embedding, sizes.prediction, input),),
+            dense(sizes.prediction, sizes.joint, projection),
+        ),
+        joint=JointIntegers(projection, hidden, dense(sizes.joint, sizes.vocabulary, logits)),
+    )
+
+
+Graphs = tuple[VelaReport, VelaReport, VelaReport]
+
+
+def compile_recognizer(
+    model: RnntIntegers, frames_per_chunk: int, target: NpuTarget, on_cpu: tuple[str, ...]
+) -> Graphs:
+    """Encoder chunk, prediction step and joint step."""
+    frames = frames_per_chunk * model.encoder.time_reduction
+    return (
+        compile_graph(encoder_chunk(model, frames), "encoder", target, on_cpu),
+        compile_graph(prediction_step(model), "prediction", target, on_cpu),
+        compile_graph(joint_step(model), "joint", target, on_cpu),
+    )
+
+
+def row(
+    chip: str, grid: str, chunk: int, graphs: Graphs, on_cpu: tuple[str, ...], workload: Workload
+) -> dict:
+    """All figures of one configuration."""
+    counts = workload.counts(chunk)
+
+    def total_ms(costs) -> float:
+        times = GraphTimes(*(call_time(graph, costs).total for graph in graphs))
+        return engine_latency(times, counts).ms_per_second
+
+    times = GraphTimes(*(call_time(graph).total for graph in graphs))
+    operators = sum(g.npu_operators + g.cpu_operators for g in graphs)
+    return {
+        "chip": chip,
+        "target": graphs[0].target.name,
+        "grid": grid,
+        "chunk_frames": chunk,
+        "on_cpu": list(on_cpu),
+        "npu_share": sum(g.npu_operators for g in graphs) / operators,
+        "weight_bytes": sum(g.original_weight_bytes for g in graphs),
+        "encoded_weight_bytes": sum(g.encoded_weight_bytes for g in graphs),
+        "call_ms": {g.network: dataclasses.asdict(call_time(g)) for g in graphs},
+        "latency": dataclasses.asdict(engine_latency(times, counts)),
+        "sensitivity": [dataclasses.asdict(s) for s in sensitivity(total_ms)] if on_cpu else [],
+        "reports": [dataclasses.asdict(g) for g in graphs],
+    }
+
+
+HEADER = (
+    "| chip | target | weights | chunk | on CPU | NPU share | weights KiB (as stored) "
+    "| encoder / prediction / joint call, ms | ms per s of audio | p90 | RTF |"
+)
+
+
+def table_line(r: dict) -> str:
+    """One line of the table."""
+    calls = " / ".join(f"{sum(time.values()):.3f}" for time in r["call_ms"].values())
+    latency = r["latency"]
+    return (
+        f"| {r['chip']} | {r['target']} | {r['grid']} | {r['chunk_frames']} "
+        f"| {', '.join(r['on_cpu']).lower() or '-'} | {100 * r['npu_share']:.0f} % "
+        f"| {r['weight_bytes'] / 1024:.0f} ({r['encoded_weight_bytes'] / 1024:.0f}) | {calls} "
+        f"| {latency['ms_per_second']:.2f} | {latency['p90_ms_per_second']:.2f} "
+        f"| {latency['real_time_factor']:.4f} |"
+    )
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments {argv[1:]}")
+    known = {target.name: target for target in TARGETS}
+    for flag, choices in ((_TARGETS, known), (_GRIDS, GRIDS), (_CHIPS, ("16x8", "8x8_16"))):
+        for value in flag.value:
+            if value not in choices:
+                raise app.UsageError(f"--{flag.name}: {value!r} is none of {', '.join(choices)}")
+    workload, rows = Workload(), []
+    print(HEADER)
+    print("|" + "---|" * HEADER.count(" | ") + "---|")
+    for chip in _CHIPS.value:
+        for grid in _GRIDS.value:
+            model = recognizer(Sizes(hidden=_HIDDEN.value), grid, wide=chip == "16x8")
+            for target in (known[name] for name in _TARGETS.value):
+                for chunk in map(int, _CHUNKS.value):
+                    # The fused LSTM has no operators to take out: its fallback would be all CPU.
+                    fallbacks = ((), FALLBACK_OPERATORS) if chip == "16x8" else ((),)
+                    for on_cpu in fallbacks:
+                        graphs = compile_recognizer(model, chunk, target, on_cpu)
+                        rows.append(row(chip, grid, chunk, graphs, on_cpu, workload))
+                        print(table_line(rows[-1]), flush=True)
+    result = {"sizes": dataclasses.asdict(Sizes(hidden=_HIDDEN.value)), "rows": rows}
+    result["workload"] = dataclasses.asdict(workload)
+    Path(_OUTPUT.value).write_text(json.dumps(result, indent=1) + "\n")
+    logging.info("wrote %s", _OUTPUT.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

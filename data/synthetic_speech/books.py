@@ -23,7 +23,7 @@ SHA256 = "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1"
 
 MIN_WORDS, MAX_WORDS = 2, 20
 
-_SENTENCE_END = re.compile(r"(?<=[.!?;])[\"'\u201d\u2019)]*\s+(?=[\"'\u201c\u2018(]?[A-Za-z])")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])[\"'\u201d\u2019)]*\s+(?=[\"'\u201c\u2018(]?[A-Za-z#])")
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Dr|St|Capt|Mt|vs|etc|viz|Messrs|Esq)\.", re.IGNORECASE)
 _SPEAKABLE = re.compile(r"[A-Za-z ,.;:!?'-]+")
 
@@ -72,11 +72,12 @@ def book_sentences(archive: Path) -> list[Sentence]:
         raise CorpusError(f"{archive} holds no package/data/chapter_*.json")
     found: dict[str, Sentence] = {}
     for _, chapter in sorted(chapters.items()):
-        for part in _SENTENCE_END.split(chapter):
+        # An abbreviation's full stop ends no sentence; what is said for it is not always clear.
+        for part in _SENTENCE_END.split(_ABBREVIATION.sub("#", chapter)):
             # Lower case, because a lone capital would be read as a letter's name.
             spoken = re.sub(r"\bi\b", "I", part.strip(' "\u201c\u201d()').lower())
             spoken = spoken.replace("\u2019", "'").replace("--", ", ").replace("\u2014", ", ")
-            if not _SPEAKABLE.fullmatch(spoken) or _ABBREVIATION.search(spoken):
+            if not _SPEAKABLE.fullmatch(spoken):
                 continue
             try:
                 sentence = Sentence.from_spoken(spoken)

@@ -11,7 +11,7 @@ PROMPT_GRAMMAR_PATH = Path(__file__).with_name("prompts.grammar")
 _TOKEN = re.compile(r"\{(\w+)\}|([\[\]])|([^{}\[\]]+)")
 _WEIGHT = re.compile(r"(\d+)\|\s*(.*)")
 # "a" before a vowel sound; a written vowel in use(r), USB, uniform, one is said as a consonant.
-_ARTICLE = re.compile(r"\ba (?=[aeioAEIO](?!ne\b|nce\b)|u(?!se|sb|nif|nis)|[UFHLMNRSX]\b)")
+_ARTICLE = re.compile(r"\ba (?=[aeioAEIO](?!ne\b|nce\b)|u(?!se|sb|nif|nis)|[FHLMNRSX]\b)")
 
 
 class GrammarError(ValueError):

@@ -1,0 +1,99 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from data.synthetic_speech.voices import VOICES, VoiceError, load_voice
+from data.synthetic_speech.voices.base import check_model
+from data.synthetic_speech.voices.command import run_to_wav
+
+SENTENCE = "please enter your number now, followed by the pound key."
+INSTALLED = ["hibari_us", "hibari_gb", "pico_us", "pico_gb"]
+INSTALLED += [name for name in VOICES if name.startswith("flite") and shutil.which("flite")]
+INSTALLED += [name for name in VOICES if name.startswith("espeak") and shutil.which("espeak-ng")]
+
+
+def say(name, spoken=SENTENCE, speed=1.0, pitch=1.0, seed=0):
+    return load_voice(name).synthesize(spoken, speed=speed, pitch=pitch, seed=seed)
+
+
+def fundamental_hz(audio, rate_hz):
+    """Median over loud 40 ms frames of the autocorrelation's highest peak from 60 to 400 Hz."""
+    found = []
+    size = rate_hz // 25
+    for start in range(0, len(audio) - size, size // 4):
+        frame = audio[start : start + size] - audio[start : start + size].mean()
+        if np.mean(frame**2) < 0.5 * np.mean(audio**2):
+            continue
+        correlation = np.correlate(frame, frame, "full")[size - 1 :]
+        lag = rate_hz // 400 + np.argmax(correlation[rate_hz // 400 : rate_hz // 60])
+        if correlation[lag] > 0.5 * correlation[0]:
+            found.append(rate_hz / lag)
+    return np.median(found)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_a_voice_says_the_same_samples_whatever_was_said_before(name):
+    first = say(name)
+    assert first.dtype == np.float32
+    assert np.max(np.abs(first)) < 1.0
+    for size in (3_000, 300_000, 3_000_000):  # what the allocator hands out next is not zero
+        np.full(size, 0x5A, np.uint8)
+        say(name, "something else, quite long, comes in between.")
+        np.testing.assert_array_equal(say(name), first)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_speed_and_pitch_are_relative_to_the_voice(name):
+    rate_hz = load_voice(name).sample_rate_hz
+    plain = say(name)
+    assert len(say(name, speed=1.4)) / len(plain) == pytest.approx(1 / 1.4, rel=0.12)
+    own = fundamental_hz(plain, rate_hz)
+    for pitch in (0.8, 1.25):
+        changed = fundamental_hz(say(name, pitch=pitch), rate_hz)
+        assert changed / own == pytest.approx(pitch, rel=0.08)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_it_takes_about_as_long_as_expected(name):
+    seconds = len(say(name)) / load_voice(name).sample_rate_hz
+    expected = VOICES[name].expected_duration_s(SENTENCE.rstrip(".").replace(",", ""), 1.0)
+    assert 0.6 * expected < seconds < 1.7 * expected + 0.6  # with the voice's own silence
+
+
+@pytest.mark.parametrize("name", ["hibari_us", "hibari_gb", "pico_us", "pico_gb"])
+def test_a_lone_capital_is_the_name_of_the_letter(name):
+    np.testing.assert_array_equal(say(name, "press A now"), say(name, "press eh now"))
+    assert not np.array_equal(say(name, "press a now"), say(name, "press eh now"))
+    np.testing.assert_array_equal(say(name, "Z"), say(name, "zee"))
+
+
+def test_punctuation_alone_says_nothing():
+    assert not np.any(np.abs(say("pico_us", "...")) > 0.01)
+    assert len(say("hibari_us", " ")) == 0
+
+
+def test_an_unknown_voice_is_refused():
+    with pytest.raises(VoiceError, match="no voice 'nobody'; there are hibari_us"):
+        load_voice("nobody")
+
+
+@pytest.mark.parametrize(("name", "package"), [("flite_slt", "flite"), ("espeak_us", "espeak-ng")])
+def test_a_voice_whose_command_is_missing_says_what_to_install(name, package, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(VoiceError, match=f"apt install {package}"):
+        VOICES[name].load()
+
+
+def test_a_failing_command_is_not_silent():
+    with pytest.raises(VoiceError, match="sh -c echo broken .* failed: broken"):
+        run_to_wav(["sh", "-c", "echo broken >&2; exit 3"], "hello")
+
+
+def test_another_model_than_the_pinned_one_is_refused(tmp_path):
+    model = tmp_path / "voice.onnx"
+    with pytest.raises(VoiceError, match="missing"):
+        check_model(model, "0" * 64)
+    model.write_bytes(b"other")
+    with pytest.raises(VoiceError, match="expected 0000"):
+        check_model(model, "0" * 64)

@@ -77,7 +77,8 @@ class Beam:
 
     def with_log_prob(self, log_prob: Array) -> "Beam":
         """The same hypotheses at other probabilities."""
-        return self.replace(hypothesis=self.hypothesis.replace(log_prob=log_prob))
+        hypothesis = dataclasses.replace(self.hypothesis, log_prob=log_prob)
+        return dataclasses.replace(self, hypothesis=hypothesis)
 
 
 @flax.struct.dataclass
@@ -211,17 +212,18 @@ def _merge(finished: Beam, new: Beam) -> Beam:
     share = jnp.max(jnp.where(match, b.log_prob[:, None, :], -jnp.inf), axis=2)  # [B, K]
     source = jnp.argmax(match, axis=2)  # [B, K]
     shared_frames = jnp.take_along_axis(b.emission_frames, source[:, :, None], axis=1)
-    a = a.replace(
+    a = dataclasses.replace(
+        a,
         log_prob=jnp.logaddexp(a.log_prob, share),
         emission_frames=jnp.where(
             (share > a.log_prob)[:, :, None], shared_frames, a.emission_frames
         ),
     )
-    b = b.replace(log_prob=jnp.where(jnp.any(match, axis=1), -jnp.inf, b.log_prob))
+    b = dataclasses.replace(b, log_prob=jnp.where(jnp.any(match, axis=1), -jnp.inf, b.log_prob))
     return jax.tree.map(
         lambda x, y: jnp.concatenate([x, y], axis=1),
-        finished.replace(hypothesis=a),
-        new.replace(hypothesis=b),
+        dataclasses.replace(finished, hypothesis=a),
+        dataclasses.replace(new, hypothesis=b),
     )
 
 

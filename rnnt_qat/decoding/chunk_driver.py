@@ -117,8 +117,9 @@ class ChunkDriver:
         starts = jnp.arange(num_chunks) * chunk
         lengths = jnp.clip(audio_lengths[None, :] - starts[:, None], 0, chunk)  # [C, B]
 
-        def step(state, chunk_and_lengths):
-            return self.step(transducer, *chunk_and_lengths, state), None
+        def step(state, chunk):
+            samples, lengths = chunk
+            return self.step(transducer, samples, lengths, state), None
 
         state, _ = jax.lax.scan(step, self.initial_state(transducer, B), (chunks, lengths))
         return self.hypothesis(state)

@@ -135,8 +135,8 @@ class GreedySearch:
             log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
             taken = jnp.take_along_axis(log_probs, labels[:, :, None], axis=-1)[:, :, 0]  # [B, W]
             walked = valid & (window <= blanks[:, None])  # blanks, and the label if there is one
-            hypothesis = hypothesis.replace(
-                log_prob=hypothesis.log_prob + jnp.where(walked, taken, 0.0).sum(axis=1)
+            hypothesis = dataclasses.replace(
+                hypothesis, log_prob=hypothesis.log_prob + jnp.where(walked, taken, 0.0).sum(axis=1)
             ).append(label, state.frames + frame + blanks, emit)
 
             def hear(predicted, prediction_state):
@@ -151,12 +151,12 @@ class GreedySearch:
                 state.predicted,
                 state.prediction_state,
             )
-            state = state.replace(
-                predicted=predicted, prediction_state=prediction_state, hypothesis=hypothesis
+            state = dataclasses.replace(
+                state, predicted=predicted, prediction_state=prediction_state, hypothesis=hypothesis
             )
             symbols = jnp.where(blanks > 0, 0, symbols) + emit
             return frame + blanks, symbols, state
 
         zeros = jnp.zeros((B,), jnp.int32)
         _, _, state = jax.lax.while_loop(unfinished, advance, (zeros, zeros, state))
-        return state.replace(frames=state.frames + lengths)
+        return dataclasses.replace(state, frames=state.frames + lengths)

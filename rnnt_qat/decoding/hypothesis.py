@@ -1,5 +1,7 @@
 """What a search gives back: tokens, when each was emitted, and how likely the search held them."""
 
+import dataclasses
+
 import flax.struct
 import jax.numpy as jnp
 
@@ -45,7 +47,8 @@ class Hypothesis:
         max_tokens = self.tokens.shape[-1]
         room = self.length < max_tokens
         here = (jnp.arange(max_tokens) == self.length[..., None]) & emit[..., None]
-        return self.replace(
+        return dataclasses.replace(
+            self,
             tokens=jnp.where(here, token[..., None], self.tokens),
             emission_frames=jnp.where(here, frame[..., None], self.emission_frames),
             length=self.length + (emit & room),

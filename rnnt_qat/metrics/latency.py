@@ -39,7 +39,7 @@ class Percentiles:
 
 
 def emission_times_ms(
-    emission_frames: Int[np.ndarray, "U"],
+    emission_frames: Sequence[int] | Int[np.ndarray, "U"],
     encoder_frame_ms: float,
     audio_ms: float,
     chunk_ms: float | None = None,

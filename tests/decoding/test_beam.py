@@ -7,6 +7,7 @@ import pytest
 
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.decoding.greedy import GreedyConfig
+from tests.decoding.streaming import assert_same_hypotheses, run_search
 from tests.reference.alignments import sequence_log_probs
 from tests.reference.table_transducer import (
     TableTransducer,
@@ -15,27 +16,6 @@ from tests.reference.table_transducer import (
 )
 
 WIDE = BeamConfig(beam_size=128, max_symbols_per_frame=2, max_tokens=8, prune_gap=np.inf)
-
-
-def search(transducer, features, lengths, config, chunks=None):
-    """The state after all chunks (sizes in feature frames), everything in one program."""
-    subject = config.build()
-
-    @jax.jit
-    def run(features, lengths):
-        B, T, _ = features.shape
-        encoder_state = transducer.initial_encoder_state(B)
-        state = subject.initial_state(transducer, B)
-        start = 0
-        for size in chunks or [T]:
-            part = features[:, start : start + size]
-            mask = start + jnp.arange(size) < lengths[:, None]
-            encoded, mask, encoder_state = transducer.encode(part, mask, encoder_state)
-            state = subject.step(transducer, encoded, mask, state)
-            start += size
-        return state, subject.hypothesis(state)
-
-    return jax.tree.map(np.asarray, run(features, jnp.asarray(lengths)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,7 +27,7 @@ def test_a_wide_beam_is_exhaustive_search(seed):
     encoded, _, _ = transducer.encode(
         jnp.asarray(features), jnp.ones((4, 3), bool), transducer.initial_encoder_state(4)
     )
-    state, best = search(transducer, jnp.asarray(features), lengths, WIDE)
+    state, best = run_search(transducer, jnp.asarray(features), lengths, WIDE)
     for b, length in enumerate(lengths):
         want = sequence_log_probs(transducer, np.asarray(encoded)[b, :length, 0], 2)
         alive = np.flatnonzero(state.beam.hypothesis.log_prob[b] > -np.inf)
@@ -75,11 +55,11 @@ def test_merging_finds_what_no_single_alignment_shows():
     probabilities[0, 1] = [1.0, 1e-6, 1e-6]  # label 1 said: nothing more
     transducer = TableTransducer(jnp.log(jnp.asarray(probabilities, jnp.float32)))
     features = jnp.zeros((1, 2, 1))
-    _, beam = search(transducer, features, [2], BeamConfig(beam_size=4))
+    _, beam = run_search(transducer, features, [2], BeamConfig(beam_size=4))
     assert beam.tokens[0, : beam.length[0]].tolist() == [1]
     np.testing.assert_allclose(np.exp(beam.log_prob[0]), 0.45 + 0.55 * 0.45, rtol=1e-4)
     assert beam.emission_frames[0, 0] == 0  # the likelier of the two
-    _, greedy = search(transducer, features, [2], GreedyConfig())
+    _, greedy = run_search(transducer, features, [2], GreedyConfig())
     assert greedy.length[0] == 0
 
 
@@ -94,24 +74,19 @@ def test_every_chunking_gives_the_same(transducer):
     features = jnp.asarray(np.random.default_rng(8).integers(0, 7, (4, 16, 1)), jnp.float32)
     config = BeamConfig(beam_size=3, max_symbols_per_frame=2, max_tokens=40)
     lengths = [16, 7, 0, 11]
-    whole, _ = search(transducer, features, lengths, config)
+    whole, _ = run_search(transducer, features, lengths, config)
     assert whole.beam.hypothesis.length.max() > 2
-    for chunks in ([2, 2, 4, 8], [6, 10]):
-        got, _ = search(transducer, features, lengths, config, chunks)
-        for name in ("tokens", "length", "emission_frames"):
-            np.testing.assert_array_equal(
-                getattr(got.beam.hypothesis, name), getattr(whole.beam.hypothesis, name)
-            )
-        np.testing.assert_allclose(got.beam.log_prob, whole.beam.log_prob, rtol=1e-5)
+    got, _ = run_search(transducer, features, lengths, config, chunk=4)
+    assert_same_hypotheses(got.beam.hypothesis, whole.beam.hypothesis)
 
 
 def test_a_wider_beam_is_no_less_likely_and_beats_greedy():
     transducer = random_table(4, 7, 125, 5, blank_bias=0.8)
     features = jnp.asarray(np.random.default_rng(1).integers(0, 7, (8, 12, 1)), jnp.float32)
     lengths = [12] * 8
-    _, greedy = search(transducer, features, lengths, GreedyConfig(2, max_tokens=24))
-    _, narrow = search(transducer, features, lengths, BeamConfig(4, 2, 24))
-    _, wide = search(transducer, features, lengths, BeamConfig(32, 2, 24))
+    _, greedy = run_search(transducer, features, lengths, GreedyConfig(2, max_tokens=24))
+    _, narrow = run_search(transducer, features, lengths, BeamConfig(4, 2, 24))
+    _, wide = run_search(transducer, features, lengths, BeamConfig(32, 2, 24))
     assert (narrow.log_prob > greedy.log_prob).all()
     assert wide.log_prob.mean() > narrow.log_prob.mean()
 
@@ -124,8 +99,8 @@ def test_a_beam_of_one_is_greedy_where_decisions_are_sure():
     transducer = TableTransducer(jnp.asarray(logits, jnp.float32))
     features = jnp.asarray(rng.integers(0, 7, (6, 20, 1)), jnp.float32)
     lengths = [20, 13, 0, 20, 5, 20]
-    _, greedy = search(transducer, features, lengths, GreedyConfig(5, max_tokens=100))
-    _, beam = search(transducer, features, lengths, BeamConfig(1, 5, 100))
+    _, greedy = run_search(transducer, features, lengths, GreedyConfig(5, max_tokens=100))
+    _, beam = run_search(transducer, features, lengths, BeamConfig(1, 5, 100))
     # The argument needs frames that greedy leaves by a blank, not by its bound.
     for row, n in zip(greedy.emission_frames, greedy.length, strict=True):
         assert np.bincount(row[:n], minlength=1).max() < 5
@@ -138,8 +113,8 @@ def test_a_beam_of_one_is_greedy_where_decisions_are_sure():
 def test_overflow_is_counted():
     transducer = random_table(2, 7, 125, 5, blank_bias=-20.0)
     features = jnp.asarray(np.random.default_rng(1).integers(0, 7, (2, 6, 1)), jnp.float32)
-    _, full = search(transducer, features, [6, 1], BeamConfig(2, 2, 12))
-    _, got = search(transducer, features, [6, 1], BeamConfig(2, 2, 5))
+    _, full = run_search(transducer, features, [6, 1], BeamConfig(2, 2, 12))
+    _, got = run_search(transducer, features, [6, 1], BeamConfig(2, 2, 5))
     np.testing.assert_array_equal(full.overflow, 0)
     assert full.length[0] > 5
     assert got.overflow[0] + got.length[0] == full.length[0]

@@ -12,7 +12,15 @@ import pytest
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.metrics.wer import ErrorCounts
-from tests.evaluation.toy import FRONTEND, LENGTHS, RECOGNIZER, REFERENCES, Letters, batches, evaluator
+from tests.evaluation.toy import (
+    FRONTEND,
+    LENGTHS,
+    RECOGNIZER,
+    REFERENCES,
+    Letters,
+    batches,
+    evaluator,
+)
 from tests.reference.greedy import GreedyReference
 
 PARAMS = RECOGNIZER.params

@@ -1,0 +1,280 @@
+"""Results on disk: JSON for programs, Markdown for people, side by side with paired differences.
+
+The first result of a test set is what the others are compared with.
+"""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jiwer
+
+from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.metrics.bootstrap import (
+    BootstrapConfig,
+    Interval,
+    PairedDifference,
+    paired_difference,
+)
+from rnnt_qat.metrics.latency import Percentiles, RealTimeFactor, emission_delays_ms
+from rnnt_qat.metrics.wer import ErrorCounts
+
+
+class ResultError(ValueError):
+    """A file that holds no evaluation result."""
+
+
+def save_result(result: EvaluationResult, path: str | Path) -> None:
+    """Writes all of a result as JSON, with its summary and the tokens' times for other readers."""
+    record = dataclasses.asdict(result)
+    for row, utterance in zip(record["utterances"], result.utterances, strict=True):
+        row["token_times_ms"] = [round(t, 3) for t in result.token_times_ms(utterance)]
+    record = {"summary": dict(result.metrics())} | record
+    Path(path).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def load_result(path: str | Path) -> EvaluationResult:
+    """Reads ``save_result``'s file.
+
+    Raises:
+      ResultError: it is not one; names the file and what is wrong.
+    """
+    try:
+        record = json.loads(Path(path).read_text("utf-8"))
+        del record["summary"]  # follows from the rest
+        speed = record.pop("real_time_factor")
+        return EvaluationResult(
+            **record
+            | {
+                "bootstrap": BootstrapConfig(**record["bootstrap"]),
+                "real_time_factor": speed and RealTimeFactor(**speed),
+                "utterances": tuple(_utterance(row) for row in record["utterances"]),
+            }
+        )
+    except FileNotFoundError:
+        raise ResultError(f"{path} does not exist: `evaluate` writes it") from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ResultError(f"{path} is not an evaluation result: {error!r}") from error
+
+
+def _utterance(row: dict) -> UtteranceResult:
+    del row["token_times_ms"]  # follows from the frames
+    return UtteranceResult(
+        **row
+        | {name: tuple(row[name]) for name in ("tokens", "pieces", "emission_frames")}
+        | {name: ErrorCounts(**row[name]) for name in ("words", "characters")}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A result beside the baseline of its test set.
+
+    Attributes:
+      result: what is compared.
+      difference: word error rate minus the baseline's, paired; None for the baseline itself.
+      emission_delay_ms: of tokens in utterances where both recognised the same; None likewise.
+    """
+
+    result: EvaluationResult
+    difference: PairedDifference | None
+    emission_delay_ms: Percentiles | None
+
+
+def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
+    """Each result beside the first one, all of one test set.
+
+    Raises:
+      ValueError: they are not over the same utterances; names both results.
+    """
+    baseline = results[0]
+    comparisons = [Comparison(baseline, None, None)]
+    for result in results[1:]:
+        if [u.id for u in result.utterances] != [u.id for u in baseline.utterances]:
+            raise ValueError(
+                f"{result.system!r} and {baseline.system!r} decoded different utterances of "
+                f"{result.test_set!r}: evaluate both on the same test set"
+            )
+        difference = paired_difference(
+            [u.words for u in baseline.utterances],
+            [u.words for u in result.utterances],
+            baseline.bootstrap,
+        )
+        delays = emission_delays_ms(
+            [u.tokens for u in baseline.utterances],
+            [baseline.token_times_ms(u) for u in baseline.utterances],
+            [u.tokens for u in result.utterances],
+            [result.token_times_ms(u) for u in result.utterances],
+        )
+        comparisons.append(Comparison(result, difference, Percentiles.of(delays)))
+    return comparisons
+
+
+def by_test_set(results: Sequence[EvaluationResult]) -> dict[str, list[EvaluationResult]]:
+    """Results of each test set, in the order given."""
+    groups: dict[str, list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault(result.test_set, []).append(result)
+    return groups
+
+
+def markdown_table(results: Sequence[EvaluationResult]) -> str:
+    """Results of one test set, one a row; the first is the baseline."""
+    header = [
+        "system",
+        "chunk",
+        f"WER [{results[0].bootstrap.confidence:.0%}]",
+        "CER",
+        "S / D / I",
+        "WER - baseline",
+        "real-time factor",
+        "first token p50 / p90",
+        "last token before end p50 / p90",
+        "emission - baseline p50 / p90",
+    ]
+    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    rows += [_table_row(comparison) for comparison in compare(results)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _table_row(comparison: Comparison) -> list[str]:
+    result, words = comparison.result, comparison.result.words
+    return [
+        result.system,
+        "whole" if result.chunk_ms is None else f"{result.chunk_ms:g} ms",
+        f"{_percent(result.wer.value)} {_range(result.wer)}",
+        _percent(result.cer.value),
+        f"{words.substitutions} / {words.deletions} / {words.insertions}",
+        _difference(comparison.difference),
+        "-" if result.real_time_factor is None else f"{result.real_time_factor.median:.3g}",
+        _milliseconds(result.first_token_ms),
+        _milliseconds(result.last_token_to_end_ms),
+        "-"
+        if comparison.emission_delay_ms is None
+        else _milliseconds(comparison.emission_delay_ms),
+    ]
+
+
+def markdown_report(
+    results: Sequence[EvaluationResult], plots: Mapping[str, str] | None = None, examples: int = 10
+) -> str:
+    """The whole report.
+
+    Args:
+      results: any systems on any test sets.
+      plots: caption to file name, relative to the report.
+      examples: utterances with most errors to show for each result.
+    """
+    parts = ["# Evaluation"]
+    for caption, file in (plots or {}).items():
+        parts.append(f"![{caption}]({file})")
+    for test_set, group in by_test_set(results).items():
+        first = group[0]
+        parts += [
+            f"## {test_set}",
+            f"{len(first.utterances)} utterances, {first.audio_s / 60:.1f} minutes, "
+            f"{first.words.reference_length} words, decoded in a stream with `{first.search}`.",
+            markdown_table(group),
+        ]
+        parts += [warning for result in group for warning in _warnings(result)]
+    parts.append(_NOTES)
+    if examples:
+        parts.append("## Most errors")
+        parts += [_examples(result, examples) for result in results]
+    return "\n\n".join(parts) + "\n"
+
+
+_NOTES = """\
+Intervals are percentiles of a bootstrap over utterances; differences are paired on the same draws,
+and one whose interval leaves out 0 is in bold. S / D / I: substituted, deleted, inserted words.
+Times are in ms of audio. *First token*: audio heard when it could be shown, the wait for its chunk
+included. *Last token before end* and *emission - baseline* are the model's own times, as if audio
+came an encoder frame at a time; the latter over tokens of utterances recognised alike."""
+
+
+def write_report(
+    directory: str | Path,
+    results: Sequence[EvaluationResult],
+    plots: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes ``report.md`` and one JSON a result; returns the report's path."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    names = [result_file_name(result) for result in results]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(f"results of the same test set, system and chunk: {sorted(repeated)}")
+    for name, result in zip(names, results, strict=True):
+        save_result(result, directory / name)
+    report = directory / "report.md"
+    report.write_text(markdown_report(results, plots), "utf-8")
+    return report
+
+
+def result_file_name(result: EvaluationResult) -> str:
+    """``<test set>-<system>-<chunk>.json``, letters that file names dislike replaced."""
+    chunk = "whole" if result.chunk_ms is None else f"{result.chunk_ms:g}ms"
+    name = f"{result.test_set}-{result.system}-{chunk}"
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) + ".json"
+
+
+def _warnings(result: EvaluationResult):
+    name = f"**{result.system}**"
+    if result.missing:
+        yield f"{name}: {result.missing} utterances of the test set were not decoded."
+    if result.overflow:
+        yield (
+            f"{name}: {result.overflow} tokens were lost because a hypothesis was full; "
+            "raise `evaluation.search.max_tokens`."
+        )
+
+
+def _examples(result: EvaluationResult, count: int) -> str:
+    worst = sorted(result.utterances, key=lambda u: -u.words.errors)[:count]
+    lines = [
+        f"### {result.test_set}, {result.system}",
+        "| utterance | said, ~~missed~~, **heard** |",
+    ]
+    lines.append("| --- | --- |")
+    lines += [f"| {u.id} | {_marked(u)} |" for u in worst if u.words.errors]
+    return lines[0] + "\n\n" + ("\n".join(lines[1:]) if len(lines) > 3 else "No errors.")
+
+
+def _marked(utterance: UtteranceResult) -> str:
+    """The reference with its errors marked: deleted words struck, inserted ones bold."""
+    output = jiwer.process_words(utterance.reference, utterance.hypothesis)
+    reference, hypothesis = output.references[0], output.hypotheses[0]
+    words = []
+    for chunk in output.alignments[0]:
+        said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "equal":
+            words += said
+            continue
+        pairs = itertools.zip_longest(said, heard)
+        words += [(f"~~{s}~~ " if s else "") + (f"**{h}**" if h else "") for s, h in pairs]
+    return " ".join(word.strip() for word in words)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f} %"
+
+
+def _range(interval: Interval) -> str:
+    return f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+
+
+def _difference(paired: PairedDifference | None) -> str:
+    if paired is None:
+        return "baseline"
+    difference = paired.difference
+    text = (
+        f"{100 * difference.value:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    )
+    return f"**{text}**" if paired.significant else text
+
+
+def _milliseconds(times: Percentiles) -> str:
+    return "-" if times.p50 != times.p50 else f"{times.p50:.0f} / {times.p90:.0f}"

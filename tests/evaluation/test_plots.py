@@ -1,0 +1,73 @@
+"""Plots are looked at by people; here they must draw what they are given, at the right places."""
+
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from rnnt_qat.evaluation.plots import plot_emissions, plot_training_curves, plot_wer_bars
+from rnnt_qat.frontend.log_mel import LogMelConfig
+from tests.evaluation.test_report import CHIP, FLOAT, make_result
+
+
+@pytest.fixture
+def saved(monkeypatch, tmp_path):
+    """Paths handed out; the last figure saved is kept for inspection."""
+    figures = []
+    save = matplotlib.figure.Figure.savefig
+
+    def keep(figure, path, **kw):
+        figures.append(figure)
+        save(figure, path, **kw)
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
+    return tmp_path / "plot.png", figures
+
+
+def test_emissions(saved):
+    path, figures = saved
+    audio = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    utterance = FLOAT.utterances[0]
+    plot_emissions(path, audio, LogMelConfig(), FLOAT, utterance)
+    tokens, mel = figures[0].axes
+    assert [t.get_text() for t in tokens.texts] == list(utterance.hypothesis.replace(" ", "␣"))
+    times = [t.get_position()[0] * 1000 for t in tokens.texts]
+    np.testing.assert_allclose(times, FLOAT.token_times_ms(utterance))
+    assert mel.images[0].get_array().shape == (80, 200)
+    plot_emissions(path, audio, LogMelConfig(), FLOAT, FLOAT.utterances[2])  # nothing heard
+
+
+def test_training_curves(saved):
+    path, figures = saved
+    records = [{"step": s, "stage": "float" if s < 60 else "aware", "loss": 100 / s}
+               for s in range(10, 100, 10)]  # fmt: skip
+    records += [
+        {"step": 50, "stage": "float", "dev/wer": 0.5, "dev/wer_low": 0.4, "dev/wer_high": 0.6},
+        {"step": 90, "stage": "aware", "dev/wer": 0.25},
+    ]
+    plot_training_curves(path, records)
+    loss, wer = figures[0].axes
+    np.testing.assert_allclose(
+        loss.lines[0].get_xydata()[:, 1], [100 / s for s in range(10, 100, 10)]
+    )
+    np.testing.assert_allclose(wer.lines[0].get_xydata(), [[50, 0.5], [90, 0.25]])
+    assert [t.get_text() for t in wer.texts] == ["dev  25.0 %"]
+    assert [t.get_text() for t in loss.texts] == ["float", "aware"]
+    plot_training_curves(path, records[:1])
+    plot_training_curves(path, records[-1:])
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot_training_curves(path, [{"step": 1, "stage": "float"}])
+
+
+def test_wer_bars(saved):
+    path, figures = saved
+    plot_wer_bars(path, [FLOAT, CHIP, make_result("float32", GOOD_ELSEWHERE, test_set="synthetic")])
+    prompts, synthetic = figures[0].axes
+    assert [t.get_text() for t in prompts.get_yticklabels()] == ["float32", "w8a8"]
+    lengths = [patch.get_width() for patch in prompts.patches]
+    np.testing.assert_allclose(sum(lengths[:3]), FLOAT.wer.value)
+    np.testing.assert_allclose(sum(lengths[3:]), CHIP.wer.value)
+    assert synthetic.get_title(loc="left") == "synthetic (80 words)"
+
+
+GOOD_ELSEWHERE = ["the cat", "a dog ran past", "", "night"] * 10

@@ -40,6 +40,7 @@ ETHOS_U_8X8_16 = AcceleratorSpec(
         TensorSpec(Role.JOINT_HIDDEN, QFormat(8, 7), tanh=Int8Table(Function.TANH)),
         TensorSpec(Role.LOGITS, QFormat(8), rescale=_DENSE),
     ),
+    move_rescale=DoubleRoundingRescale(),
     add_grid=AddGrid.FINEST,
     fused_gate_sum=True,
 )

@@ -83,6 +83,11 @@ def store(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> In
     return into_range(spec, rescale(spec, x, role, scale), role)
 
 
+def move(spec: AcceleratorSpec, x: Stored, scale: Scale) -> Int[Array, "*S"]:
+    """A stored tensor at another scale, int32, not yet in range (QUANTIZE)."""
+    return spec.move_rescale(x.integers, _ratio(x.scale, scale))
+
+
 def add(
     spec: AcceleratorSpec,
     a: Stored | Accumulated,
@@ -126,25 +131,30 @@ def sigmoid(
     spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""], role: Role
 ) -> Int[Array, "*S"]:
     """The chip's logistic function (LOGISTIC)."""
-    return _unit(spec, role, Operator.SIGMOID)(x, frac_bits)
+    return unit(spec, role, Operator.SIGMOID)(x, frac_bits)
 
 
 def tanh(
     spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""], role: Role
 ) -> Int[Array, "*S"]:
     """The chip's hyperbolic tangent (TANH)."""
-    return _unit(spec, role, Operator.TANH)(x, frac_bits)
+    return unit(spec, role, Operator.TANH)(x, frac_bits)
 
 
-def _unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
+def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
+    """The sigmoid or tanh unit that writes a role.
+
+    Raises:
+      ValueError: the chip has none.
+    """
     tensor = spec.tensor(role)
-    unit = tensor.sigmoid if operator is Operator.SIGMOID else tensor.tanh
-    if unit is None or operator not in spec.operators:
+    found = tensor.sigmoid if operator is Operator.SIGMOID else tensor.tanh
+    if found is None or operator not in spec.operators:
         raise ValueError(
             f"{spec.name} has no {operator.value} that writes {role.name}; give the layer a "
             "precision that leaves this operator to the CPU"
         )
-    return unit
+    return found
 
 
 def _ratio(scale: Scale, result: Scale) -> Ratio:

@@ -1,7 +1,7 @@
 """What a neural network accelerator computes, as frozen, validated configuration."""
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.fixedpoint.activation import Activation
@@ -64,6 +64,7 @@ class TensorSpec:
         return self.format.frac_bits is None
 
 
+DEFAULT_MOVE = ShiftRescale()
 WRITTEN_BY_DOT = (Role.GATE_PRE, Role.PROJECTION, Role.LOGITS)
 WRITTEN_BY_MUL = (Role.CELL, Role.HIDDEN)
 ADDENDS = (Role.GATE_PRE, Role.CELL, Role.PROJECTION, Role.JOINT_PRE)
@@ -84,6 +85,7 @@ class AcceleratorSpec:
       bias_bits: width of a bias, held at the accumulator's scale.
       overflow: of every other result.
       add_grid: how addends of different scales meet.
+      move_rescale: of a stored tensor that is stored again at another scale (QUANTIZE).
       add_rounding: of addends or sums brought to the result's grid.
       fused_gate_sum: the recurrent product joins the gate pre-activation before it is brought into
         range (one operator does both); else it is stored first (two operators).
@@ -96,6 +98,7 @@ class AcceleratorSpec:
     accumulator: Accumulator = field(default_factory=Accumulator)
     bias_bits: int = 32
     overflow: Overflow = Overflow.SATURATE
+    move_rescale: Rescale = DEFAULT_MOVE
     add_grid: AddGrid = AddGrid.RESULT
     add_rounding: Rounding = Rounding.AWAY
     fused_gate_sum: bool = False
@@ -115,6 +118,13 @@ class AcceleratorSpec:
     def tensor(self, role: Role) -> TensorSpec:
         """Entry of a role."""
         return next(tensor for tensor in self.tensors if tensor.role is role)
+
+    def with_weight_bits(self, bits: int) -> "AcceleratorSpec":
+        """The same chip with kernels on a coarser grid, which its 8-bit weights hold as well."""
+        weight = self.tensor(Role.WEIGHT)
+        narrowed = replace(weight, format=replace(weight.format, bits=bits))
+        tensors = tuple(narrowed if t.role is Role.WEIGHT else t for t in self.tensors)
+        return replace(self, name=f"{self.name}_w{bits}", tensors=tensors)
 
     def _refuse(self, field_name: str, reason: str):
         raise ValueError(f"AcceleratorSpec {self.name!r}: {field_name}: {reason}")

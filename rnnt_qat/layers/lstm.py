@@ -15,7 +15,6 @@ LSTM_SITES = {
     "input_kernel": Role.WEIGHT,
     "recurrent_kernel": Role.WEIGHT,
     "gate_input": Role.GATE_PRE,
-    "gate_recurrent": Role.GATE_PRE,
     "gate_pre": Role.GATE_PRE,
     "gate": Role.GATE,
     "cell": Role.CELL,

@@ -43,8 +43,7 @@ def lstm_cell(
     Returns:
       Values of the new hidden and cell state.
     """
-    recurrent = ops.store("gate_recurrent", accumulated)
-    pre = ops.add(ops.load("gate_input", pre_x), recurrent, "gate_pre")
+    pre = ops.add(ops.load("gate_input", pre_x), accumulated, "gate_pre")
     width = cell.shape[-1]
     i, f, g, o = (
         map_values(lambda v, k=k: v[..., k * width : (k + 1) * width], pre) for k in range(4)

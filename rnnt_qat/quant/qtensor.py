@@ -5,29 +5,49 @@ from collections.abc import Callable
 import flax.struct
 import jax.numpy as jnp
 
+from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.typing import Array, Float, Num
+
+LOW_BITS = 16
+"""Bits of an accumulator that are held apart in ``QTensor.low``."""
 
 
 @flax.struct.dataclass
 class QTensor:
-    """Symmetric fixed-point tensor, ``real = values * scale``.
+    """Symmetric fixed-point tensor, ``real = integer * scale``.
 
     Attributes:
       values: the integers. In training they travel as float32 (differentiable, exact below 2^24);
         in serving as int8, int16 or int32.
       scale: real value of one step; a scalar, or one a column (last axis) for weights and
-        accumulators.
+        accumulators. A Python float where the chip fixes it.
+      low: of an accumulator that may pass what ``values`` holds exactly, the lowest 16 bits, in
+        [0, 65535]. The integer is then ``values + low`` in training, where ``values`` is a multiple
+        of 2^16, and ``values * 2^16 + low`` in serving. No gradient flows through it: it takes all
+        of it through ``values``.
+      format: format of a stored tensor; None for an accumulator.
     """
 
     values: Num[Array, "*S"]
-    scale: Float[Array, ""] | Float[Array, "M"]
+    scale: float | Float[Array, ""] | Float[Array, "M"]
+    low: Num[Array, "*S"] | None = None
+    format: QFormat | None = flax.struct.field(pytree_node=False, default=None)
 
 
 def dequantize(x: Array | QTensor) -> Array:
     """Real values of a tensor, whichever way it is held."""
-    return x.values.astype(jnp.float32) * x.scale if isinstance(x, QTensor) else x
+    if not isinstance(x, QTensor):
+        return x
+    values = x.values.astype(jnp.float32)
+    if x.low is None:
+        return values * x.scale
+    if jnp.issubdtype(x.values.dtype, jnp.integer):
+        values = values * 2.0**LOW_BITS
+    return (values + x.low.astype(jnp.float32)) * x.scale
 
 
 def map_values(fn: Callable[[Array], Array], x: Array | QTensor) -> Array | QTensor:
     """Moves values about (reshape, slice, stack) and leaves the format alone."""
-    return x.replace(values=fn(x.values)) if isinstance(x, QTensor) else fn(x)
+    if not isinstance(x, QTensor):
+        return fn(x)
+    return x.replace(values=fn(x.values), low=None if x.low is None else fn(x.low))

@@ -3,27 +3,42 @@
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.typing import Array, Float
+from rnnt_qat.fixedpoint.rounding import Rounding, round_real
+from rnnt_qat.typing import Array, Bool, Float
 
 
 @jax.custom_jvp
+def straight_through(value: Float[Array, "*S"], surrogate: Float[Array, "*S"]) -> Array:
+    """``value`` forward; the gradient is that of ``surrogate`` (Bengio et al., 2013)."""
+    del surrogate
+    return value
+
+
+@straight_through.defjvp
+def _straight_through_jvp(primals, tangents):
+    return primals[0], tangents[1]
+
+
+def where_inside(inside: Bool[Array, "*S"], x: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """A surrogate whose gradient stops where the result saturated."""
+    return jnp.where(inside, x, jax.lax.stop_gradient(x))
+
+
 def round_straight_through(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Nearest integer, ties away from zero; the gradient is one (Bengio et al., 2013)."""
-    return jnp.trunc(x + jnp.copysign(jnp.float32(0.49999997), x))
-
-
-@round_straight_through.defjvp
-def _round_straight_through_jvp(primals, tangents):
-    return round_straight_through(primals[0]), tangents[0]
+    """Nearest integer, ties away from zero; the gradient is one."""
+    return straight_through(round_real(jax.lax.stop_gradient(x), Rounding.AWAY), x)
 
 
 def quantize_straight_through(
-    x: Float[Array, "*S"], scale: Float[Array, "..."], minimum: int, maximum: int
+    x: Float[Array, "*S"], scale: float | Float[Array, "..."], minimum: float, maximum: float
 ) -> Float[Array, "*S"]:
     """``clip(round(x / scale))`` as float32 integers; the gradient is zero where it saturates.
 
     Saturated means that the rounded value had to be moved: the largest value that a range was
     calibrated on rounds to the bound itself and keeps its gradient.
+
+    With respect to ``scale`` the gradient is that of ``x / scale``; times the scale again, this is
+    the learned step size's (Esser et al., 2020, eq. 3).
     """
     rounded = round_straight_through(x / scale)
     return jnp.where(rounded > maximum, maximum, jnp.where(rounded < minimum, minimum, rounded))

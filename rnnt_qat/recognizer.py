@@ -116,6 +116,17 @@ class Recognizer:
         )
 
 
+def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Model directories of a training run, in the order of its stages."""
+    found = list((workdir / "models").glob("*/recognizer.json"))
+    if not found:
+        raise ModelDirectoryError(
+            f"{workdir} holds no models: experiments.train writes them when training is done"
+        )
+    manifests = {path.parent: json.loads(path.read_text()) for path in found}
+    return sorted(manifests, key=lambda d: manifests[d]["origin"]["step"])
+
+
 def tokenizer_file(tokenizer: Tokenizer) -> str:
     """Name of the file that a tokenizer saves itself in."""
     return "tokenizer.json" if isinstance(tokenizer, CharacterTokenizer) else "tokenizer.model"

@@ -47,11 +47,16 @@ class Console:
         """A line that stays."""
         if not self._enabled:
             return
-        if self._open_line:
-            self._stream.write("\n")
-            self._open_line = False
+        self.end_line()
         self._stream.write(line + "\n")
         self._stream.flush()
+
+    def end_line(self) -> None:
+        """Leaves the line being rewritten as it is."""
+        if self._open_line:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._open_line = False
 
 
 def format_duration(seconds: float) -> str:

@@ -275,7 +275,7 @@ class Trainer:
     def _evaluate(self, program: Program, step: int, state: TrainState) -> float:
         assert program.evaluate is not None
         self._console.progress(f"{program.name}: evaluating at step {step}", force=True)
-        metrics = program.evaluate(to_host(state.ema_params), to_host(state.quant_stats))
+        metrics = program.evaluate(state.ema_params, state.quant_stats)
         self._writer.write(step, program.name, metrics)
         self._wer = metrics[WER]
         return self._wer

@@ -18,7 +18,7 @@ from rnnt_qat.training.update import (
 from rnnt_qat.typing import PRNGKey, PyTree
 
 Evaluator = Callable[[PyTree, PyTree], Mapping[str, float]]
-"""``(params, quant_stats)``, NumPy, to metrics by name; one of them is ``wer``."""
+"""``(params, quant_stats)``, global arrays, to metrics by name; one of them is ``wer``."""
 
 
 class Task(Protocol):

@@ -16,7 +16,7 @@ import numpy as np
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import LoopConfig, Trainer
-from rnnt_qat.training.mesh import make_mesh
+from rnnt_qat.training.mesh import make_mesh, to_host
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.signals import StoppedBySignal
 from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
@@ -47,7 +47,8 @@ class ToyIterator:
             x[0] = np.nan
             lengths[0] = frames
         self._position += 1
-        own = slice(self._process, None, self._processes)
+        share = self._rows // self._processes
+        own = slice(self._process * share, (self._process + 1) * share)
         return {"x": x[own], "lengths": lengths[own]}
 
     def state(self):
@@ -99,6 +100,7 @@ class ToyTask:
         )
 
     def _evaluate(self, params, quant_stats):
+        params = to_host(params)
         return {"wer": float(np.abs(params["w"]).mean()), "bias": float(params["b"].sum())}
 
 

@@ -1,0 +1,55 @@
+"""Stream-decodes test sets with trained models, compares them, writes a report.
+
+python -m experiments.evaluate --workdir=workdir/prompts
+python -m experiments.evaluate --models=a/models/float,b/models/aware --test=asterisk_prompts:test
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from experiments.flags import DATA_DIR, run
+from rnnt_qat.comparison import compare_recognizers, write_comparison
+from rnnt_qat.decoding.beam import BeamConfig
+from rnnt_qat.experiment_config import Split
+from rnnt_qat.recognizer import Recognizer, find_models
+from rnnt_qat.training.console import Console
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A training run: its models, its curves.")
+_MODELS = flags.DEFINE_list("models", None, "Model directories instead; the first is the baseline.")
+_TEST = flags.DEFINE_list("test", None, "CORPUS:SPLIT, ...; by default the config's test sets.")
+_CHUNK_MS = flags.DEFINE_list("chunk_ms", None, "Chunks of audio; 0 is whole utterances.")
+_BEAM = flags.DEFINE_integer("beam_size", 0, "Beam search of this width; 0 is greedy search.")
+_TIMED = flags.DEFINE_integer("timed_repeats", 0, "Repeats that measure the real-time factor.")
+_OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report by default.")
+
+
+def main() -> None:
+    """Decodes, compares, reports."""
+    directories = [pathlib.Path(m) for m in _MODELS.value or ()]
+    if not directories:
+        if _WORKDIR.value is None:
+            raise flags.ValidationError("give --workdir or --models")
+        directories = find_models(pathlib.Path(_WORKDIR.value))
+    recognizers = {d.name if _WORKDIR.value else str(d): Recognizer.load(d) for d in directories}
+    first = next(iter(recognizers.values()))
+
+    evaluation = dataclasses.replace(first.config.evaluation, timed_repeats=_TIMED.value)
+    if _CHUNK_MS.value:
+        chunk_ms = tuple(float(ms) for ms in _CHUNK_MS.value)
+        evaluation = dataclasses.replace(evaluation, chunk_ms=chunk_ms)
+    if _BEAM.value:
+        evaluation = dataclasses.replace(evaluation, search=BeamConfig(beam_size=_BEAM.value))
+    splits = [Split(*name.rsplit(":", 1)) for name in _TEST.value or ()] or first.config.data.test
+
+    data_dir, console = pathlib.Path(DATA_DIR.value), Console()
+    results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)
+    workdir = pathlib.Path(_WORKDIR.value or ".")
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "report"
+    report = write_comparison(output, results, data_dir, first, workdir / "metrics.jsonl")
+    console.say(f"wrote {report}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,6 +1,7 @@
 """Transducers small enough to reason about: lookup tables, and a random recurrent network.
 
-Both are stateful on both sides, so a decoder that mishandles a state gets other tokens.
+Both are stateful on both sides, so a decoder that mishandles a state gets other tokens; both are
+pytrees, so one compiled search serves many of them.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import numpy as np
 from rnnt_qat.typing import BLANK_ID
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TableTransducer:
     """``logits[x, y]`` for encoder symbol x and prediction symbol y.
@@ -23,8 +25,8 @@ class TableTransducer:
     """
 
     logits: jax.Array  # [X, Y, V]
-    time_reduction: int = 1
-    multiplier: int = 3
+    time_reduction: int = dataclasses.field(default=1, metadata={"static": True})
+    multiplier: int = dataclasses.field(default=3, metadata={"static": True})
 
     def initial_encoder_state(self, batch_size):
         return jnp.zeros((batch_size,), jnp.int32)

@@ -56,7 +56,7 @@ class AcousticsConfig:
     noise_probability: float = 0.5
     snr_db: tuple[float, float] = (12.0, 40.0)
     telephone_probability: float = 0.1
-    level_db: tuple[float, float] = (-30.0, -16.0)
+    level_db: tuple[float, float] = (-28.0, -14.0)
 
 
 @dataclasses.dataclass(frozen=True)

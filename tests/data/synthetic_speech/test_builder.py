@@ -24,11 +24,11 @@ CONFIG = SyntheticSpeechConfig(
 NAME = f"synthetic_speech/{CONFIG.name}"
 REPOSITORY = Path(__file__).parents[3]
 
-PREPARE = f"""
+PREPARE = """
 from data.synthetic_speech.builder import SyntheticSpeech
 from tests.data.synthetic_speech.test_builder import CONFIG
 if __name__ == "__main__":
-    SyntheticSpeech(data_dir={{data_dir!r}}, config=CONFIG, workers=2).prepare()
+    SyntheticSpeech(data_dir={data_dir!r}, config=CONFIG, workers=2).prepare()
 """
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from data.synthetic_speech.speakers import FORMANT_GRID, SpeakersConfig, make_speakers
@@ -27,8 +29,7 @@ def test_speakers_cover_their_ranges_evenly():
     ):
         edges = [low * (high / low) ** (i / 20) for i in range(21)]
         per_bin = [
-            sum(a - 1e-3 <= v <= b + 1e-3 for v in values)
-            for a, b in zip(edges, edges[1:], strict=False)
+            sum(a - 1e-3 <= v <= b + 1e-3 for v in values) for a, b in itertools.pairwise(edges)
         ]
         assert min(per_bin) >= 1
     assert min(formants) == pytest.approx(config.formant[0], abs=0.03)

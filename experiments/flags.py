@@ -1,5 +1,6 @@
 """Flags that the binaries share: a config file with overrides, and the processes of a job."""
 
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -45,8 +46,10 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
     return from_config_dict(ExperimentConfig, flag.value)
 
 
-def join_processes() -> None:
-    """Meets the job's other processes, if ``--coordinator`` names one."""
+def set_up_jax(workdir: pathlib.Path) -> None:
+    """Keeps compiled programs for restarts; meets the processes that ``--coordinator`` names."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
     if _COORDINATOR.value is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, join_processes, run
+from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
 from rnnt_qat.experiment import Experiment
 from rnnt_qat.training.signals import StoppedBySignal
 
@@ -18,9 +18,9 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main() -> int:
     """Trains to the end, or until a signal."""
-    join_processes()
-    config = experiment_config(_CONFIG)
-    experiment = Experiment(config, pathlib.Path(DATA_DIR.value), pathlib.Path(_WORKDIR.value))
+    workdir = pathlib.Path(_WORKDIR.value)
+    set_up_jax(workdir)
+    experiment = Experiment(experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value), workdir)
     try:
         experiment.train()
     except StoppedBySignal as stopped:

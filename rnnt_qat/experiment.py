@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from rnnt_qat.config import to_json
+from rnnt_qat.config import ConfigError, to_json
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.experiment_config import ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import Frontend
@@ -29,7 +29,11 @@ from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES
 from rnnt_qat.recognizer import Recognizer, make_evaluator
 from rnnt_qat.task import RecognizerTask
-from rnnt_qat.training.checkpoints import require_same_config
+from rnnt_qat.training.checkpoints import (
+    ConfigMismatchError,
+    differing_fields,
+    require_same_config,
+)
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import BestState, Trainer
 from rnnt_qat.training.mesh import make_mesh, to_host
@@ -68,24 +72,44 @@ class Experiment:
         return Mixture(sources, [s.repeats for s in splits])
 
     @functools.cached_property
+    def origin(self) -> Recognizer | None:
+        """The recognizer to start from, if one is named; its sizes and frontend must be ours."""
+        if not self.config.initialize_from:
+            return None
+        directory = pathlib.Path(self.config.initialize_from)
+        recognizer = Recognizer.load(directory)
+        for room in ("model", "frontend"):
+            theirs, ours = (getattr(c, room) for c in (recognizer.config, self.config))
+            lines = differing_fields(to_json(theirs), to_json(ours), room)
+            if lines:
+                raise ConfigMismatchError(
+                    f"initialize_from={directory} has other sizes:\n  " + "\n  ".join(lines)
+                )
+        return recognizer
+
+    @functools.cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, trained on the training texts where it is trained at all."""
+        """The tokenizer: characters, or units trained on the training texts."""
         units = self.config.data.sentencepiece
-        made: Tokenizer = (
-            SentencePieceTokenizer.train(self.training_data.texts, units)
-            if units
-            else CharacterTokenizer()
-        )
-        if made.vocab_size != self.config.model.vocabulary:
-            raise ValueError(
+        tokenizer: Tokenizer
+        if self.origin:
+            tokenizer = self.origin.tokenizer
+        elif units:
+            tokenizer = SentencePieceTokenizer.train(self.training_data.texts, units)
+        else:
+            tokenizer = CharacterTokenizer()
+        if tokenizer.vocab_size != self.config.model.vocabulary:
+            raise ConfigError(
                 f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
-                f"{made.vocab_size} labels with the blank: set model.vocabulary to that"
+                f"{tokenizer.vocab_size} labels with the blank: set model.vocabulary to that"
             )
-        return made
+        return tokenizer
 
     @functools.cached_property
     def frontend(self) -> Frontend:
         """The frontend with statistics of the training data, measured once a run."""
+        if self.origin:
+            return self.origin.frontend
         path = self.workdir / "feature_stats.json"
         if not path.exists():
             rng = np.random.default_rng(self.config.seed)
@@ -133,7 +157,10 @@ class Experiment:
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
-        params = self.task.initial_params(jax.random.key(self.config.seed))
+        if self.origin:
+            params = self.origin.variables["params"]
+        else:
+            params = self.task.initial_params(jax.random.key(self.config.seed))
         return TrainState.create(params, {}, self.config.seed)
 
     def iterator(self) -> TrainIterator:

@@ -70,6 +70,8 @@ class ExperimentConfig:
       loop: rhythm of records, evaluations and checkpoints.
       evaluation: streaming decoding.
       seed: of parameters, shuffling, augmentation and dropout.
+      initialize_from: model directory that gives parameters, tokenizer and feature statistics;
+        empty: random parameters, and the others from the training data.
     """
 
     data: DataConfig
@@ -83,6 +85,7 @@ class ExperimentConfig:
     loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     seed: int = 0
+    initialize_from: str = ""
 
     def __post_init__(self):
         policy_by_name(self.precision)

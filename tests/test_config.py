@@ -12,11 +12,15 @@ from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.stages import StagePlan
 
 
+MODEL = RNNTConfig(29, prediction=StatelessPredictionConfig(context=3))
+EVALUATION = EvaluationConfig(GreedyConfig(), (80.0, 0.0))
+
+
 @dataclasses.dataclass(frozen=True)
 class Example:
     stages: StagePlan = dataclasses.field(default_factory=StagePlan)
-    model: RNNTConfig = RNNTConfig(29, prediction=StatelessPredictionConfig(context=3))
-    evaluation: EvaluationConfig = EvaluationConfig(GreedyConfig(), (80.0, 0.0))
+    model: RNNTConfig = MODEL
+    evaluation: EvaluationConfig = EVALUATION
     decay: Literal["cosine", "linear"] = "linear"
     rate: float = 2.0
     seed: int = 0

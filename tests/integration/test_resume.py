@@ -1,5 +1,6 @@
 """A run that is stopped and killed on its way ends as if it had not been."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -11,12 +12,14 @@ import pytest
 from rnnt_qat.training.metrics import read_records
 
 
-def start(workdir, *arguments, **environment):
+def start(workdir, *arguments):
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled")}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.training.toy", str(workdir), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
     )
 
 

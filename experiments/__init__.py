@@ -1,0 +1,1 @@
+"""The binaries: short, over rnnt_qat."""

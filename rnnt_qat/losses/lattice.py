@@ -2,7 +2,7 @@
 
 A cell ``(t, u)`` means: ``t`` frames are consumed and ``u`` labels are out. Two arcs leave it:
 *blank* to ``(t + 1, u)`` and *label* to ``(t, u + 1)``. Every path takes the final blank from
-``(T - 1, U)`` to the end ``(T, U)``. Cells with the same ``t + u`` (an anti-diagonal) depend only on
+``(T - 1, U)`` to the end ``(T, U)``. Cells of one anti-diagonal ``n = t + u`` depend only on
 the diagonal before, so the recursion is a scan over ``T + U`` diagonals of vectors ``[B, U + 1]``:
 
   alpha_n[u] = logaddexp(alpha_{n-1}[u] + blank_{n-1}[u], alpha_{n-1}[u-1] + label_{n-1}[u-1])
@@ -12,6 +12,8 @@ Source: Graves, "Sequence Transduction with Recurrent Neural Networks", 2012, se
 float32 in log space; impossible arcs hold ``IMPOSSIBLE``, a finite number, so that no ``inf - inf``
 can arise.
 """
+
+from typing import NamedTuple
 
 import flax.struct
 import jax
@@ -34,6 +36,18 @@ class ArcPosteriors:
 
     blank: Float[Array, "B T U1"]
     label: Float[Array, "B T U1"]
+
+
+class Diagonals(NamedTuple):
+    """A recursion's vectors, each relative to its largest entry so that float32 stays fine-grained.
+
+    Attributes:
+      values: log-probabilities less ``log_scale``; at most about 0, ``IMPOSSIBLE`` outside.
+      log_scale: what to add; it grows with T + U.
+    """
+
+    values: Float[Array, "M B U1"]
+    log_scale: Float[Array, "M B"]
 
 
 def is_feasible(
@@ -88,17 +102,18 @@ def _shift_left(x: Float[Array, "B U1"]) -> Float[Array, "B U1"]:
 
 def log_prob_alpha(
     blank: Float[Array, "N B U1"], label: Float[Array, "N B U1"]
-) -> Float[Array, "M B U1"]:
+) -> Diagonals:
     """Log-probability of reaching each cell, on skewed masked arcs; ``M = N + 1`` diagonals."""
     start = jnp.full(blank.shape[1:], IMPOSSIBLE).at[:, 0].set(0.0)
 
-    def step(alpha: Array, arcs: tuple[Array, Array]) -> tuple[Array, Array]:
+    def step(alpha: Array, arcs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         blank_n, label_n = arcs
-        following = jnp.logaddexp(alpha + blank_n, _shift_right(alpha + label_n))
-        return following, following
+        alpha, peak = _relative(jnp.logaddexp(alpha + blank_n, _shift_right(alpha + label_n)))
+        return alpha, (alpha, peak)
 
-    _, rest = jax.lax.scan(step, start, (blank, label))
-    return jnp.concatenate([start[None], rest])
+    _, (values, peaks) = jax.lax.scan(step, start, (blank, label))
+    values = jnp.concatenate([start[None], values])
+    return Diagonals(values, jnp.pad(jnp.cumsum(peaks, axis=0), ((1, 0), (0, 0))))
 
 
 def log_prob_beta(
@@ -106,7 +121,7 @@ def log_prob_beta(
     label: Float[Array, "N B U1"],
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
-) -> Float[Array, "M B U1"]:
+) -> Diagonals:
     """Log-probability of the row's end from each cell, on skewed masked arcs; ``M = N + 1``."""
     N, _, U1 = blank.shape
     last_diagonal = frame_lengths + label_lengths
@@ -117,28 +132,36 @@ def log_prob_beta(
 
     last = jnp.where(end(N), 0.0, IMPOSSIBLE)
 
-    def step(beta: Array, arcs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def step(
+        beta: Array, arcs: tuple[Array, Array, Array]
+    ) -> tuple[Array, tuple[Array, Array]]:
         n, blank_n, label_n = arcs
-        before = jnp.logaddexp(blank_n + beta, label_n + _shift_left(beta))
-        before = jnp.where(end(n), 0.0, before)
-        return before, before
+        beta, peak = _relative(jnp.logaddexp(blank_n + beta, label_n + _shift_left(beta)))
+        beta = jnp.where(end(n), 0.0, beta)
+        return beta, (beta, peak)
 
-    _, rest = jax.lax.scan(step, last, (jnp.arange(N), blank, label), reverse=True)
-    return jnp.concatenate([rest, last[None]])
+    _, (values, peaks) = jax.lax.scan(step, last, (jnp.arange(N), blank, label), reverse=True)
+    values = jnp.concatenate([values, last[None]])
+    return Diagonals(values, jnp.pad(jnp.cumsum(peaks[::-1], axis=0)[::-1], ((0, 1), (0, 0))))
 
 
-def _log_prob_end(
-    alpha: Float[Array, "M B U1"], frame_lengths: Int[Array, "B"], label_lengths: Int[Array, "B"]
+def _relative(
+    diagonal: Float[Array, "B U1"],
+) -> tuple[Float[Array, "B U1"], Float[Array, "B"]]:
+    peak = jnp.max(diagonal, axis=-1)
+    peak = jnp.where(peak <= IMPOSSIBLE / 2, 0.0, peak)
+    return jnp.maximum(diagonal - peak[:, None], IMPOSSIBLE), peak
+
+
+def _loss(
+    alpha: Diagonals, frame_lengths: Int[Array, "B"], label_lengths: Int[Array, "B"]
 ) -> Float[Array, "B"]:
-    M, B, U1 = alpha.shape
-    n = jnp.clip(frame_lengths + label_lengths, 0, M - 1)
-    return alpha[n, jnp.arange(B), jnp.clip(label_lengths, 0, U1 - 1)]
-
-
-def _finish(log_prob: Float[Array, "B"], feasible: Bool[Array, "B"]) -> Float[Array, "B"]:
+    M, B, U1 = alpha.values.shape
+    n, row = jnp.clip(frame_lengths + label_lengths, 0, M - 1), jnp.arange(B)
+    at_end = alpha.values[n, row, jnp.clip(label_lengths, 0, U1 - 1)]
     # A label sequence of probability zero costs +inf; a row without a lattice costs nothing.
-    cost = jnp.where(log_prob <= IMPOSSIBLE / 2, jnp.inf, -log_prob)
-    return jnp.where(feasible, cost, 0.0)
+    cost = jnp.where(at_end <= IMPOSSIBLE / 2, jnp.inf, -(at_end + alpha.log_scale[n, row]))
+    return jnp.where(is_feasible(frame_lengths, label_lengths, M - U1, U1 - 1), cost, 0.0)
 
 
 def lattice_loss(
@@ -148,11 +171,9 @@ def lattice_loss(
     label_lengths: Int[Array, "B"],
 ) -> Float[Array, "B"]:
     """Negative log-likelihood of each row's labels, float32; 0 where ``is_feasible`` is False."""
-    _, T, U1 = log_prob_blank.shape
     blank, label = mask_arcs(log_prob_blank, log_prob_label, frame_lengths, label_lengths)
     alpha = log_prob_alpha(skew(blank), skew(label))
-    feasible = is_feasible(frame_lengths, label_lengths, T, U1 - 1)
-    return _finish(_log_prob_end(alpha, frame_lengths, label_lengths), feasible)
+    return _loss(alpha, frame_lengths, label_lengths)
 
 
 def lattice_loss_and_posteriors(
@@ -163,23 +184,21 @@ def lattice_loss_and_posteriors(
 ) -> tuple[Float[Array, "B"], ArcPosteriors]:
     """Loss as ``lattice_loss``, and minus its gradient by each arc's log-probability.
 
+    Every alignment leaves every diagonal by one arc, so a diagonal's posteriors sum to 1: they are
+    normalised by that sum, not by the total probability, whose rounding error grows with T + U.
     Posteriors are zero outside the lattice, in infeasible rows and in rows of infinite loss.
     """
-    _, T, U1 = log_prob_blank.shape
     blank, label = mask_arcs(log_prob_blank, log_prob_label, frame_lengths, label_lengths)
     blank, label = skew(blank), skew(label)
     alpha = log_prob_alpha(blank, label)
     beta = log_prob_beta(blank, label, frame_lengths, label_lengths)
-    feasible = is_feasible(frame_lengths, label_lengths, T, U1 - 1)
-    log_prob = _log_prob_end(alpha, frame_lengths, label_lengths)
-    usable = (feasible & ~(log_prob <= IMPOSSIBLE / 2))[:, None]
-    before, after = alpha[:-1], beta[1:]
-    after_label = jax.vmap(_shift_left)(after)
+    loss = _loss(alpha, frame_lengths, label_lengths)
 
-    def posterior(log_joint: Array) -> Array:
-        return unskew(jnp.where(usable, jnp.exp(log_joint - log_prob[:, None]), 0.0))
-
-    arcs = ArcPosteriors(
-        blank=posterior(before + blank + after), label=posterior(before + label + after_label)
-    )
-    return _finish(log_prob, feasible), arcs
+    before, after = alpha.values[:-1], beta.values[1:]
+    by_blank = before + blank + after
+    by_label = before + label + jax.vmap(_shift_left)(after)
+    peak = jnp.max(jnp.maximum(by_blank, by_label), axis=-1, keepdims=True)
+    by_blank, by_label = jnp.exp(by_blank - peak), jnp.exp(by_label - peak)
+    total = jnp.sum(by_blank + by_label, axis=-1, keepdims=True)
+    scale = jnp.where(peak <= IMPOSSIBLE / 2, 0.0, 1.0 / total)
+    return loss, ArcPosteriors(blank=unskew(by_blank * scale), label=unskew(by_label * scale))

@@ -67,7 +67,7 @@ def check_lattice_shapes(
     B, T, U1 = lattice_shape
     if labels.shape != (B, U1 - 1):
         raise ValueError(
-            f"labels have shape {labels.shape}, but a lattice of shape {lattice_shape} (B, T, U + 1)"
+            f"labels have shape {labels.shape}, but a lattice {lattice_shape} (B, T, U + 1)"
             f" needs {(B, U1 - 1)}: the prediction network also runs on the start symbol"
         )
     if T == 0:

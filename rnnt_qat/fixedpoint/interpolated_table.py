@@ -20,7 +20,7 @@ class InterpolatedTable:
       entries_bits: 2^entries_bits segments.
       range_bits: the table reaches 2^range_bits.
       output: a fixed format that holds +-1 (the largest integer stands for 1).
-      interpolate: draw a line between entries; else the segment's middle is taken for all of it.
+      interpolate: draw a line between entries; else the nearest entry is taken, the larger of two.
       rounding: of the interpolated value.
     """
 
@@ -51,10 +51,8 @@ class InterpolatedTable:
             raise ValueError(f"interpolating {input} to {self.output} overflows 32 bits")
 
     def table(self) -> np.ndarray:
-        """Integers at both ends of every segment, or one for its middle, in ``output``."""
-        segments = 2**self.entries_bits
-        nodes = np.arange(segments + 1.0) if self.interpolate else np.arange(segments) + 0.5
-        reals = self.function.exact(nodes * 2.0**self.range_bits / segments)
+        """Integers at both ends of every segment, in ``output``."""
+        reals = self.function.exact(self._nodes())
         integers = np.floor(np.ldexp(reals, self.output.frac_bits or 0) + 0.5)
         return np.minimum(integers, self.output.maximum).astype(np.int32)
 
@@ -67,12 +65,12 @@ class InterpolatedTable:
             value = (left << shift) + part * (right - left)
             positive = rounding_shift_right(value, shift, self.rounding)
         else:
-            positive = table[index]
+            positive = table[self._nearest(index, part, shift)]
         return jnp.where(x >= 0, positive, self._mirrored(positive))
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
-        """Slope of the chord, or without interpolation of the curve at the segment's middle."""
-        index, _, _ = self._position(x, frac_bits)
+        """Slope of the chord, or without interpolation of the function at the nearest entry."""
+        index, part, shift = self._position(x, frac_bits)
         inside = jnp.abs(x) < 1 << (self.range_bits + frac_bits)
         step = 2.0 ** (self.range_bits - self.entries_bits)
         if self.interpolate:
@@ -80,12 +78,19 @@ class InterpolatedTable:
             rise = (table[index + 1] - table[index]).astype(jnp.float32)
             slopes = rise * (2.0 ** -(self.output.frac_bits or 0) / step)
         else:
-            ends = self.function.exact(np.arange(2.0**self.entries_bits + 1) * step)
-            slopes = jnp.asarray(np.diff(ends) / step, jnp.float32)[index]
+            y = self.function.exact(self._nodes())
+            exact = y * (1 - y) if self.function is Function.SIGMOID else 1 - y * y
+            slopes = jnp.asarray(exact, jnp.float32)[self._nearest(index, part, shift)]
         return jnp.where(inside, slopes, 0.0)
 
     def _shift(self, frac_bits: int) -> int:
         return self.range_bits + frac_bits - self.entries_bits
+
+    def _nodes(self) -> np.ndarray:
+        return np.arange(2.0**self.entries_bits + 1) * 2.0 ** (self.range_bits - self.entries_bits)
+
+    def _nearest(self, index, part, shift):
+        return index + (part >> max(shift - 1, 0))
 
     def _position(self, x, frac_bits):
         shift = self._shift(frac_bits)

@@ -22,12 +22,10 @@ def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
     """Nearest integer, as float32. Exact for every float32, also where ``x + 0.5`` would round."""
     if rounding is Rounding.EVEN:
         return jnp.round(x)
-    below = jnp.floor(x)
-    fraction = x - below
-    up = fraction >= 0.5
-    if rounding is Rounding.AWAY:
-        up = up & ((fraction > 0.5) | (x > 0))
-    return below + up.astype(x.dtype)
+    whole = jnp.trunc(x)
+    fraction = x - whole  # exact
+    down = fraction < -0.5 if rounding is Rounding.UP else fraction <= -0.5
+    return whole + (fraction >= 0.5).astype(x.dtype) - down.astype(x.dtype)
 
 
 def rounding_shift_right(

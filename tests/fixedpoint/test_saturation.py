@@ -1,0 +1,43 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnt_qat.fixedpoint.saturation import (
+    Overflow,
+    fit,
+    int_range,
+    saturating_add,
+    saturating_sub,
+)
+from tests.reference.fixedpoint_int64 import INT32_CORNERS, saturate, wrap
+
+INT8 = np.arange(-128, 128)
+
+
+@pytest.mark.parametrize(
+    ("operator", "exact"), [(saturating_add, np.add), (saturating_sub, np.subtract)]
+)
+class TestSums:
+    def test_every_pair_of_int8(self, operator, exact):
+        ours = operator(jnp.asarray(INT8[:, None], jnp.int32), jnp.asarray(INT8, jnp.int32), 8)
+        np.testing.assert_array_equal(ours, saturate(exact(INT8[:, None], INT8), 8))
+
+    @pytest.mark.parametrize("bits", [16, 24, 32])
+    def test_corners_of_int32(self, operator, exact, bits):
+        x = jnp.asarray(INT32_CORNERS, jnp.int32)
+        expected = saturate(exact(INT32_CORNERS[:, None], INT32_CORNERS), bits)
+        np.testing.assert_array_equal(operator(x[:, None], x, bits), expected)
+
+
+@pytest.mark.parametrize(
+    ("overflow", "oracle"), [(Overflow.SATURATE, saturate), (Overflow.WRAP, wrap)]
+)
+@pytest.mark.parametrize("bits", [2, 8, 16, 20, 32])
+def test_fit(overflow, oracle, bits):
+    x = np.concatenate([INT32_CORNERS, np.arange(-300, 300)])
+    np.testing.assert_array_equal(fit(jnp.asarray(x, jnp.int32), bits, overflow), oracle(x, bits))
+
+
+def test_narrow_range_is_symmetric():
+    assert int_range(8) == (-128, 127)
+    assert int_range(8, narrow=True) == (-127, 127)

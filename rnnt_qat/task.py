@@ -11,7 +11,7 @@ from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig, spec_augment
 from rnnt_qat.input_pipeline.batch import AudioBatch, Batch
-from rnnt_qat.losses import is_feasible, transducer_loss_factored
+from rnnt_qat.losses import ctc_loss, is_feasible, transducer_loss_factored
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -28,10 +28,13 @@ class LossConfig:
     Attributes:
       chunk_frames: encoder frames whose logits exist at one time: memory against speed.
       fastemit_lambda: strength of FastEmit (Yu et al. 2021); 0 is the plain likelihood.
+      ctc_weight: weight of the encoder's own CTC loss beside the transducer's; a little of it spares
+        a small corpus the long start in which the prediction network learns and the encoder does not.
     """
 
     chunk_frames: int = 8
     fastemit_lambda: float = 0.0
+    ctc_weight: float = 0.0
 
 
 class RecognizerTask:
@@ -57,6 +60,8 @@ class RecognizerTask:
         float_evaluators: Sequence[StreamingEvaluator] = (),
         aware_evaluators: Sequence[StreamingEvaluator] = (),
     ):
+        if loss.ctc_weight and not model.ctc_head:
+            raise ValueError(f"loss.ctc_weight={loss.ctc_weight:g} needs model.ctc_head=True")
         self._config = model
         self._float, self._aware = RNNT(model, FLOAT32), RNNT(model, policy)
         self._calibrating = RNNT(model, policy.calibration())
@@ -132,6 +137,10 @@ class RecognizerTask:
             chunk_frames=self._loss.chunk_frames,
             fastemit_lambda=self._loss.fastemit_lambda,
         )
+        if self._loss.ctc_weight:
+            loss += self._loss.ctc_weight * ctc_loss(
+                lattice.ctc_logits, lattice.encoded_lengths, batch.labels, batch.label_lengths
+            )
         present = batch.utterance_index >= 0
         feasible = is_feasible(
             lattice.encoded_lengths,

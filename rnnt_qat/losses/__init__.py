@@ -1,7 +1,8 @@
 """Transducer losses: exact on given logits, and exact without ever holding the logits."""
 
+from rnnt_qat.losses.ctc import ctc_loss
 from rnnt_qat.losses.factored import JointHead, transducer_loss_factored
 from rnnt_qat.losses.lattice import is_feasible
 from rnnt_qat.losses.transducer import transducer_loss
 
-__all__ = ["JointHead", "is_feasible", "transducer_loss", "transducer_loss_factored"]
+__all__ = ["JointHead", "ctc_loss", "is_feasible", "transducer_loss", "transducer_loss_factored"]

@@ -77,6 +77,10 @@ class Joint(QuantizedModule):
         self.observe(mask, predicted=predicted)
         return self.ops.values(predicted)
 
+    def real_encoded(self, encoded: Num[Array, "B T J"]) -> Float[Array, "B T J"]:
+        """Real values of what ``store_encoded`` returned."""
+        return dequantize(self.ops.load("encoded", encoded))
+
     def head(self) -> JointHead:
         """The joint as a callable; the kernel is quantized here, once."""
         return JointHead(

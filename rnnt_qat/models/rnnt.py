@@ -25,6 +25,8 @@ class RNNTConfig:
       encoder: the encoder's sizes.
       prediction: the prediction network's kind and sizes.
       joint_size: width J in which both are added.
+      ctc_head: whether training also reads the labels off the encoder alone, through a linear layer
+        that no chip ever sees (``losses.ctc``).
     """
 
     vocabulary: int
@@ -33,6 +35,7 @@ class RNNTConfig:
         default_factory=LSTMPredictionConfig
     )
     joint_size: int = 256
+    ctc_head: bool = True
 
 
 @flax.struct.dataclass
@@ -44,12 +47,14 @@ class Lattice:
       encoded_lengths: valid frames a row, after time reduction.
       predicted: prediction projections before each label and after the last.
       head: the joint.
+      ctc_logits: labels off the encoder alone; None for a model without that head.
     """
 
     encoded: Num[Array, "B Tr J"]
     encoded_lengths: Int[Array, "B"]
     predicted: Num[Array, "B U1 J"]
     head: JointHead
+    ctc_logits: Float[Array, "B Tr V"] | None = None
 
 
 class RNNT(nn.Module):
@@ -67,6 +72,7 @@ class RNNT(nn.Module):
         self.encoder = Encoder(config.encoder, self.policy, config.joint_size)
         self.prediction = config.prediction.make(self.policy, config.vocabulary, config.joint_size)
         self.joint = Joint(self.policy, config.joint_size, config.vocabulary)
+        self.ctc = nn.Dense(config.vocabulary) if config.ctc_head else None
 
     def __call__(
         self,
@@ -88,7 +94,8 @@ class RNNT(nn.Module):
         predicted, _ = self.predict(inputs, input_mask, None, deterministic)
         if self.policy.calibrating:
             self.joint.observe_diagonal(encoded, predicted, encoded_lengths, label_lengths + 1)
-        return Lattice(encoded, encoded_lengths, predicted, self.head())
+        ctc_logits = None if self.ctc is None else self.ctc(self.joint.real_encoded(encoded))
+        return Lattice(encoded, encoded_lengths, predicted, self.head(), ctc_logits)
 
     def encode(
         self,

@@ -41,7 +41,7 @@ def main() -> None:
         evaluation = dataclasses.replace(evaluation, chunk_ms=chunk_ms)
     if _BEAM.value:
         evaluation = dataclasses.replace(evaluation, search=BeamConfig(beam_size=_BEAM.value))
-    splits = [Split(*name.rsplit(":", 1)) for name in _TEST.value or ()] or first.config.data.test
+    splits = [Split.parse(name) for name in _TEST.value or ()] or first.config.data.test
 
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)

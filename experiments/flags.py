@@ -1,5 +1,6 @@
 """Flags that the binaries share: a config file with overrides, and the processes of a job."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
 
 def set_up_jax(workdir: pathlib.Path) -> None:
     """Keeps compiled programs for restarts; meets the processes that ``--coordinator`` names."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
     if _COORDINATOR.value is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")

@@ -12,8 +12,10 @@ from rnnt_qat.experiment import Experiment
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Takes checkpoints, records and models.")
-flags.mark_flags_as_required(["config", "workdir"])
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Takes checkpoints, records and models.", required=True
+)
+flags.mark_flag_as_required("config")
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from rnnt_qat.config import ConfigError
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
@@ -32,6 +33,18 @@ class Split:
     def name(self) -> str:
         """Name in reports and metrics."""
         return f"{self.corpus}:{self.split}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Split":
+        """Inverse of ``name``.
+
+        Raises:
+          ConfigError: if there is no colon.
+        """
+        corpus, colon, split = name.rpartition(":")
+        if not colon:
+            raise ConfigError(f"{name!r} is not CORPUS:SPLIT, e.g. asterisk_prompts:test")
+        return cls(corpus, split)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.stages import StagePlan
 
-
 MODEL = RNNTConfig(29, prediction=StatelessPredictionConfig(context=3))
 EVALUATION = EvaluationConfig(GreedyConfig(), (80.0, 0.0))
 

@@ -40,8 +40,13 @@ class Tokenizer(Protocol):
 class References(Protocol):
     """Names and transcripts of a split, e.g. a ``Corpus``; ``utterance_index`` points into them."""
 
-    ids: Sequence[str]
-    texts: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names, in the split's order."""
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """Transcripts, in the split's order."""
 
 
 @dataclasses.dataclass(frozen=True)

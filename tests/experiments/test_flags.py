@@ -1,0 +1,33 @@
+"""What the binaries say of flags that do not fit."""
+
+import pytest
+from absl import flags
+
+from experiments.flags import _misspelt_override, _parse
+
+SMOKE = "--config=experiments/configs/prompts_smoke.py"
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("config.stages.float_training.stps=3", "stages.float_training.steps"),
+        ("config.optimizer.learning_rate=3", "stages.float_training.optimizer.learning_rate"),
+        ("config.sead=3", "seed"),
+    ],
+)
+def test_typo_names_the_nearest_field(override, nearest):
+    message = _misspelt_override(["train", SMOKE, f"--{override}"])
+    path = override.removeprefix("config.").partition("=")[0]
+    assert f"there is no field {path!r}; did you mean {nearest!r}?" in message
+
+
+def test_right_names_pass():
+    assert _misspelt_override(["train", SMOKE, "--config.seed=3", "--workdir=x"]) is None
+    assert _misspelt_override(["train", "--workdir=x"]) is None
+
+
+def test_unknown_flag_ends_the_program_without_a_traceback(capsys):
+    with pytest.raises(SystemExit, match="Unknown command line flag 'wrkdir'"):
+        _parse(["train", "--wrkdir=x"])
+    flags.FLAGS.unparse_flags()

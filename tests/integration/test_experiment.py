@@ -1,0 +1,199 @@
+"""From recordings to text: words that are tones are learned, kept on the chip, streamed."""
+
+import dataclasses
+import io
+import itertools
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.librispeech.builder import LibriSpeech
+from data.librispeech.folder import FolderSource
+from rnnt_qat.comparison import compare_recognizers, write_comparison
+from rnnt_qat.config import to_json
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.experiment import Experiment
+from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.frontend.frontend import FrontendConfig
+from rnnt_qat.frontend.log_mel import LogMelConfig
+from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
+from rnnt_qat.input_pipeline.config import PipelineConfig
+from rnnt_qat.live import LiveTranscriber
+from rnnt_qat.models.encoder import EncoderConfig
+from rnnt_qat.models.prediction import StatelessPredictionConfig
+from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.recognizer import ModelDirectoryError, Recognizer, find_models
+from rnnt_qat.training.checkpoints import ConfigMismatchError
+from rnnt_qat.training.console import Console
+from rnnt_qat.training.loop import LoopConfig
+from rnnt_qat.training.metrics import read_records
+from rnnt_qat.training.optimizer import OptimizerConfig
+from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+
+RATE_HZ = 16_000
+WORDS = {"a": 300.0, "be": 900.0, "ski": 2500.0}
+CORPUS = "librispeech/by_speaker"
+
+
+def say(words, rng):
+    """Each word is a tone of its pitch, with a pause after it."""
+    pieces = []
+    for word in words:
+        seconds = rng.uniform(0.2, 0.3)
+        phase = 2 * np.pi * WORDS[word] * np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+        pieces += [0.3 * np.sin(phase + rng.uniform(0, 6)), np.zeros(int(0.1 * RATE_HZ))]
+    audio = np.concatenate(pieces) + 0.003 * rng.normal(size=sum(map(len, pieces)))
+    return (32767 * audio).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    sentences = list(itertools.product(WORDS, repeat=3))
+    for speaker, chosen in {"1": sentences * 2, "2": sentences[::4], "3": sentences[1::3]}.items():
+        chapter = root / "speech" / speaker / "0"
+        chapter.mkdir(parents=True)
+        lines = []
+        for number, words in enumerate(chosen):
+            name = f"{speaker}-0-{number:04d}"
+            soundfile.write(chapter / f"{name}.flac", say(words, rng), RATE_HZ)
+            lines.append(f"{name} {' '.join(words).upper()}\n")
+        (chapter / f"{speaker}-0.trans.txt").write_text("".join(lines))
+    LibriSpeech(
+        data_dir=root / "corpora",
+        source=FolderSource(root / "speech"),
+        workers=1,
+        validation_speakers=["2"],
+        test_speakers=["3"],
+    ).prepare()
+    return root / "corpora"
+
+
+def config():
+    optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=10, ema_decay=0.9)
+    return ExperimentConfig(
+        data=DataConfig(
+            train=(Split(CORPUS, "train"),),
+            validation=(Split(CORPUS, "validation"),),
+            test=(Split(CORPUS, "test"),),
+        ),
+        model=RNNTConfig(
+            vocabulary=29,
+            encoder=EncoderConfig(num_layers=1, hidden_size=32, layers_before_reduction=0),
+            prediction=StatelessPredictionConfig(embedding_size=16),
+            joint_size=32,
+        ),
+        frontend=FrontendConfig(LogMelConfig(num_mel_bins=20), stack=3),
+        spec_augment=SpecAugmentConfig(freq_masks=0, freq_mask_bins=0, max_time_masks=0),
+        pipeline=PipelineConfig(num_buckets=1, batch_seconds=24.0, frame_multiple=2),
+        stages=StagePlan(
+            FloatTraining(150, optimizer),
+            Calibration(2),
+            AwareTraining(20, dataclasses.replace(optimizer, learning_rate=1e-3)),
+        ),
+        loop=LoopConfig(log_every=10, evaluate_every=1000),
+        evaluation=EvaluationConfig(chunk_ms=(240.0,)),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory):
+    """A trained experiment's working directory, and its recognizers by stage."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, Experiment(config(), data_dir, workdir, Console(io.StringIO())).train()
+
+
+@pytest.mark.slow
+def test_words_are_learned_and_stay_learned_on_the_chip(run, data_dir):
+    workdir, recognizers = run
+    assert list(recognizers) == ["float", "calibration", "aware"]
+    results = compare_recognizers(
+        recognizers, config().data.test, config().evaluation, data_dir, Console(io.StringIO())
+    )
+    assert [r.system for r in results] == ["float", "calibration", "aware"]
+    assert results[0].wer.value < 0.1
+    assert results[2].wer.value < 0.1
+    report = write_comparison(
+        workdir / "report", results, data_dir, recognizers["float"], workdir / "metrics.jsonl"
+    )
+    text = report.read_text()
+    assert all(f"]({name}.png)" in text for name in ("wer", "training", "emissions"))
+
+
+@pytest.mark.slow
+def test_what_was_run_is_written_beside_it(run):
+    workdir, _ = run
+    assert json.loads((workdir / "config.json").read_text()) == to_json(config())
+    provenance = json.loads((workdir / "provenance.json").read_text())
+    assert {"commit", "command", "packages"} <= provenance.keys()
+    records = read_records(workdir / "metrics.jsonl")
+    assert [r["stage"] for r in records if "wer" in r] == ["float", "calibration", "aware"]
+    losses = [r["loss"] for r in records if r["stage"] == "float" and "loss" in r]
+    assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.slow
+def test_finished_run_is_left_as_it_is(run, data_dir):
+    workdir, recognizers = run
+    before = (workdir / "metrics.jsonl").read_bytes()
+    again = Experiment(config(), data_dir, workdir, Console(io.StringIO())).train()
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+    assert again["aware"].origin == recognizers["aware"].origin
+    other = dataclasses.replace(config(), seed=1)
+    with pytest.raises(ConfigMismatchError, match="seed: 0 before, 1 now"):
+        Experiment(other, data_dir, workdir, Console(io.StringIO())).train()
+
+
+@pytest.mark.slow
+def test_model_directory_hears_in_a_stream_what_the_evaluator_heard(run, data_dir):
+    workdir, _ = run
+    assert [d.name for d in find_models(workdir)] == ["float", "calibration", "aware"]
+    recognizer = Recognizer.load(workdir / "models/aware")
+    assert recognizer.policy.name == "w8a8"
+    split = config().data.test[0]
+    evaluator = recognizer.evaluator(split, config().evaluation, data_dir)
+    (result,) = evaluator.evaluate(recognizer.variables)
+    heard = {u.id: u.hypothesis for u in result.utterances}
+
+    transcriber = LiveTranscriber(recognizer, config().evaluation.search, 240.0)
+    for utterance in evaluator._references[:3]:
+        pieces = np.array_split(utterance.audio, 7)  # pieces of no particular length
+        *partials, final = transcriber.transcribe(pieces)
+        assert final.text == heard[utterance.id]
+        assert final.final
+        assert not any(p.final for p in partials)
+        assert len(partials) == -(-len(utterance.audio) // transcriber.chunk_samples)
+        assert final.seconds == pytest.approx(utterance.duration_s)
+
+
+@pytest.mark.slow
+def test_starts_from_a_model(run, data_dir, tmp_path):
+    workdir, _ = run
+    stages = dataclasses.replace(
+        config().stages, float_training=FloatTraining(0), aware_training=AwareTraining(0)
+    )
+    directory = str(workdir / "models/float")
+    started = dataclasses.replace(
+        config(),
+        data=dataclasses.replace(config().data, validation=()),
+        precision="w4a8",
+        stages=stages,
+        initialize_from=directory,
+    )
+    recognizers = Experiment(started, data_dir, tmp_path, Console(io.StringIO())).train()
+    assert list(recognizers) == ["calibration"]
+    assert recognizers["calibration"].policy.name == "w4a8"
+    assert recognizers["calibration"].origin == {"stage": "calibration", "step": 2, "wer": None}
+    larger = dataclasses.replace(started, model=dataclasses.replace(started.model, joint_size=33))
+    with pytest.raises(ConfigMismatchError, match=r"model\.joint_size: 32 before, 33 now"):
+        Experiment(larger, data_dir, tmp_path / "b", Console(io.StringIO())).train()
+
+
+def test_directory_without_a_model_says_where_there_is_one(tmp_path):
+    (tmp_path / "models/float").mkdir(parents=True)
+    (tmp_path / "models/float/recognizer.json").write_text("{}")
+    with pytest.raises(ModelDirectoryError, match=r"there are .*models/float"):
+        Recognizer.load(tmp_path)

@@ -1,0 +1,136 @@
+import io
+import itertools
+
+import numpy as np
+import pytest
+
+from rnnt_qat.training.checkpoints import CheckpointConfig, ConfigMismatchError
+from rnnt_qat.training.console import Console
+from rnnt_qat.training.loop import SkippedBatchesError
+from rnnt_qat.training.mesh import to_host
+from rnnt_qat.training.metrics import read_records
+from tests.training.toy import ToyIterator, plan, trainer
+
+
+class CrashError(Exception):
+    pass
+
+
+class CrashingIterator(ToyIterator):
+    """Fails when asked for a batch past ``last``."""
+
+    last = 1 << 30
+
+    def __next__(self):
+        if self.state()["batch"] >= self.last:
+            raise CrashError
+        return super().__next__()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole")
+    console = Console(io.StringIO(), period_seconds=0.0)
+    run = trainer(workdir, plan(), ToyIterator(), console=console)
+    return workdir, run, run.run(), console._stream.getvalue()
+
+
+def test_records_of_all_stages(whole):
+    workdir, *_ = whole
+    records = read_records(workdir / "metrics.jsonl")
+    losses = {r["step"]: r["stage"] for r in records if "loss" in r}
+    assert losses == {s: "float" for s in range(5, 31, 5)} | {34: "calibration"} | {
+        s: "aware" for s in range(35, 51, 5)
+    }
+    evaluated = [r["step"] for r in records if "wer" in r]
+    assert evaluated == [12, 24, 30, 34, 36, 48, 50]
+    assert [r["step"] for r in records] == sorted(r["step"] for r in records)
+    throughput = read_records(workdir / "throughput.jsonl")
+    assert [r["compilations"] for r in throughput if "compilations" in r] == [2, 2, 2]
+
+
+def test_progress_line(whole):
+    *_, lines = whole
+    last = lines.splitlines()[-1]
+    for part in ("aware 50/50", "loss 0.", "WER ", "utterances/s", "audio h/h", "ETA 0 s"):
+        assert part in last
+    assert "2 batch shapes compiled in" in last
+
+
+def test_calibration_reaches_the_aware_stage(whole):
+    _, _, state, _ = whole
+    seen = [np.abs(b["x"]).max() for b in itertools.islice(ToyIterator(), 34)][30:]
+    assert to_host(state.quant_stats)["max_abs"] == max(seen)
+
+
+def test_best_states(whole):
+    workdir, run, *_ = whole
+    best = {b.stage: b for b in run.best_states()}
+    assert list(best) == ["float", "calibration", "aware"]
+    assert [b.aware for b in best.values()] == [False, True, True]
+    measured = [r for r in read_records(workdir / "metrics.jsonl") if "wer" in r]
+    for stage, b in best.items():
+        of_stage = {r["step"]: r["wer"] for r in measured if r["stage"] == stage}
+        assert b.wer == min(of_stage.values()) == of_stage[b.step]
+        assert int(b.state.step) == b.step
+
+
+@pytest.mark.parametrize("last", [10, 33])
+def test_crashed_run_goes_on_as_if_it_had_not(whole, tmp_path, last):
+    iterator = CrashingIterator()
+    iterator.last = last
+    with pytest.raises(CrashError):
+        trainer(tmp_path, plan(), iterator).run()
+    resumed = trainer(tmp_path, plan(), CrashingIterator()).run()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+    for name in ("params", "opt_state", "quant_stats"):
+        for a, b in zip(
+            *(np_leaves(getattr(state, name)) for state in (whole[2], resumed)), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def np_leaves(tree):
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def test_run_of_another_config_is_refused(whole):
+    workdir, *_ = whole
+    with pytest.raises(ConfigMismatchError, match="seed: 0 before, 1 now"):
+        trainer(workdir, plan(), ToyIterator(), config={"seed": 1}).run()
+
+
+def test_few_bad_batches_are_skipped_and_counted(tmp_path):
+    stages = plan(20, 0, 0)
+    iterator = ToyIterator(poisoned=[3, 4, 11])
+    trainer(tmp_path, stages, iterator, evaluate=False, skipped_in_a_row_limit=3).run()
+    counts = [r["skipped_batches"] for r in read_records(tmp_path / "metrics.jsonl")]
+    assert counts == [2, 2, 3, 3]
+
+
+def test_too_many_bad_batches_in_a_row_end_the_run(tmp_path):
+    stages = plan(20, 0, 0)
+    iterator = ToyIterator(poisoned=[3, 4, 5])
+    with pytest.raises(
+        SkippedBatchesError, match=r"3 batches in a row up to step 10 .* not finite"
+    ):
+        trainer(
+            tmp_path,
+            stages,
+            iterator,
+            evaluate=False,
+            skipped_in_a_row_limit=3,
+            log_every=10,
+            checkpoint=CheckpointConfig(every=100),
+        ).run()
+
+
+def test_calibration_that_saw_nothing_is_refused(tmp_path):
+    class Silence(ToyIterator):
+        def __next__(self):
+            return {name: 0 * x for name, x in super().__next__().items()}
+
+    with pytest.raises(ValueError, match="max_abs was not calibrated"):
+        trainer(tmp_path, plan(0, 2, 2), Silence()).run()

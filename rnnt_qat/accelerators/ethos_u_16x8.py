@@ -41,5 +41,5 @@ ETHOS_U_16X8 = AcceleratorSpec(
     accumulator=Accumulator(bits=40),
     bias_bits=40,
     move_rescale=DoubleRoundingRescale(),
-    add_grid=AddGrid.RESULT,
+    add_grid=AddGrid.FINEST,
 )

@@ -38,5 +38,5 @@ GENERIC_NNA = AcceleratorSpec(
         ),
         TensorSpec(Role.LOGITS, QFormat(16), rescale=_SHIFT),
     ),
-    add_grid=AddGrid.FINEST,
+    add_grid=AddGrid.RESULT,
 )

@@ -29,9 +29,9 @@ class AddGrid(enum.Enum):
     """On which grid two addends of different power-of-two scales meet."""
 
     RESULT = "result"
-    """Each is rounded to the result's grid first (LiteRT's int16 ADD)."""
+    """Each is rounded to the result's grid first (LiteRT's int16 ADD with pot_scale_int16)."""
     FINEST = "finest"
-    """The sum is exact and rounded once (LiteRT's int8 ADD)."""
+    """The sum is exact and rounded once (LiteRT's ADD otherwise)."""
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,6 @@ class JointHead(Protocol):
     It may compute in floats or emulate integers with custom gradients: the loss goes only through
     ``jax.vjp`` of the call. Float leaves receive gradients, integer leaves none. Each output
     vector depends only on its own pair of input vectors.
-
-    A head that multiplies by a matrix does well to flatten its operand to ``[cells, J]`` first: XLA
-    on CPU then needs no transposed copy for the matrix's gradient (a fifth of the loss's time).
     """
 
     def __call__(
@@ -60,7 +57,7 @@ def transducer_loss_factored(
     labels: Int[Array, "B U"],
     label_lengths: Int[Array, "B"],
     *,
-    chunk_frames: int = 4,
+    chunk_frames: int = 2,
     batch_shards: int = 1,
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
@@ -74,8 +71,9 @@ def transducer_loss_factored(
       encoded_lengths: valid frames a row, in [0, T].
       labels: tokens, never ``blank_id`` inside the length.
       label_lengths: valid labels a row, in [0, U].
-      chunk_frames: memory against speed: about ``B * chunk_frames * (U + 1)`` cells, of any rows
-        and frames, have logits at one time. At least 1.
+      chunk_frames: about ``B * chunk_frames * (U + 1)`` cells, of any rows and frames, have logits
+        at one time; at least 1. On a CPU core few are best, they stay in its cache; an
+        accelerator wants as many as memory allows.
       batch_shards: devices over which B is sharded. A wrong number costs communication or balance,
         not correctness; it divides B.
       blank_id: index of the blank in the vocabulary.
@@ -126,10 +124,15 @@ def _arcs(static, head, encoded, predicted, encoded_lengths, labels, label_lengt
     valid_columns = _valid(label_lengths + 1, tiling.columns)[:, None, :]
     live = tiling.cut_cells(valid_frames & valid_columns).any((2, 3))
 
+    def of_group(some_frames, some_columns, some_targets):
+        logits = head(some_frames[:, :, None], some_columns[:, None])
+        return arc_log_probs(logits, some_targets, static.blank_id)
+
     def body(cells, tiles):
         frame_tile, label_tile = tiling.position(tiles)
-        logits = head(take(frames, frame_tile)[:, :, None], take(columns, label_tile)[:, None])
-        found = arc_log_probs(logits, take(targets, label_tile), static.blank_id)
+        found = jax.vmap(of_group)(
+            take(frames, frame_tile), take(columns, label_tile), take(targets, label_tile)
+        )
         return tuple(put(x, tiles, values) for x, values in zip(cells, found, strict=True))
 
     empty = jnp.zeros((*live.shape, TILE_FRAMES, TILE_LABELS), jnp.float32)
@@ -178,18 +181,24 @@ def _loss_bwd(static, residuals, cotangent):
     cells = jax.tree.map(tiling.cut_cells, (normaliser, weights))
     parameters = [x for x in jax.tree.leaves(head) if _is_float(x)]
 
-    def body(gradients, tiles):
-        frame_tile, label_tile = tiling.position(tiles)
+    def of_group(some_frames, some_columns, some_targets, some_normaliser, some_weights):
         logits, pullback = jax.vjp(
             lambda p, e, q: _replace_floats(head, p, lambda x: x)(e[:, :, None], q[:, None]),
             parameters,
+            some_frames,
+            some_columns,
+        )
+        return pullback(
+            logits_cotangent(logits, some_normaliser, some_targets, some_weights, static.blank_id)
+        )
+
+    def body(gradients, tiles):
+        frame_tile, label_tile = tiling.position(tiles)
+        by_parameters, by_frames, by_columns = jax.vmap(of_group)(
             take(frames, frame_tile),
             take(columns, label_tile),
-        )
-        some_normaliser, some_weights = jax.tree.map(lambda x: take(x, tiles), cells)
-        some_targets = take(targets, label_tile)
-        by_parameters, by_frames, by_columns = pullback(
-            logits_cotangent(logits, some_normaliser, some_targets, some_weights, static.blank_id)
+            take(targets, label_tile),
+            *jax.tree.map(lambda x: take(x, tiles), cells),
         )
         d_parameters, d_frames, d_columns = gradients
         return (
@@ -198,8 +207,11 @@ def _loss_bwd(static, residuals, cotangent):
             add(d_columns, label_tile, by_columns),
         )
 
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (parameters, frames, columns))
+    # A sum of parameters' gradients a group, so that devices add theirs up once, after the loop.
+    by_group = [jnp.broadcast_to(p, (tiling.groups, *p.shape)) for p in parameters]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (by_group, frames, columns))
     d_parameters, d_frames, d_columns = visit(live, static.tiles_per_turn, body, zeros)
+    d_parameters = [d.sum(0) for d in d_parameters]
     d_parameters = [_like(d, p) for d, p in zip(d_parameters, parameters, strict=True)]
     d_head = _replace_floats(head, d_parameters, no_cotangent)
     d_encoded = _like(tiling.join_frames(d_frames), encoded)

@@ -100,9 +100,7 @@ def _shift_left(x: Float[Array, "B U1"]) -> Float[Array, "B U1"]:
     return jnp.pad(x[:, 1:], ((0, 0), (0, 1)), constant_values=IMPOSSIBLE)
 
 
-def log_prob_alpha(
-    blank: Float[Array, "N B U1"], label: Float[Array, "N B U1"]
-) -> Diagonals:
+def log_prob_alpha(blank: Float[Array, "N B U1"], label: Float[Array, "N B U1"]) -> Diagonals:
     """Log-probability of reaching each cell, on skewed masked arcs; ``M = N + 1`` diagonals."""
     start = jnp.full(blank.shape[1:], IMPOSSIBLE).at[:, 0].set(0.0)
 
@@ -132,9 +130,7 @@ def log_prob_beta(
 
     last = jnp.where(end(N), 0.0, IMPOSSIBLE)
 
-    def step(
-        beta: Array, arcs: tuple[Array, Array, Array]
-    ) -> tuple[Array, tuple[Array, Array]]:
+    def step(beta: Array, arcs: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         n, blank_n, label_n = arcs
         beta, peak = _relative(jnp.logaddexp(blank_n + beta, label_n + _shift_left(beta)))
         beta = jnp.where(end(n), 0.0, beta)

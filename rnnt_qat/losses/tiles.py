@@ -124,27 +124,21 @@ def visit(
 _IN_RANGE = "promise_in_bounds"
 
 
-def take(x: Num[Array, "G N *S"], index: Int[Array, "G K"]) -> Num[Array, "GK *S"]:
-    """Entries of each group at ``index``, the two leading axes merged."""
-    return merge(jax.vmap(lambda group, i: group.at[i].get(mode=_IN_RANGE))(x, index))
+def take(x: Num[Array, "G N *S"], index: Int[Array, "G K"]) -> Num[Array, "G K *S"]:
+    """Entries of each group at ``index``."""
+    return jax.vmap(lambda group, i: group.at[i].get(mode=_IN_RANGE))(x, index)
 
 
 def put(
-    x: Num[Array, "G N *S"], index: Int[Array, "G K"], values: Num[Array, "GK *S"]
+    x: Num[Array, "G N *S"], index: Int[Array, "G K"], values: Num[Array, "G K *S"]
 ) -> Num[Array, "G N *S"]:
     """``x`` with the entries of each group at ``index`` replaced."""
-    values = values.reshape(*index.shape, *values.shape[1:])
     return jax.vmap(lambda group, i, v: group.at[i].set(v, mode=_IN_RANGE))(x, index, values)
 
 
 def add(
-    x: Num[Array, "G N *S"], index: Int[Array, "G K"], values: Num[Array, "GK *S"]
+    x: Num[Array, "G N *S"], index: Int[Array, "G K"], values: Num[Array, "G K *S"]
 ) -> Num[Array, "G N *S"]:
     """``x`` with ``values`` added to the entries of each group at ``index``."""
-    values = values.astype(x.dtype).reshape(*index.shape, *values.shape[1:])
+    values = values.astype(x.dtype)
     return jax.vmap(lambda group, i, v: group.at[i].add(v, mode=_IN_RANGE))(x, index, values)
-
-
-def merge(x: Num[Array, "G K *S"]) -> Num[Array, "GK *S"]:
-    """The two leading axes as one."""
-    return x.reshape(-1, *x.shape[2:])

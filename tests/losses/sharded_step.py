@@ -1,5 +1,6 @@
 """Run by ``test_factored.py`` on simulated devices: both losses, batch cut over a mesh."""
 
+import math
 import re
 
 import jax
@@ -24,9 +25,16 @@ def main():
         assert_same_step(factored_step(on_mesh, *cut, batch_shards=batch_shards), one)
 
     compiled = factored_step.lower(on_mesh, *cut, batch_shards=4).compile().as_text()
-    gathered = re.findall(r"= \w+\[([\d,]*)\][^=]*? all-gather\(", compiled)
-    sizes = [int(np.prod([int(n) for n in shape.split(",") if n])) for shape in gathered]
-    assert max(sizes, default=0) <= B, f"all-gathers of {gathered}"
+    moved = re.findall(r"= (.*?) (?:all-gather|all-to-all|collective-permute)\(", compiled)
+    sizes = [
+        math.prod(int(n) for n in shape.split(",") if n)
+        for m in moved
+        for shape in re.findall(r"\[([\d,]*)\]", m)
+    ]
+    assert max(sizes, default=0) < B * T, f"moved between devices: {moved}"
+    # Parameters' gradients are added up once, in the entry computation, not in the loop.
+    loops = compiled[: compiled.index("ENTRY")]
+    assert not re.search(r" all-reduce\(", loops), "devices wait for each other in every turn"
 
 
 main()

@@ -30,8 +30,8 @@ def test_a_tile_is_its_frames_times_its_columns(B, T, U1, groups):
     tiles = jnp.broadcast_to(jnp.arange(tiling.per_group), (groups, tiling.per_group))
     frame_tile, label_tile = tiling.position(tiles)
     product = (
-        take(tiling.cut_frames(frames), frame_tile)[:, :, None]
-        * take(tiling.cut_columns(columns), label_tile)[:, None]
+        take(tiling.cut_frames(frames), frame_tile)[..., None]
+        * take(tiling.cut_columns(columns), label_tile)[..., None, :]
     )
     whole = tiling.cut_cells(frames[:, :, None] * columns[:, None])
     np.testing.assert_array_equal(take(whole, tiles), product)
@@ -44,8 +44,8 @@ def test_every_live_tile_is_visited_once(per_turn):
 
     def body(carry, tiles):
         visits, seen = carry
-        visits = add(visits, tiles, jnp.ones(tiles.size))
-        return visits, put(seen, tiles, 1 + tiles.reshape(-1))
+        visits = add(visits, tiles, jnp.ones(tiles.shape))
+        return visits, put(seen, tiles, 1 + tiles)
 
     start = jnp.zeros((3, 14)), jnp.zeros((3, 14), jnp.int32)
     visits, seen = map(np.asarray, visit(live, per_turn, body, start))

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,34 @@ from tests.reference.greedy import GreedyReference
 PARAMS = RECOGNIZER.params
 
 
+CHUNKS_MS = (0, 40, 200, 640)
+
+
 @pytest.fixture(scope="module")
-def whole():
-    config = EvaluationConfig(GreedyConfig(3), chunk_ms=(0,))
-    (result,) = evaluator(config, references=REFERENCES).evaluate(PARAMS, "toy")
-    return result
+def results():
+    """The toy set by chunk size; 0 is whole utterances."""
+    config = EvaluationConfig(GreedyConfig(3), chunk_ms=CHUNKS_MS)
+    found = evaluator(config, references=REFERENCES).evaluate(PARAMS, "toy")
+    return dict(zip(CHUNKS_MS, found, strict=True))
+
+
+@pytest.fixture
+def whole(results):
+    return results[0]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Decodes any batches of the toy's shape with one compiled program."""
+    held = []
+    subject = evaluator(batches=held)
+
+    def decode(batches, references=None):
+        held[:] = batches
+        subject._references = references
+        return subject.evaluate(PARAMS)[0]
+
+    return decode
 
 
 def test_equals_decoding_each_utterance_alone(whole):
@@ -63,11 +87,11 @@ def test_records(whole):
         assert all(0 < t <= 1000 * u.audio_s for t in times)
 
 
-@pytest.mark.parametrize("chunk_ms", [40, 80, 200, 640])
-def test_streaming_equals_offline(whole, chunk_ms):
-    config = EvaluationConfig(GreedyConfig(3), chunk_ms=(chunk_ms,))
-    (result,) = evaluator(config, references=REFERENCES).evaluate(PARAMS, "toy")
-    for got, want in zip(result.utterances, whole.utterances, strict=True):
+@pytest.mark.parametrize("chunk_ms", CHUNKS_MS[1:])
+def test_streaming_equals_offline(results, chunk_ms):
+    assert results[chunk_ms].chunk_ms == chunk_ms
+    assert results[0].chunk_ms is None
+    for got, want in zip(results[chunk_ms].utterances, results[0].utterances, strict=True):
         assert got.tokens == want.tokens
         assert got.emission_frames == want.emission_frames
         np.testing.assert_allclose(got.log_prob, want.log_prob, rtol=1e-4)
@@ -87,8 +111,8 @@ def test_one_compilation_a_bucket_shape_for_every_checkpoint():
     assert first["dev/wer_low"] <= first["dev/wer"] <= first["dev/wer_high"]
 
 
-def test_without_references_the_labels_are_the_reference():
-    (result,) = evaluator().evaluate(PARAMS)
+def test_without_references_the_labels_are_the_reference(shared):
+    result = shared(batches())
     batch = batches()[0]
     want = Letters().decode(batch.labels[0][: batch.label_lengths[0]])
     assert result.utterances[0].reference == want
@@ -110,21 +134,18 @@ def test_overflow_is_told():
     assert metrics["test/overflow_tokens"] > 0
 
 
-def test_a_spent_iterator_is_an_error():
-    subject = evaluator(batches=iter(batches()))
-    list(subject.run(PARAMS))
+def test_no_utterance_is_an_error(shared):
     with pytest.raises(ValueError, match="iterated again for every evaluation"):
-        list(subject.run(PARAMS))
+        shared([])
 
 
-def test_the_same_utterance_twice_is_an_error():
+def test_the_same_utterance_twice_is_an_error(shared):
     with pytest.raises(ValueError, match="gave utterance 0 twice"):
-        evaluator(batches=batches() + batches()).evaluate(PARAMS)
+        shared(batches() + batches())
 
 
-def test_missing_utterances_are_counted():
-    (result,) = evaluator(batches=batches()[:1], references=REFERENCES).evaluate(PARAMS)
-    assert result.missing == len(LENGTHS) - 3
+def test_missing_utterances_are_counted(shared):
+    assert shared(batches()[:1], REFERENCES).missing == len(LENGTHS) - 3
 
 
 def test_a_chunk_that_cuts_an_encoder_frame_names_the_nearest():
@@ -137,38 +158,48 @@ def test_a_chunk_that_cuts_an_encoder_frame_names_the_nearest():
 
 
 MESH_SCRIPT = """
-import json, jax
-from tests.evaluation.toy import RECOGNIZER, evaluator
-assert len(jax.devices()) == 4
-subject = evaluator()
-(result,) = subject.evaluate(RECOGNIZER.params)
-text = subject._programs[240.0].lower(
-    RECOGNIZER.params, *[x for x in jax.eval_shape(
-        lambda: (jax.numpy.zeros((4, 16000)), jax.numpy.zeros(4, 'int32')))]
-).compile().as_text()
-assert not any(name in text for name in ('all-reduce', 'all-gather', 'collective')), text
+import json, sys, jax, numpy as np
+port, process = sys.argv[1], int(sys.argv[2])
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+from tests.evaluation.toy import RECOGNIZER, batches, evaluator
+params = jax.tree.map(np.asarray, RECOGNIZER.params)
+assert (jax.device_count(), jax.local_device_count()) == (4, 2)
+# Each process brings half of the rows: 2 of 4 in the first batch, all padded to its 2 devices.
+mine = [jax.tree.map(lambda x: x[2 * process : 2 * process + 2], b) for b in batches(rows=4)]
+subject = evaluator(batches=mine)
+(result,) = subject.evaluate(params)
+shapes = [jax.ShapeDtypeStruct(s, t) for s, t in (((4, 16000), "float32"), ((4,), "int32"))]
+text = subject._programs[240.0].lower(params, *shapes).compile().as_text()
+assert not any(name in text for name in ("all-reduce", "all-gather", "collective")), text
 print(json.dumps([[u.tokens, u.emission_frames] for u in result.utterances]))
 """
 
 
 @pytest.mark.slow
-def test_four_devices_decode_the_same_and_never_talk():
+def test_four_devices_of_two_processes_decode_the_same_and_never_talk(shared):
     root = Path(__file__).parents[2]
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(root),
     }
-    run = subprocess.run(
-        [sys.executable, "-c", MESH_SCRIPT],
-        env=environment,
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    (result,) = evaluator().evaluate(PARAMS)
-    assert json.loads(run.stdout) == [
-        [list(u.tokens), list(u.emission_frames)] for u in result.utterances
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", MESH_SCRIPT, str(port), str(process)],
+            env=environment,
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
     ]
+    outputs = [run.communicate(timeout=300) for run in runs]
+    result = shared(batches(rows=4))
+    want = [[list(u.tokens), list(u.emission_frames)] for u in result.utterances]
+    for run, (out, error) in zip(runs, outputs, strict=True):
+        assert run.returncode == 0, error
+        assert json.loads(out.splitlines()[-1]) == want

@@ -7,6 +7,8 @@ from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import Array, Bool
 
+DENSE_SITES = {"input": Role.INPUT, "kernel": Role.WEIGHT}
+
 
 class Dense(QuantizedModule):
     """``x W + b``, handed on in the accumulator: whoever takes it says in which format to store it.
@@ -20,7 +22,7 @@ class Dense(QuantizedModule):
     @nn.compact
     def __call__(self, x: Value, mask: Bool[Array, "B T"] | None = None) -> Value:
         """``[..., K] -> [..., M]``; ``mask`` tells calibration which positions count."""
-        ops = self.operators({"input": Role.INPUT, "kernel": Role.WEIGHT})
+        ops = self.operators(DENSE_SITES)
         x = ops.input("input", x)
         width = ops.values(x).shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, self.features))

@@ -23,6 +23,7 @@ from rnnt_qat.input_pipeline.tokenizer import (
     Tokenizer,
 )
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
+from rnnt_qat.mesh import make_mesh, to_host
 from rnnt_qat.provenance import provenance
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -36,7 +37,6 @@ from rnnt_qat.training.checkpoints import (
 )
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import BestState, Trainer
-from rnnt_qat.training.mesh import make_mesh, to_host
 from rnnt_qat.training.state import TrainState, parameter_count
 
 

@@ -17,12 +17,12 @@ from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, load_tokenizer
+from rnnt_qat.mesh import make_mesh
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES
-from rnnt_qat.training.mesh import make_mesh
 from rnnt_qat.typing import PyTree
 
 

@@ -28,8 +28,8 @@ class LossConfig:
     Attributes:
       chunk_frames: encoder frames whose logits exist at one time: memory against speed.
       fastemit_lambda: strength of FastEmit (Yu et al. 2021); 0 is the plain likelihood.
-      ctc_weight: weight of the encoder's own CTC loss beside the transducer's; a little of it spares
-        a small corpus the long start in which the prediction network learns and the encoder does not.
+      ctc_weight: weight of the encoder's own CTC loss beside the transducer's; a little of it
+        spares a small corpus the long start in which only the prediction network learns.
     """
 
     chunk_frames: int = 8

@@ -17,4 +17,4 @@ PyTree = Any
 PRNGKey = jax.Array
 
 BLANK_ID = 0
-"""Vocabulary index of the transducer's blank; it doubles as the prediction network's start symbol."""
+"""Vocabulary index of the transducer's blank, which is also the prediction's start symbol."""

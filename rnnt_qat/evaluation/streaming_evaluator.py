@@ -20,10 +20,10 @@ from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.input_pipeline.batch import AudioBatch
+from rnnt_qat.mesh import DATA_AXIS, global_batch, make_mesh, replicated, to_host
 from rnnt_qat.metrics.bootstrap import BootstrapConfig
 from rnnt_qat.metrics.latency import measure_real_time_factor
 from rnnt_qat.metrics.wer import character_errors, word_errors
-from rnnt_qat.training.mesh import DATA_AXIS, global_batch, make_mesh, replicated, to_host
 from rnnt_qat.typing import PyTree
 
 

@@ -3,8 +3,8 @@
 Differentiating a scan adds up the recurrent kernel's gradient step by step: T small products, each
 reading and writing the whole kernel. The recurrence here has its own VJP: the backward scan only
 keeps each step's gradient of the accumulator, and one product over all steps makes the kernel's.
-It is written in terms of an operator set: the elementwise part of the cell is differentiated by JAX,
-and of ``accumulate`` only its linearity is used, so the float and every emulated cell share it.
+It is written in terms of an operator set: JAX differentiates the elementwise part of the cell, and
+of ``accumulate`` only its linearity is used, so the float and every emulated cell share it.
 """
 
 from functools import partial

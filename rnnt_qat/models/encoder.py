@@ -22,7 +22,7 @@ class EncoderConfig:
     Attributes:
       num_layers: LSTM layers in all.
       hidden_size: width of each.
-      layers_before_reduction: LSTM layers at the frontend's rate; 0 reduces the features themselves.
+      layers_before_reduction: LSTM layers at the frontend's rate; 0 reduces the features.
       time_reduction: frames made into one; 1 keeps the rate.
       dropout_rate: between layers, in floating-point training.
     """

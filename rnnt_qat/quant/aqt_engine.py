@@ -63,7 +63,7 @@ def _engine(carrier: Any) -> aqt_dot_general.DotGeneral:
 
 
 def float32_carries(contraction: int, lhs_bits: int, rhs_bits: int) -> bool:
-    """Whether a sum of ``contraction`` products of two's complement operands is exact in float32."""
+    """Whether float32 holds any sum of ``contraction`` products of two's complement operands."""
     return contraction * 2 ** (lhs_bits - 1) * 2 ** (rhs_bits - 1) <= FLOAT32_EXACT_BOUND
 
 

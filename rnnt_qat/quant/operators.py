@@ -41,7 +41,7 @@ class OperatorSet(Protocol):
         """Inverse of ``values`` for what was stored at ``site``."""
 
     def accumulate(self, x: Value, w: Value, bias: Float[Array, "M"] | None = None) -> Value:
-        """``[..., K] x [K, M] (+ [M])`` in the accumulator: linear in ``x``, in ``w`` and in ``bias``."""
+        """``[..., K] x [K, M] (+ [M])`` in the accumulator: linear in each argument."""
 
     def add(self, a: Value, b: Value, out: str) -> Value:
         """Sum, stored at ``out``."""

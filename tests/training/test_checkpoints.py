@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from rnnt_qat.mesh import make_mesh, replicated
 from rnnt_qat.training.checkpoints import Checkpoints, ConfigMismatchError, differing_fields
-from rnnt_qat.training.mesh import make_mesh, replicated
 from tests.training.toy import create_state
 
 

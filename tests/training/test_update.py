@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.mesh import global_batch, make_mesh, place_state, state_shardings
 from rnnt_qat.training.compilation import CompiledUpdate
-from rnnt_qat.training.mesh import global_batch, make_mesh, place_state, state_shardings
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import FloatTraining
 from rnnt_qat.training.update import training_update

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from rnnt_qat.training.mesh import global_batch, make_mesh, place_state, state_shardings, to_host
+from rnnt_qat.mesh import global_batch, make_mesh, place_state, state_shardings, to_host
 
 
 def test_one_device_round_trip():
@@ -21,7 +21,7 @@ def test_large_arrays_are_cut_along_the_largest_axis_that_divides(shard_above, m
     class FourDevices:
         devices = np.empty(4)
 
-    import rnnt_qat.training.mesh as room
+    import rnnt_qat.mesh as room
 
     monkeypatch.setattr(room, "NamedSharding", lambda mesh, spec: spec)
     shapes = {

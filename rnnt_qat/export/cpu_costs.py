@@ -102,6 +102,18 @@ class CpuCosts:
         }
         return known.get(operator, self.other).value
 
+    def bounds(self) -> "tuple[CpuCosts, CpuCosts]":
+        """The cheapest and the dearest host that the ranges allow."""
+        cheapest, dearest = {}, {}
+        for field in dataclasses.fields(self):
+            estimate: Estimate = getattr(self, field.name)
+            low = dataclasses.replace(estimate, value=estimate.low)
+            high = dataclasses.replace(estimate, value=estimate.high)
+            faster_is_cheaper = field.name == "clock_ratio"
+            cheapest[field.name] = high if faster_is_cheaper else low
+            dearest[field.name] = low if faster_is_cheaper else high
+        return CpuCosts(**cheapest), CpuCosts(**dearest)
+
 
 CORTEX_M55 = CpuCosts()
 

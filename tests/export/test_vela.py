@@ -98,6 +98,13 @@ def test_sensitivity_moves_every_constant_and_orders_by_swing():
     assert swings[0] > 0
 
 
+def test_every_figure_lies_between_the_cheapest_and_the_dearest_host():
+    report = _report_with(Placement(2, {"TANH": 1000, "SPLIT": 50}, {"TANH": 1}, 1000, 1000, 4000))
+    low, high = (call_time(report, costs).total for costs in CORTEX_M55.bounds())
+    for row in sensitivity(lambda costs: call_time(report, costs).total):
+        assert low <= min(row.at_low, row.at_high) <= max(row.at_low, row.at_high) <= high
+
+
 def test_an_estimate_outside_its_range_is_refused():
     with pytest.raises(ValueError, match="does not hold"):
         Estimate(3, 4, 5, "nowhere")

@@ -71,21 +71,23 @@ def plot_training_curves(path: str | Path, records: Sequence[Mapping[str, Any]])
         loss_axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         loss_axes.yaxis.set_minor_locator(LogLocator(subs=()))
         loss_axes.margins(y=0.1)
-        loss_axes.set_title("Training loss (nats an utterance; thick: moving average)")
+        loss_axes.set_title("Training loss (nats an utterance)")
         loss_axes.grid(axis="y", color="#eeeeee")
-        ends = []
         for colour, (name, points) in zip(_colours(), curves.items(), strict=False):
             steps, wer, low, high = np.array(points).T
             wer_axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            wer_axes.plot(steps, wer, color=colour, marker="o", markersize=3, linewidth=1.6)
-            ends.append((wer[-1], steps[-1], f"{name}  {100 * wer[-1]:.1f} %", colour))
+            label = f"{name}: {100 * wer[-1]:.1f} % at the end"
+            wer_axes.plot(
+                steps, wer, color=colour, marker="o", markersize=3, linewidth=1.6, label=label
+            )
         wer_axes.set_title("Word error rate (band: bootstrap interval)")
         wer_axes.yaxis.set_major_formatter(_PERCENT)
         wer_axes.set_ylim(bottom=0)
         wer_axes.grid(axis="y", color="#eeeeee")
         wer_axes.set_xlabel("step")
         wer_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _label_ends(wer_axes, ends)
+        if curves:
+            wer_axes.legend(frameon=True, edgecolor="none", framealpha=0.9)
         _mark_stages(figure.axes, records)
         figure.savefig(path, dpi=150)
 
@@ -233,31 +235,17 @@ def _smooth(values: Float[np.ndarray, "S"]) -> Float[np.ndarray, "S"]:
     return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
-    """Names at the right end of curves, moved apart where they would overlap."""
-    bottom, top = axes.get_ylim()
-    gap, last = 0.09 * (top - bottom), -np.inf
-    for value, step, text, colour in sorted(ends):
-        last = max(value, last + gap)
-        axes.annotate(
-            text, (step, last), xytext=(6, 0), textcoords="offset points",
-            color=colour, va="center", fontweight="bold", annotation_clip=False,
-        )  # fmt: skip
-
-
 def _mark_stages(panels: Sequence[Axes], records: Sequence[Mapping[str, Any]]) -> None:
-    """A line where each training stage but the first begins, and the stages' names."""
+    """A line where each training stage but the first begins, and their names above it all."""
     starts: dict[str, int] = {}
     for record in records:
         if "stage" in record:
             starts.setdefault(record["stage"], record["step"])
     if len(starts) < 2:
         return
-    for i, (stage, step) in enumerate(starts.items()):
+    first, *others = starts.items()
+    for _, step in others:
         for axes in panels:
-            if i:
-                axes.axvline(step, color=FAINT, linewidth=0.8, linestyle="--")
-        panels[0].annotate(
-            stage, (step, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
-            textcoords="offset points", color=FAINT,
-        )  # fmt: skip
+            axes.axvline(step, color=FAINT, linewidth=0.8, linestyle="--")
+    names = [first[0], *(f"{stage} from {step}" for stage, step in others)]
+    panels[0].set_title(", ".join(names), loc="right", color=FAINT, fontsize=9)

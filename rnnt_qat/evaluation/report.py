@@ -158,7 +158,7 @@ def _table_row(comparison: Comparison) -> list[str]:
 
 
 def markdown_report(
-    results: Sequence[EvaluationResult], plots: Mapping[str, str] | None = None, examples: int = 10
+    results: Sequence[EvaluationResult], plots: Mapping[str, str] | None = None, examples: int = 5
 ) -> str:
     """The whole report.
 
@@ -233,29 +233,36 @@ def _warnings(result: EvaluationResult):
 
 def _examples(result: EvaluationResult, count: int) -> str:
     worst = sorted(result.utterances, key=lambda u: -u.words.errors)[:count]
-    lines = [
-        f"### {result.test_set}, {result.system}",
-        "| utterance | said, ~~missed~~, **heard** |",
-    ]
-    lines.append("| --- | --- |")
-    lines += [f"| {u.id} | {_marked(u)} |" for u in worst if u.words.errors]
-    return lines[0] + "\n\n" + ("\n".join(lines[1:]) if len(lines) > 3 else "No errors.")
+    rows = [f"| {u.id} | {_marked(u)} |" for u in worst if u.words.errors]
+    if not rows:
+        return f"{_label(result)}: no errors."
+    header = ["| utterance | said, ~~missed~~, **heard** |", "| --- | --- |"]
+    return (
+        f"<details><summary>{_label(result)}</summary>\n\n"
+        + "\n".join(header + rows)
+        + "\n\n</details>"
+    )
+
+
+def _label(result: EvaluationResult) -> str:
+    chunk = "whole" if result.chunk_ms is None else f"{result.chunk_ms:g} ms"
+    return f"{result.test_set}, {result.system}, {chunk}"
 
 
 def _marked(utterance: UtteranceResult) -> str:
-    """The reference with its errors marked: deleted words struck, inserted ones bold."""
+    """The reference with its errors marked, run by run: what was missed, then what was heard."""
     output = jiwer.process_words(utterance.reference, utterance.hypothesis)
     reference, hypothesis = output.references[0], output.hypotheses[0]
-    words = []
-    for chunk in output.alignments[0]:
-        said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-        heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        if chunk.type == "equal":
-            words += said
-            continue
-        pairs = itertools.zip_longest(said, heard)
-        words += [(f"~~{s}~~ " if s else "") + (f"**{h}**" if h else "") for s, h in pairs]
-    return " ".join(word.strip() for word in words)
+    parts = []
+    for equal, chunks in itertools.groupby(output.alignments[0], lambda c: c.type == "equal"):
+        run = list(chunks)
+        said = " ".join(reference[run[0].ref_start_idx : run[-1].ref_end_idx])
+        heard = " ".join(hypothesis[run[0].hyp_start_idx : run[-1].hyp_end_idx])
+        if equal:
+            parts.append(said)
+        else:
+            parts += [mark + text + mark for mark, text in (("~~", said), ("**", heard)) if text]
+    return " ".join(parts)
 
 
 def _percent(rate: float) -> str:

@@ -51,8 +51,8 @@ def test_training_curves(saved):
         loss.lines[0].get_xydata()[:, 1], [100 / s for s in range(10, 100, 10)]
     )
     np.testing.assert_allclose(wer.lines[0].get_xydata(), [[50, 0.5], [90, 0.25]])
-    assert [t.get_text() for t in wer.texts] == ["dev  25.0 %"]
-    assert [t.get_text() for t in loss.texts] == ["float", "aware"]
+    assert [t.get_text() for t in wer.get_legend().texts] == ["dev: 25.0 % at the end"]
+    assert loss.get_title(loc="right") == "float, aware from 60"
     plot_training_curves(path, records[:1])
     plot_training_curves(path, records[-1:])
     with pytest.raises(ValueError, match="nothing to plot"):

@@ -94,11 +94,13 @@ def test_the_report_marks_errors_and_warns(tmp_path):
     path = write_report(tmp_path, [FLOAT, CHIP], {"rates": "wer.png"})
     text = path.read_text()
     assert "![rates](wer.png)" in text
-    assert "the ~~cat~~ **bat** sat **down**" in text
+    assert "| the ~~cat~~ **bat** sat **down** |" in text
     assert "a dog ~~ran~~ past" in markdown_report([CHIP], examples=20)
     assert "2 utterances of the test set were not decoded" in text
     assert load_result(tmp_path / "prompts-w8a8-240ms.json") == CHIP
-    assert "No errors." in markdown_report([make_result("oracle", REFERENCES)])
+    assert "prompts, oracle, 240 ms: no errors." in markdown_report(
+        [make_result("oracle", REFERENCES)]
+    )
     with pytest.raises(ValueError, match="same test set, system and chunk"):
         write_report(tmp_path, [FLOAT, FLOAT])
 

@@ -1,0 +1,167 @@
+"""Calibration: what range a site's format should cover, from values seen in floating point.
+
+An observer is frozen configuration; its state is a pytree of arrays, so that it lives in a flax
+collection, goes through jit and can be summed or maximised over devices. All look at magnitudes:
+formats are symmetric.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax.numpy as jnp
+
+from rnnt_qat.typing import Array, Bool, Float, PyTree
+
+
+class Observer(Protocol):
+    """Collects statistics of one site."""
+
+    def initial_state(self) -> PyTree:
+        """Nothing seen."""
+
+    def observe(self, state: PyTree, x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> PyTree:
+        """State after a batch; where the mask is False a value has no say."""
+
+    def max_abs(self, state: PyTree) -> Float[Array, ""]:
+        """Range to cover, ``[-max_abs, max_abs]``; 0 where nothing was seen."""
+
+
+@dataclass(frozen=True)
+class MaxObserver:
+    """The largest magnitude: nothing is clipped."""
+
+    def initial_state(self) -> Float[Array, ""]:
+        """Zero."""
+        return jnp.zeros(())
+
+    def observe(
+        self, state: Float[Array, ""], x: Float[Array, "*S"], mask: Bool[Array, "*S"]
+    ) -> Float[Array, ""]:
+        """Running maximum."""
+        return jnp.maximum(state, _magnitude(x, mask).max())
+
+    def max_abs(self, state: Float[Array, ""]) -> Float[Array, ""]:
+        """The maximum."""
+        return state
+
+
+@dataclass(frozen=True)
+class MovingAverageObserver:
+    """Moving average of every batch's largest magnitude (Jacob et al., 2018, section 3.1).
+
+    Attributes:
+      decay: weight of the past, in [0, 1); the average is unbiased from the first batch on.
+    """
+
+    decay: float = 0.9
+
+    def __post_init__(self):
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"MovingAverageObserver.decay={self.decay} must lie in [0, 1)")
+
+    def initial_state(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """No average and no weight."""
+        return jnp.zeros(()), jnp.zeros(())
+
+    def observe(self, state: PyTree, x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> PyTree:
+        """Average and its weight."""
+        average, weight = state
+        seen = 1 - self.decay
+        return (
+            self.decay * average + seen * _magnitude(x, mask).max(),
+            self.decay * weight + seen,
+        )
+
+    def max_abs(self, state: PyTree) -> Float[Array, ""]:
+        """The average over its weight."""
+        average, weight = state
+        return average / jnp.maximum(weight, 1e-9)
+
+
+_LOWEST_OCTAVE, _HIGHEST_OCTAVE = -24, 24
+
+
+@dataclass(frozen=True)
+class _MagnitudeHistogram:
+    """Counts of magnitudes on a logarithmic axis; the same bins for every tensor, so they add up.
+
+    Attributes:
+      bins_per_octave: resolution: 16 tell ranges 4 % apart.
+    """
+
+    bins_per_octave: int = 16
+
+    @property
+    def _edges(self) -> Float[Array, "N"]:
+        """Upper edges of the bins."""
+        count = (_HIGHEST_OCTAVE - _LOWEST_OCTAVE) * self.bins_per_octave
+        return jnp.exp2(_LOWEST_OCTAVE + (jnp.arange(count) + 1.0) / self.bins_per_octave)
+
+    def initial_state(self) -> Float[Array, "N"]:
+        """No counts."""
+        return jnp.zeros(self._edges.shape)
+
+    def observe(
+        self, state: Float[Array, "N"], x: Float[Array, "*S"], mask: Bool[Array, "*S"]
+    ) -> Float[Array, "N"]:
+        """Counts so far; zeros do not count, for no range changes what becomes of them."""
+        magnitude = _magnitude(x, mask).ravel()
+        index = jnp.minimum(jnp.searchsorted(self._edges, magnitude), state.shape[0] - 1)
+        return state.at[index].add((magnitude > 0).astype(jnp.float32))
+
+
+@dataclass(frozen=True)
+class PercentileObserver(_MagnitudeHistogram):
+    """The range that holds a share of the values; the rest saturates.
+
+    Attributes:
+      percent: in (0, 100].
+    """
+
+    percent: float = 99.99
+
+    def __post_init__(self):
+        if not 0 < self.percent <= 100:
+            raise ValueError(f"PercentileObserver.percent={self.percent} must lie in (0, 100]")
+
+    def max_abs(self, state: Float[Array, "N"]) -> Float[Array, ""]:
+        """Upper edge of the bin in which the share is reached."""
+        reached = jnp.cumsum(state) >= state.sum() * (self.percent / 100)
+        return jnp.where(state.sum() > 0, self._edges[jnp.argmax(reached)], 0.0)
+
+
+@dataclass(frozen=True)
+class MseObserver(_MagnitudeHistogram):
+    """The range with the least expected squared error of rounding and saturation together.
+
+    Attributes:
+      bits: width of the format that is calibrated, 2 to 16.
+    """
+
+    bits: int = 8
+
+    def __post_init__(self):
+        if not 2 <= self.bits <= 16:
+            raise ValueError(f"MseObserver.bits={self.bits} must lie in 2..16")
+
+    def max_abs(self, state: Float[Array, "N"]) -> Float[Array, ""]:
+        """Best of the bins' upper edges."""
+        edges = self._edges
+        centres = edges * 2.0 ** (-0.5 / self.bins_per_octave)
+        step = edges / (2 ** (self.bits - 1) - 1)
+        # Values below half a step become 0, others err evenly over a step, those outside saturate.
+        rounding = jnp.minimum(centres[None] ** 2, step[:, None] ** 2 / 12)
+        clipping = jnp.maximum(centres[None] - edges[:, None], 0) ** 2
+        error = (jnp.where(centres[None] > edges[:, None], clipping, rounding) * state).sum(axis=1)
+        best = edges[jnp.argmin(jnp.where(edges <= _highest(edges, state), error, jnp.inf))]
+        return jnp.where(state.sum() > 0, best, 0.0)
+
+
+def _highest(edges: Float[Array, "N"], state: Float[Array, "N"]) -> Float[Array, ""]:
+    return jnp.where(state > 0, edges, 0.0).max()
+
+
+def _magnitude(x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Array, "*S"]:
+    x = x.astype(jnp.float32)
+    mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+    return jnp.where(mask, jnp.abs(x), 0.0)

@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
+from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.quant.scales import power_of_two_above, range_to_scale, weight_scale
+
+
+def test_power_of_two_above():
+    x = jnp.asarray([0.25, 0.2500001, 0.3, 1.0, 1.0000001, 5.0])
+    assert power_of_two_above(x).tolist() == [0.25, 0.5, 0.5, 1.0, 2.0, 8.0]
+
+
+def test_power_of_two_scales_hold_all_but_the_last_step():
+    scale = range_to_scale(GENERIC_NNA.tensor(Role.INPUT), jnp.asarray([0.9, 1.0, 3.0]))
+    assert (scale * 128).tolist() == [1.0, 1.0, 4.0]
+
+
+def test_other_scales_have_few_significant_bits_and_cover_the_range():
+    tensor = ETHOS_U_16X8.tensor(Role.WEIGHT)
+    max_abs = np.random.default_rng(0).uniform(0.01, 3, 1000).astype(np.float32)
+    scale = np.asarray(range_to_scale(tensor, jnp.asarray(max_abs)), np.float64)
+    fraction, _ = np.frexp(scale)
+    assert np.all(fraction * 2**15 == np.round(fraction * 2**15))
+    assert np.all(scale * 127 >= max_abs * (1 - 2e-7))
+    assert np.all(scale * 127 <= max_abs * (1 + 2**-13))
+
+
+def test_kernels_by_tensor_or_by_column():
+    w = jnp.asarray([[0.5, -0.1], [0.2, 0.05]])
+    tensor = GENERIC_NNA.tensor(Role.WEIGHT)
+    assert weight_scale(tensor, w) == 0.5 / 128
+    by_column = weight_scale(replace(tensor, per_channel=True), w)
+    assert (by_column * 128).tolist() == [0.5, 0.125]
+
+
+def test_fixed_formats_take_no_range():
+    with pytest.raises(ValueError, match=r"CELL has the fixed format Q4.11"):
+        range_to_scale(GENERIC_NNA.tensor(Role.CELL), jnp.float32(1))

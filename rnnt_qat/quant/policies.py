@@ -1,18 +1,54 @@
-"""Ready-made precision policies, by the name that configs and the command line use."""
+"""Ready-made precision policies, by the name that configs and the command line use.
 
+``w{bits}a{bits}`` are integer matrix products with floating point between them: what stays when a
+chip leaves the other operators to its CPU. ``{chip}`` and ``{chip}_w{bits}`` are all of a chip's
+arithmetic; kernels below 8 bits sit on its 8-bit grid.
+"""
+
+from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
+from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
+from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.accelerators.spec import AcceleratorSpec
+from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
-from rnnt_qat.quant.precision import Float32, IntegerMatmul
+from rnnt_qat.quant.precision import Float32, IntegerMatmul, Precision
 
-FLOAT32 = PrecisionPolicy("float32", (Rule("*", Float32()),))
-W8A8 = PrecisionPolicy("w8a8", (Rule("*", IntegerMatmul(weight_bits=8, activation_bits=8)),))
-W4A8 = PrecisionPolicy("w4a8", (Rule("*", IntegerMatmul(weight_bits=4, activation_bits=8)),))
-W2A8 = PrecisionPolicy("w2a8", (Rule("*", IntegerMatmul(weight_bits=2, activation_bits=8)),))
+
+def _everywhere(name: str, precision: Precision) -> PrecisionPolicy:
+    return PrecisionPolicy(name, (Rule("*", precision),))
+
+
+def _chip(spec: AcceleratorSpec) -> tuple[PrecisionPolicy, ...]:
+    """A chip with kernels of 8, 4 and 2 bits."""
+    return (
+        _everywhere(spec.name, OnAccelerator(spec)),
+        _everywhere(f"{spec.name}_w4", OnAccelerator(spec.with_weight_bits(4))),
+        _everywhere(f"{spec.name}_w2", OnAccelerator(spec.with_weight_bits(2))),
+    )
+
+
+FLOAT32 = _everywhere("float32", Float32())
+W8A8 = _everywhere("w8a8", IntegerMatmul(weight_bits=8, activation_bits=8))
+W4A8 = _everywhere("w4a8", IntegerMatmul(weight_bits=4, activation_bits=8))
+W2A8 = _everywhere("w2a8", IntegerMatmul(weight_bits=2, activation_bits=8))
 ENCODER_W4_JOINT_W8 = PrecisionPolicy(
     "encoder_w4_joint_w8",
     (Rule("encoder/*", IntegerMatmul(weight_bits=4)), Rule("*", IntegerMatmul(weight_bits=8))),
 )
 
-POLICIES = {policy.name: policy for policy in (FLOAT32, W8A8, W4A8, W2A8, ENCODER_W4_JOINT_W8)}
+POLICIES = {
+    policy.name: policy
+    for policy in (
+        FLOAT32,
+        W8A8,
+        W4A8,
+        W2A8,
+        ENCODER_W4_JOINT_W8,
+        *_chip(GENERIC_NNA),
+        *_chip(ETHOS_U_8X8_16),
+        *_chip(ETHOS_U_16X8),
+    )
+}
 
 
 def policy_by_name(name: str) -> PrecisionPolicy:

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
-from rnnt_qat.fixedpoint import wide
-from rnnt_qat.fixedpoint.activation import Activation
+from rnnt_qat.fixedpoint.activation import Activation, FracBits
 from rnnt_qat.fixedpoint.dot import dot, dot_int16
-from rnnt_qat.fixedpoint.requantize import Ratio, ShiftRescale
+from rnnt_qat.fixedpoint.requantize import Ratio, ShiftRescale, Sum
 from rnnt_qat.fixedpoint.saturation import fit
 from rnnt_qat.typing import Array, Float, Int
 
@@ -33,7 +32,7 @@ class Stored(NamedTuple):
 class Accumulated(NamedTuple):
     """A matrix product in the accumulator, one or two words."""
 
-    integers: Int[Array, "*S M"] | wide.Wide
+    integers: Sum
     scale: Scale
 
 
@@ -44,7 +43,7 @@ def accumulate(
     spec: AcceleratorSpec,
     x: Stored,
     w: Stored,
-    bias: Int[Array, "M"] | wide.Wide | None = None,
+    bias: Sum | None = None,
 ) -> Accumulated:
     """``x @ w + bias`` in the chip's accumulator.
 
@@ -54,6 +53,7 @@ def accumulate(
       w: int8 ``[K, M]``.
       bias: at the accumulator's scale; ``Wide`` where that is wider than 32 bits.
     """
+    require(spec, Operator.DOT)
     scale = accumulator_scale(x.scale, w.scale)
     if spec.accumulator.bits > 32:
         return Accumulated(dot_int16(x.integers, w.integers, bias), scale)
@@ -107,6 +107,7 @@ def unbounded_sum(
     scale: Scale,
 ) -> Int[Array, "*S"]:
     """``a + b`` at the result's scale, before it is brought into range."""
+    require(spec, Operator.ADD)
     a, b = (_addend(spec, x, role, scale) for x in (a, b))
     if spec.add_grid is AddGrid.RESULT:
         return _to_scale(spec, a, scale) + _to_scale(spec, b, scale)
@@ -124,18 +125,19 @@ def unbounded_product(
     spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale
 ) -> Int[Array, "*S"]:
     """``a * b`` at the result's scale, before it is brought into range."""
+    require(spec, Operator.MUL)
     return rescale(spec, Accumulated(a.integers * b.integers, a.scale * b.scale), role, scale)
 
 
 def sigmoid(
-    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""], role: Role
+    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: FracBits, role: Role
 ) -> Int[Array, "*S"]:
     """The chip's logistic function (LOGISTIC)."""
     return unit(spec, role, Operator.SIGMOID)(x, frac_bits)
 
 
 def tanh(
-    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""], role: Role
+    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: FracBits, role: Role
 ) -> Int[Array, "*S"]:
     """The chip's hyperbolic tangent (TANH)."""
     return unit(spec, role, Operator.TANH)(x, frac_bits)
@@ -147,14 +149,25 @@ def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
     Raises:
       ValueError: the chip has none.
     """
+    require(spec, operator)
     tensor = spec.tensor(role)
     found = tensor.sigmoid if operator is Operator.SIGMOID else tensor.tanh
-    if found is None or operator not in spec.operators:
-        raise ValueError(
-            f"{spec.name} has no {operator.value} that writes {role.name}; give the layer a "
-            "precision that leaves this operator to the CPU"
-        )
+    if found is None:
+        raise ValueError(f"{spec.name} has no {operator.value} that writes {role.name}")
     return found
+
+
+def require(spec: AcceleratorSpec, operator: Operator) -> None:
+    """Refuses an operator that the chip lacks.
+
+    Raises:
+      ValueError: says what to do.
+    """
+    if operator not in spec.operators:
+        raise ValueError(
+            f"{spec.name} has no {operator.value}; give the layer a precision that leaves this "
+            "operator to the CPU"
+        )
 
 
 def _ratio(scale: Scale, result: Scale) -> Ratio:

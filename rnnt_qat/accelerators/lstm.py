@@ -8,7 +8,7 @@ from rnnt_qat.accelerators import kernels
 from rnnt_qat.accelerators.kernels import Scale, Stored, accumulate
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec
-from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.typing import Array, Int
 
 
@@ -28,7 +28,7 @@ class LstmParameters:
 
     input_kernel: Int[Array, "D 4H"]
     recurrent_kernel: Int[Array, "H 4H"]
-    bias: Int[Array, "4H"] | wide.Wide
+    bias: Sum
     input_scale: Scale
     hidden_scale: Scale
     input_kernel_scale: Scale
@@ -51,9 +51,7 @@ def lstm_step(
     pre_format, cell_format, gate_format = (
         spec.tensor(role).format for role in (Role.GATE_PRE, Role.CELL, Role.GATE)
     )
-    pre_scale, cell_scale, gate_scale = (
-        2.0**-format.frac_bits for format in (pre_format, cell_format, gate_format)
-    )
+    pre_scale, cell_scale, gate_scale = pre_format.scale, cell_format.scale, gate_format.scale
     projected = accumulate(
         spec, Stored(x, p.input_scale), Stored(p.input_kernel, p.input_kernel_scale), p.bias
     )
@@ -64,16 +62,21 @@ def lstm_step(
         Stored(p.recurrent_kernel, p.recurrent_kernel_scale),
     )
     pre = kernels.add(spec, pre_x, recurrent, Role.GATE_PRE, pre_scale)
-    i, f, g, o = jnp.split(pre, 4, axis=-1)
-    i, f, o = (
-        Stored(kernels.sigmoid(spec, gate, pre_format.frac_bits, Role.GATE), gate_scale)
-        for gate in (i, f, o)
-    )
-    g = Stored(kernels.tanh(spec, g, pre_format.frac_bits, Role.GATE), gate_scale)
-    old_cell = Stored(cell.astype(jnp.int32), cell_scale)
-    kept = Stored(kernels.mul(spec, f, old_cell, Role.CELL, cell_scale), cell_scale)
-    written = Stored(kernels.mul(spec, i, g, Role.CELL, cell_scale), cell_scale)
+    pre_i, pre_f, pre_g, pre_o = jnp.split(pre, 4, axis=-1)
+
+    def sigmoid(gate):
+        y = kernels.sigmoid(spec, gate, pre_format.fixed_frac_bits, Role.GATE)
+        return Stored(y, gate_scale)
+
+    def tanh(x, frac_bits):
+        return Stored(kernels.tanh(spec, x, frac_bits, Role.GATE), gate_scale)
+
+    def to_cell(a, b):
+        return Stored(kernels.mul(spec, a, b, Role.CELL, cell_scale), cell_scale)
+
+    kept = to_cell(sigmoid(pre_f), Stored(cell.astype(jnp.int32), cell_scale))
+    written = to_cell(sigmoid(pre_i), tanh(pre_g, pre_format.fixed_frac_bits))
     new_cell = kernels.add(spec, kept, written, Role.CELL, cell_scale)
-    squashed = Stored(kernels.tanh(spec, new_cell, cell_format.frac_bits, Role.GATE), gate_scale)
-    new_hidden = kernels.mul(spec, o, squashed, Role.HIDDEN, p.hidden_scale)
+    squashed = tanh(new_cell, cell_format.fixed_frac_bits)
+    new_hidden = kernels.mul(spec, sigmoid(pre_o), squashed, Role.HIDDEN, p.hidden_scale)
     return new_hidden, new_cell

@@ -1,7 +1,7 @@
 """What the chips' sigmoid and tanh units have in common."""
 
 import enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,12 +23,15 @@ class Function(enum.Enum):
         return one / (one + np.exp(-x))
 
 
-class Activation(Protocol):
-    """A sigmoid or tanh unit: frozen and hashable, integers in and out.
+FracBits = Any
+"""Fractional bits of a unit's input: an int; for units that say so, also an int32 scalar array."""
 
-    ``frac_bits`` is the number of fractional bits of the input: a Python int, or for the units that
-    say so an int32 scalar of a calibrated format.
-    """
+
+class Activation(Protocol):
+    """A sigmoid or tanh unit: frozen and hashable, integers in and out."""
+
+    def __hash__(self) -> int:
+        """Units are configuration."""
 
     @property
     def output(self) -> QFormat:
@@ -37,8 +40,8 @@ class Activation(Protocol):
     def check_input(self, input: QFormat) -> None:
         """Raises ValueError where the unit cannot take this format."""
 
-    def __call__(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Int[Array, "*S"]:
+    def __call__(self, x: Int[Array, "*S"], frac_bits: FracBits) -> Int[Array, "*S"]:
         """The unit's output, int32."""
 
-    def slope(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
+    def slope(self, x: Int[Array, "*S"], frac_bits: FracBits) -> Float[Array, "*S"]:
         """Derivative of the curve that the unit draws, in real units."""

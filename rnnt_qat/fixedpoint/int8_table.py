@@ -35,7 +35,7 @@ def int8_table(
 @cache
 def _tables(function: Function, output: QFormat) -> np.ndarray:
     """One table a number of fractional bits, 0 to 15."""
-    scale = 2.0 ** -(output.frac_bits or 0)
+    scale = output.scale
     return np.stack(
         [int8_table(function, 2.0**-n, 0, scale, 0) for n in range(_MAX_FRAC_BITS + 1)]
     ).astype(np.int32)
@@ -66,6 +66,6 @@ class Int8Table:
     def slope(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
         """Half the rise from the entry below to the entry above, a step of input."""
         rise = self(jnp.minimum(x + 1, 127), frac_bits) - self(jnp.maximum(x - 1, -128), frac_bits)
-        output_frac_bits = self.output.frac_bits or 0
+        output_frac_bits = self.output.fixed_frac_bits
         steps = jnp.exp2(jnp.asarray(frac_bits, jnp.float32) - output_frac_bits - 1)
         return rise.astype(jnp.float32) * steps

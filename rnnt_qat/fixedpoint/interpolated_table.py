@@ -32,8 +32,6 @@ class InterpolatedTable:
     rounding: Rounding = Rounding.AWAY
 
     def __post_init__(self):
-        if self.output.frac_bits is None:
-            raise ValueError("InterpolatedTable.output must be a fixed format, Qm.n")
         if not 1 <= self.entries_bits <= 12:
             raise ValueError(f"InterpolatedTable.entries_bits={self.entries_bits} not in 1..12")
 
@@ -53,7 +51,7 @@ class InterpolatedTable:
     def table(self) -> np.ndarray:
         """Integers at both ends of every segment, in ``output``."""
         reals = self.function.exact(self._nodes())
-        integers = np.floor(np.ldexp(reals, self.output.frac_bits or 0) + 0.5)
+        integers = np.floor(np.ldexp(reals, self.output.fixed_frac_bits) + 0.5)
         return np.minimum(integers, self.output.maximum).astype(np.int32)
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
@@ -76,7 +74,7 @@ class InterpolatedTable:
         if self.interpolate:
             table = jnp.asarray(self.table())
             rise = (table[index + 1] - table[index]).astype(jnp.float32)
-            slopes = rise * (2.0 ** -(self.output.frac_bits or 0) / step)
+            slopes = rise * (self.output.scale / step)
         else:
             y = self.function.exact(self._nodes())
             exact = y * (1 - y) if self.function is Function.SIGMOID else 1 - y * y
@@ -100,4 +98,4 @@ class InterpolatedTable:
     def _mirrored(self, positive):
         if self.function is Function.TANH:
             return -positive
-        return (1 << (self.output.frac_bits or 0)) - positive
+        return (1 << self.output.fixed_frac_bits) - positive

@@ -51,8 +51,6 @@ class PiecewiseLinear:
         starts = [line.start for line in self.lines]
         if starts != sorted(starts) or not starts or starts[0] != 0.0:
             raise ValueError("PiecewiseLinear.lines must start at 0 and go up")
-        if self.output.frac_bits is None:
-            raise ValueError("PiecewiseLinear.output must be a fixed format, Qm.n")
 
     def check_input(self, input: QFormat) -> None:
         """Takes fixed formats whose sums fit 32 bits."""
@@ -76,10 +74,10 @@ class PiecewiseLinear:
             value = jnp.where(argument >= _fixed(line.start, argument_frac), slanted, value)
         if self.function is Function.TANH:
             value = 2 * value - (1 << inner_frac)
-        drop = inner_frac - (self.output.frac_bits or 0)
+        drop = inner_frac - self.output.fixed_frac_bits
         value = rounding_shift_right(value << max(-drop, 0), max(drop, 0), self.rounding)
         value = jnp.minimum(value, self.output.maximum)
-        one = 0 if self.function is Function.TANH else 1 << (self.output.frac_bits or 0)
+        one = 0 if self.function is Function.TANH else 1 << self.output.fixed_frac_bits
         return jnp.where(x >= 0, value, one - value)
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:

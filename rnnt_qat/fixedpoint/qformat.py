@@ -40,9 +40,23 @@ class QFormat:
     @property
     def integer_bits(self) -> int:
         """Bits left of the point, without the sign: the range is +-2^integer_bits."""
+        return self.bits - 1 - self.fixed_frac_bits
+
+    @property
+    def fixed_frac_bits(self) -> int:
+        """``frac_bits`` where they are fixed.
+
+        Raises:
+          ValueError: the scale is calibrated.
+        """
         if self.frac_bits is None:
-            raise ValueError("a calibrated format has no fixed range")
-        return self.bits - 1 - self.frac_bits
+            raise ValueError(f"{self} has no fixed scale: it comes from calibration")
+        return self.frac_bits
+
+    @property
+    def scale(self) -> float:
+        """Real value of one step where it is fixed; else a ValueError."""
+        return 2.0**-self.fixed_frac_bits
 
     @property
     def storage(self) -> jnp.dtype:

@@ -1,6 +1,7 @@
 """From one scale to another: what a chip does after a product."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -9,6 +10,8 @@ from rnnt_qat.fixedpoint import wide
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
 from rnnt_qat.typing import Array, Float, Int
 
+Sum = Any
+"""An int32 array or, of an accumulator past 32 bits, a ``Wide``."""
 Ratio = float | Float[Array, "..."]
 """A Python float where it is known on the host (the program is shorter), else float32."""
 
@@ -23,7 +26,7 @@ class ShiftRescale:
 
     rounding: Rounding = Rounding.AWAY
 
-    def __call__(self, x: Int[Array, "*S"] | wide.Wide, ratio: Ratio) -> Int[Array, "*S"]:
+    def __call__(self, x: Sum, ratio: Ratio) -> Int[Array, "*S"]:
         """``x * ratio`` as int32, saturated; below 2^-31 (a ``Wide``: 2^-62) the result is 0.
 
         Args:
@@ -80,7 +83,7 @@ class SingleRoundingRescale:
         if not 2 <= self.bits <= 31:
             raise ValueError(f"SingleRoundingRescale.bits={self.bits}: a multiplier has 2 to 31")
 
-    def __call__(self, x: Int[Array, "*S"] | wide.Wide, ratio: Ratio) -> Int[Array, "*S"]:
+    def __call__(self, x: Sum, ratio: Ratio) -> Int[Array, "*S"]:
         """``x * ratio`` as int32, saturated."""
         return multipliers.multiply_once_rounded(
             x, multipliers.multiplier_of(ratio, self.bits), self.bits, self.rounding

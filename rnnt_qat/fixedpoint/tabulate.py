@@ -19,7 +19,7 @@ from rnnt_qat.typing import Array, Int, Num
 def values(unit: Activation, input: QFormat) -> np.ndarray:
     """Outputs for the integers ``input.minimum`` to ``input.maximum``."""
     with jax.ensure_compile_time_eval():
-        answers = jax.jit(lambda x: unit(x, _frac_bits(input)))(_inputs(input))
+        answers = jax.jit(lambda x: unit(x, input.fixed_frac_bits))(_inputs(input))
     return np.asarray(answers).astype(unit.output.storage)
 
 
@@ -27,7 +27,7 @@ def values(unit: Activation, input: QFormat) -> np.ndarray:
 def slopes(unit: Activation, input: QFormat) -> np.ndarray:
     """Slopes for the same integers, float32."""
     with jax.ensure_compile_time_eval():
-        answers = jax.jit(lambda x: unit.slope(x, _frac_bits(input)))(_inputs(input))
+        answers = jax.jit(lambda x: unit.slope(x, input.fixed_frac_bits))(_inputs(input))
     return np.asarray(answers)
 
 
@@ -38,9 +38,3 @@ def look_up(table: np.ndarray, x: Int[Array, "*S"], input: QFormat) -> Num[Array
 
 def _inputs(input: QFormat) -> np.ndarray:
     return np.arange(input.minimum, input.maximum + 1, dtype=np.int32)
-
-
-def _frac_bits(input: QFormat) -> int:
-    if input.frac_bits is None:
-        raise ValueError("only a fixed format's unit can be tabulated")
-    return input.frac_bits

@@ -38,10 +38,11 @@ def product_int8(
     linear = _linear(x, w, bias)
     if free and accumulator.tile is None:
         starts = range(0, w.shape[0], EXACT_PRODUCTS)
-        total = sum(
+        parts = (
             _to_int(integer_matmul(x[..., k : k + EXACT_PRODUCTS], w[k : k + EXACT_PRODUCTS]))
             for k in starts
         )
+        total = sum(parts, start=jnp.int32(0))
         if bias is not None:
             total = saturating_add(total, _to_int(bias))
         total = fit(total, accumulator.bits, accumulator.overflow)

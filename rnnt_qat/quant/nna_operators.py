@@ -22,6 +22,7 @@ from rnnt_qat.fixedpoint import tabulate, wide
 from rnnt_qat.fixedpoint.activation import Activation
 from rnnt_qat.fixedpoint.multiplier import exponent_of
 from rnnt_qat.fixedpoint.qformat import QFormat, quantize
+from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
 from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Value
@@ -79,17 +80,17 @@ class NnaOperators:
         if not isinstance(x, QTensor):
             return self._quantize(x, scale, format)
         if x.format is None:
-            result = kernels.rescale(self.spec, self._operand(x), role, scale)
+            result = kernels.rescale(self.spec, self._accumulated(x), role, scale)
         elif format.frac_bits is not None and x.format == format:
             return x
         else:
-            result = kernels.move(self.spec, self._operand(x), scale)
+            result = kernels.move(self.spec, _stored(x), scale)
         return self._emit(site, result, lambda: _total(x) * (x.scale / scale), x)
 
     def input(self, site: str, x: Value) -> QTensor:
         """Kept when it is on a grid of the same width already, else stored."""
-        stored = isinstance(x, QTensor) and x.format is not None
-        if stored and x.format.bits == self._format(site).bits:
+        held = x.format if isinstance(x, QTensor) else None
+        if held is not None and held.bits == self._format(site).bits:
             return x
         return self.store(site, x)
 
@@ -103,6 +104,7 @@ class NnaOperators:
 
     def accumulate(self, x: QTensor, w: QTensor, bias: Num[Array, "M"] | None = None) -> QTensor:
         """``x @ w + bias`` in the chip's accumulator; the bias is rounded to its grid."""
+        kernels.require(self.spec, Operator.DOT)
         scale = kernels.accumulator_scale(x.scale, w.scale)
         quantized = None if bias is None else self._bias(bias, scale)
         if not self.integer:
@@ -135,7 +137,7 @@ class NnaOperators:
         """Product."""
         scale = self._scale(out)
         result = kernels.unbounded_product(
-            self.spec, self._operand(a), self._operand(b), self._role(out), scale
+            self.spec, _stored(a), _stored(b), self._role(out), scale
         )
         return self._emit(
             out, result, lambda: a.values * b.values * (a.scale * b.scale / scale), a, b
@@ -213,7 +215,7 @@ class NnaOperators:
                 x = quantize_straight_through(x, scale, format.minimum, format.maximum)
         return QTensor(x, scale, format=format)
 
-    def _bias(self, bias: Num[Array, "..."], scale: Scale) -> Array | wide.Wide:
+    def _bias(self, bias: Num[Array, "..."], scale: Scale) -> Sum:
         """A bias at the accumulator's scale.
 
         Frozen, it is int32 ``[M]``; where the accumulator is wider than that, int32 ``[2, M]``: the
@@ -235,8 +237,9 @@ class NnaOperators:
 
     def _operand(self, x: QTensor) -> Stored | Accumulated:
         """A tensor as the kernels take it."""
-        if x.format is not None:
-            return Stored(x.values.astype(jnp.int32), x.scale)
+        return self._accumulated(x) if x.format is None else _stored(x)
+
+    def _accumulated(self, x: QTensor) -> Accumulated:
         if x.low is None:
             return Accumulated(x.values.astype(jnp.int32), x.scale)
         values = x.values if self.integer else x.values * 2.0**-LOW_BITS
@@ -252,8 +255,12 @@ class NnaOperators:
         return self.spec.tensor(self._role(site)).format
 
     def _scale(self, site: str) -> Scale:
-        frac_bits = self._format(site).frac_bits
-        return self.scales[site] if frac_bits is None else 2.0**-frac_bits
+        format = self._format(site)
+        return self.scales[site] if format.frac_bits is None else format.scale
+
+
+def _stored(x: QTensor) -> Stored:
+    return Stored(x.values.astype(jnp.int32), x.scale)
 
 
 def _total(x: QTensor) -> Float[Array, "*S"]:

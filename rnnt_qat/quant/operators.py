@@ -10,16 +10,17 @@ A *site* names a tensor of the layer ("input", "gate_pre", "cell", ...); the lay
 site's role, and the layer's precision gives that role a format.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.typing import Array, Float, Num
 
-Value = Array | QTensor
+Value = Any
+"""``Array`` or ``QTensor``: each operator set knows which, and layers need not."""
 
 
 class OperatorSet(Protocol):

@@ -50,4 +50,5 @@ def map_values(fn: Callable[[Array], Array], x: Array | QTensor) -> Array | QTen
     """Moves values about (reshape, slice, stack) and leaves the format alone."""
     if not isinstance(x, QTensor):
         return fn(x)
-    return x.replace(values=fn(x.values), low=None if x.low is None else fn(x.low))
+    low = None if x.low is None else fn(x.low)
+    return QTensor(fn(x.values), x.scale, low, x.format)

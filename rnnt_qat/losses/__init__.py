@@ -1,8 +1,16 @@
-"""Transducer losses: exact on given logits, and exact without ever holding the logits."""
+"""Transducer losses: exact on given logits, exact without ever holding them, and pruned."""
 
 from rnnt_qat.losses.ctc import ctc_loss
 from rnnt_qat.losses.factored import JointHead, transducer_loss_factored
 from rnnt_qat.losses.lattice import is_feasible
+from rnnt_qat.losses.pruned import transducer_loss_pruned
 from rnnt_qat.losses.transducer import transducer_loss
 
-__all__ = ["JointHead", "ctc_loss", "is_feasible", "transducer_loss", "transducer_loss_factored"]
+__all__ = [
+    "JointHead",
+    "ctc_loss",
+    "is_feasible",
+    "transducer_loss",
+    "transducer_loss_factored",
+    "transducer_loss_pruned",
+]

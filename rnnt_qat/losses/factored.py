@@ -19,17 +19,21 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.losses.lattice import lattice_loss, lattice_loss_and_posteriors
+from rnnt_qat.losses.lattice import (
+    IMPOSSIBLE,
+    lattice_loss,
+    lattice_loss_and_posteriors,
+    no_cotangent,
+)
 from rnnt_qat.losses.tiles import TILE_FRAMES, TILE_LABELS, Tiling, add, put, take, visit
 from rnnt_qat.losses.transducer import (
     arc_log_probs,
     arc_targets,
     check_lattice_shapes,
     logits_cotangent,
-    no_cotangent,
     scale_arcs,
 )
-from rnnt_qat.typing import BLANK_ID, Array, Float, Int, PyTree
+from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, PyTree
 
 OCCUPANCY_FLOOR = 2.0**-24
 """Unit roundoff of float32."""
@@ -57,6 +61,7 @@ def transducer_loss_factored(
     labels: Int[Array, "B U"],
     label_lengths: Int[Array, "B"],
     *,
+    band: Bool[Array, "B T U1"] | None = None,
     chunk_frames: int = 2,
     batch_shards: int = 1,
     blank_id: int = BLANK_ID,
@@ -71,6 +76,8 @@ def transducer_loss_factored(
       encoded_lengths: valid frames a row, in [0, T].
       labels: tokens, never ``blank_id`` inside the length.
       label_lengths: valid labels a row, in [0, U].
+      band: cells that alignments may visit, rounded up to tiles; all of them if None, and only
+        then is the loss exact (see ``rnnt_qat.losses.pruned``).
       chunk_frames: about ``B * chunk_frames * (U + 1)`` cells, of any rows and frames, have logits
         at one time; at least 1. On a CPU core few are best, they stay in its cache; an
         accelerator wants as many as memory allows.
@@ -97,11 +104,15 @@ def transducer_loss_factored(
     # NaN in the padding must not reach the joint's own gradient as 0 * NaN.
     encoded = jnp.where(_valid(encoded_lengths, T)[..., None], encoded, 0)
     predicted = jnp.where(_valid(label_lengths + 1, U1)[..., None], predicted, 0)
+    if band is not None and band.shape != (B, T, U1):
+        raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
     tiling = Tiling(B, T, U1, groups=batch_shards)
-    cells = chunk_frames * U1 * B // batch_shards
-    tiles_per_turn = min(max(1, cells // (TILE_FRAMES * TILE_LABELS)), tiling.per_group)
+    cells_per_turn = chunk_frames * U1 * B // batch_shards
+    tiles_per_turn = min(max(1, cells_per_turn // (TILE_FRAMES * TILE_LABELS)), tiling.per_group)
     static = _Static(tiling, tiles_per_turn, blank_id, float(fastemit_lambda))
-    return _loss(static, head, encoded, predicted, encoded_lengths, labels, label_lengths)
+    cells = _valid(encoded_lengths, T)[:, :, None] & _valid(label_lengths + 1, U1)[:, None, :]
+    live = tiling.cut_cells(cells if band is None else cells & band).any((2, 3))
+    return _loss(static, head, encoded, predicted, live, encoded_lengths, labels, label_lengths)
 
 
 class _Static(NamedTuple):
@@ -115,14 +126,11 @@ def _valid(lengths: Int[Array, "B"], size: int) -> Array:
     return jnp.arange(size)[None, :] < lengths[:, None]
 
 
-def _arcs(static, head, encoded, predicted, encoded_lengths, labels, label_lengths):
-    """Blank and label log-probabilities and log-sum-exp of every valid cell, 0 elsewhere."""
+def _arcs(static, head, encoded, predicted, live, labels):
+    """Blank and label log-probabilities and log-sum-exp of the cells of live tiles."""
     tiling = static.tiling
     frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
     targets = tiling.cut_columns(arc_targets(labels))
-    valid_frames = _valid(encoded_lengths, tiling.frames)[:, :, None]
-    valid_columns = _valid(label_lengths + 1, tiling.columns)[:, None, :]
-    live = tiling.cut_cells(valid_frames & valid_columns).any((2, 3))
 
     def of_group(some_frames, some_columns, some_targets):
         logits = head(some_frames[:, :, None], some_columns[:, None])
@@ -135,7 +143,7 @@ def _arcs(static, head, encoded, predicted, encoded_lengths, labels, label_lengt
         )
         return tuple(put(x, tiles, values) for x, values in zip(cells, found, strict=True))
 
-    empty = jnp.zeros((*live.shape, TILE_FRAMES, TILE_LABELS), jnp.float32)
+    empty = jnp.full((*live.shape, TILE_FRAMES, TILE_LABELS), IMPOSSIBLE)
     cells = visit(live, static.tiles_per_turn, body, (empty, empty, empty))
     return tuple(map(tiling.join_cells, cells))
 
@@ -155,25 +163,23 @@ def _like(gradient: Array, x: Array) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _loss(static, head, encoded, predicted, encoded_lengths, labels, label_lengths):
-    blank, label, _ = _arcs(
-        static, head, encoded, predicted, encoded_lengths, labels, label_lengths
-    )
+def _loss(static, head, encoded, predicted, live, encoded_lengths, labels, label_lengths):
+    blank, label, _ = _arcs(static, head, encoded, predicted, live, labels)
     return lattice_loss(blank, label, encoded_lengths, label_lengths)
 
 
-def _loss_fwd(static, head, encoded, predicted, encoded_lengths, labels, label_lengths):
-    integers = (encoded_lengths, labels, label_lengths)
-    blank, label, normaliser = _arcs(static, head, encoded, predicted, *integers)
+def _loss_fwd(static, head, encoded, predicted, live, encoded_lengths, labels, label_lengths):
+    blank, label, normaliser = _arcs(static, head, encoded, predicted, live, labels)
     loss, posteriors = lattice_loss_and_posteriors(blank, label, encoded_lengths, label_lengths)
+    integers = (live, encoded_lengths, labels, label_lengths)
     return loss, (head, encoded, predicted, normaliser, posteriors, integers)
 
 
 def _loss_bwd(static, residuals, cotangent):
     head, encoded, predicted, normaliser, posteriors, integers = residuals
-    tiling = static.tiling
+    tiling, (_, _, labels, _) = static.tiling, integers
     frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
-    targets = tiling.cut_columns(arc_targets(integers[1]))
+    targets = tiling.cut_columns(arc_targets(labels))
     floor = OCCUPANCY_FLOOR / max(tiling.frames, tiling.columns)
     # "Not below" rather than "above": NaN must be seen.
     live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((2, 3))

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnt_qat.typing import Array, Bool, Float, Int
 
@@ -160,13 +161,17 @@ def _loss(
     return jnp.where(is_feasible(frame_lengths, label_lengths, M - U1, U1 - 1), cost, 0.0)
 
 
+@jax.custom_vjp
 def lattice_loss(
     log_prob_blank: Float[Array, "B T U1"],
     log_prob_label: Float[Array, "B T U1"],
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
 ) -> Float[Array, "B"]:
-    """Negative log-likelihood of each row's labels, float32; 0 where ``is_feasible`` is False."""
+    """Negative log-likelihood of each row's labels, float32; 0 where ``is_feasible`` is False.
+
+    Differentiable by the log-probabilities: the gradient is minus the arc's posterior.
+    """
     blank, label = mask_arcs(log_prob_blank, log_prob_label, frame_lengths, label_lengths)
     alpha = log_prob_alpha(skew(blank), skew(label))
     return _loss(alpha, frame_lengths, label_lengths)
@@ -198,3 +203,29 @@ def lattice_loss_and_posteriors(
     total = jnp.sum(by_blank + by_label, axis=-1, keepdims=True)
     scale = jnp.where(peak <= IMPOSSIBLE / 2, 0.0, 1.0 / total)
     return loss, ArcPosteriors(blank=unskew(by_blank * scale), label=unskew(by_label * scale))
+
+
+def no_cotangent(x: Array) -> np.ndarray:
+    """The cotangent JAX wants for an integer array."""
+    return np.zeros(x.shape, jax.dtypes.float0)
+
+
+def _lattice_loss_fwd(log_prob_blank, log_prob_label, frame_lengths, label_lengths):
+    loss, posteriors = lattice_loss_and_posteriors(
+        log_prob_blank, log_prob_label, frame_lengths, label_lengths
+    )
+    # Empty arrays carry what the backward pass needs of the inputs: their dtypes.
+    dtypes = (log_prob_blank[:0], log_prob_label[:0])
+    return loss, (posteriors, dtypes, frame_lengths, label_lengths)
+
+
+def _lattice_loss_bwd(residuals, cotangent):
+    posteriors, (blank, label), *lengths = residuals
+    by_blank, by_label = (
+        (-cotangent[:, None, None] * arc).astype(like.dtype)
+        for arc, like in ((posteriors.blank, blank), (posteriors.label, label))
+    )
+    return by_blank, by_label, *map(no_cotangent, lengths)
+
+
+lattice_loss.defvjp(_lattice_loss_fwd, _lattice_loss_bwd)

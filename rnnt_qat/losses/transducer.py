@@ -18,9 +18,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from rnnt_qat.losses.lattice import ArcPosteriors, lattice_loss, lattice_loss_and_posteriors
+from rnnt_qat.losses.lattice import (
+    ArcPosteriors,
+    lattice_loss,
+    lattice_loss_and_posteriors,
+    no_cotangent,
+)
 from rnnt_qat.typing import BLANK_ID, Array, Float, Int
 
 
@@ -124,11 +128,6 @@ def scale_arcs(
     return ArcPosteriors(
         blank=cotangent * arcs.blank, label=cotangent * (1.0 + fastemit_lambda) * arcs.label
     )
-
-
-def no_cotangent(x: Array) -> np.ndarray:
-    """The cotangent JAX wants for an integer array."""
-    return np.zeros(x.shape, jax.dtypes.float0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

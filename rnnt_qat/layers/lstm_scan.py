@@ -7,6 +7,7 @@ It is written in terms of an operator set: JAX differentiates the elementwise pa
 of ``accumulate`` only its linearity is used, so the float and every emulated cell share it.
 """
 
+import operator
 from functools import partial
 
 import flax.struct
@@ -46,7 +47,8 @@ def lstm_cell(
     pre = ops.add(ops.load("gate_input", pre_x), accumulated, "gate_pre")
     width = cell.shape[-1]
     i, f, g, o = (
-        map_values(lambda v, k=k: v[..., k * width : (k + 1) * width], pre) for k in range(4)
+        map_values(operator.itemgetter((..., slice(k * width, (k + 1) * width))), pre)
+        for k in range(4)
     )
     i, f, o = (ops.sigmoid(gate, "gate") for gate in (i, f, o))
     g = ops.tanh(g, "gate")
@@ -60,7 +62,7 @@ def _recurrent(ops: OperatorSet, kernel: Value, hidden: Num[Array, "*S H"]) -> V
     return ops.accumulate(ops.load("hidden", hidden), kernel)
 
 
-def _select(mask: Bool[Array, "B"], new: Array, old: Array) -> Array:
+def _select(mask: Bool[Array, "B"], new: Array | float, old: Array | float) -> Array:
     return jnp.where(mask[:, None], new, old)
 
 

@@ -36,21 +36,19 @@ class BoundTransducer:
         self, features: Float[Array, "B T F"], mask: Bool[Array, "B T"], state: PyTree
     ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
         """One chunk of frames to encoder projections."""
-        return self.model.apply(self.variables, features, mask, state, method="encode")
+        return self._bound().encode(features, mask, state)
 
     def predict(self, label: Int[Array, "B"], state: PyTree) -> tuple[Num[Array, "B J"], PyTree]:
         """One label to the prediction projection after it."""
         mask = jnp.ones((label.shape[0], 1), bool)
-        predicted, state = self.model.apply(
-            self.variables, label[:, None], mask, state, method="predict"
-        )
+        predicted, state = self._bound().predict(label[:, None], mask, state)
         return predicted[:, 0], state
 
     def joint(
         self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
     ) -> Num[Array, "*S V"]:
         """Logits."""
-        return self.model.apply(self.variables, method="head")(encoded, predicted)
+        return self._bound().head()(encoded, predicted)
 
     def _bound(self) -> RNNT:
         return self.model.bind(self.variables)

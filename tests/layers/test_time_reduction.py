@@ -30,5 +30,5 @@ def test_frames_lie_side_by_side_and_a_partial_group_counts():
 
 
 def test_a_chunk_of_odd_length_is_refused():
-    with pytest.raises(ValueError, match="chunk of 5 frames.*multiple of 2"):
+    with pytest.raises(ValueError, match=r"chunk of 5 frames.*multiple of 2"):
         TimeReduction(2)(jnp.zeros((1, 5, 3)), jnp.ones((1, 5), bool))

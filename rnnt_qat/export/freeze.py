@@ -5,6 +5,7 @@ Every number comes from the operator sets that the model was trained through: ke
 attaches them. Nothing is quantized a second time here.
 """
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ class _Reader:
                 f"layer {name} is on {chip.name}, others are on {self._chips - {chip}}"
             )
         ranges = _at(self._ranges, path)
-        operators = precision.operators(sites, ranges).replace(integer=True)
+        operators = dataclasses.replace(precision.operators(sites, ranges), integer=True)
         return _Layer(name, operators, _at(self.params, path))
 
 

@@ -53,6 +53,8 @@ def set_up_jax(workdir: pathlib.Path) -> None:
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
     if _COORDINATOR.value is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        # JAX would take SIGTERM for itself, and the trainer would never hear of it.
+        jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -56,14 +57,14 @@ class Checkpoints:
         self._config = config
         self.directory = pathlib.Path(directory).absolute()
 
-        def wer(metrics: Mapping[str, float]) -> float:
-            return metrics[WER]
+        def wer(metrics: Mapping[str, float | None]) -> float:
+            measured = metrics[WER]
+            return math.inf if measured is None else measured
 
         best = checkpoint_managers.BestN(
             get_metric_fn=wer,
             reverse=True,  # Orbax keeps the tail of the order
             n=1,
-            keep_checkpoints_without_metrics=False,
         )
         options = ocp.CheckpointManagerOptions(
             best_fn=wer,  # without it Orbax records no metrics
@@ -93,7 +94,7 @@ class Checkpoints:
                 iterator=ocp.args.JsonSave({"state": iterator_state}),
                 config=ocp.args.JsonSave(dict(self._config)),
             ),
-            metrics=None if wer is None else {WER: wer},
+            metrics={WER: wer},
         )
 
     def latest_step(self) -> int | None:
@@ -107,8 +108,7 @@ class Checkpoints:
 
     def wer(self, step: int) -> float | None:
         """What was measured at a step, if anything was."""
-        metrics = self._manager.metrics(step)
-        return metrics[WER] if metrics else None
+        return self._manager.metrics(step)[WER]
 
     def check_config(self, step: int) -> None:
         """Refuses a checkpoint that another config wrote.

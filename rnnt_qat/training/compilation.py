@@ -5,51 +5,67 @@ import time
 import jax
 from jax.sharding import Mesh
 
-from rnnt_qat.mesh import replicated, rows_sharding
+from rnnt_qat.mesh import replicated, rows_sharding, state_shardings
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import StepReport, Update
 from rnnt_qat.typing import PyTree
 
 
 class CompiledUpdate:
-    """An update that donates its state and compiles once for each shape of batch.
+    """An update that donates its state; what depends on the batch compiles once for each shape.
 
     Args:
-      update: the pure function.
-      shardings: where the state's leaves live, before and after.
+      update: the pure functions.
       mesh: the devices; a batch's rows are cut over them.
+      shard_above: of ``state_shardings``: where the state's leaves live, before and after.
 
     Attributes:
-      seconds: time they took, tracing included.
+      seconds: time that compilations took, tracing included.
     """
 
-    def __init__(self, update: Update, shardings: PyTree, mesh: Mesh):
-        self._jitted = jax.jit(
-            update,
-            donate_argnums=0,
-            in_shardings=(shardings, rows_sharding(mesh)),
-            out_shardings=(shardings, replicated(mesh)),
-        )
-        self._compiled: dict[tuple, jax.stages.Compiled] = {}
+    def __init__(self, update: Update, mesh: Mesh, shard_above: int):
+        self._update, self._mesh, self._shard_above = update, mesh, shard_above
+        self._learn: dict[tuple, jax.stages.Compiled] = {}
+        self._apply: jax.stages.Compiled | None = None
         self.seconds = 0.0
 
     @property
     def count(self) -> int:
-        """Compilations so far."""
-        return len(self._compiled)
+        """Batch shapes compiled so far."""
+        return len(self._learn)
 
     def needs_compilation(self, batch: PyTree) -> bool:
         """Whether this batch has a shape not seen before."""
-        return _shapes(batch) not in self._compiled
+        return _shapes(batch) not in self._learn
 
     def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
         """The next state; the arrays of the one given are gone."""
-        shapes = _shapes(batch)
-        if shapes not in self._compiled:
-            begun = time.monotonic()
-            self._compiled[shapes] = self._jitted.lower(state, batch).compile()
-            self.seconds += time.monotonic() - begun
-        return self._compiled[shapes](state, batch)
+        if self.needs_compilation(batch):
+            self._compile(state, batch)
+        assert self._apply is not None
+        return self._apply(state, self._learn[_shapes(batch)](state, batch))
+
+    def _compile(self, state: TrainState, batch: PyTree) -> None:
+        begun = time.monotonic()
+        learned = jax.eval_shape(self._update.learn, state, batch)
+        state_home, learned_home = (
+            state_shardings(self._mesh, tree, self._shard_above) for tree in (state, learned)
+        )
+        learn = jax.jit(
+            self._update.learn,
+            in_shardings=(state_home, rows_sharding(self._mesh)),
+            out_shardings=learned_home,
+        )
+        self._learn[_shapes(batch)] = learn.lower(state, batch).compile()
+        if self._apply is None:
+            apply = jax.jit(
+                self._update.apply,
+                donate_argnums=0,
+                in_shardings=(state_home, learned_home),
+                out_shardings=(state_home, replicated(self._mesh)),
+            )
+            self._apply = apply.lower(state, learned).compile()
+        self.seconds += time.monotonic() - begun
 
     def summary(self) -> str:
         """How many compilations, and how long they took."""

@@ -1,7 +1,7 @@
 """One jitted update: gradients of a loss function, skipped when they are not finite."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 import flax.struct
@@ -58,7 +58,59 @@ class StepReport:
     learning_rate: Float[Array, ""]
 
 
-Update = Callable[[TrainState, PyTree], tuple[TrainState, StepReport]]
+@flax.struct.dataclass
+class BatchSums:
+    """A batch in scalars, float32 but for ``infeasible_rows``, int32.
+
+    Attributes:
+      loss: summed over its feasible rows.
+      rows: feasible rows.
+      labels: their tokens.
+      audio_seconds: audio of all rows.
+      utterances: all rows that are no padding.
+      infeasible_rows: utterances without an alignment.
+    """
+
+    loss: Float[Array, ""]
+    rows: Float[Array, ""]
+    labels: Float[Array, ""]
+    audio_seconds: Float[Array, ""]
+    utterances: Float[Array, ""]
+    infeasible_rows: Int[Array, ""]
+
+    @classmethod
+    def of(cls, rows: RowLosses) -> "BatchSums":
+        """Sums over the rows."""
+
+        def total(x: Array, dtype=jnp.float32) -> Array:
+            return jnp.sum(x, dtype=dtype)
+
+        # Selects inside the sums: a NaN in a row that is left out stays out.
+        return cls(
+            loss=total(jnp.where(rows.feasible, rows.loss, 0.0)),
+            rows=total(rows.feasible),
+            labels=total(jnp.where(rows.feasible, rows.labels, 0)),
+            audio_seconds=total(rows.audio_seconds),
+            utterances=total(rows.present),
+            infeasible_rows=total(rows.present & ~rows.feasible, jnp.int32),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """A step as two programs, so that only the first is compiled for every shape of batch.
+
+    Attributes:
+      learn: state and batch to what the batch says, a pytree whose shapes do not depend on it.
+      apply: state and what was learned to the next state.
+    """
+
+    learn: Callable[[TrainState, PyTree], PyTree]
+    apply: Callable[[TrainState, PyTree], tuple[TrainState, StepReport]]
+
+    def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
+        """Both, one after the other."""
+        return self.apply(state, self.learn(state, batch))
 
 
 def training_update(
@@ -86,59 +138,48 @@ def training_update(
     schedule = make_schedule(config, steps)
 
     def summed(params, quant_stats, batch, key):
-        rows = loss(params, quant_stats, batch, key)
-        # A select on the inside of the sum: a NaN in a row that is left out stays out.
-        total = jnp.sum(jnp.where(rows.feasible, rows.loss, 0.0).astype(jnp.float32))
-        return total, rows
+        sums = BatchSums.of(loss(params, quant_stats, batch, key))
+        return sums.loss, sums
 
-    def update(state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
-        stage_step = state.step - first_step
-        (total, gradients), rows = _accumulate(
-            jax.value_and_grad(summed, has_aux=True), state, batch, config.accumulation
-        )
-        count = jnp.sum(rows.feasible)
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(count, 1), gradients)
+    def learn(state: TrainState, batch: PyTree) -> tuple[PyTree, BatchSums]:
+        return _accumulate(jax.grad(summed, has_aux=True), state, batch, config.accumulation)
+
+    def apply(
+        state: TrainState, learned: tuple[PyTree, BatchSums]
+    ) -> tuple[TrainState, StepReport]:
+        gradients, sums = learned
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(sums.rows, 1.0), gradients)
         norm = optax.global_norm(gradients)
-        applied = jnp.isfinite(total) & jnp.isfinite(norm) & (count > 0)
+        applied = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & (sums.rows > 0)
 
         def select(new, old):
             return jax.tree.map(lambda n, o: jnp.where(applied, n, o), new, old)
 
+        stage_step = state.step - first_step
         learning_rate = schedule(stage_step)
         deltas, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = jax.tree.map(lambda p, d: p - learning_rate * d, state.params, deltas)
         ema_params = update_ema(state.ema_params, params, config.ema_decay, stage_step)
 
-        interval = _next_interval(state, rows, log_every)
-        interval = replace(
-            interval,
-            loss=interval.loss + jnp.where(applied, total, 0.0),
-            rows=interval.rows + jnp.where(applied, count, 0),
-            labels=interval.labels
-            + jnp.where(applied, jnp.sum(jnp.where(rows.feasible, rows.labels, 0)), 0),
-            gradient_norm=interval.gradient_norm + jnp.where(applied, norm, 0.0),
-            updates=interval.updates + applied,
-        )
         in_a_row = jnp.where(applied, 0, state.skips.in_a_row + 1)
         skips = Skips(
             batches=state.skips.batches + ~applied,
             in_a_row=in_a_row,
             longest_run=jnp.maximum(state.skips.longest_run, in_a_row),
-            infeasible_rows=state.skips.infeasible_rows
-            + jnp.sum(rows.present & ~rows.feasible, dtype=jnp.int32),
+            infeasible_rows=state.skips.infeasible_rows + sums.infeasible_rows,
         )
-        state = replace(
+        state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=select(params, state.params),
             ema_params=select(ema_params, state.ema_params),
             opt_state=select(opt_state, state.opt_state),
-            interval=interval,
+            interval=_next_interval(state, sums, applied, norm, log_every),
             skips=skips,
         )
-        return state, StepReport(interval, skips, learning_rate)
+        return state, StepReport(state.interval, skips, learning_rate)
 
-    return update
+    return Update(learn, apply)
 
 
 def calibration_update(
@@ -152,44 +193,49 @@ def calibration_update(
       log_every: the interval sums restart after every so many steps.
     """
 
-    def update(state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
+    def learn(state: TrainState, batch: PyTree) -> tuple[PyTree, BatchSums]:
         rows = describe(state.ema_params, state.quant_stats, batch, state.step_key())
-        interval = _next_interval(state, rows, log_every)
-        interval = replace(
-            interval,
-            loss=interval.loss + jnp.sum(jnp.where(rows.feasible, rows.loss, 0.0)),
-            rows=interval.rows + jnp.sum(rows.feasible),
-            labels=interval.labels + jnp.sum(jnp.where(rows.feasible, rows.labels, 0)),
-            updates=interval.updates + 1,
-        )
-        state = replace(
-            state,
-            step=state.step + 1,
-            quant_stats=observe(state.ema_params, state.quant_stats, batch),
-            interval=interval,
+        return observe(state.ema_params, state.quant_stats, batch), BatchSums.of(rows)
+
+    def apply(
+        state: TrainState, learned: tuple[PyTree, BatchSums]
+    ) -> tuple[TrainState, StepReport]:
+        quant_stats, sums = learned
+        interval = _next_interval(state, sums, jnp.array(True), jnp.zeros(()), log_every)
+        state = dataclasses.replace(
+            state, step=state.step + 1, quant_stats=quant_stats, interval=interval
         )
         return state, StepReport(interval, state.skips, jnp.zeros(()))
 
-    return update
+    return Update(learn, apply)
 
 
-def _next_interval(state: TrainState, rows: RowLosses, log_every: int) -> IntervalSums:
-    """The interval's sums, begun afresh after a log record, with this batch's size added."""
+def _next_interval(
+    state: TrainState,
+    sums: BatchSums,
+    applied: Bool[Array, ""],
+    norm: Float[Array, ""],
+    log_every: int,
+) -> IntervalSums:
+    """The interval's sums with this batch, begun afresh after a log record."""
     fresh = state.step % log_every == 0
-    interval = jax.tree.map(lambda x: jnp.where(fresh, 0.0, x), state.interval)
-    return replace(
-        interval,
-        audio_seconds=interval.audio_seconds + jnp.sum(rows.audio_seconds),
-        utterances=interval.utterances + jnp.sum(rows.present),
+    new = IntervalSums(
+        loss=jnp.where(applied, sums.loss, 0.0),
+        rows=jnp.where(applied, sums.rows, 0.0),
+        labels=jnp.where(applied, sums.labels, 0.0),
+        gradient_norm=jnp.where(applied, norm, 0.0),
+        updates=applied.astype(jnp.float32),
+        audio_seconds=sums.audio_seconds,
+        utterances=sums.utterances,
     )
+    return jax.tree.map(lambda old, x: jnp.where(fresh, 0.0, old) + x, state.interval, new)
 
 
-def _accumulate(value_and_grad, state: TrainState, batch: PyTree, microbatches: int):
-    """Sums of the loss and its gradient over microbatches, and all rows' descriptions."""
+def _accumulate(gradient, state: TrainState, batch: PyTree, microbatches: int):
+    """Gradient of the summed loss, and the batch's sums, over microbatches."""
     key = state.step_key()
     if microbatches == 1:
-        (total, rows), gradients = value_and_grad(state.params, state.quant_stats, batch, key)
-        return (total, gradients), rows
+        return gradient(state.params, state.quant_stats, batch, key)
 
     size = jax.tree.leaves(batch)[0].shape[0]
     if size % microbatches:
@@ -199,12 +245,14 @@ def _accumulate(value_and_grad, state: TrainState, batch: PyTree, microbatches: 
         # Strided, so that each device's rows spread over all microbatches and none is moved.
         return jnp.swapaxes(x.reshape(size // microbatches, microbatches, *x.shape[1:]), 0, 1)
 
-    def body(sums, inputs):
-        micro, micro_key = inputs
-        (total, rows), gradients = value_and_grad(state.params, state.quant_stats, micro, micro_key)
-        return jax.tree.map(jnp.add, sums, (total, gradients)), rows
+    def learn(micro, micro_key):
+        return gradient(state.params, state.quant_stats, micro, micro_key)
 
-    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
-    keys = jax.random.split(key, microbatches)
-    sums, rows = jax.lax.scan(body, zeros, (jax.tree.map(split, batch), keys))
-    return sums, jax.tree.map(lambda x: x.reshape(-1), rows)
+    micros, keys = jax.tree.map(split, batch), jax.random.split(key, microbatches)
+    shapes = jax.eval_shape(learn, *jax.tree.map(lambda x: x[0], (micros, keys)))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def body(sums, inputs):
+        return jax.tree.map(jnp.add, sums, learn(*inputs)), None
+
+    return jax.lax.scan(body, zeros, (micros, keys))[0]

@@ -18,7 +18,7 @@ def begin(**optimizer):
     state = FloatTraining(10, config).program(ToyTask()).begin(create_state())
     shardings = state_shardings(mesh, state, 2**24)
     update = training_update(ToyTask().float_loss, config, first_step=0, steps=10, log_every=100)
-    return CompiledUpdate(update, shardings, mesh), place_state(state, shardings), mesh
+    return CompiledUpdate(update, mesh, 2**24), place_state(state, shardings), mesh
 
 
 def batches(count, **kwargs):

@@ -144,6 +144,8 @@ def main():
     args = parser.parse_args()
     if args.coordinator:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        # JAX would take SIGTERM for itself, and the trainer would never hear of it.
+        jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(args.coordinator, args.processes, args.process)
     iterator = ToyIterator(
         rows=8, seconds=args.seconds, process=args.process, processes=args.processes

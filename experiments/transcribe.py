@@ -35,7 +35,7 @@ def main() -> None:
         try:
             pieces = _microphone(transcriber) if name == "-" else [decode_audio(pathlib.Path(name))]
         except SkipError as error:
-            sys.exit(f"{name}: {error}")
+            sys.exit(f"--audio={name}: there is no such file, or no audio in it ({error.detail})")
         said = None
         for transcript in transcriber.transcribe(pieces):
             if transcript.text != said and not transcript.final:

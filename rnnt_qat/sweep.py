@@ -1,4 +1,4 @@
-"""A grid of precision policies over one trained model: calibrated, or trained through, compared."""
+"""A grid of precision policies over trained models: calibrated, trained through, compared."""
 
 import csv
 import dataclasses
@@ -6,11 +6,12 @@ import pathlib
 from collections.abc import Sequence
 
 from rnnt_qat.evaluation.report import compare
-from rnnt_qat.evaluation.result import EvaluationResult
+from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.experiment import Experiment
 from rnnt_qat.experiment_config import ExperimentConfig
+from rnnt_qat.metrics.wer import ErrorCounts
 from rnnt_qat.quant.policies import FLOAT32
-from rnnt_qat.recognizer import Recognizer
+from rnnt_qat.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.training.console import Console
 
 
@@ -19,7 +20,8 @@ class SweepConfig:
     """What is done for each policy.
 
     Attributes:
-      policies: names; ``float32`` is always measured, as the baseline.
+      policies: names. ``float32`` is measured as it is anyway; named here too, it is trained on
+        like the others, which tells what the further steps alone are worth.
       aware_steps: accelerator-aware training after calibration; 0 measures calibration alone.
     """
 
@@ -34,7 +36,7 @@ def sweep(
     workdir: pathlib.Path,
     console: Console,
 ) -> dict[str, Recognizer]:
-    """Recognizers of one float model under each policy, by name; the float one first.
+    """Recognizers of one float model under each policy, by policy and stage; the float one first.
 
     Each policy is an experiment of its own in ``workdir/<policy>``, to be taken up where it was
     left: the model's experiment without its float stage.
@@ -45,22 +47,27 @@ def sweep(
       data_dir: where corpora are prepared.
       workdir: takes the experiments.
       console: takes progress lines.
+
+    Raises:
+      ModelDirectoryError: if the model is not a float one.
     """
     base = Recognizer.load(model)
     if base.policy != FLOAT32:
-        raise ValueError(f"{model} is of policy {base.policy.name!r}: a sweep starts from float32")
+        raise ModelDirectoryError(
+            f"{model} is of policy {base.policy.name!r}: a sweep starts from float32, "
+            "which experiments.train keeps in WORKDIR/models/float"
+        )
     recognizers = {FLOAT32.name: base}
-    for name in config.policies:
-        console.say(f"policy {name}")
+    for policy in config.policies:
+        console.say(f"{model}, policy {policy}")
         experiment = Experiment(
-            _without_float(base.config, model, name, config.aware_steps),
+            _without_float(base.config, model, policy, config.aware_steps),
             data_dir,
-            workdir / name,
+            workdir / policy,
             console,
         )
-        stages = experiment.train()
-        for stage, recognizer in stages.items():
-            recognizers[f"{name} {stage}"] = recognizer
+        for stage, recognizer in experiment.train().items():
+            recognizers[f"{policy} {stage}"] = recognizer
     return recognizers
 
 
@@ -77,21 +84,52 @@ def _without_float(
     )
 
 
-def write_table(path: pathlib.Path, results: Sequence[EvaluationResult]) -> None:
-    """CSV of one test set: a row a system, the first one the baseline."""
+def pool(runs: Sequence[Sequence[EvaluationResult]]) -> list[EvaluationResult]:
+    """The same evaluations of several models (seeds) as one: errors add up by utterance.
+
+    An utterance stays one draw of the bootstrap, however many models decoded it. Texts, tokens and
+    times are those of the first model.
+    """
+
+    def pooled(*utterances: UtteranceResult) -> UtteranceResult:
+        return dataclasses.replace(
+            utterances[0],
+            words=ErrorCounts.total(u.words for u in utterances),
+            characters=ErrorCounts.total(u.characters for u in utterances),
+        )
+
+    return [
+        dataclasses.replace(
+            results[0],
+            utterances=tuple(map(pooled, *(result.utterances for result in results))),
+        )
+        for results in zip(*runs, strict=True)
+    ]
+
+
+def write_table(path: pathlib.Path, runs: Sequence[Sequence[EvaluationResult]]) -> None:
+    """CSV of one test set, a row a system: pooled over models, and each model's WER.
+
+    Args:
+      path: to write.
+      runs: results of each model on the test set, the same systems in the same order; the first
+        system is the baseline.
+    """
     fields = ["test_set", "system", "wer", "wer_low", "wer_high", "difference", "difference_low"]
     fields += ["difference_high", "deletion_rate", "substitution_rate", "insertion_rate"]
+    fields += [f"wer_model_{number}" for number in range(len(runs))]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields, extrasaction="ignore")
         writer.writeheader()
-        for comparison in compare(results):
+        for row, comparison in enumerate(compare(pool(runs))):
             result, difference = comparison.result, comparison.difference
-            row = dict(result.metrics()) | {"test_set": result.test_set, "system": result.system}
+            values = dict(result.metrics()) | {"test_set": result.test_set, "system": result.system}
             if difference is not None:
                 interval = difference.difference
-                row |= {
+                values |= {
                     "difference": interval.value,
                     "difference_low": interval.low,
                     "difference_high": interval.high,
                 }
-            writer.writerow(row)
+            values |= {f"wer_model_{n}": run[row].wer.value for n, run in enumerate(runs)}
+            writer.writerow(values)

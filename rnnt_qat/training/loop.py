@@ -354,7 +354,9 @@ class _Progress:
 
     def line(self, step: int, wer: float | None) -> str:
         """The progress line."""
-        parts = [f"{self._stage} {step}/{self._last_step}", f"loss {self.loss:.3f}"]
+        parts = [f"{self._stage} {step}/{self._last_step}"]
+        if self.loss == self.loss:
+            parts.append(f"loss {self.loss:.3f}")
         if wer is not None:
             parts.append(f"WER {100 * wer:.1f} %")
         if self._seconds_a_step == self._seconds_a_step:

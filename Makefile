@@ -9,11 +9,11 @@ WORKDIR ?= workdir/prompts
 
 demo: $(VENV)/installed  ## Corpora, training, accelerator-aware training, streaming evaluation, report.
 	@if command -v apt-get > /dev/null; then \
-	  $(BIN)/python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --data_dir=$(DATA_DIR) && \
+	  $(BIN)/python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --synthetic_hours=4 --data_dir=$(DATA_DIR) && \
 	  $(MAKE) --no-print-directory recognizer CONFIG=prompts.py; \
 	else \
 	  echo "No apt here, so no recorded prompts: this run trains and tests on synthetic speech alone."; \
-	  $(BIN)/python -m data.prepare --corpora=synthetic_speech --data_dir=$(DATA_DIR) && \
+	  $(BIN)/python -m data.prepare --corpora=synthetic_speech --synthetic_hours=4 --data_dir=$(DATA_DIR) && \
 	  $(MAKE) --no-print-directory recognizer CONFIG=prompts.py:synthetic_only; \
 	fi
 

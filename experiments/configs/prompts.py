@@ -1,6 +1,6 @@
 """The main job: telephone prompts after synthetic speech, then through 8-bit integer products.
 
-python -m data.prepare --corpora=asterisk_prompts,synthetic_speech
+python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --synthetic_hours=4
 python -m experiments.train --config=experiments/configs/prompts.py --workdir=workdir/prompts
 python -m experiments.evaluate --workdir=workdir/prompts
 

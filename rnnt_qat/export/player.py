@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from rnnt_qat.export import arithmetic as fixed
 from rnnt_qat.export.integers import LstmIntegers, RnntIntegers
@@ -63,6 +63,20 @@ class Transcript:
     encoder_calls: int
     prediction_calls: int
     joint_calls: int
+
+
+def quantize_features(
+    features: Float[np.ndarray, "T F"], format: TensorFormat
+) -> Integer[np.ndarray, "T F"]:
+    """Normalised features in the encoder's input format.
+
+    As in training: divided by the scale in float32, ties away from zero, saturated; NaN becomes 0.
+    """
+    scaled = np.asarray(features, np.float32) / np.float32(format.scale)
+    limits = np.iinfo(format.dtype)
+    # Bounded before the cast: a float beyond the integers has none.
+    bounded = np.clip(np.nan_to_num(scaled, nan=0.0), limits.min, limits.max).astype(np.float64)
+    return fixed.saturate(fixed.round_half_away(bounded) + format.zero_point, format)
 
 
 def greedy(

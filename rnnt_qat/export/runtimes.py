@@ -13,6 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_micro.python.tflite_micro import runtime as tflm
 
+_ARENA_BYTES = 16 << 20  # Activations only: weights stay in the file.
+
 
 class Runtime(Protocol):
     """One loaded graph."""
@@ -92,10 +94,7 @@ class Tflm:
 
     def __init__(self, model: bytes) -> None:
         try:
-            # The arena holds activations only; a floor of 1 MiB covers graphs with few weights.
-            self._interpreter = tflm.Interpreter.from_bytes(
-                model, arena_size=max(1 << 20, 4 * len(model))
-            )
+            self._interpreter = tflm.Interpreter.from_bytes(model, arena_size=_ARENA_BYTES)
         except RuntimeError as error:
             raise ValueError(f"TFLM refuses the graph: {error}") from error
         self._output_count = _output_count(model)

@@ -10,10 +10,10 @@ import pytest
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
-from rnnt_qat.export.arithmetic import round_half_away
 from rnnt_qat.export.freeze import FreezeError, freeze
-from rnnt_qat.export.player import BLANK_ID, Player
-from rnnt_qat.export.replay import first_difference
+from rnnt_qat.export.player import Player, greedy, quantize_features
+from rnnt_qat.export.replay import GraphRecognizer, first_difference
+from rnnt_qat.export.transducer_replay import TransducerRecognizer
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
@@ -71,33 +71,16 @@ def calibrated(precision, prediction):
 def test_jax_player_and_litert_hold_the_same_integers(spec, prediction):
     model, variables, features = calibrated(on(spec), prediction)
     frozen = freeze(model, variables)
-    player = Player(frozen)
-    bound = BoundTransducer(variables, model)
-
-    format = frozen.encoder.layers[0].input
-    scaled = (features / np.float32(format.scale)).astype(np.float64)
-    limits = np.iinfo(format.dtype)
-    integers = round_half_away(scaled).clip(limits.min, limits.max).astype(format.dtype)
-
-    frames = FRAMES - FRAMES % 2
-    mask = jnp.ones((1, frames), bool)
-    encoded, _, states = jax.jit(bound.encode)(
-        features[None, :frames], mask, bound.initial_encoder_state(1)
-    )
-    np.testing.assert_array_equal(player.encode(integers[:frames]), np.asarray(encoded)[0])
-    for n, state in enumerate(states):
-        for site in ("hidden", "cell"):
-            ours = player.states()[f"encoder/lstm_{n}/{site}"]
-            np.testing.assert_array_equal(ours, np.asarray(getattr(state, site))[0])
-
-    predict, state = jax.jit(bound.predict), bound.initial_prediction_state(1)
-    for label in (BLANK_ID, 3, 1, 6):
-        predicted, state = predict(jnp.array([label]), state)
-        ours = player.predict(label)
-        np.testing.assert_array_equal(ours, np.asarray(predicted)[0])
-    logits = np.asarray(jax.jit(bound.joint)(encoded[0, 0], predicted[0]))
-    integer_logits = player.logits(np.asarray(encoded[0, 0]).astype(ours.dtype), ours)
-    assert np.argmax(logits) == np.argmax(integer_logits)
+    integers = quantize_features(features, frozen.encoder.layers[0].input)
+    jax_model = TransducerRecognizer(BoundTransducer(variables, model), frozen)
+    player, litert = Player(frozen), GraphRecognizer(frozen)
+    transcript = greedy(player, integers, chunk_frames=4, max_symbols_per_frame=2)
+    assert transcript.tokens
+    for other in (jax_model, litert):
+        assert greedy(other, integers, chunk_frames=4, max_symbols_per_frame=2) == transcript
+        assert other.states().keys() == player.states().keys()
+        for name, state in player.states().items():
+            np.testing.assert_array_equal(other.states()[name], state, err_msg=name)
     assert first_difference(frozen, integers, 4) is None
 
 

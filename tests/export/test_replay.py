@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from rnnt_qat.export.arithmetic import LITERT, TFLM
-from rnnt_qat.export.player import Player, greedy
+from rnnt_qat.export.player import Player, greedy, quantize_features
 from rnnt_qat.export.replay import GraphRecognizer, first_difference
 from rnnt_qat.export.rnnt_graphs import Boundary, joint_step
 from rnnt_qat.export.runtimes import LiteRt, Tflm
+from rnnt_qat.export.tensor_format import TensorFormat
 from tests.export.random_integers import random_features, random_rnnt
 
 CHIPS = pytest.mark.parametrize("wide", [False, True], ids=["ethos_u_8x8_16", "ethos_u_16x8"])
@@ -75,6 +76,13 @@ def test_a_runtime_that_hides_its_states_refuses_another_chunk_length():
     recognizer.encode(random_features(rng, model, 4))
     with pytest.raises(ValueError, match="changed its chunk length"):
         recognizer.encode(random_features(rng, model, 2))
+
+
+def test_features_are_rounded_as_in_training():
+    format = TensorFormat(np.int8, 2.0**-4)
+    features = np.array([[0.03125, -0.03125, 0.09375, 100.0, -np.inf, np.nan]], np.float32)
+    expected = [[1, -1, 2, 127, -128, 0]]
+    np.testing.assert_array_equal(quantize_features(features, format), expected)
 
 
 def test_features_in_another_format_are_refused():

@@ -1,0 +1,71 @@
+"""The model in JAX as a streaming recognizer over the chip's integers.
+
+With it one loop, the player's ``greedy``, drives what was trained, the NumPy player and the
+exported graphs alike, so that their tokens, emission frames and states compare for equality.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Integer
+
+from rnnt_qat.decoding.transducer import Transducer
+from rnnt_qat.export.integers import RnntIntegers
+
+
+class TransducerRecognizer:
+    """A ``StreamingRecognizer`` over a ``Transducer`` that computes on a chip.
+
+    Args:
+      transducer: a pytree, under the policy that ``model`` was frozen from.
+      model: the integers, for their formats alone.
+    """
+
+    def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
+        self._transducer = transducer
+        self._model = model
+        self._encode = jax.jit(lambda t, features, mask, state: t.encode(features, mask, state))
+        self._predict = jax.jit(lambda t, label, state: t.predict(label, state))
+        self._label = jax.jit(lambda t, e, p: jnp.argmax(t.joint(e, p), axis=-1))
+        self.reset()
+
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+        self._encoder = self._transducer.initial_encoder_state(1)
+        self._prediction = self._transducer.initial_prediction_state(1)
+
+    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk; its real values are exact, and the model stores them as they were."""
+        encoder = self._model.encoder
+        real = features.astype(np.float32) * np.float32(encoder.layers[0].input.scale)
+        missing = -len(real) % encoder.time_reduction
+        padded = np.pad(real, ((0, missing), (0, 0)))
+        mask = np.arange(len(padded)) < len(real)
+        encoded, _, self._encoder = self._encode(
+            self._transducer, padded[None], mask[None], self._encoder
+        )
+        return np.asarray(encoded[0]).astype(encoder.projection.output.dtype)
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label to the projection after it."""
+        label_array = jnp.array([label], jnp.int32)
+        predicted, self._prediction = self._predict(self._transducer, label_array, self._prediction)
+        return np.asarray(predicted[0]).astype(self._model.prediction.projection.output.dtype)
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label, the lowest index among equals."""
+        carried = [jnp.asarray(x, jnp.float32) for x in (encoded, predicted)]
+        return int(self._label(self._transducer, *carried))
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """Hidden and cell of every LSTM."""
+        found = {}
+        for network, states in (("encoder", self._encoder), ("prediction", self._prediction)):
+            layers = getattr(self._model, network).layers
+            for n, (layer, state) in enumerate(zip(layers, states, strict=False)):
+                name = f"{network}/lstm_{n}"
+                found[f"{name}/hidden"] = np.asarray(state.hidden[0]).astype(layer.hidden.dtype)
+                found[f"{name}/cell"] = np.asarray(state.cell[0]).astype(layer.cell.dtype)
+        return found

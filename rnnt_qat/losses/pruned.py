@@ -149,9 +149,9 @@ def choose_band(
 
     frame = jnp.arange(T)[None, :]
     start = jnp.where(frame >= encoded_lengths[:, None] - 1, last_start, start)
-    start = jnp.where(frame == 0, 0, start)
-    start = jax.lax.cummin(start, axis=1, reverse=True)
     climb = (width - 1) * frame
+    start = jnp.minimum(start, climb)
+    start = jax.lax.cummin(start, axis=1, reverse=True)
     start = jax.lax.cummax(start - climb, axis=1, reverse=True) + climb
     column = jnp.arange(U1)[None, None, :]
     return (column >= start[..., None]) & (column < start[..., None] + width)

@@ -67,19 +67,19 @@ def test_a_band_as_wide_as_the_labels_is_exact():
 
 
 def test_fewer_alignments_cost_more_and_a_good_band_loses_little():
-    """The real joint here is the simple joiner plus a little: its band holds most alignments."""
+    """The real joint here is the simple joiner but for a bend: its band holds most alignments."""
     B, T, U = 4, 64, 30
     encoded, predicted, _, labels, _ = random_batch(3, B, T, U, V, V)
     frames, lengths = jnp.full(B, T), jnp.full(B, U)
-    head = FloatHead(3 * jnp.eye(V), jnp.zeros(V), jnp.int32(0))
-    batch, simple = (encoded, predicted, frames, labels, lengths), (2 * encoded, 2 * predicted)
+    head = FloatHead(20 * jnp.eye(V), jnp.zeros(V), jnp.int32(0))
+    batch = (0.1 * encoded, 0.1 * predicted, frames, labels, lengths)
     exact = jax.jit(losses.transducer_loss_factored)(head, *batch)
-    costs = [np.asarray(pruned_loss(head, batch, simple, width=w)[0]) for w in (3, 8, 16)]
-    assert (costs[0] >= costs[1] - 1e-3).all()
-    assert (costs[1] >= costs[2] - 1e-3).all()
-    assert (costs[2] >= exact - 1e-3).all()
-    assert (costs[2] - exact < 0.05).all()
-    assert (costs[0] - exact > 0).any()
+    narrow, _ = pruned_loss(head, batch, (2 * encoded, 2 * predicted), width=2)
+    wide, _ = pruned_loss(head, batch, (2 * encoded, 2 * predicted), width=16)
+    assert np.isfinite(narrow).all()
+    assert (narrow > exact + 5).all()
+    assert (wide >= exact - 1e-3).all()
+    assert (wide < exact + 1).all()
 
 
 def test_gradient_is_that_of_the_band_alone():

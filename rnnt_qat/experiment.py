@@ -194,8 +194,8 @@ class Experiment:
         self._claim_workdir()
         iterator = self.iterator()
         self.console.say(
-            f"{iterator.num_examples} training examples an epoch in {len(iterator.buckets)} batch "
-            f"shapes; {iterator.skipped}"
+            f"{iterator.num_examples} training examples an epoch, "
+            f"{len(iterator.buckets)} batch shapes"
         )
         trainer = Trainer(
             self.config.stages.programs(self.task),

@@ -6,7 +6,9 @@ import pathlib
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from rnnt_qat.config import from_json, to_json
@@ -69,10 +71,8 @@ class Recognizer:
 
     def save(self, directory: pathlib.Path) -> None:
         """Writes a directory that ``load`` reads; its manifest last, so half a one is none."""
-        directory = directory.absolute()
         directory.mkdir(parents=True, exist_ok=True)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(directory / "variables", self.variables, force=True)
+        np.savez(directory / "variables.npz", **flatten_dict(self.variables, sep="/"))
         self.frontend.stats.save(directory / "feature_stats.json")
         self.tokenizer.save(directory / tokenizer_file(self.tokenizer))
         manifest = {
@@ -103,9 +103,7 @@ class Recognizer:
             ) from None
         config = from_json(ExperimentConfig, manifest["config"])
         policy = policy_by_name(manifest["policy"])
-        template = variables_template(config, policy)
-        with ocp.StandardCheckpointer() as checkpointer:
-            variables = checkpointer.restore(directory / "variables", template)
+        variables = _read_variables(directory / "variables.npz", config, policy)
         return cls(
             config=config,
             policy=policy,
@@ -132,15 +130,27 @@ def tokenizer_file(tokenizer: Tokenizer) -> str:
     return "tokenizer.json" if isinstance(tokenizer, CharacterTokenizer) else "tokenizer.model"
 
 
-def variables_template(config: ExperimentConfig, policy: PrecisionPolicy) -> PyTree:
-    """Shapes of a model's variables under a policy."""
+def _read_variables(
+    path: pathlib.Path, config: ExperimentConfig, policy: PrecisionPolicy
+) -> PyTree:
+    """Variables of the config's model under the policy, and no others.
+
+    Raises:
+      ModelDirectoryError: naming the arrays that are missing, strange or of another shape.
+    """
     inputs = example_inputs(config.model, config.frontend.feature_size)
     shapes = jax.eval_shape(RNNT(config.model, policy).init, jax.random.key(0), *inputs)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    placed = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), dict(shapes)
-    )
-    return {RANGES: {}, **placed}
+    expected = {name: leaf.shape for name, leaf in flatten_dict(dict(shapes), sep="/").items()}
+    with np.load(path) as file:
+        found = dict(file)
+    shape = {name: array.shape for name, array in found.items()}
+    wrong = sorted(name for name in {*expected, *shape} if expected.get(name) != shape.get(name))
+    if wrong:
+        raise ModelDirectoryError(
+            f"{path} does not fit its recognizer.json: {', '.join(wrong)} missing, strange or of "
+            "another shape; was one of the two files replaced?"
+        )
+    return {RANGES: {}, **jax.tree.map(jnp.asarray, unflatten_dict(found, sep="/"))}
 
 
 def make_evaluator(

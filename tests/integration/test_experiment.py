@@ -4,7 +4,9 @@ import dataclasses
 import io
 import itertools
 import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -170,6 +172,15 @@ def test_model_directory_hears_in_a_stream_what_the_evaluator_heard(run, data_di
 
 
 @pytest.mark.slow
+def test_model_directory_of_mixed_origin_is_refused(run, tmp_path):
+    workdir, _ = run
+    shutil.copytree(workdir / "models/aware", tmp_path / "mixed")
+    shutil.copy(workdir / "models/float/variables.npz", tmp_path / "mixed/variables.npz")
+    with pytest.raises(ModelDirectoryError, match=r"quant_stats/encoder/.* missing"):
+        Recognizer.load(tmp_path / "mixed")
+
+
+@pytest.mark.slow
 def test_starts_from_a_model(run, data_dir, tmp_path):
     workdir, _ = run
     stages = dataclasses.replace(
@@ -190,6 +201,21 @@ def test_starts_from_a_model(run, data_dir, tmp_path):
     larger = dataclasses.replace(started, model=dataclasses.replace(started.model, joint_size=33))
     with pytest.raises(ConfigMismatchError, match=r"model\.joint_size: 32 before, 33 now"):
         Experiment(larger, data_dir, tmp_path / "b", Console(io.StringIO())).train()
+
+
+@pytest.mark.slow
+def test_features_may_be_computed_in_the_pipeline_or_on_the_device(data_dir, tmp_path):
+    losses = []
+    for on_host in (True, False):
+        pipeline = dataclasses.replace(config().pipeline, features_on_host=on_host)
+        parts = dataclasses.replace(config(), pipeline=pipeline)
+        experiment = Experiment(parts, data_dir, tmp_path, Console(io.StringIO()))
+        params = experiment.initial_state().params
+        batch = next(experiment.iterator())
+        losses.append(jax.jit(experiment.task.float_loss)(params, {}, batch, jax.random.key(0)))
+    for name in ("loss", "present", "feasible", "labels", "audio_seconds"):
+        np.testing.assert_allclose(*(getattr(rows, name) for rows in losses), rtol=1e-5)
+    assert losses[0].feasible.sum() > 0
 
 
 def test_directory_without_a_model_says_where_there_is_one(tmp_path):

@@ -12,13 +12,13 @@ from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.batch import AudioBatch
 from tests.reference.table_transducer import ToyRecurrentTransducer
 
-LOG_MEL = LogMelConfig(num_mel_bins=8, fft_size=512)
+LOG_MEL = LogMelConfig(num_mel_bins=40)
 FRONTEND = Frontend(
     FrontendConfig(LOG_MEL, stack=2),
-    FeatureStats(np.full(8, -4.0, np.float32), np.full(8, 1.5, np.float32)),
+    FeatureStats(np.full(40, -4.0, np.float32), np.full(40, 1.5, np.float32)),
 )
 RECOGNIZER = ToyRecurrentTransducer.random(
-    15, FRONTEND.config.feature_size, 12, 9, blank_bias=1.0, time_reduction=2
+    14, FRONTEND.config.feature_size, 12, 9, blank_bias=2.0, time_reduction=2
 )  # 40 ms an encoder frame
 LENGTHS = [9_000, 16_000, 1, 12_345, 4_000, 15_999, 6_400]
 

@@ -181,6 +181,8 @@ def plot_wer_bars(path: str | Path, results: Sequence[EvaluationResult]) -> None
             _wer_panel(axes, group)
             axes.set_title(f"{test_set} ({group[0].words.reference_length} words)")
         panels[-1].set_xlabel("word error rate")
+        # The longest whisker and the figure behind it have room in every panel.
+        panels[-1].set_xlim(0, 1.15 * max(0.01, *(result.wer.high for result in results)))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3)
         figure.savefig(path, dpi=150)
@@ -215,8 +217,6 @@ def _wer_panel(axes: Axes, group: Sequence[EvaluationResult]) -> None:
         ],
     )
     axes.invert_yaxis()
-    axes.margins(x=0.12)
-    axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(_PERCENT)
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)

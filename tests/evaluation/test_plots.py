@@ -67,6 +67,8 @@ def test_wer_bars(saved):
     lengths = [patch.get_width() for patch in prompts.patches]
     np.testing.assert_allclose(sum(lengths[:3]), FLOAT.wer.value)
     np.testing.assert_allclose(sum(lengths[3:]), CHIP.wer.value)
+    assert prompts.get_xlim() == synthetic.get_xlim()
+    assert prompts.get_xlim()[1] > CHIP.wer.high
     assert synthetic.get_title(loc="left") == "synthetic (80 words)"
 
 

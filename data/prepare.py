@@ -8,6 +8,7 @@ from absl import app, flags, logging
 
 from data.asterisk_prompts.builder import AsteriskPrompts
 from data.corpus import CorpusBuilder
+from data.data_dir import DATA_DIR
 from data.librispeech.builder import LibriSpeech, Source
 from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource
@@ -16,7 +17,6 @@ from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
 from data.uqm_voices.builder import UqmVoices
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
-_DATA_DIR = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Processes that decode; one a core by default.", lower_bound=1
 )
@@ -71,19 +71,19 @@ _UQM_CONFIG = flags.DEFINE_enum(
 
 def _asterisk_prompts() -> CorpusBuilder:
     debs = Path(_ASTERISK_DEBS.value) if _ASTERISK_DEBS.value else None
-    return AsteriskPrompts(data_dir=_DATA_DIR.value, workers=_WORKERS.value, debs=debs)
+    return AsteriskPrompts(data_dir=DATA_DIR.value, workers=_WORKERS.value, debs=debs)
 
 
 def _librispeech() -> CorpusBuilder:
     folder = _LIBRISPEECH_DIR.value
     if _LIBRISPEECH_SOURCE.value == "tfds":
-        source: Source = TfdsSource(Path(_DATA_DIR.value) / "downloads" / "tfds")
+        source: Source = TfdsSource(Path(DATA_DIR.value) / "downloads" / "tfds")
     elif folder:
         source = FolderSource(Path(folder))
     else:
         raise CorpusError("name LibriSpeech's folder with --librispeech_dir")
     return LibriSpeech(
-        data_dir=_DATA_DIR.value,
+        data_dir=DATA_DIR.value,
         source=source,
         config=_LIBRISPEECH_CONFIG.value,
         test_speakers=_LIBRISPEECH_TEST_SPEAKERS.value,
@@ -102,7 +102,7 @@ def _synthetic_speech() -> CorpusBuilder:
         )
     except ValueError as error:
         raise CorpusError(str(error)) from error
-    return SyntheticSpeech(data_dir=_DATA_DIR.value, config=config, workers=_WORKERS.value)
+    return SyntheticSpeech(data_dir=DATA_DIR.value, config=config, workers=_WORKERS.value)
 
 
 def _uqm_voices() -> CorpusBuilder:
@@ -112,7 +112,7 @@ def _uqm_voices() -> CorpusBuilder:
             "data/uqm_voices/README.md says how to get them"
         )
     return UqmVoices(
-        data_dir=_DATA_DIR.value,
+        data_dir=DATA_DIR.value,
         debs=Path(_UQM_DEBS.value),
         config=_UQM_CONFIG.value,
         workers=_WORKERS.value,

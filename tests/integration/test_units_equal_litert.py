@@ -15,7 +15,7 @@ from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm
 from rnnt_qat.export.runtimes import LiteRt, Tflm
 from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder
-from rnnt_qat.fixedpoint import tabulate
+from rnnt_qat.fixedpoint import tabulate, wide
 from rnnt_qat.fixedpoint.activation import Function
 from rnnt_qat.fixedpoint.gemmlowp import GemmlowpActivation
 from rnnt_qat.fixedpoint.int8_table import Int8Table, int8_table
@@ -149,19 +149,19 @@ def test_int16_products():
     np.testing.assert_array_equal(ours, theirs[0])
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_dense_layer(wide):
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_dense_layer(is_wide):
     rng = np.random.default_rng(1)
-    spec = ETHOS_U_16X8 if wide else ETHOS_U_8X8_16
-    dtype, bias_dtype, limit = (np.int16, np.int64, 2**15) if wide else (np.int8, np.int32, 128)
-    output_scale = 2.0**-12 if wide else 2.0**-4
+    spec = ETHOS_U_16X8 if is_wide else ETHOS_U_8X8_16
+    dtype, bias_dtype, limit = (np.int16, np.int64, 2**15) if is_wide else (np.int8, np.int32, 128)
+    output_scale = 2.0**-12 if is_wide else 2.0**-4
     weight_scale = float(np.float32(0.0123))
-    if wide:
+    if is_wide:
         weight_scale = float(np.ceil(weight_scale * 2**21) / 2**21)  # 15 significant bits
     layer = DenseIntegers(
         weights=rng.integers(-127, 128, (96, 200)).astype(np.int8),
         bias=rng.integers(-(2**17), 2**17, 96).astype(bias_dtype),
-        input=TensorFormat(dtype, 2.0**-14 if wide else 2.0**-6),
+        input=TensorFormat(dtype, 2.0**-14 if is_wide else 2.0**-6),
         output=TensorFormat(dtype, output_scale),
         weight_scale=np.float32(weight_scale),
     )
@@ -172,7 +172,7 @@ def test_dense_layer(wide):
         spec,
         Stored(jnp.asarray(x), layer.input.scale),
         Stored(jnp.asarray(layer.weights.T), weight_scale),
-        kernels.wide.widen(bias) if wide else bias,
+        wide.widen(bias) if is_wide else bias,
     )
     ours = kernels.store(spec, accumulated, Role.PROJECTION, output_scale)
     np.testing.assert_array_equal(ours, theirs)

@@ -7,6 +7,7 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.layers import lstm_scan as lstm_scan_module
 from rnnt_qat.layers.lstm import LSTM_SITES
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
@@ -27,6 +28,12 @@ SITES = LSTM_SITES | {
     "joint_hidden": Role.JOINT_HIDDEN,
     "logits": Role.LOGITS,
 }
+
+
+@pytest.fixture(autouse=True)
+def no_unrolling(monkeypatch):
+    """Programs a quarter as long to compile."""
+    monkeypatch.setattr(lstm_scan_module, "SCAN_UNROLL", 1)
 
 
 def operators(spec, **fields) -> NnaOperators:
@@ -249,13 +256,15 @@ def test_accumulate_is_exact_and_linear(spec, depth):
     scale = jnp.float32(2.0**-9)
     kernel = QTensor(jnp.asarray(w, jnp.float32), scale, format=spec.tensor(Role.WEIGHT).format)
 
-    out = ops.accumulate(x_site, kernel, jnp.asarray(bias))
+    accumulate = jax.jit(lambda ops, x, w, b: ops.accumulate(x, w, b))
+    out = accumulate(ops, x_site, kernel, jnp.asarray(bias))
     unit = np.float32(scale) * np.float32(x_site.scale)
     bias_integers = np.sign(bias) * np.floor(np.abs(bias / unit) + np.float32(0.5))
     total = np.asarray(out.values, np.int64) + np.asarray(out.low, np.int64)
     np.testing.assert_array_equal(total, x @ w + bias_integers.astype(np.int64))
 
-    served = ops.replace(integer=True).accumulate(
+    served = accumulate(
+        ops.replace(integer=True),
         x_site.replace(values=jnp.asarray(x, spec.tensor(Role.INPUT).format.storage)),
         kernel.replace(values=jnp.asarray(w, jnp.int8)),
         jnp.asarray(bias),
@@ -267,8 +276,8 @@ def test_accumulate_is_exact_and_linear(spec, depth):
 
     cotangent = jnp.asarray(rng.normal(size=(5, 6)), jnp.float32)
     _, pull = jax.vjp(
-        lambda x, w, b: ops.accumulate(
-            x_site.replace(values=x), kernel.replace(values=w), b
+        lambda x, w, b: accumulate(
+            ops, x_site.replace(values=x), kernel.replace(values=w), b
         ).values,
         x_site.values, kernel.values, jnp.asarray(bias),
     )  # fmt: skip

@@ -130,18 +130,6 @@ class GraphBuilder:
         self._operator("SPLIT", 4, [axis_tensor, x], pieces, options)
         return pieces
 
-    def strided_slice(
-        self, x: Tensor, begin: Sequence[int], end: Sequence[int], name: str
-    ) -> Tensor:
-        """``x[begin:end]`` on every axis, stride 1, in the format of ``x``."""
-        shape = tuple(e - b for b, e in zip(begin, end, strict=True))
-        bounds = [
-            self.constant(self._fresh(f"{name}/{label}"), np.array(values, np.int32))
-            for label, values in (("begin", begin), ("end", end), ("strides", [1] * len(shape)))
-        ]
-        options = schema.StridedSliceOptionsT()
-        return self._apply("STRIDED_SLICE", 4, [x, *bounds], shape, x.format, name, options)
-
     def reshape(self, x: Tensor, shape: Sequence[int], name: str) -> Tensor:
         """The same numbers under another shape."""
         if int(np.prod(shape)) != int(np.prod(x.shape)):

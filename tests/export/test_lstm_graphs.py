@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from rnnt_qat.export.lstm_graphs import LstmIntegers, fused_lstm, lstm_step_16x8
 from rnnt_qat.export.runtimes import LiteRt, Tflm
@@ -67,3 +68,29 @@ def test_two_tensors_of_one_name_are_refused():
     graph.input("x", (1, 2), TensorFormat(np.int8, 1.0))
     with pytest.raises(ValueError, match="already has a tensor named 'x'"):
         graph.input("x", (1, 2), TensorFormat(np.int8, 1.0))
+
+
+def test_the_file_names_its_inputs_and_outputs():
+    layer = random_lstm(np.random.default_rng(5), 8, 4, wide=True)
+    model = lstm_step_16x8(layer)
+    assert model[4:8] == b"TFL3"
+    signature = Interpreter(model_content=model).get_signature_list()["lstm_step_16x8"]
+    assert signature["inputs"] == ["cell_0", "hidden_0", "x"]
+    assert signature["outputs"] == ["lstm_0/0/cell", "lstm_0/0/hidden"]
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    graph = GraphBuilder("wrong")
+    narrow = TensorFormat(np.int8, 1.0)
+    x = graph.input("x", (1, 6), narrow)
+    weights = graph.constant("w", np.zeros((3, 5), np.int8), narrow)
+    with pytest.raises(ValueError, match=r"'y': inputs \(1, 6\) do not fit weights \(3, 5\)"):
+        graph.fully_connected(x, weights, None, narrow, "y")
+    with pytest.raises(ValueError, match="split of"):
+        graph.split(x, 4, 1, ["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="cannot be reshaped"):
+        graph.reshape(x, (4,), "z")
+    with pytest.raises(ValueError, match="is int8, its format int16"):
+        graph.constant("c", np.zeros(3, np.int8), TensorFormat(np.int16, 1.0))
+    with pytest.raises(ValueError, match="a scale is finite and above 0"):
+        TensorFormat(np.int8, 0.0)

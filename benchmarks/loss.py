@@ -36,8 +36,8 @@ _LOGITS = flags.DEFINE_multi_string(
 )
 _JOINT = flags.DEFINE_multi_string(
     "joint",
-    ["8,200,50,512", "4,300,60,1024", "8,200,50,512,ragged"],
-    "B,T,U,V[,ragged] of the joint form",
+    ["8,200,50,512", "4,300,60,1024", "8,200,50,512,ragged", "8,200,50,512,sharp"],
+    "B,T,U,V[,ragged][,sharp] of the joint form",
 )
 _WORKER = flags.DEFINE_list("worker", [], "internal: contestant, form, sizes, file")
 

@@ -22,7 +22,7 @@ ALLOWED = {
     "input_pipeline": {"frontend"},
     "training": {"input_pipeline"},
     "evaluation": {"decoding", "metrics", "frontend", "input_pipeline"},
-    "export": {"models", "layers", "quant", "accelerators", "fixedpoint"},
+    "export": {"decoding", "models", "layers", "quant", "accelerators", "fixedpoint"},
 }
 
 

@@ -163,6 +163,8 @@ class Trainer:
         try:
             with StopRequest() as self._stop:
                 for index in range(first, len(self._programs)):
+                    if step == self._first_steps[index + 1]:
+                        continue  # resumed at this stage's end
                     if step == self._first_steps[index]:
                         state = self._begin(index, state)
                     state = self._run_stage(index, state, step)

@@ -1,11 +1,11 @@
 """The integer artefact: a trained recognizer as a folder that firmware can be written from.
 
-    manifest.json   what it is, every format, shape and hash, tokenizer, feature settings, origin
+    manifest.json   every format, shape and hash, the labels' texts, feature settings, origin
     arrays.npz      the integers and weight scales, uncompressed NumPy arrays
 
 Loading checks everything (format, version, both files' hashes, every array's dtype, shape and
-content, every field, and that the networks fit together) and refuses with the name of what is
-wrong. The hashes guard against damage and edits by hand, not against forgery.
+content, every field, and that networks, labels and features fit together) and refuses with the
+name of what is wrong. The hashes guard against damage and edits by hand, not against forgery.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,34 @@ class Artefact:
 
     Attributes:
       model: the integers.
-      tokenizer: JSON description that turns labels into text.
-      features: JSON settings of the frontend.
+      pieces: text of each label, a space where a word starts; the blank's is empty.
+      features: JSON settings of the frontend: ``stack`` and ``log_mel`` as it was configured, and
+        ``mean`` and ``std`` of each mel bin, which frames are normalised with before stacking.
+      max_symbols_per_frame: labels that greedy search may emit at one encoder frame.
       origin: JSON notes on where it came from (config, commit, checkpoint, versions).
+
+    Raises:
+      ArtefactError: parts that do not fit together; names both.
     """
 
     model: RnntIntegers
-    tokenizer: dict[str, Any] = field(default_factory=dict)
-    features: dict[str, Any] = field(default_factory=dict)
+    pieces: tuple[str, ...]
+    features: dict[str, Any]
+    max_symbols_per_frame: int = 10
     origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses labels or features that are another model's."""
+        _check_pieces(self.pieces, self.model.vocabulary)
+        _check_features(self.features, self.model.encoder.feature_size)
+        if not isinstance(self.max_symbols_per_frame, int) or self.max_symbols_per_frame < 1:
+            raise ArtefactError(
+                f"max_symbols_per_frame is {self.max_symbols_per_frame!r}, not a number from 1"
+            )
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """Transcript of labels in [1, V), no space around it."""
+        return "".join(self.pieces[token] for token in tokens).strip()
 
 
 def save(artefact: Artefact, folder: str | os.PathLike[str]) -> Path:
@@ -87,8 +107,9 @@ def save(artefact: Artefact, folder: str | os.PathLike[str]) -> Path:
         "format": FORMAT,
         "version": VERSION,
         "model": _encode(artefact.model, "model", arrays),
-        "tokenizer": artefact.tokenizer,
+        "pieces": list(artefact.pieces),
         "features": artefact.features,
+        "max_symbols_per_frame": artefact.max_symbols_per_frame,
         "origin": artefact.origin,
         "arrays": {name: _describe(array) for name, array in arrays.items()},
     }
@@ -124,7 +145,48 @@ def load(folder: str | os.PathLike[str]) -> Artefact:
     unused = sorted(set(arrays) - used)
     if unused:
         raise ArtefactError(f"{folder / ARRAYS}: arrays that no part of the model names: {unused}")
-    return Artefact(model, manifest["tokenizer"], manifest["features"], manifest["origin"])
+    try:
+        return Artefact(
+            model,
+            tuple(manifest["pieces"]),
+            manifest["features"],
+            manifest["max_symbols_per_frame"],
+            manifest["origin"],
+        )
+    except (ArtefactError, TypeError) as error:
+        raise ArtefactError(f"{folder / MANIFEST}: {error}") from error
+
+
+def _check_pieces(pieces: tuple[str, ...], vocabulary: int) -> None:
+    if len(pieces) != vocabulary:
+        raise ArtefactError(
+            f"the tokenizer has {len(pieces)} pieces, the model {vocabulary} labels with the "
+            "blank: it is another model's"
+        )
+    if not all(isinstance(piece, str) for piece in pieces):
+        raise ArtefactError("the tokenizer's pieces are not all texts")
+    if pieces[0] or not all(pieces[1:]):
+        raise ArtefactError("only the blank, label 0, has an empty piece; the tokenizer's do not")
+
+
+def _check_features(features: dict[str, Any], feature_size: int) -> None:
+    try:
+        bins, stack = features["log_mel"]["num_mel_bins"], features["stack"]
+        moments = {name: np.asarray(features[name], np.float64) for name in ("mean", "std")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"features lack a setting or have one of another kind: {error!r}"
+        ) from error
+    if bins * stack != feature_size:
+        raise ArtefactError(
+            f"features are {stack} frames of {bins} mel bins, the encoder takes {feature_size} "
+            "numbers: they are another model's"
+        )
+    for name, values in moments.items():
+        if values.shape != (bins,) or not np.isfinite(values).all():
+            raise ArtefactError(f"features.{name} is not {bins} finite numbers, one a mel bin")
+    if not (moments["std"] > 0).all():
+        raise ArtefactError("features.std has a bin that is not above 0")
 
 
 def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -192,9 +254,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{path}: version {manifest.get('version')!r}; this code reads {VERSION}: freeze again"
         )
-    missing = {"model", "tokenizer", "features", "origin", "arrays", "sha256"} - set(manifest)
-    if missing:
-        raise ArtefactError(f"{path} lacks {sorted(missing)}")
+    fields = {"format", "version", "model", "pieces", "features", "max_symbols_per_frame"}
+    fields |= {"origin", "arrays", "sha256"}
+    if fields != set(manifest):
+        raise ArtefactError(
+            f"{path} lacks {sorted(fields - set(manifest))} and has unknown "
+            f"{sorted(set(manifest) - fields)}"
+        )
     if manifest["sha256"] != _manifest_hash(manifest):
         raise ArtefactError(f"{path} was edited: its content does not match its sha256")
     return manifest

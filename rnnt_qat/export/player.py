@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from rnnt_qat.export import arithmetic as fixed
+from rnnt_qat.export.artefact import Artefact
 from rnnt_qat.export.integers import LstmIntegers, RnntIntegers
 from rnnt_qat.export.layer_player import (
     LstmState,
@@ -114,6 +115,22 @@ def greedy(
     return Transcript(
         tuple(tokens), tuple(emission_frames), frame, encoder_calls, 1 + len(tokens), joint_calls
     )
+
+
+def recognize(
+    artefact: Artefact, features: Float[np.ndarray, "T F"], chunk_frames: int
+) -> tuple[str, Transcript]:
+    """Text of one utterance, from an artefact alone.
+
+    Args:
+      artefact: as ``artefact.load`` returns it.
+      features: normalised and stacked, as ``artefact.features`` describes them.
+      chunk_frames: feature frames a chunk, a multiple of the time reduction.
+    """
+    integers = quantize_features(features, artefact.model.encoder.layers[0].input)
+    player = Player(artefact.model)
+    found = greedy(player, integers, chunk_frames, artefact.max_symbols_per_frame)
+    return artefact.text(found.tokens), found
 
 
 class Player:

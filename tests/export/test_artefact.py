@@ -10,17 +10,24 @@ import numpy as np
 import pytest
 
 from rnnt_qat.export.artefact import Artefact, ArtefactError, load, save
-from rnnt_qat.export.player import Player, greedy
+from rnnt_qat.export.player import Player, greedy, recognize
 from tests.export.random_integers import random_features, random_rnnt
 
 CHIPS = pytest.mark.parametrize("wide", [False, True], ids=["ethos_u_8x8_16", "ethos_u_16x8"])
 
 
+PIECES = ("", *" abcdefgé", "the ", "i")
+FEATURES = {"stack": 2, "log_mel": {"num_mel_bins": 12}, "mean": [0.5] * 12, "std": [2.0] * 12}
+
+
+def artefact(model):
+    return Artefact(model, PIECES, FEATURES, max_symbols_per_frame=3, origin={"step": 7})
+
+
 @pytest.fixture
 def folder(tmp_path):
     model = random_rnnt(np.random.default_rng(0), wide=False)
-    tokenizer = {"kind": "characters", "symbols": ["", "a", "é"]}
-    return save(Artefact(model, tokenizer, {"num_mel_bins": 24}), tmp_path / "artefact")
+    return save(artefact(model), tmp_path / "artefact")
 
 
 def rewrite(folder, change):
@@ -39,24 +46,32 @@ def rewrite(folder, change):
 def test_what_is_loaded_plays_what_was_saved(tmp_path, wide, context):
     rng = np.random.default_rng(1)
     model = random_rnnt(rng, wide, context=context)
-    loaded = load(save(Artefact(model, {"symbols": ["", "a"]}), tmp_path / "model"))
-    assert loaded.tokenizer == {"symbols": ["", "a"]}
+    loaded = load(save(artefact(model), tmp_path / "model"))
+    for field in ("pieces", "features", "max_symbols_per_frame", "origin"):
+        assert getattr(loaded, field) == getattr(artefact(model), field)
     features = random_features(rng, model, 21)
     assert greedy(Player(loaded.model), features, 4, 3) == greedy(Player(model), features, 4, 3)
     assert loaded.model.arithmetic == model.arithmetic
 
 
-def test_playing_an_artefact_takes_no_jax(folder):
+def test_features_become_text_from_the_artefact_alone_and_without_jax(folder, tmp_path):
+    features = np.random.default_rng(2).normal(size=(31, 24)).astype(np.float32)
+    np.save(tmp_path / "features.npy", features)
     program = (
         "import sys, numpy as np\n"
         "from rnnt_qat.export.artefact import load\n"
-        "from rnnt_qat.export.player import Player, greedy\n"
-        f"model = load({str(folder)!r}).model\n"
-        "greedy(Player(model), np.zeros((4, 24), np.int8), 2, 2)\n"
-        "loaded = {'jax', 'flatbuffers', 'ai_edge_litert'} & set(sys.modules)\n"
+        "from rnnt_qat.export.player import recognize\n"
+        f"features = np.load({str(tmp_path / 'features.npy')!r})\n"
+        f"text, found = recognize(load({str(folder)!r}), features, 4)\n"
+        "loaded = {'jax', 'flatbuffers', 'ai_edge_litert', 'sentencepiece'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
+        "print(found.tokens, text, sep='|')\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    text, found = recognize(load(folder), features, 2)
+    assert found.tokens
+    assert text == "".join(PIECES[t] for t in found.tokens).strip()
+    assert run.stdout.decode().rstrip("\n") == f"{found.tokens}|{text}"
 
 
 def test_nothing_is_written_over(folder):
@@ -82,22 +97,38 @@ def test_a_truncated_file_is_refused(folder, name, keep):
         load(folder)
 
 
-def test_an_edited_manifest_is_refused(folder):
+def leaves(node, path=()):
+    """Every scalar of a JSON tree with its path."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, (*path, key))
+    else:
+        yield path, node
+
+
+def test_every_edited_field_of_the_manifest_is_refused(folder):
     path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"time_reduction": 2', '"time_reduction": 1'))
-    with pytest.raises(ArtefactError, match="was edited"):
-        load(folder)
+    original = path.read_text()
+    for where, value in leaves(json.loads(original)):
+        manifest = node = json.loads(original)
+        for key in where[:-1]:
+            node = node[key]
+        node[where[-1]] = f"{value}0" if isinstance(value, str) else (value or 0) + 1
+        path.write_text(json.dumps(manifest))
+        expected = {"format": "a foreign file", "version": "version 2"}.get(where[0], "was edited")
+        with pytest.raises(ArtefactError, match=expected):
+            load(folder)
 
 
-def test_an_edited_array_is_refused_by_name(folder):
+def test_every_array_s_edit_is_refused_by_its_name(folder):
     with np.load(folder / "arrays.npz") as file:
-        arrays = dict(file)
-    name = "model.encoder.layers.1.w_hh"
-    arrays[name] = arrays[name].copy()
-    arrays[name][0, 0, 0] ^= 1
-    np.savez(folder / "arrays.npz", **arrays)
-    with pytest.raises(ArtefactError, match=f"sha256 of '{name}'"):
-        load(folder)
+        original = dict(file)
+    for name, array in original.items():
+        edited = array.copy()
+        edited.reshape(-1)[-1] += 1
+        np.savez(folder / "arrays.npz", **original | {name: edited})
+        with pytest.raises(ArtefactError, match=f"sha256 of '{name}'"):
+            load(folder)
 
 
 @pytest.mark.parametrize("wrong", ["missing", "extra", "dtype", "shape"])
@@ -153,11 +184,32 @@ def test_a_resigned_manifest_must_still_fit_together(folder):
         "'elsewhere' of model.joint.output.bias is missing",
     )
     check(lambda m: m["model"]["joint"]["output"].update(bias=None), "no part of the model names")
+    check(lambda m: m.update(note="mine"), r"unknown \['note'\]")
+    check(lambda m: m.pop("features"), r"lacks \['features'\]")
+    check(lambda m: m.update(max_symbols_per_frame=0), "max_symbols_per_frame is 0")
+
+
+def test_another_model_s_tokenizer_or_features_are_refused(folder):
+    original = (folder / "manifest.json").read_text()
+
+    def check(change, message):
+        (folder / "manifest.json").write_text(original)
+        rewrite(folder, change)
+        with pytest.raises(ArtefactError, match=rf"manifest\.json: .*{message}"):
+            load(folder)
+
+    check(lambda m: m["pieces"].pop(), "tokenizer has 11 pieces, the model 12 labels")
+    check(lambda m: m["pieces"].__setitem__(0, "a"), "only the blank")
+    check(lambda m: m["pieces"].__setitem__(3, 5), "not all texts")
+    check(lambda m: m["features"].update(stack=3), "3 frames of 12 mel bins, the encoder takes 24")
+    check(lambda m: m["features"]["mean"].pop(), "features.mean is not 12 finite numbers")
+    check(lambda m: m["features"]["std"].__setitem__(4, 0.0), "features.std has a bin")
+    check(lambda m: m["features"].pop("log_mel"), "features lack a setting.*log_mel")
 
 
 def test_a_change_of_any_format_changes_the_hash(tmp_path, folder):
     model = load(folder).model
     other = dataclasses.replace(model, chip="another")
-    again = save(Artefact(other), tmp_path / "other")
+    again = save(artefact(other), tmp_path / "other")
     hashes = {json.loads((f / "manifest.json").read_text())["sha256"] for f in (folder, again)}
     assert len(hashes) == 2

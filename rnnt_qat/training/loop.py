@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import pathlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,8 +14,9 @@ from jax.sharding import Mesh
 from rnnt_qat.mesh import global_batch, place_state, state_shardings, to_host
 from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints, Restored
 from rnnt_qat.training.compilation import CompiledUpdate
-from rnnt_qat.training.console import Console, format_duration
+from rnnt_qat.training.console import Console
 from rnnt_qat.training.metrics import MetricsWriter
+from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
 from rnnt_qat.training.stages import Program
 from rnnt_qat.training.state import IntervalSums, TrainState
@@ -109,6 +109,8 @@ class _Input:
 
 class Trainer:
     """Runs programs over one stream of batches in a working directory.
+
+    Each goes on from the state that the one before found best, not from its last.
 
     Args:
       programs: the stages.
@@ -211,6 +213,10 @@ class Trainer:
         return state_shardings(self._mesh, state, self._loop.shard_above)
 
     def _begin(self, index: int, state: TrainState) -> TrainState:
+        """The stage's first state: what the stage before found best, counters going on."""
+        if index:
+            state = self._with_best_of(index - 1, state)
+
         def begin(state: TrainState) -> TrainState:
             return self._programs[index].begin(
                 dataclasses.replace(state, interval=IntervalSums.zero())
@@ -219,13 +225,25 @@ class Trainer:
         shardings = self._shardings(jax.eval_shape(begin, state))
         return jax.jit(begin, out_shardings=shardings)(state)
 
+    def _with_best_of(self, index: int, state: TrainState) -> TrainState:
+        """A stage's last state with the parameters and ranges of its state of lowest WER."""
+        self._checkpoints[index].wait()
+        step = self._checkpoints[index].best_step()
+        if step is None or step == self._first_steps[index + 1]:
+            return state
+        best = self._restore(index, step).state
+        self._console.say(f"going on from {self._programs[index].name} step {step}, its best")
+        return dataclasses.replace(
+            state, params=best.params, ema_params=best.ema_params, quant_stats=best.quant_stats
+        )
+
     def _run_stage(self, index: int, state: TrainState, step: int) -> TrainState:
         program, loop = self._programs[index], self._loop
         first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
         update = CompiledUpdate(
             program.make_update(first_step, loop.log_every), self._mesh, loop.shard_above
         )
-        progress = _Progress(program.name, step, last_step)
+        progress = Progress(program.name, step, last_step)
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
         def settle(at_most: int) -> None:
@@ -282,7 +300,7 @@ class Trainer:
         self._wer = metrics[WER]
         return self._wer
 
-    def _log(self, stage: str, step: int, report: StepReport, progress: "_Progress") -> None:
+    def _log(self, stage: str, step: int, report: StepReport, progress: Progress) -> None:
         interval, skips, learning_rate = jax.device_get(
             (report.interval, report.skips, report.learning_rate)
         )
@@ -314,70 +332,3 @@ class Trainer:
 def stage_directory(workdir: pathlib.Path, index: int, name: str) -> pathlib.Path:
     """Where a stage keeps its checkpoints."""
     return workdir / "checkpoints" / f"{index}_{name}"
-
-
-class _Progress:
-    """Rates over the time spent on updates: compiling and evaluating do not count."""
-
-    def __init__(self, stage: str, step: int, last_step: int):
-        self._stage, self._last_step = stage, last_step
-        self._measured_step = step
-        self._measured_at = time.monotonic()
-        self._seconds_a_step = float("nan")
-        self._utterances_a_second = float("nan")
-        self._audio_rate = float("nan")
-        self.loss = float("nan")
-
-    def paused(self, really: bool = True) -> "_Pause":
-        """A context whose time is left out."""
-        return _Pause(self, really)
-
-    def leave_out(self, seconds: float) -> None:
-        self._measured_at += seconds
-
-    def measure(self, step: int, utterances: float, audio_seconds: float) -> None:
-        """Takes in what an interval held."""
-        now = time.monotonic()
-        seconds = max(now - self._measured_at, 1e-9)
-        steps = step - self._measured_step
-        if steps > 0:
-            self._seconds_a_step = seconds / steps
-            self._utterances_a_second = utterances / seconds
-            self._audio_rate = audio_seconds / seconds
-        self._measured_at, self._measured_step = now, step
-
-    def rates(self) -> dict[str, float]:
-        """Throughput of the last interval."""
-        return {
-            "utterances_per_second": self._utterances_a_second,
-            "audio_hours_per_hour": self._audio_rate,
-            "seconds_per_step": self._seconds_a_step,
-        }
-
-    def line(self, step: int, wer: float | None) -> str:
-        """The progress line."""
-        parts = [f"{self._stage} {step}/{self._last_step}"]
-        if self.loss == self.loss:
-            parts.append(f"loss {self.loss:.3f}")
-        if wer is not None:
-            parts.append(f"WER {100 * wer:.1f} %")
-        if self._seconds_a_step == self._seconds_a_step:
-            eta = (self._last_step - step) * self._seconds_a_step
-            parts += [
-                f"{self._utterances_a_second:.0f} utterances/s",
-                f"{self._audio_rate:.0f} audio h/h",
-                f"ETA {format_duration(eta)}",
-            ]
-        return "  ".join(parts)
-
-
-class _Pause:
-    def __init__(self, progress: _Progress, really: bool):
-        self._progress, self._really = progress, really
-
-    def __enter__(self) -> None:
-        self._begun = time.monotonic()
-
-    def __exit__(self, *_) -> None:
-        if self._really:
-            self._progress.leave_out(time.monotonic() - self._begun)

@@ -52,7 +52,7 @@ def test_records_of_all_stages(whole):
 def test_progress_line(whole):
     *_, lines = whole
     last = lines.splitlines()[-1]
-    for part in ("aware 50/50", "loss 0.", "WER ", "utterances/s", "audio h/h", "ETA 0 s"):
+    for part in ("aware 50/50", "loss ", "WER ", "utterances/s", "audio h/h", "ETA 0 s"):
         assert part in last
     assert "2 batch shapes compiled in" in last
 
@@ -73,6 +73,16 @@ def test_best_states(whole):
         of_stage = {r["step"]: r["wer"] for r in measured if r["stage"] == stage}
         assert b.wer == min(of_stage.values()) == of_stage[b.step]
         assert int(b.state.step) == b.step
+
+
+def test_a_stage_goes_on_from_the_best_state_of_the_one_before(whole):
+    _, run, _, lines = whole
+    best = {b.stage: b for b in run.best_states()}
+    assert best["float"].step == 12  # neither the stage's last, 30, nor the checkpoint before it
+    assert "going on from float step 12, its best" in lines
+    trees = (best[stage].state.ema_params for stage in ("float", "calibration"))
+    for a, b in zip(*map(np_leaves, trees), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("last", [10, 33])

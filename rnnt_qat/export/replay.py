@@ -6,7 +6,6 @@ frame and operator whose integers differ.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Integer
@@ -22,6 +21,7 @@ from rnnt_qat.export.rnnt_graphs import (
     prediction_step,
 )
 from rnnt_qat.export.runtimes import LiteRt, Runtime
+from rnnt_qat.export.trace import Difference, first_difference_of
 
 
 class GraphRecognizer:
@@ -107,33 +107,6 @@ class GraphRecognizer:
         return None
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Where a runtime first left the player.
-
-    Attributes:
-      step: what was being computed, e.g. ``encoder chunk 3``.
-      tensor: the first differing result in the player's order, named as in the graphs.
-      index: its first differing element.
-      player: the player's integer there.
-      runtime: the runtime's.
-      count: how many elements of the tensor differ.
-    """
-
-    step: str
-    tensor: str
-    index: tuple[int, ...]
-    player: int
-    runtime: int
-    count: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.step}: {self.tensor}{list(self.index)} is {self.runtime} in the runtime and "
-            f"{self.player} in the player ({self.count} elements of it differ)"
-        )
-
-
 def first_difference(
     model: RnntIntegers, features: Integer[np.ndarray, "T F"], chunk_frames: int
 ) -> Difference | None:
@@ -151,12 +124,8 @@ def first_difference(
             found = graphs.tensor(name)
             if found is None or found.size != values.size:
                 continue
-            different = found.reshape(values.shape) != values
-            if different.any():
-                index = tuple(int(i) for i in np.argwhere(different)[0])
-                runtime = int(found.reshape(values.shape)[index])
-                count = int(different.sum())
-                return Difference(step, name, index, int(values[index]), runtime, count)
+            if difference := first_difference_of(step, name, values, found):
+                return difference
         ours.clear()
         return None
 

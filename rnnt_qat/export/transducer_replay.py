@@ -1,4 +1,4 @@
-"""The model in JAX as a streaming recognizer over the chip's integers.
+"""The model in JAX as a streaming recognizer: real features in, the chip's integers out.
 
 With it one loop, the player's ``greedy``, drives what was trained, the NumPy player and the
 exported graphs alike, so that their tokens, emission frames and states compare for equality.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.export.integers import RnntIntegers
@@ -29,6 +29,7 @@ class TransducerRecognizer:
         self._encode = jax.jit(lambda t, features, mask, state: t.encode(features, mask, state))
         self._predict = jax.jit(lambda t, label, state: t.predict(label, state))
         self._label = jax.jit(lambda t, e, p: jnp.argmax(t.joint(e, p), axis=-1))
+        self._chunk = 0
         self.reset()
 
     def reset(self) -> None:
@@ -36,17 +37,19 @@ class TransducerRecognizer:
         self._encoder = self._transducer.initial_encoder_state(1)
         self._prediction = self._transducer.initial_prediction_state(1)
 
-    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
-        """The next chunk; its real values are exact, and the model stores them as they were."""
+    def encode(self, features: Float[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk of normalised features; the model itself quantizes them."""
         encoder = self._model.encoder
-        real = features.astype(np.float32) * np.float32(encoder.layers[0].input.scale)
-        missing = -len(real) % encoder.time_reduction
-        padded = np.pad(real, ((0, missing), (0, 0)))
-        mask = np.arange(len(padded)) < len(real)
-        encoded, _, self._encoder = self._encode(
+        # An utterance's shorter last chunk runs in the program of the longest chunk so far.
+        self._chunk = max(self._chunk, len(features))
+        length = -(-self._chunk // encoder.time_reduction) * encoder.time_reduction
+        padded = np.pad(features, ((0, length - len(features)), (0, 0)))
+        mask = np.arange(length) < len(features)
+        encoded, valid, self._encoder = self._encode(
             self._transducer, padded[None], mask[None], self._encoder
         )
-        return np.asarray(encoded[0]).astype(encoder.projection.output.dtype)
+        frames, self._carried = int(np.sum(valid)), encoded.dtype
+        return np.asarray(encoded[0, :frames]).astype(encoder.projection.output.dtype)
 
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
         """The next label to the projection after it."""
@@ -56,7 +59,7 @@ class TransducerRecognizer:
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
         """The likeliest label, the lowest index among equals."""
-        carried = [jnp.asarray(x, jnp.float32) for x in (encoded, predicted)]
+        carried = [jnp.asarray(x, self._carried) for x in (encoded, predicted)]
         return int(self._label(self._transducer, *carried))
 
     def states(self) -> Mapping[str, np.ndarray]:

@@ -9,9 +9,10 @@ carry ``*_mask`` (True = valid), and valid frames come before invalid ones.
 from typing import Any
 
 import jax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
-__all__ = ["BLANK_ID", "Array", "Bool", "Float", "Int", "Num", "PRNGKey", "PyTree"]
+__all__ = ["BLANK_ID", "Array", "Bool", "DTypeLike", "Float", "Int", "Num", "PRNGKey", "PyTree"]
 
 PyTree = Any
 PRNGKey = jax.Array

@@ -47,9 +47,12 @@ class LSTM(QuantizedModule):
         return 1
 
     def initial_state(self, batch_size: int) -> LSTMState:
-        """Zeros."""
-        zeros = jnp.zeros((batch_size, self.features))
-        return LSTMState(hidden=zeros, cell=zeros)
+        """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
+        shape = (batch_size, self.features)
+        return LSTMState(
+            hidden=jnp.zeros(shape, self.state_dtype(Role.HIDDEN)),
+            cell=jnp.zeros(shape, self.state_dtype(Role.CELL)),
+        )
 
     @nn.compact
     def __call__(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.lstm import LSTM
@@ -73,8 +72,7 @@ class Encoder(nn.Module):
 
     def initial_state(self, batch_size: int) -> EncoderState:
         """State of every LSTM layer before the first frame."""
-        zeros = jnp.zeros((batch_size, self.config.hidden_size))
-        return (LSTMState(hidden=zeros, cell=zeros),) * self.config.num_layers
+        return tuple(lstm.initial_state(batch_size) for lstm in self.lstm)
 
     def __call__(
         self,

@@ -76,8 +76,7 @@ class LSTMPrediction(nn.Module):
 
     def initial_state(self, batch_size: int) -> tuple[LSTMState, ...]:
         """State before the start symbol."""
-        zeros = jnp.zeros((batch_size, self.config.hidden_size))
-        return (LSTMState(hidden=zeros, cell=zeros),) * self.config.num_layers
+        return tuple(lstm.initial_state(batch_size) for lstm in self.lstm)
 
     def __call__(
         self,

@@ -102,7 +102,9 @@ class NnaOperators:
         """Attaches the site's scale."""
         return QTensor(values, self._scale(site), format=self._format(site))
 
-    def accumulate(self, x: QTensor, w: QTensor, bias: Num[Array, "M"] | None = None) -> QTensor:
+    def accumulate(
+        self, x: QTensor, w: QTensor, bias: Num[Array, "M"] | wide.Wide | None = None
+    ) -> QTensor:
         """``x @ w + bias`` in the chip's accumulator; the bias is rounded to its grid."""
         kernels.require(self.spec, Operator.DOT)
         scale = kernels.accumulator_scale(x.scale, w.scale)
@@ -215,21 +217,16 @@ class NnaOperators:
                 x = quantize_straight_through(x, scale, format.minimum, format.maximum)
         return QTensor(x, scale, format=format)
 
-    def _bias(self, bias: Num[Array, "..."], scale: Scale) -> Sum:
-        """A bias at the accumulator's scale.
-
-        Frozen, it is int32 ``[M]``; where the accumulator is wider than that, int32 ``[2, M]``: the
-        bits from 16 upwards and the lowest 16.
-        """
-        is_wide = self.spec.accumulator.bits > 32
-        if jnp.issubdtype(bias.dtype, jnp.integer):
-            return wide.from_limbs(bias[0], bias[1]) if is_wide else bias
+    def _bias(self, bias: Num[Array, "M"] | wide.Wide, scale: Scale) -> Sum:
+        """A bias at the accumulator's scale; frozen it is there, ``Wide`` past 32 bits."""
+        if isinstance(bias, wide.Wide) or jnp.issubdtype(bias.dtype, jnp.integer):
+            return bias
         # The largest float32 below the bound, which float32 does not hold.
         largest = 2.0 ** (self.spec.bias_bits - 1) * (1 - 2.0**-24)
         integers = quantize_straight_through(bias, scale, -largest, largest)
         if not self.integer:
             return integers
-        if not is_wide:
+        if self.spec.accumulator.bits <= 32:
             return integers.astype(jnp.int32)
         upper = jnp.floor(integers / 2**LOW_BITS)
         lower = integers - upper * 2**LOW_BITS

@@ -1,13 +1,15 @@
 """The precision of layers that run on an accelerator."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
 
 from rnnt_qat.accelerators.spec import AcceleratorSpec
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
 from rnnt_qat.quant.scales import range_to_scale
 from rnnt_qat.quant.sites import Role, Sites
-from rnnt_qat.typing import Array, Float
+from rnnt_qat.typing import Array, DTypeLike, Float
 
 
 @dataclass(frozen=True)
@@ -17,15 +19,18 @@ class OnAccelerator:
     Attributes:
       spec: the chip; ``spec.with_weight_bits`` for kernels below 8 bits.
       slope: gradient of sigmoid and tanh.
+      serving: hold every tensor as integers, without gradients. Kernels then have their ranges
+        beside the calibrated ones, as ``models.serving.freeze`` leaves them.
     """
 
     spec: AcceleratorSpec
     slope: Slope = Slope.SMOOTH
+    serving: bool = False
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Roles whose scale the chip leaves open; a kernel's follows the kernel."""
+        """Roles whose scale the chip leaves open; a trained kernel's follows the kernel."""
         open_roles = {tensor.role for tensor in self.spec.tensors if tensor.calibrated}
-        return frozenset(open_roles - {Role.WEIGHT})
+        return frozenset(open_roles if self.serving else open_roles - {Role.WEIGHT})
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> NnaOperators:
         """Operators bound to the calibrated ranges."""
@@ -33,5 +38,17 @@ class OnAccelerator:
             site: range_to_scale(self.spec.tensor(sites[site]), max_abs[site]) for site in max_abs
         }
         return NnaOperators(
-            scales=scales, spec=self.spec, sites=tuple(sites.items()), slope=self.slope
+            scales=scales,
+            spec=self.spec,
+            sites=tuple(sites.items()),
+            slope=self.slope,
+            integer=self.serving,
         )
+
+    def state_dtype(self, role: Role) -> DTypeLike:
+        """The role's storage in serving; float32 carries the integers in training."""
+        return self.spec.tensor(role).format.storage if self.serving else jnp.float32
+
+    def for_serving(self) -> "OnAccelerator":
+        """On integer arrays."""
+        return replace(self, serving=True)

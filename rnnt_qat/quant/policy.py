@@ -50,6 +50,11 @@ class PrecisionPolicy:
         """The same rules, observing."""
         return replace(self, calibrating=True)
 
+    def for_serving(self) -> "PrecisionPolicy":
+        """The same rules on frozen integers (``models.serving.freeze``)."""
+        rules = tuple(replace(rule, precision=rule.precision.for_serving()) for rule in self.rules)
+        return replace(self, rules=rules)
+
     def unused_rules(self, paths: Iterable[tuple[str, ...]]) -> tuple[Rule, ...]:
         """Rules that no layer of a model would get; ``models`` make this an error."""
         joined = ["/".join(path) for path in paths]

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import jax.numpy as jnp
+
 from rnnt_qat.quant.integer_matmul import MATMUL_OPERANDS, IntegerMatmulOperators
 from rnnt_qat.quant.operators import FloatOperators, OperatorSet
 from rnnt_qat.quant.sites import Role, Sites
-from rnnt_qat.typing import Array, Float
+from rnnt_qat.typing import Array, DTypeLike, Float
 
 
 class Precision(Protocol):
@@ -23,6 +25,12 @@ class Precision(Protocol):
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> OperatorSet:
         """Operators bound to the calibrated ranges, ``max_abs[site]`` > 0."""
+
+    def state_dtype(self, role: Role) -> DTypeLike:
+        """In what a streaming state of that role is carried."""
+
+    def for_serving(self) -> "Precision":
+        """The same results from what the chip's memory holds, without gradients."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,14 @@ class Float32:
         """The plain operators."""
         return FloatOperators()
 
+    def state_dtype(self, role: Role) -> DTypeLike:
+        """float32."""
+        return jnp.float32
+
+    def for_serving(self) -> "Float32":
+        """Itself."""
+        return self
+
 
 @dataclass(frozen=True)
 class IntegerMatmul:
@@ -47,18 +63,18 @@ class IntegerMatmul:
 
     Attributes:
       weight_bits: 2 to 8, symmetric, one scale an output channel.
-      activation_bits: 2 to 8, symmetric, one calibrated scale a tensor.
+      activation_bits: 2 to 16, symmetric, one calibrated scale a tensor.
     """
 
     weight_bits: int = 8
     activation_bits: int = 8
 
     def __post_init__(self):
-        """Refuses widths that an int8 product cannot hold."""
-        for name in ("weight_bits", "activation_bits"):
-            if not 2 <= getattr(self, name) <= 8:
+        """Refuses widths that products of int8 weights cannot have."""
+        for name, most in (("weight_bits", 8), ("activation_bits", 16)):
+            if not 2 <= getattr(self, name) <= most:
                 raise ValueError(
-                    f"IntegerMatmul.{name}={getattr(self, name)}: an int8 product takes 2 to 8 bits"
+                    f"IntegerMatmul.{name}={getattr(self, name)}: products take 2 to {most} bits"
                 )
 
     def calibrated_roles(self) -> frozenset[Role]:
@@ -72,3 +88,11 @@ class IntegerMatmul:
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
         )
+
+    def state_dtype(self, role: Role) -> DTypeLike:
+        """float32, which carries the integers of operands too."""
+        return jnp.float32
+
+    def for_serving(self) -> "IntegerMatmul":
+        """Itself: its products are integer already, and what is between them is not."""
+        return self

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from rnnt_qat.quant.operators import FloatOperators, OperatorSet
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.qtensor import QTensor, dequantize
-from rnnt_qat.quant.sites import Sites
-from rnnt_qat.typing import Array, PyTree
+from rnnt_qat.quant.sites import Role, Sites
+from rnnt_qat.typing import Array, DTypeLike, PyTree
 
 RANGES = "quant_stats"
 """Collection of calibrated ranges: ``max_abs`` a site, zero until something was observed."""
@@ -37,6 +37,12 @@ class QuantizedModule(nn.Module):
         if self.policy.calibrating:
             return FloatOperators()
         return precision.operators(sites, max_abs)
+
+    def state_dtype(self, role: Role) -> DTypeLike:
+        """In what the layer carries a streaming state of that role."""
+        if self.policy.calibrating:
+            return jnp.float32
+        return self.policy.resolve(self.path).state_dtype(role)
 
     def observe(self, mask: Array | None = None, **values: Array | QTensor) -> None:
         """Records the ranges of the sites named; does nothing unless the policy is calibrating.

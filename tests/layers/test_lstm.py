@@ -41,7 +41,7 @@ def test_streaming_contract(policy, ragged):
     ranges = {k: v for k, v in variables.items() if k != "params"}
     check_streaming_contract(
         lambda params, xs, mask, state: layer.apply({"params": params, **ranges}, xs, mask, state),
-        layer.initial_state(BATCH),
+        layer.bind({}).initial_state(BATCH),
         variables["params"],
         *ragged,
         chunks=(1, 3, 4),

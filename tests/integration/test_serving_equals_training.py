@@ -1,0 +1,119 @@
+"""The whole recognizer on a chip: what training computes in float32 is what integers compute."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnt_qat.decoding.greedy import GreedyConfig
+from rnnt_qat.layers import lstm_scan as lstm_scan_module
+from rnnt_qat.models.bound_transducer import BoundTransducer
+from rnnt_qat.models.encoder import EncoderConfig
+from rnnt_qat.models.prediction import LSTMPredictionConfig
+from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.models.serving import ServingError, freeze
+from rnnt_qat.quant.policies import W8A8, policy_by_name
+from rnnt_qat.quant.quantized_module import RANGES
+
+CONFIG = RNNTConfig(
+    vocabulary=11,
+    encoder=EncoderConfig(
+        num_layers=2, hidden_size=16, layers_before_reduction=1, time_reduction=2
+    ),
+    prediction=LSTMPredictionConfig(embedding_size=8, hidden_size=12),
+    joint_size=10,
+    ctc_head=False,
+)
+BATCH, FRAMES, FEATURES, LABELS = 3, 12, 6, 5
+
+
+@pytest.fixture(autouse=True)
+def no_unrolling(monkeypatch):
+    """Programs a quarter as long to compile."""
+    monkeypatch.setattr(lstm_scan_module, "SCAN_UNROLL", 1)
+
+
+def run(model, variables, features, labels):
+    """Integers of every part of the model, joint logits of all pairs included."""
+    mask = jnp.ones(features.shape[:2], bool)
+    encoded, _, encoder_state = model.apply(variables, features, mask, method=RNNT.encode)
+    label_mask = jnp.ones(labels.shape, bool)
+    predicted, state = model.apply(variables, labels, label_mask, method=RNNT.predict)
+    head = model.apply(variables, method=RNNT.head)
+    hidden = head.hidden(encoded[:, :, None], predicted[:, None])
+    logits = head.ops.store("logits", head.ops.accumulate(hidden, head.kernel, head.bias))
+    return encoded, encoder_state, predicted, state, hidden.values, logits.values
+
+
+@pytest.fixture(scope="module")
+def batch():
+    keys = jax.random.split(jax.random.key(0), 2)
+    features = jax.random.normal(keys[0], (BATCH, FRAMES, FEATURES))
+    labels = jax.random.randint(keys[1], (BATCH, LABELS), 1, CONFIG.vocabulary)
+    return features, jnp.full(BATCH, FRAMES), labels, jnp.full(BATCH, LABELS)
+
+
+def calibrated(policy, batch):
+    """A model with larger parameters than at the start and fewer blanks, and its ranges."""
+    calibrating = RNNT(CONFIG, policy.calibration())
+    params = calibrating.init(jax.random.key(2), *batch)["params"]
+    params = jax.tree.map(lambda p: 2.0 * p, params)
+    params["joint"]["bias"] = params["joint"]["bias"].at[0].set(-1.0)
+    _, ranges = calibrating.apply({"params": params}, *batch, mutable=[RANGES])
+    return RNNT(CONFIG, policy), {"params": params, **ranges}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["generic_nna", "ethos_u_8x8_16", "ethos_u_16x8_w4"])
+def test_every_integer_of_the_recognizer(name, batch):
+    features, _, labels, _ = batch
+    model, variables = calibrated(policy_by_name(name), batch)
+    served = freeze(model, variables)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(served.variables["params"]):
+        assert jnp.issubdtype(leaf.dtype, jnp.integer), path
+    outputs = [
+        jax.jit(lambda v, m=m: run(m, v, features, labels))(v)
+        for m, v in ((model, variables), (served.model, served.variables))
+    ]
+    for ours, theirs in zip(*map(jax.tree.leaves, outputs), strict=True):
+        assert jnp.issubdtype(theirs.dtype, jnp.signedinteger)
+        assert np.asarray(ours).std() > 0
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_streamed_integers_give_the_tokens_of_the_training_forward(batch):
+    features, *_ = batch
+    model, variables = calibrated(policy_by_name("generic_nna"), batch)
+    search = GreedyConfig(max_tokens=32).build()
+
+    @partial(jax.jit, static_argnums=1)
+    def decode(transducer, chunk):
+        def step(carry, frames):
+            mask = jnp.ones(frames.shape[:2], bool)
+            encoded, mask, encoder_state = transducer.encode(frames, mask, carry[0])
+            return (encoder_state, search.step(transducer, encoded, mask, carry[1])), None
+
+        start = transducer.initial_encoder_state(BATCH), search.initial_state(transducer, BATCH)
+        chunks = features.reshape(BATCH, -1, chunk, FEATURES).swapaxes(0, 1)
+        return jax.lax.scan(step, start, chunks)[0]
+
+    trained = decode(BoundTransducer(variables, model), FRAMES)
+    served = decode(freeze(model, variables), 4)
+    assert served[0][0].hidden.dtype == jnp.int8
+    hypotheses = [search.hypothesis(state) for _, state in (trained, served)]
+    assert np.any(hypotheses[0].tokens != 0)
+    np.testing.assert_array_equal(hypotheses[0].tokens, hypotheses[1].tokens)
+    jax.tree.map(np.testing.assert_array_equal, trained[0], served[0])
+
+
+def test_a_layer_off_the_accelerator_is_not_served():
+    model = RNNT(CONFIG, W8A8)
+    variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    ranges = jax.tree.map(jnp.ones_like, variables[RANGES])
+    with pytest.raises(ServingError, match="layer encoder/lstm_0 computes in IntegerMatmul"):
+        freeze(model, {**variables, RANGES: ranges})
+    with pytest.raises(ServingError, match="no range was calibrated for encoder/lstm_0/hidden"):
+        freeze(model, variables)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnt_qat.quant.aqt_engine import integer_matmul
+from rnnt_qat.quant.exact_product import product_int16
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.quant.sites import Role
@@ -23,7 +24,8 @@ class IntegerMatmulOperators:
     Attributes:
       max_abs: calibrated range of each operand site.
       weight_bits: width of kernels, symmetric, one scale an output channel.
-      activation_bits: width of operands, symmetric, one scale a tensor.
+      activation_bits: width of operands, symmetric, one scale a tensor; past 8, products are those
+        of two 8-bit halves.
     """
 
     max_abs: dict[str, Float[Array, ""]]
@@ -60,7 +62,11 @@ class IntegerMatmulOperators:
 
     def accumulate(self, x: QTensor, w: QTensor, bias: Array | None = None) -> Array:
         """Integer product, then its real value, then the bias."""
-        product = integer_matmul(x.values, w.values) * (x.scale * w.scale)
+        if self.activation_bits > 8:
+            values, low = product_int16(x.values, w.values, None)
+        else:
+            values, low = integer_matmul(x.values, w.values), None
+        product = dequantize(QTensor(values, x.scale * w.scale, low))
         return product if bias is None else product + bias
 
     def add(self, a: Value, b: Value, out: str) -> Value:

@@ -1,8 +1,12 @@
 """Ready-made precision policies, by the name that configs and the command line use.
 
-``w{bits}a{bits}`` are integer matrix products with floating point between them: what stays when a
-chip leaves the other operators to its CPU. ``{chip}`` and ``{chip}_w{bits}`` are all of a chip's
-arithmetic; kernels below 8 bits sit on its 8-bit grid.
+Two families, and mixtures of them by layer:
+
+- ``w{bits}a{bits}``: matrix products alone, of integers of so many bits (AQT's integer
+  ``dot_general``), with floating point between them. It is what quantization toolkits train, and
+  what stays on a chip that leaves its other operators to the CPU: the matmul-only baseline.
+- ``{chip}``, ``{chip}_w4``, ``{chip}_w2``: all of a chip's arithmetic, with kernels of 8, 4 or 2
+  bits; those below 8 sit on its 8-bit grid.
 """
 
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
@@ -29,6 +33,7 @@ def _chip(spec: AcceleratorSpec) -> tuple[PrecisionPolicy, ...]:
 
 FLOAT32 = _everywhere("float32", Float32())
 W8A8 = _everywhere("w8a8", IntegerMatmul(weight_bits=8, activation_bits=8))
+W8A16 = _everywhere("w8a16", IntegerMatmul(weight_bits=8, activation_bits=16))
 W4A8 = _everywhere("w4a8", IntegerMatmul(weight_bits=4, activation_bits=8))
 W2A8 = _everywhere("w2a8", IntegerMatmul(weight_bits=2, activation_bits=8))
 ENCODER_W4_JOINT_W8 = PrecisionPolicy(
@@ -41,6 +46,7 @@ POLICIES = {
     for policy in (
         FLOAT32,
         W8A8,
+        W8A16,
         W4A8,
         W2A8,
         ENCODER_W4_JOINT_W8,

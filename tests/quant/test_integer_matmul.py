@@ -21,6 +21,21 @@ def test_product_equals_int64_on_the_stored_integers():
     np.testing.assert_array_equal(OPS.accumulate(x, w), expected)
 
 
+def test_product_of_16_bit_operands_is_exact_before_it_is_real():
+    generator = np.random.default_rng(0)
+    ops = OPS.replace(activation_bits=16)
+    x = ops.store("input", jnp.asarray(2 * generator.normal(size=(3, 400)), jnp.float32))
+    assert jnp.abs(x.values).max() > 2**14
+    w = ops.weight("kernel", jnp.asarray(generator.normal(size=(400, 7)), jnp.float32))
+    product = np.asarray(x.values, np.int64) @ np.asarray(w.values, np.int64)
+    expected = product.astype(np.float32) * np.asarray(x.scale * w.scale)
+    np.testing.assert_array_equal(ops.accumulate(x, w), expected)
+    gradient = jax.grad(lambda x: ops.accumulate(ops.store("input", x), w).sum())(
+        x.values * x.scale
+    )
+    np.testing.assert_allclose(gradient[0], (w.values * w.scale).sum(axis=1), rtol=1e-5)
+
+
 def test_weights_fill_their_grid_and_keep_their_gradient():
     w = jnp.asarray(np.random.default_rng(0).normal(size=(40, 7)), jnp.float32)
     stored = OPS.weight("kernel", w)

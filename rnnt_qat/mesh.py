@@ -1,6 +1,6 @@
 """Devices as a mesh with one axis, ``data``: batches are cut over it, parameters copied or cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -25,6 +25,25 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def rows_sharding(mesh: Mesh) -> NamedSharding:
     """Arrays that lead with B: each device holds its share of the rows."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def summed_over_shards(
+    function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh
+) -> Callable[[PyTree, PyTree], PyTree]:
+    """A sum over rows, ``function(whole, rows)``, from each device's share of the rows.
+
+    Nothing crosses devices but the sums, at the end: left to the partitioner, products over rows
+    and time (an LSTM's weight gradients) gather their whole operands on every device.
+    """
+
+    def shard(whole: PyTree, rows: PyTree) -> PyTree:
+        return jax.lax.psum(function(whole, rows), DATA_AXIS)
+
+    specs = (PartitionSpec(), PartitionSpec(DATA_AXIS))
+    # The sums' cotangents never leave a shard, so there is nothing to check about them.
+    return jax.shard_map(
+        shard, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
+    )
 
 
 def state_shardings(mesh: Mesh, state: PyTree, shard_above: int) -> PyTree:

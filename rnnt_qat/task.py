@@ -89,9 +89,10 @@ class RecognizerTask:
         """Losses in the parameters' dtype, with dropout."""
         features_key, dropout_key = jax.random.split(key)
         batch = self._masked(batch, features_key)
+        row_keys = _row_keys(dropout_key, batch)
         dtype = jax.tree.leaves(params)[0].dtype
         batch = dataclasses.replace(batch, features=batch.features.astype(dtype))
-        return self._losses(self._float, {"params": params}, batch, {"dropout": dropout_key})
+        return self._losses(self._float, {"params": params}, batch, row_keys)
 
     def aware_loss(
         self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch, key: PRNGKey
@@ -114,7 +115,8 @@ class RecognizerTask:
     def _masked(self, batch: AudioBatch | Batch, key: PRNGKey) -> Batch:
         batch = self._features(batch)
         bins = self._frontend.config.log_mel.num_mel_bins
-        masked = spec_augment(key, batch.features, batch.feature_lengths, bins, self._augment)
+        row_keys = _row_keys(key, batch)
+        masked = spec_augment(row_keys, batch.features, batch.feature_lengths, bins, self._augment)
         return dataclasses.replace(batch, features=masked)
 
     def _losses(
@@ -122,11 +124,9 @@ class RecognizerTask:
         model: RNNT,
         variables: PyTree,
         batch: Batch,
-        rngs: dict[str, PRNGKey] | None = None,
+        row_keys: PRNGKey | None = None,
     ) -> RowLosses:
-        lattice: Any = model.apply(
-            variables, *_model_inputs(batch), deterministic=rngs is None, rngs=rngs
-        )
+        lattice: Any = model.apply(variables, *_model_inputs(batch), row_keys)
         loss = transducer_loss_factored(
             lattice.head,
             lattice.encoded,
@@ -160,6 +160,11 @@ class RecognizerTask:
 
 def _model_inputs(batch: Batch):
     return batch.features, batch.feature_lengths, batch.labels, batch.label_lengths
+
+
+def _row_keys(key: PRNGKey, batch: Batch) -> PRNGKey:
+    """A key an utterance: chance is the same wherever in a batch, and on which device, it lies."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch.utterance_index)
 
 
 def _evaluate(evaluators: Sequence[StreamingEvaluator]):

@@ -42,7 +42,7 @@ class SpecAugmentConfig:
 
 
 def spec_augment(
-    rng: PRNGKey,
+    row_keys: PRNGKey,
     features: Float[Array, "B T F"],
     feature_lengths: Int[Array, "B"],
     num_mel_bins: int,
@@ -54,7 +54,7 @@ def spec_augment(
     masked in every log-mel frame of the stack.
 
     Args:
-      rng: a key for this step.
+      row_keys: a key for each row at this step.
       features: normalised frames; F is ``num_mel_bins`` times the stacked frames.
       feature_lengths: valid frames a row.
       num_mel_bins: mel bins of one log-mel frame.
@@ -67,10 +67,10 @@ def spec_augment(
         raise ValueError(
             f"spec_augment.freq_mask_bins={config.freq_mask_bins} exceeds {num_mel_bins} mel bins"
         )
-    time_rng, freq_rng = jax.random.split(rng)
+    time_keys, freq_keys = jax.vmap(jax.random.split, out_axes=1)(row_keys)
     lengths = feature_lengths.astype(jnp.float32)
     time_masked = _masks(
-        time_rng,
+        time_keys,
         num_masks=jnp.floor(config.time_mask_density * lengths).astype(jnp.int32),
         max_masks=config.max_time_masks,
         widest=jnp.floor(config.time_mask_fraction * lengths).astype(jnp.int32),
@@ -78,7 +78,7 @@ def spec_augment(
         size=num_frames,
     )
     bin_masked = _masks(
-        freq_rng,
+        freq_keys,
         num_masks=jnp.full((batch,), config.freq_masks),
         max_masks=config.freq_masks,
         widest=jnp.full((batch,), config.freq_mask_bins),
@@ -91,7 +91,7 @@ def spec_augment(
 
 
 def _masks(
-    rng: PRNGKey,
+    row_keys: PRNGKey,
     num_masks: Int[Array, "B"],
     max_masks: int,
     widest: Int[Array, "B"],
@@ -99,10 +99,13 @@ def _masks(
     size: int,
 ) -> Bool[Array, "B S"]:
     """Union of each row's intervals inside ``[0, lengths)``; True = masked."""
-    width_rng, start_rng = jax.random.split(rng)
-    shape = (lengths.shape[0], max_masks)
-    widths = jax.random.randint(width_rng, shape, 0, widest[:, None] + 1)
-    starts = jax.random.randint(start_rng, shape, 0, lengths[:, None] - widths + 1)
+
+    def draw(key, widest, length):
+        width_key, start_key = jax.random.split(key)
+        widths = jax.random.randint(width_key, (max_masks,), 0, widest + 1)
+        return widths, jax.random.randint(start_key, (max_masks,), 0, length - widths + 1)
+
+    widths, starts = jax.vmap(draw)(row_keys, widest, lengths)
     position = jnp.arange(size)
     inside = (position >= starts[..., None]) & (position < (starts + widths)[..., None])
     drawn = jnp.arange(max_masks) < num_masks[:, None]

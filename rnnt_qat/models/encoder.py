@@ -11,7 +11,7 @@ from rnnt_qat.layers.time_reduction import TimeReduction
 from rnnt_qat.models.dropout import dropout
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.typing import Array, Bool
+from rnnt_qat.typing import Array, Bool, PRNGKey
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,17 @@ class Encoder(nn.Module):
         xs: Value,
         mask: Bool[Array, "B T"],
         state: EncoderState | None = None,
-        deterministic: bool = True,
+        row_keys: PRNGKey | None = None,
     ) -> tuple[Value, Bool[Array, "B Tr"], EncoderState]:
-        """``[B, T, F] -> [B, T / time_reduction, J]``."""
+        """``[B, T, F] -> [B, T / time_reduction, J]``; ``row_keys`` ask for dropout."""
         reduce = TimeReduction(self.config.time_reduction)
         new_state = []
         for index, lstm in enumerate(self.lstm):
             if index == self.config.layers_before_reduction:
                 xs, mask, _ = reduce(xs, mask)
             if index:
-                xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+                xs = dropout(self, xs, self.config.dropout_rate, row_keys, index)
             xs, mask, layer_state = lstm(xs, mask, None if state is None else state[index])
             new_state.append(layer_state)
-        xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+        xs = dropout(self, xs, self.config.dropout_rate, row_keys, len(self.lstm))
         return self.projection(xs, mask), mask, tuple(new_state)

@@ -11,7 +11,7 @@ from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.models.dropout import dropout
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PyTree
+from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PRNGKey, PyTree
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class LSTMPrediction(nn.Module):
         inputs: Int[Array, "B U"],
         mask: Bool[Array, "B U"],
         state: tuple[LSTMState, ...] | None = None,
-        deterministic: bool = True,
+        row_keys: PRNGKey | None = None,
     ) -> tuple[Value, tuple[LSTMState, ...]]:
-        """``[B, U] -> [B, U, J]``, one projection after each input label."""
+        """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
         xs = jnp.asarray(self.embedding)[inputs]
-        xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+        xs = dropout(self, xs, self.config.dropout_rate, row_keys, 0)
         new_state = []
         for index, lstm in enumerate(self.lstm):
             xs, _, layer_state = lstm(xs, mask, None if state is None else state[index])
-            xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+            xs = dropout(self, xs, self.config.dropout_rate, row_keys, index + 1)
             new_state.append(layer_state)
         return self.projection(xs, mask), tuple(new_state)
 
@@ -122,16 +122,16 @@ class StatelessPrediction(nn.Module):
         inputs: Int[Array, "B U"],
         mask: Bool[Array, "B U"],
         state: PyTree | None = None,
-        deterministic: bool = True,
+        row_keys: PRNGKey | None = None,
     ) -> tuple[Value, Int[Array, "B C"]]:
-        """``[B, U] -> [B, U, J]``, one projection after each input label."""
+        """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
         if state is None:
             state = self.initial_state(inputs.shape[0])
         history = jnp.concatenate([state, inputs], axis=1)
         length = inputs.shape[1]
         context = [history[:, k : k + length] for k in range(self.config.context)]
         xs = jnp.concatenate([self.embedding[labels] for labels in context], axis=-1)
-        xs = dropout(self, xs, self.config.dropout_rate, deterministic)
+        xs = dropout(self, xs, self.config.dropout_rate, row_keys, 0)
         # The state after the last valid label; masked labels leave it as it is.
         position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])
         return self.projection(xs, mask), jnp.take_along_axis(history, position, axis=1)

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from rnnt_qat.input_pipeline.batch import mask_from_lengths
+from rnnt_qat.models.dropout import fold_in_rows
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PyTree
+from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PRNGKey, PyTree
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,24 @@ class RNNT(nn.Module):
         feature_lengths: Int[Array, "B"],
         labels: Int[Array, "B U"],
         label_lengths: Int[Array, "B"],
-        deterministic: bool = True,
+        row_keys: PRNGKey | None = None,
     ) -> Lattice:
-        """The lattice of a padded batch; T is padded to the time reduction here."""
+        """The lattice of a padded batch; T is padded to the time reduction here.
+
+        With ``row_keys``, a key a row, the networks drop out what their configs say.
+        """
+        encoder_keys, prediction_keys = (
+            None if row_keys is None else fold_in_rows(row_keys, network) for network in (0, 1)
+        )
         reduction = self.config.encoder.time_reduction
         features = jnp.pad(features, ((0, 0), (0, -features.shape[1] % reduction), (0, 0)))
         mask = mask_from_lengths(feature_lengths, features.shape[1])
-        encoded, encoded_mask, _ = self.encode(features, mask, None, deterministic)
+        encoded, encoded_mask, _ = self.encode(features, mask, None, encoder_keys)
         encoded_lengths = encoded_mask.sum(axis=1, dtype=jnp.int32)
 
         inputs = jnp.pad(labels, ((0, 0), (1, 0)), constant_values=BLANK_ID)
         input_mask = mask_from_lengths(label_lengths + 1, inputs.shape[1])
-        predicted, _ = self.predict(inputs, input_mask, None, deterministic)
+        predicted, _ = self.predict(inputs, input_mask, None, prediction_keys)
         if self.policy.calibrating:
             self.joint.observe_diagonal(encoded, predicted, encoded_lengths, label_lengths + 1)
         ctc_logits = None if self.ctc is None else self.ctc(self.joint.real_encoded(encoded))
@@ -102,10 +109,10 @@ class RNNT(nn.Module):
         features: Float[Array, "B T F"],
         mask: Bool[Array, "B T"],
         state: PyTree | None = None,
-        deterministic: bool = True,
+        row_keys: PRNGKey | None = None,
     ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
         """A chunk of frames, a multiple of the time reduction, to encoder projections."""
-        projection, mask, state = self.encoder(features, mask, state, deterministic)
+        projection, mask, state = self.encoder(features, mask, state, row_keys)
         return self.joint.store_encoded(projection, mask), mask, state
 
     def predict(
@@ -113,10 +120,10 @@ class RNNT(nn.Module):
         inputs: Int[Array, "B U"],
         mask: Bool[Array, "B U"],
         state: PyTree | None = None,
-        deterministic: bool = True,
+        row_keys: PRNGKey | None = None,
     ) -> tuple[Num[Array, "B U J"], PyTree]:
         """Input labels (the blank starts) to the projections after each of them."""
-        projection, state = self.prediction(inputs, mask, state, deterministic)
+        projection, state = self.prediction(inputs, mask, state, row_keys)
         return self.joint.store_predicted(projection, mask), state
 
     def head(self) -> JointHead:

@@ -241,7 +241,9 @@ class Trainer:
         program, loop = self._programs[index], self._loop
         first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
         update = CompiledUpdate(
-            program.make_update(first_step, loop.log_every), self._mesh, loop.shard_above
+            program.make_update(first_step, loop.log_every, self._mesh),
+            self._mesh,
+            loop.shard_above,
         )
         progress = Progress(program.name, step, last_step)
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import jax
+from jax.sharding import Mesh
 
 from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer
 from rnnt_qat.training.state import TrainState
@@ -61,7 +62,7 @@ class Program:
       steps: batches it consumes.
       begin: the state of the stage before, made ready for this one.
       aware: whether its outcome is to be computed with in the accelerator's arithmetic.
-      make_update: ``(first_step, log_every)`` to the stage's update.
+      make_update: ``(first_step, log_every, mesh)`` to the stage's update.
       evaluate: measures a state's averaged parameters; None where nothing is to be measured.
       check: raises if the state that this stage ends with cannot be used.
     """
@@ -70,7 +71,7 @@ class Program:
     steps: int
     aware: bool
     begin: Callable[[TrainState], TrainState]
-    make_update: Callable[[int, int], Update]
+    make_update: Callable[[int, int, Mesh], Update]
     evaluate: Evaluator | None = None
     check: Callable[[TrainState], None] = lambda state: None
 
@@ -97,8 +98,13 @@ class FloatTraining:
             steps=self.steps,
             aware=False,
             begin=lambda state: _begin_training(state, self.optimizer),
-            make_update=lambda first_step, log_every: training_update(
-                loss, self.optimizer, first_step=first_step, steps=self.steps, log_every=log_every
+            make_update=lambda first_step, log_every, mesh: training_update(
+                loss,
+                self.optimizer,
+                mesh,
+                first_step=first_step,
+                steps=self.steps,
+                log_every=log_every,
             ),
             evaluate=task.evaluate_float,
         )
@@ -123,7 +129,7 @@ class Calibration:
             begin=lambda state: dataclasses.replace(
                 state, opt_state=(), quant_stats=task.empty_ranges()
             ),
-            make_update=lambda _, log_every: calibration_update(
+            make_update=lambda _first_step, log_every, _mesh: calibration_update(
                 task.observe, task.float_loss, log_every=log_every
             ),
             evaluate=task.evaluate_aware,
@@ -152,9 +158,10 @@ class AwareTraining:
             steps=self.steps,
             aware=True,
             begin=lambda state: _begin_training(state, self.optimizer),
-            make_update=lambda first_step, log_every: training_update(
+            make_update=lambda first_step, log_every, mesh: training_update(
                 task.aware_loss,
                 self.optimizer,
+                mesh,
                 first_step=first_step,
                 steps=self.steps,
                 log_every=log_every,

@@ -8,7 +8,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from rnnt_qat.mesh import summed_over_shards
 from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer, make_schedule, update_ema
 from rnnt_qat.training.state import IntervalSums, Skips, TrainState
 from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey, PyTree
@@ -39,7 +41,7 @@ class LossFunction(Protocol):
     def __call__(
         self, params: PyTree, quant_stats: PyTree, batch: PyTree, key: PRNGKey
     ) -> RowLosses:
-        """Losses of a batch's rows; ``key`` is for dropout and augmentation."""
+        """Losses of a batch's rows, each on its own; ``key`` is for dropout and augmentation."""
 
 
 class ObserveFunction(Protocol):
@@ -116,12 +118,13 @@ class Update:
 def training_update(
     loss: LossFunction,
     config: OptimizerConfig,
+    mesh: Mesh,
     *,
     first_step: int,
     steps: int,
     log_every: int,
 ) -> Update:
-    """An update that learns from a batch.
+    """An update that learns from a batch, each device from its rows.
 
     The gradient is that of the mean over the feasible rows of the whole batch, whatever the
     microbatches and devices. An update whose loss or gradient is not finite, or without a
@@ -130,6 +133,7 @@ def training_update(
     Args:
       loss: rows' losses.
       config: the stage's optimizer.
+      mesh: the devices.
       first_step: ``TrainState.step`` at which the stage begins.
       steps: length of the stage.
       log_every: the interval sums restart after every so many steps.
@@ -141,8 +145,12 @@ def training_update(
         sums = BatchSums.of(loss(params, quant_stats, batch, key))
         return sums.loss, sums
 
+    def gradient(whole: PyTree, rows: PyTree) -> tuple[PyTree, BatchSums]:
+        return _accumulate(jax.grad(summed, has_aux=True), whole, rows, config.accumulation)
+
     def learn(state: TrainState, batch: PyTree) -> tuple[PyTree, BatchSums]:
-        return _accumulate(jax.grad(summed, has_aux=True), state, batch, config.accumulation)
+        whole = state.params, state.quant_stats, state.step_key()
+        return summed_over_shards(gradient, mesh)(whole, batch)
 
     def apply(
         state: TrainState, learned: tuple[PyTree, BatchSums]
@@ -231,28 +239,28 @@ def _next_interval(
     return jax.tree.map(lambda old, x: jnp.where(fresh, 0.0, old) + x, state.interval, new)
 
 
-def _accumulate(gradient, state: TrainState, batch: PyTree, microbatches: int):
+def _accumulate(gradient, whole: PyTree, batch: PyTree, microbatches: int):
     """Gradient of the summed loss, and the batch's sums, over microbatches."""
-    key = state.step_key()
+    params, quant_stats, key = whole
+
+    def learn(micro):
+        return gradient(params, quant_stats, micro, key)
+
     if microbatches == 1:
-        return gradient(state.params, state.quant_stats, batch, key)
+        return learn(batch)
 
     size = jax.tree.leaves(batch)[0].shape[0]
     if size % microbatches:
         raise ValueError(f"a batch of {size} rows does not divide into {microbatches} microbatches")
 
     def split(x):
-        # Strided, so that each device's rows spread over all microbatches and none is moved.
-        return jnp.swapaxes(x.reshape(size // microbatches, microbatches, *x.shape[1:]), 0, 1)
+        return x.reshape(microbatches, size // microbatches, *x.shape[1:])
 
-    def learn(micro, micro_key):
-        return gradient(state.params, state.quant_stats, micro, micro_key)
-
-    micros, keys = jax.tree.map(split, batch), jax.random.split(key, microbatches)
-    shapes = jax.eval_shape(learn, *jax.tree.map(lambda x: x[0], (micros, keys)))
+    micros = jax.tree.map(split, batch)
+    shapes = jax.eval_shape(learn, jax.tree.map(lambda x: x[0], micros))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def body(sums, inputs):
-        return jax.tree.map(jnp.add, sums, learn(*inputs)), None
+    def body(sums, micro):
+        return jax.tree.map(jnp.add, sums, learn(micro)), None
 
-    return jax.lax.scan(body, zeros, (micros, keys))[0]
+    return jax.lax.scan(body, zeros, micros)[0]

@@ -13,7 +13,8 @@ BINS = 40
 def augment(config, lengths, num_frames=200, stack=2, seed=0):
     features = jnp.ones((len(lengths), num_frames, BINS * stack))
     run = jax.jit(functools.partial(spec_augment, num_mel_bins=BINS, config=config))
-    return np.asarray(run(jax.random.key(seed), features, jnp.array(lengths)))
+    keys = jax.random.split(jax.random.key(seed), len(lengths))
+    return np.asarray(run(keys, features, jnp.array(lengths)))
 
 
 def test_frequency_masks_have_the_drawn_widths_and_cover_the_whole_stack():
@@ -75,5 +76,9 @@ def test_impossible_masks_are_refused_by_field():
         augment(SpecAugmentConfig(freq_mask_bins=41), [200])
     with pytest.raises(ValueError, match="not a stack of 7"):
         spec_augment(
-            jax.random.key(0), jnp.ones((1, 2, 8)), jnp.ones(1, int), 7, SpecAugmentConfig()
+            jax.random.split(jax.random.key(0), 1),
+            jnp.ones((1, 2, 8)),
+            jnp.ones(1, int),
+            7,
+            SpecAugmentConfig(),
         )

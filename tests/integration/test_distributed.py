@@ -57,3 +57,16 @@ def test_four_devices_and_two_processes_train_the_same(tmp_path):
     options = ["--coordinator", coordinator, "--processes", 2]
     finish(*(start(tmp_path / "two", *options, "--process", i) for i in (0, 1)))
     assert_same_training(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_four_devices_learn_the_same_and_talk_once():
+    """In a process of its own: devices are counted once, at start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.sharded_learning"],
+        env=os.environ
+        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -150,10 +150,9 @@ def test_dropout_on_a_chip_is_refused(batch):
     encoder = dataclasses.replace(CONFIG.encoder, dropout_rate=0.1)
     config = dataclasses.replace(CONFIG, encoder=encoder)
     variables = variables_of(CONFIG, W8A8, batch)
+    row_keys = jax.random.split(jax.random.key(0), len(batch[0]))
     with pytest.raises(ValueError, match=r"dropout_rate=0\.1 on a quantized value of encoder"):
-        RNNT(config, W8A8).apply(
-            variables, *batch, deterministic=False, rngs={"dropout": jax.random.key(0)}
-        )
+        RNNT(config, W8A8).apply(variables, *batch, row_keys)
 
 
 def test_reduction_that_no_layer_follows_is_refused():

@@ -17,7 +17,9 @@ def begin(**optimizer):
     mesh = make_mesh()
     state = FloatTraining(10, config).program(ToyTask()).begin(create_state())
     shardings = state_shardings(mesh, state, 2**24)
-    update = training_update(ToyTask().float_loss, config, first_step=0, steps=10, log_every=100)
+    update = training_update(
+        ToyTask().float_loss, config, mesh, first_step=0, steps=10, log_every=100
+    )
     return CompiledUpdate(update, mesh, 2**24), place_state(state, shardings), mesh
 
 
@@ -94,7 +96,7 @@ def test_infeasible_rows_are_left_out_and_counted():
 
     config = OptimizerConfig()
     update = jax.jit(
-        training_update(Picky().float_loss, config, first_step=0, steps=1, log_every=9)
+        training_update(Picky().float_loss, config, make_mesh(), first_step=0, steps=1, log_every=9)
     )
     state = FloatTraining(1, config).program(ToyTask()).begin(create_state())
     batch = batches(2)[1]
@@ -132,6 +134,8 @@ def test_bfloat16_computes_in_half_and_keeps_float32():
             return super().float_loss(params, quant_stats, batch, key)
 
     program = FloatTraining(1, config, bfloat16=True).program(Spy())
-    state, _ = jax.jit(program.make_update(0, 1))(program.begin(create_state()), batches(1)[0])
+    state, _ = jax.jit(program.make_update(0, 1, make_mesh()))(
+        program.begin(create_state()), batches(1)[0]
+    )
     assert seen == [jnp.bfloat16]
     assert state.params["w"].dtype == state.ema_params["w"].dtype == jnp.float32

@@ -3,8 +3,9 @@
 AQT quantizes inside its dot_general, with its own rounding (ties to even). A chip has its own, so
 operands come here already on the chip's grid, and two of AQT's extension points keep them there: a
 calibration whose scale is one and a numerics that only changes the carrier. AQT contributes the
-integer product and its gradient: an int8 x int8 dot accumulated in int32 where the backend has one,
-or the same integers carried by float32 where int8 dots are slow (CPU) and the sum stays below 2^24.
+integer product: an int8 x int8 dot accumulated in int32 where the backend has one, or the same
+integers carried by float32 where int8 dots are slow (CPU) and the sum stays below 2^24. The
+gradient is ``matmul``'s: a product of integers is linear like any other.
 """
 
 from typing import Any
@@ -14,6 +15,8 @@ import jax.numpy as jnp
 from aqt.jax.v2 import aqt_dot_general, calibration, config, utils
 from aqt.jax.v2.numerics import numerics
 
+from rnnt_qat.quant.matmul import matmul
+from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
 
 FLOAT32_EXACT_BOUND = 2**24
@@ -89,4 +92,5 @@ def integer_matmul(
             "use carrier=jnp.int8"
         )
     dims = (((x.ndim - 1,), (0,)), ((), ()))
-    return _engine(carrier)(x, w, dims)
+    product = _engine(carrier)(jax.lax.stop_gradient(x), jax.lax.stop_gradient(w), dims)
+    return straight_through(product, matmul(x, w))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from rnnt_qat.fixedpoint.dot import Accumulator, dot
 from rnnt_qat.fixedpoint.saturation import fit, int_range, saturating_add
 from rnnt_qat.quant.aqt_engine import FLOAT32_EXACT_BOUND, integer_matmul
+from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.qtensor import LOW_BITS
 from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float, Int
@@ -87,7 +88,7 @@ def product_int16(
 
 def _linear(x, w, bias):
     """The same sum with its gradient, and no claim to be exact; its value is never used."""
-    product = jnp.matmul(x, w)
+    product = matmul(x, w)
     return product if bias is None else product + bias
 
 

@@ -16,6 +16,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.typing import Array, Float, Num
 
@@ -83,7 +84,7 @@ class FloatOperators:
 
     def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
         """Matrix product with a float32 accumulator."""
-        product = jnp.matmul(x, w.astype(x.dtype), preferred_element_type=jnp.float32)
+        product = matmul(x, w.astype(x.dtype))
         return (product if bias is None else product + bias).astype(x.dtype)
 
     def add(self, a: Array, b: Array, out: str) -> Array:

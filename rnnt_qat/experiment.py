@@ -16,7 +16,8 @@ from rnnt_qat.experiment_config import ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
 from rnnt_qat.input_pipeline.corpus import open_corpus
-from rnnt_qat.input_pipeline.mixture import Mixture
+from rnnt_qat.input_pipeline.joined import JoinedUtterances
+from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
 from rnnt_qat.input_pipeline.tokenizer import (
     CharacterTokenizer,
     SentencePieceTokenizer,
@@ -68,8 +69,11 @@ class Experiment:
     def training_data(self) -> Mixture:
         """The training corpora as one."""
         splits = self.config.data.train
-        sources = [open_corpus(self.data_dir, s.corpus, s.split) for s in splits]
-        return Mixture(sources, [s.repeats for s in splits])
+        return Mixture([self._training_source(s) for s in splits], [s.repeats for s in splits])
+
+    def _training_source(self, split: Split) -> SpeechSource:
+        corpus = open_corpus(self.data_dir, split.corpus, split.split)
+        return JoinedUtterances(corpus, split.joined_seconds) if split.joined_seconds else corpus
 
     @functools.cached_property
     def origin(self) -> Recognizer | None:

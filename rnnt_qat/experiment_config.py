@@ -23,11 +23,14 @@ class Split:
       corpus: name, as ``open_corpus`` takes it.
       split: ``train``, ``validation``, ``test`` or another of the corpus' own.
       repeats: how often its utterances come in an epoch of training.
+      joined_seconds: in training, utterances of one speaker are joined to lengths up to this;
+        0 leaves them as they are.
     """
 
     corpus: str
     split: str
     repeats: int = 1
+    joined_seconds: float = 0.0
 
     @property
     def name(self) -> str:

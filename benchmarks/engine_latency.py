@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags, logging
 
+from rnnt_qat.export.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.export.cpu_costs import (
     CORTEX_M55,
     FALLBACK_OPERATORS,
     call_time,
     sensitivity,
 )
-from rnnt_qat.export.engine_latency import DecodeCounts, GraphTimes, engine_latency
+from rnnt_qat.export.engine_latency import DecodeCounts
 from rnnt_qat.export.integers import (
     DenseIntegers,
     EncoderIntegers,
@@ -32,9 +33,8 @@ from rnnt_qat.export.integers import (
     PredictionIntegers,
     RnntIntegers,
 )
-from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.export.tensor_format import TensorFormat
-from rnnt_qat.export.vela import TARGETS, NpuTarget, VelaReport, compile_graph
+from rnnt_qat.export.vela import TARGETS
 
 _OUTPUT = flags.DEFINE_string("output", "engine_latency.json", "file for the figures")
 _TARGETS = flags.DEFINE_list("targets", ["u55-128", "u85-512"], "Ethos-U targets")
@@ -166,47 +166,33 @@ def recognizer(sizes: Sizes, grid: str, wide: bool) -> RnntIntegers:
     )
 
 
-Graphs = tuple[VelaReport, VelaReport, VelaReport]
-
-
-def compile_recognizer(
-    model: RnntIntegers, frames_per_chunk: int, target: NpuTarget, on_cpu: tuple[str, ...]
-) -> Graphs:
-    """Encoder chunk, prediction step and joint step."""
-    frames = frames_per_chunk * model.encoder.time_reduction
-    return (
-        compile_graph(encoder_chunk(model, frames), "encoder", target, on_cpu),
-        compile_graph(prediction_step(model), "prediction", target, on_cpu),
-        compile_graph(joint_step(model), "joint", target, on_cpu),
-    )
-
-
 def row(
-    chip: str, grid: str, chunk: int, graphs: Graphs, on_cpu: tuple[str, ...], workload: Workload
+    chip: str,
+    grid: str,
+    compiled: CompiledRecognizer,
+    on_cpu: tuple[str, ...],
+    workload: Workload,
 ) -> dict:
     """All figures of one configuration."""
-    counts = workload.counts(chunk)
+    counts = workload.counts(compiled.chunk_frames)
 
     def total_ms(costs) -> float:
-        times = GraphTimes(*(call_time(graph, costs).total for graph in graphs))
-        return engine_latency(times, counts).ms_per_second
+        return compiled.latency(counts, costs).ms_per_second
 
-    times = GraphTimes(*(call_time(graph).total for graph in graphs))
-    operators = sum(g.npu_operators + g.cpu_operators for g in graphs)
     return {
         "chip": chip,
-        "target": graphs[0].target.name,
+        "target": compiled.target.name,
         "grid": grid,
-        "chunk_frames": chunk,
+        "chunk_frames": compiled.chunk_frames,
         "on_cpu": list(on_cpu),
-        "npu_share": sum(g.npu_operators for g in graphs) / operators,
-        "weight_bytes": sum(g.original_weight_bytes for g in graphs),
-        "encoded_weight_bytes": sum(g.encoded_weight_bytes for g in graphs),
-        "call_ms": {g.network: dataclasses.asdict(call_time(g)) for g in graphs},
-        "latency": dataclasses.asdict(engine_latency(times, counts)),
+        "npu_share": compiled.npu_share,
+        "weight_bytes": compiled.weight_bytes,
+        "encoded_weight_bytes": compiled.stored_weight_bytes,
+        "call_ms": {g.network: dataclasses.asdict(call_time(g)) for g in compiled.graphs},
+        "latency": dataclasses.asdict(compiled.latency(counts)),
         "ms_per_second_range": [total_ms(costs) for costs in CORTEX_M55.bounds()],
         "sensitivity": [dataclasses.asdict(s) for s in sensitivity(total_ms)] if on_cpu else [],
-        "reports": [dataclasses.asdict(g) for g in graphs],
+        "reports": [dataclasses.asdict(g) for g in compiled.graphs],
     }
 
 
@@ -246,12 +232,12 @@ def main(argv: list[str]) -> None:
         for grid in _GRIDS.value:
             model = recognizer(Sizes(hidden=_HIDDEN.value), grid, wide=chip == "16x8")
             for target in (known[name] for name in _TARGETS.value):
-                for chunk in map(int, _CHUNKS.value):
-                    # The fused LSTM has no operators to take out: its fallback would be all CPU.
-                    fallbacks = ((), FALLBACK_OPERATORS) if chip == "16x8" else ((),)
-                    for on_cpu in fallbacks:
-                        graphs = compile_recognizer(model, chunk, target, on_cpu)
-                        rows.append(row(chip, grid, chunk, graphs, on_cpu, workload))
+                # The fused LSTM has no operators to take out: its fallback would be all CPU.
+                fallbacks = ((), FALLBACK_OPERATORS) if chip == "16x8" else ((),)
+                for on_cpu in fallbacks:
+                    chunks = [int(frames) for frames in _CHUNKS.value]
+                    for compiled in compile_recognizer(model, chunks, target, on_cpu):
+                        rows.append(row(chip, grid, compiled, on_cpu, workload))
                         print(table_line(rows[-1]), flush=True)
     result = {"sizes": dataclasses.asdict(Sizes(hidden=_HIDDEN.value)), "rows": rows}
     result["workload"] = dataclasses.asdict(workload)

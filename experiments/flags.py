@@ -13,6 +13,7 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.experiment_config import ExperimentConfig
+from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.input_pipeline.corpus import CorpusError
 from rnnt_qat.input_pipeline.tokenizer import TokenizerError
 from rnnt_qat.recognizer import ModelDirectoryError
@@ -30,6 +31,7 @@ _MENDABLE = (
     ConfigError,
     ConfigMismatchError,
     CorpusError,
+    FreezeError,
     ModelDirectoryError,
     SkippedBatchesError,
     TokenizerError,

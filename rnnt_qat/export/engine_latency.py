@@ -64,24 +64,26 @@ class DecodeCounts:
         encoder_frames: Int[np.ndarray, "N"],
         tokens: Int[np.ndarray, "N"],
         frames_per_chunk: int,
+        full_frames: Int[np.ndarray, "N"] | int = 0,
     ) -> "DecodeCounts":
         """Counts of a greedy search from what it found.
 
-        Every encoder frame ends with a blank and every token is one more evaluation of the joint
-        (exact as long as no frame reaches the bound of symbols).
+        Every token is one evaluation of the joint, and so is the blank that ends an encoder frame.
 
         Args:
           audio_seconds: of each utterance.
           encoder_frames: frames after time reduction.
           tokens: labels emitted.
           frames_per_chunk: encoder frames of one encoder call.
+          full_frames: frames that emitted as many labels as the search lets them: the joint is not
+            asked for their blank.
         """
         frames, labels = np.asarray(encoder_frames), np.asarray(tokens)
         return cls(
             np.asarray(audio_seconds, np.float64),
             -(-frames // frames_per_chunk),
             labels + 1,
-            frames + labels,
+            frames + labels - full_frames,
         )
 
 

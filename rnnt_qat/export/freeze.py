@@ -73,6 +73,19 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
     )
 
 
+def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
+    """The chip with 8-bit kernels that a specification is of.
+
+    Raises:
+      FreezeError: LiteRT's kernels do not have its arithmetic.
+    """
+    for chip in EXPORTABLE:
+        if spec == chip or spec in map(chip.with_weight_bits, range(2, 9)):
+            return chip
+    names = ", ".join(chip.name for chip in EXPORTABLE)
+    raise FreezeError(f"{spec.name} is no chip to export to: LiteRT has the arithmetic of {names}")
+
+
 def _encoder(reader: "_Reader", joint: "_Layer") -> EncoderIntegers:
     config = reader.model.config.encoder
     layers = [reader.layer(("encoder", f"lstm_{n}"), LSTM_SITES) for n in range(config.num_layers)]
@@ -135,16 +148,12 @@ class _Reader:
         """A layer's operators and parameters."""
         precision = self.model.policy.resolve(path)
         name = "/".join(path)
-        chips = ", ".join(spec.name for spec in EXPORTABLE)
         if not isinstance(precision, OnAccelerator):
             raise FreezeError(
                 f"layer {name} computes in {type(precision).__name__}, not on an accelerator: "
-                f"train it under a policy of {chips}"
+                f"train it under a policy of {', '.join(spec.name for spec in EXPORTABLE)}"
             )
-        spec = precision.spec
-        chip = next((c for c in EXPORTABLE if _same_but_for_weights(c, spec)), None)
-        if chip is None:
-            raise FreezeError(f"layer {name} is on {spec.name}; LiteRT has {chips}")
+        chip = exportable_chip(precision.spec)
         self._chips.add(chip)
         if len(self._chips) > 1:
             raise FreezeError(
@@ -222,12 +231,6 @@ def _by_gate(kernel: QTensor) -> np.ndarray:
     """``[in, 4H]``, gates along the last axis, to ``[4, H, in]``."""
     values = np.asarray(kernel.values)
     return np.ascontiguousarray(values.T.reshape(4, -1, values.shape[0]))
-
-
-def _same_but_for_weights(chip: AcceleratorSpec, spec: AcceleratorSpec) -> bool:
-    if spec == chip:
-        return True
-    return any(spec == chip.with_weight_bits(bits) for bits in range(2, 9))
 
 
 def _at(tree: PyTree, path: tuple[str, ...]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Plots of engine latency: what the host's constants can do to it, and accuracy against it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -64,24 +65,44 @@ class ParetoPoint:
     wer_interval: tuple[float, float]
 
 
-def plot_pareto(points: Sequence[ParetoPoint], path: str | os.PathLike[str]) -> None:
-    """WER against engine latency, one line a group; down and left is better."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+def plot_pareto(
+    panels: Mapping[str, Sequence[ParetoPoint]],
+    path: str | os.PathLike[str],
+    floor: float | None = None,
+) -> None:
+    """WER against engine latency, one line a group; down and left is better.
+
+    Args:
+      panels: points by title, e.g. one panel a target.
+      path: PNG file to write.
+      floor: WER of the floating-point model, %, drawn as a line.
+    """
+    figure = Figure(figsize=(5 * len(panels) + 1.5, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    for axes, (title, points) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
+    ):
+        _pareto_panel(axes, points, floor)
+        axes.set_title(title)
+    figure.axes[0].set_ylabel("WER, %")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=150)
+
+
+def _pareto_panel(axes: Axes, points: Sequence[ParetoPoint], floor: float | None) -> None:
+    if floor is not None:
+        axes.axhline(floor, color="black", linestyle="--", linewidth=1, label="float")
     for group in dict.fromkeys(point.group for point in points):
         members = sorted((p for p in points if p.group == group), key=lambda p: p.ms_per_second)
         latency = [p.ms_per_second for p in members]
         wer = [p.wer for p in members]
-        below = [p.wer - p.wer_interval[0] for p in members]
-        above = [p.wer_interval[1] - p.wer for p in members]
+        below = [max(0.0, p.wer - p.wer_interval[0]) for p in members]
+        above = [max(0.0, p.wer_interval[1] - p.wer) for p in members]
         axes.errorbar(latency, wer, yerr=[below, above], marker="o", capsize=3, label=group)
         for p in members:
             axes.annotate(
                 p.label, (p.ms_per_second, p.wer), textcoords="offset points", xytext=(5, 5)
             )
+    axes.set_xscale("log")
     axes.set_xlabel("engine ms per second of audio")
-    axes.set_ylabel("WER, %")
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)

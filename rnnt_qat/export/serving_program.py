@@ -42,7 +42,8 @@ def export_serving_program(
     def initial_state() -> PyTree:
         return driver.initial_state(transducer, batch_size)
 
-    tree = jax.tree.structure(jax.eval_shape(initial_state))
+    template = jax.eval_shape(initial_state)
+    names, tree = list(_by_path(template)), jax.tree.structure(template)
 
     def start() -> dict[str, Array]:
         return _by_path(initial_state())
@@ -50,10 +51,8 @@ def export_serving_program(
     def step(
         audio: Float[Array, "B N"], lengths: Int[Array, "B"], state: dict[str, Array]
     ) -> dict[str, Array]:
-        # A dict's keys come sorted; the state's own order is that of its paths.
-        names = list(_by_path(jax.tree.unflatten(tree, [None] * tree.num_leaves)))
-        leaves = [state[name] for name in names]
-        return _by_path(driver.step(transducer, audio, lengths, jax.tree.unflatten(tree, leaves)))
+        held = jax.tree.unflatten(tree, [state[name] for name in names])
+        return _by_path(driver.step(transducer, audio, lengths, held))
 
     samples = driver.chunk_samples(transducer, chunk_ms)
     arguments = (
@@ -71,5 +70,5 @@ def export_serving_program(
 
 def _by_path(state: PyTree) -> dict[str, Array]:
     """Leaves of a state under the names of the fields that they are in."""
-    leaves = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda leaf: leaf is None)
+    leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -97,7 +97,11 @@ class VelaError(RuntimeError):
 
 
 def compile_graph(
-    model: bytes, name: str, target: NpuTarget, on_cpu: Sequence[str] = ()
+    model: bytes,
+    name: str,
+    target: NpuTarget,
+    on_cpu: Sequence[str] = (),
+    keep: Path | None = None,
 ) -> VelaReport:
     """Compiles a graph and reads the report.
 
@@ -106,6 +110,7 @@ def compile_graph(
       name: what to call it.
       target: where to run it.
       on_cpu: operator types (``LOGISTIC``, ...) that the NPU is not to be given.
+      keep: file for the compiled graph; None leaves none.
 
     Raises:
       VelaError: with Vela's own message.
@@ -135,6 +140,8 @@ def compile_graph(
                 + (said[-1].replace(f"{folder}/", "") if said else "it said nothing")
             )
         compiled = (Path(folder) / f"{name}_vela.tflite").read_bytes()
+        if keep is not None:
+            keep.write_bytes(compiled)
         return _report(name, target, run.stdout, summaries[0], compiled)
 
 

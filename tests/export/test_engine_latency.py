@@ -53,9 +53,12 @@ class Scripted:
 
 
 def test_counts_from_hypotheses_equal_those_of_the_search():
-    scripts = [[0, 2, 1, 0, 0, 3, 0], [0, 0], [1, 0, 0, 4]]
-    found = [greedy(Scripted(s), np.zeros((2 * len(s) - 1, 1)), chunk_frames=6) for s in scripts]
-    assert [len(t.tokens) for t in found] == [6, 0, 5]
+    scripts = [[0, 2, 1, 0, 0, 3, 0], [0, 0], [1, 0, 3, 4]]
+    found = [
+        greedy(Scripted(s), np.zeros((2 * len(s) - 1, 1)), chunk_frames=6, max_symbols_per_frame=3)
+        for s in scripts
+    ]
+    assert [len(t.tokens) for t in found] == [6, 0, 7]
     seconds = np.ones(3)
     by_search = DecodeCounts.of_transcripts(found, seconds)
     by_result = DecodeCounts.of_hypotheses(
@@ -63,6 +66,7 @@ def test_counts_from_hypotheses_equal_those_of_the_search():
         np.array([t.encoder_frames for t in found]),
         np.array([len(t.tokens) for t in found]),
         frames_per_chunk=3,
+        full_frames=np.array([1, 0, 2]),
     )
     for field in ("encoder_calls", "prediction_calls", "joint_calls"):
         np.testing.assert_array_equal(getattr(by_search, field), getattr(by_result, field))

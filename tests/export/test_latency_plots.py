@@ -14,6 +14,6 @@ def test_plots_are_png_files(tmp_path):
         ParetoPoint("w4", "aware", 11.0, 10.5, (9.5, 12.0)),
         ParetoPoint("w8", "post-training", 20.0, 12.0, (10.5, 13.5)),
     ]
-    plot_pareto(points, tmp_path / "pareto.png")
+    plot_pareto({"u55-128": points, "u85-512": points[:1]}, tmp_path / "pareto.png", floor=9.5)
     for name in ("sensitivity.png", "pareto.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)

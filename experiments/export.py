@@ -1,0 +1,54 @@
+"""Trained models to the chip: artefacts, graphs, replay through runtimes, compiled latency, report.
+
+python -m experiments.export --model=workdir/prompts --output=workdir/prompts/export
+python -m experiments.export --model=a/models/float,a/models/aware,workdir/grid --targets=u55-128
+"""
+
+import pathlib
+import shlex
+import sys
+
+from absl import flags
+
+from experiments.flags import DATA_DIR, run
+from rnnt_qat.deployment import load_systems
+from rnnt_qat.deployment_report import DeploymentConfig, deploy, write_deployment
+from rnnt_qat.experiment_config import Split
+from rnnt_qat.export.vela import TARGETS
+from rnnt_qat.training.console import Console
+
+_MODEL = flags.DEFINE_list(
+    "model", None, "Model directories, or directories that hold some.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "A new directory for what is written.", required=True)
+_TEST = flags.DEFINE_list("test", None, "CORPUS:SPLIT, ...; by default the config's test sets.")
+_REPLAY = flags.DEFINE_list("replay", None, "Test sets to replay; by default the first one.")
+_TARGETS = flags.DEFINE_list("targets", [t.name for t in TARGETS], "Ethos-U targets.")
+_CHUNKS = flags.DEFINE_list("chunks", ["1", "4"], "Encoder frames a chunk.")
+
+
+def main() -> int:
+    """Exports, verifies, compiles, reports; 1 if an integer or a token differs."""
+    output, console = pathlib.Path(_OUTPUT.value), Console()
+    if output.exists() and any(output.iterdir()):
+        sys.exit(f"--output={output} is not empty; nothing is written over")
+    known = {target.name: target for target in TARGETS}
+    if unknown := set(_TARGETS.value) - set(known):
+        sys.exit(f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
+    systems = load_systems(map(pathlib.Path, _MODEL.value))
+    first = next(iter(systems.values()))
+    test = tuple(Split.parse(name) for name in _TEST.value or ()) or first.config.data.test
+    replay = tuple(Split.parse(name) for name in _REPLAY.value or ()) or test[:1]
+    if missing := {split.name for split in replay} - {split.name for split in test}:
+        sys.exit(f"--replay: {', '.join(sorted(missing))} is not among the test sets")
+    config = DeploymentConfig(
+        test, replay, tuple(known[t] for t in _TARGETS.value), tuple(map(int, _CHUNKS.value))
+    )
+    found = deploy(systems, config, pathlib.Path(DATA_DIR.value), output, console)
+    command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
+    console.say(f"wrote {write_deployment(found, systems, config, output, command)}")
+    return int(not all(a.exact for v in found.verifications.values() for a in v.agreements))
+
+
+if __name__ == "__main__":
+    run(main)

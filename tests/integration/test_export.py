@@ -1,0 +1,129 @@
+"""From model directories to the chip by one command: what it writes, and that nothing differs."""
+
+import csv
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.flags import DATA_DIR
+from rnnt_qat.deployment import hear, load_systems
+from rnnt_qat.export.artefact import load
+from rnnt_qat.export.player import recognize
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
+from rnnt_qat.models.rnnt import RNNT, example_inputs
+from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.recognizer import ModelDirectoryError, Recognizer
+from tests.integration.test_experiment import CORPUS, config, data_dir  # noqa: F401
+
+CHIP, FALLBACK = "ethos_u_8x8_16", "w8a8"
+
+
+def recognizer(policy_name, variables, heard):
+    """A recognizer of random weights; a chip's is calibrated on what it will hear."""
+    experiment = dataclasses.replace(config(), precision=CHIP)
+    policy = policy_by_name(policy_name)
+    calibrating = RNNT(experiment.model, policy.calibration())
+    features = jnp.asarray(heard[None])
+    batch = (features, jnp.array([heard.shape[0]]), jnp.array([[3, 9]]), jnp.array([2]))
+    _, ranges = jax.jit(lambda v: calibrating.apply(v, *batch, mutable=[RANGES]))(variables)
+    return dataclasses.replace(
+        bare(experiment), policy=policy, variables=jax.tree.map(np.asarray, {**variables, **ranges})
+    )
+
+
+def bare(experiment):
+    bins = experiment.frontend.log_mel.num_mel_bins
+    stats = FeatureStats(np.full(bins, -8, np.float32), np.full(bins, 3, np.float32))
+    return Recognizer(
+        config=experiment,
+        policy=policy_by_name("float32"),
+        variables={},
+        frontend=Frontend(experiment.frontend, stats),
+        tokenizer=CharacterTokenizer(),
+        origin={"stage": "calibration", "step": 2, "wer": None},
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(data_dir, tmp_path_factory):  # noqa: F811
+    root = tmp_path_factory.mktemp("export")
+    experiment = config()
+    corpus = open_corpus(data_dir, CORPUS, "test")
+    heard = next(iter(hear(bare(experiment).frontend, corpus))).features
+    inputs = example_inputs(experiment.model, experiment.frontend.feature_size)
+    shapes = jax.eval_shape(RNNT(experiment.model, policy_by_name("float32")).init,
+                            jax.random.key(0), *inputs)  # fmt: skip
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda x: rng.normal(0, 0.4, x.shape).astype(np.float32), shapes)
+    for name, policy in (("float", "float32"), ("calibration", CHIP), ("matmul", FALLBACK)):
+        recognizer(policy, dict(variables), heard).save(root / "models" / name)
+    command = [sys.executable, "-m", "experiments.export", f"--model={root / 'models'}"]
+    command += [f"--{DATA_DIR.name}={data_dir}", f"--output={root / 'out'}"]
+    command += ["--targets=u55-128", "--chunks=1,2"]
+    return root, subprocess.run(command, check=False, capture_output=True, text=True), command
+
+
+@pytest.mark.slow
+def test_the_command_writes_everything_and_finds_no_difference(exported):
+    root, run, _ = exported
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "0 differing tokens, 0 of" in run.stderr
+    out = root / "out"
+    chip = out / "post-training_W8_8x8_16"
+    names = {str(path.relative_to(chip)) for path in chip.rglob("*") if path.is_file()}
+    graphs = ("encoder_1", "encoder_2", "prediction", "joint")
+    assert names == {
+        "artefact/manifest.json",
+        "artefact/arrays.npz",
+        *(f"{graph}.tflite" for graph in graphs),
+        *(f"{graph}_u55-128.tflite" for graph in graphs),
+        *(f"serving/{name}" for name in ("start.stablehlo", "step.stablehlo", "signature.txt")),
+    }
+    report = (out / "report.md").read_text()
+    for text in ("## Replay", "### Ratios", "](sensitivity_u55-128.png)", "evaluation/report.md"):
+        assert text in report
+    rows = list(csv.DictReader((out / "latency.csv").open()))
+    assert [(r["system"], r["chunk_frames"]) for r in rows] == [
+        (system, chunk)
+        for system in ("post-training W8 8x8_16", "CPU fallback W8A8, calibrated")
+        for chunk in ("1", "2")
+    ]
+    assert [float(r["npu_share"]) == 1 for r in rows] == [True, True, False, False]
+    assert len(list(out.glob("pareto_*.png"))) == 2
+
+
+@pytest.mark.slow
+def test_the_artefact_alone_hears_what_the_model_heard(exported, data_dir):  # noqa: F811
+    root, run, _ = exported
+    assert run.returncode == 0
+    found = load_systems([root / "models/calibration"])
+    (recognizer,) = found.values()
+    artefact = load(root / "out/post-training_W8_8x8_16/artefact")
+    corpus = open_corpus(data_dir, CORPUS, "test")
+    results = (root / "out/evaluation").glob("*post-training*.json")
+    evaluated = next(iter(results)).read_text()
+    texts = [
+        recognize(artefact, heard.features, 4)[0] for heard in hear(recognizer.frontend, corpus)
+    ]
+    assert any(texts)
+    for text in texts:
+        assert f'"hypothesis": "{text}"' in evaluated
+
+
+@pytest.mark.slow
+def test_nothing_is_written_over_and_empty_directories_are_named(exported, tmp_path):
+    _, _, command = exported
+    again = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "is not empty" in again.stderr
+    with pytest.raises(ModelDirectoryError, match="holds no recognizer"):
+        load_systems([tmp_path])

@@ -16,6 +16,7 @@ from rnnt_qat.experiment_config import ExperimentConfig
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.input_pipeline.corpus import CorpusError
 from rnnt_qat.input_pipeline.tokenizer import TokenizerError
+from rnnt_qat.quant.audit import AuditError
 from rnnt_qat.recognizer import ModelDirectoryError
 from rnnt_qat.training.checkpoints import ConfigMismatchError
 from rnnt_qat.training.loop import SkippedBatchesError
@@ -28,6 +29,7 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many there are.",
 
 # What a user can mend from the message alone; anything else is a bug and keeps its traceback.
 _MENDABLE = (
+    AuditError,
     ConfigError,
     ConfigMismatchError,
     CorpusError,

@@ -10,6 +10,7 @@ from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment_config import Split
 from rnnt_qat.input_pipeline.batch import to_float
 from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.quant.audit import require_on_chip
 from rnnt_qat.recognizer import Recognizer
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.metrics import read_records
@@ -22,7 +23,19 @@ def compare_recognizers(
     data_dir: pathlib.Path,
     console: Console,
 ) -> list[EvaluationResult]:
-    """Decodes every test set with every recognizer; the first one is the others' baseline."""
+    """Decodes every test set with every recognizer; the first one is the others' baseline.
+
+    Raises:
+      AuditError: a recognizer would compute off the chip what its policy puts on it.
+    """
+    for name, recognizer in recognizers.items():
+        off_chip = recognizer.audit()
+        require_on_chip(off_chip)
+        if off_chip:
+            layers = {operator.layer for operator in off_chip}
+            console.say(
+                f"{name}  {len(off_chip)} operators in {len(layers)} places stay on the CPU"
+            )
     results = []
     for split in splits:
         for name, recognizer in recognizers.items():

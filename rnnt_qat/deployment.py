@@ -31,9 +31,9 @@ from rnnt_qat.export.verification import Agreement, Heard, Verification, differi
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.input_pipeline.batch import to_float
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
-from rnnt_qat.models import serving
 from rnnt_qat.provenance import provenance
 from rnnt_qat.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.serving.freeze import freeze as freeze_for_serving
 from rnnt_qat.training.console import Console, format_duration
 
 ARTEFACT = "artefact"
@@ -113,7 +113,7 @@ def export_recognizer(
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
     driver = ChunkDriver(recognizer.frontend, search_of(recognizer).build())
-    transducer = serving.freeze(recognizer.model, recognizer.variables)
+    transducer = freeze_for_serving(recognizer.model, recognizer.variables)
     (folder / "serving").mkdir()
     chunk_ms = chunks[-1] * driver.encoder_frame_ms(transducer)
     export_serving_program(driver, transducer, chunk_ms, folder / "serving")
@@ -150,7 +150,7 @@ def replay_test_set(
     heard = list(hear(recognizer.frontend, corpus))
     found = verify(
         model,
-        serving.freeze(recognizer.model, recognizer.variables),
+        freeze_for_serving(recognizer.model, recognizer.variables),
         heard,
         chunks,
         search_of(recognizer).max_symbols_per_frame,

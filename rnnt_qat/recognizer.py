@@ -22,9 +22,11 @@ from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, loa
 from rnnt_qat.mesh import make_mesh
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
+from rnnt_qat.quant.audit import OffChip
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
 
 
@@ -68,6 +70,10 @@ class Recognizer:
         return make_evaluator(
             self.config, evaluation, self.policy, self.frontend, self.tokenizer, split, data_dir
         )
+
+    def audit(self) -> tuple[OffChip, ...]:
+        """Operators of its serving programs that its chip does not compute."""
+        return audit(self.config.model, self.policy, self.config.frontend.feature_size)
 
     def save(self, directory: pathlib.Path) -> None:
         """Writes a directory that ``load`` reads; its manifest last, so half a one is none."""

@@ -15,6 +15,7 @@ ALLOWED = {
     "quant": {"accelerators", "fixedpoint"},
     "layers": {"quant"},
     "models": {"layers", "quant", "input_pipeline.batch"},
+    "serving": {"models", "layers", "quant", "accelerators", "fixedpoint"},
     "losses": set(),
     "decoding": {"frontend", "input_pipeline.batch"},
     "metrics": {"decoding"},

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from rnnt_qat.quant.operators import OperatorSet, Value
@@ -39,12 +40,17 @@ class JointHead:
         )
         return self.ops.tanh(total, "hidden")
 
+    @jax.named_scope("joint")
+    def logits(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Value:
+        """Logits as the chip stores them, from the values of both projections; shapes broadcast."""
+        accumulated = self.ops.accumulate(self.hidden(encoded, predicted), self.kernel, self.bias)
+        return self.ops.store("logits", accumulated)
+
     def __call__(
         self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
     ) -> Float[Array, "*S V"]:
-        """Logits from the values of both projections; shapes broadcast."""
-        accumulated = self.ops.accumulate(self.hidden(encoded, predicted), self.kernel, self.bias)
-        return dequantize(self.ops.store("logits", accumulated))
+        """Their real values."""
+        return dequantize(self.logits(encoded, predicted))
 
 
 class Joint(QuantizedModule):

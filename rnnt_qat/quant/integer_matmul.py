@@ -4,6 +4,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.accelerators.spec import Operator
 from rnnt_qat.quant.aqt_engine import integer_matmul
 from rnnt_qat.quant.exact_product import product_int16
 from rnnt_qat.quant.operators import Value
@@ -62,10 +63,11 @@ class IntegerMatmulOperators:
 
     def accumulate(self, x: QTensor, w: QTensor, bias: Array | None = None) -> Array:
         """Integer product, then its real value, then the bias."""
-        if self.activation_bits > 8:
-            values, low = product_int16(x.values, w.values, None)
-        else:
-            values, low = integer_matmul(x.values, w.values), None
+        with jax.named_scope(Operator.DOT.value):
+            if self.activation_bits > 8:
+                values, low = product_int16(x.values, w.values, None)
+            else:
+                values, low = integer_matmul(x.values, w.values), None
         product = dequantize(QTensor(values, x.scale * w.scale, low))
         return product if bias is None else product + bias
 

@@ -26,7 +26,7 @@ from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
 from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Value
-from rnnt_qat.quant.qtensor import LOW_BITS, QTensor
+from rnnt_qat.quant.qtensor import LOW_BITS, QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
 from rnnt_qat.quant.straight_through import (
     quantize_straight_through,
@@ -34,6 +34,9 @@ from rnnt_qat.quant.straight_through import (
     where_inside,
 )
 from rnnt_qat.typing import Array, Bool, Float, Int, Num
+
+REQUANTIZE = "requantize"
+"""Scope of what brings a result to a tensor's format: the end of every operator."""
 
 
 class Slope(enum.Enum):
@@ -74,6 +77,7 @@ class NnaOperators:
             scale = weight_scale(tensor, w)
         return self._quantize(w, scale, tensor.format)
 
+    @jax.named_scope(REQUANTIZE)
     def store(self, site: str, x: Value) -> QTensor:
         """Quantizes reals, requantizes accumulators, moves stored tensors to the site's grid."""
         role, scale, format = self._role(site), self._scale(site), self._format(site)
@@ -88,11 +92,11 @@ class NnaOperators:
         return self._emit(site, result, lambda: _total(x) * (x.scale / scale), x)
 
     def input(self, site: str, x: Value) -> QTensor:
-        """Kept when it is on a grid of the same width already, else stored."""
+        """Kept when it is on a chip's grid of the same width already, else stored."""
         held = x.format if isinstance(x, QTensor) else None
-        if held is not None and held.bits == self._format(site).bits:
-            return x
-        return self.store(site, x)
+        if held is None:
+            return self.store(site, dequantize(x))
+        return x if held.bits == self._format(site).bits else self.store(site, x)
 
     def values(self, x: QTensor) -> Num[Array, "*S"]:
         """Integers of a stored tensor."""
@@ -102,6 +106,7 @@ class NnaOperators:
         """Attaches the site's scale."""
         return QTensor(values, self._scale(site), format=self._format(site))
 
+    @jax.named_scope(Operator.DOT.value)
     def accumulate(
         self, x: QTensor, w: QTensor, bias: Num[Array, "M"] | wide.Wide | None = None
     ) -> QTensor:
@@ -123,6 +128,7 @@ class NnaOperators:
             return QTensor(upper, scale, (sums.low & 0xFFFF).astype(jnp.int32))
         return QTensor(sums, scale)
 
+    @jax.named_scope(Operator.ADD.value)
     def add(self, a: QTensor, b: QTensor, out: str) -> QTensor:
         """Sum; an accumulator is brought to the scale of ``out`` on the way."""
         if not self.spec.fused_gate_sum:
@@ -135,6 +141,7 @@ class NnaOperators:
             out, result, lambda: _total(a) * (a.scale / scale) + _total(b) * (b.scale / scale), a, b
         )
 
+    @jax.named_scope(Operator.MUL.value)
     def mul(self, a: QTensor, b: QTensor, out: str) -> QTensor:
         """Product."""
         scale = self._scale(out)
@@ -145,11 +152,13 @@ class NnaOperators:
             out, result, lambda: a.values * b.values * (a.scale * b.scale / scale), a, b
         )
 
+    @jax.named_scope(Operator.SIGMOID.value)
     def sigmoid(self, x: QTensor, out: str) -> QTensor:
         """The chip's logistic unit."""
         unit = kernels.unit(self.spec, self._role(out), Operator.SIGMOID)
         return self._activate(unit, x, out, lambda y: y * (1 - y))
 
+    @jax.named_scope(Operator.TANH.value)
     def tanh(self, x: QTensor, out: str) -> QTensor:
         """The chip's tanh unit."""
         unit = kernels.unit(self.spec, self._role(out), Operator.TANH)

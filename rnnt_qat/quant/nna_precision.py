@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import AcceleratorSpec
+from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
+from rnnt_qat.quant.precision import TensorFormat
 from rnnt_qat.quant.scales import range_to_scale
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.typing import Array, DTypeLike, Float
@@ -20,7 +21,7 @@ class OnAccelerator:
       spec: the chip; ``spec.with_weight_bits`` for kernels below 8 bits.
       slope: gradient of sigmoid and tanh.
       serving: hold every tensor as integers, without gradients. Kernels then have their ranges
-        beside the calibrated ones, as ``models.serving.freeze`` leaves them.
+        beside the calibrated ones, as ``serving.freeze`` leaves them.
     """
 
     spec: AcceleratorSpec
@@ -44,6 +45,25 @@ class OnAccelerator:
             slope=self.slope,
             integer=self.serving,
         )
+
+    def on_chip(self) -> frozenset[Operator]:
+        """Whatever the chip has; a layer that needs another operator is refused."""
+        return self.spec.operators
+
+    def tensor_format(self, role: Role) -> TensorFormat:
+        """The chip's format of the role."""
+        tensor = self.spec.tensor(role)
+        numbers = f"int{tensor.format.bits}"
+        stored = tensor.format.storage
+        if numbers != stored:
+            numbers += f" in {stored}"
+        if not tensor.calibrated:
+            return TensorFormat(numbers, f"{tensor.format}, fixed")
+        rule = "power of two" if tensor.power_of_two else f"{tensor.scale_bits} significant bits"
+        if role is not Role.WEIGHT:
+            return TensorFormat(numbers, f"calibrated, {rule}")
+        grain = "each output channel" if tensor.per_channel else "the tensor"
+        return TensorFormat(numbers, f"largest weight of {grain}, {rule}")
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """The role's storage in serving; float32 carries the integers in training."""

@@ -51,7 +51,7 @@ class PrecisionPolicy:
         return replace(self, calibrating=True)
 
     def for_serving(self) -> "PrecisionPolicy":
-        """The same rules on frozen integers (``models.serving.freeze``)."""
+        """The same rules on frozen integers (``serving.freeze``)."""
         rules = tuple(replace(rule, precision=rule.precision.for_serving()) for rule in self.rules)
         return replace(self, rules=rules)
 

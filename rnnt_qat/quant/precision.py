@@ -7,14 +7,27 @@ chip, in a file of its own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 
+from rnnt_qat.accelerators.spec import Operator
 from rnnt_qat.quant.integer_matmul import MATMUL_OPERANDS, IntegerMatmulOperators
 from rnnt_qat.quant.operators import FloatOperators, OperatorSet
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.typing import Array, DTypeLike, Float
+
+
+class TensorFormat(NamedTuple):
+    """How a tensor is held, for people.
+
+    Attributes:
+      numbers: of what kind, and how many bits.
+      scale: where the real value of one step comes from; empty for floating point.
+    """
+
+    numbers: str
+    scale: str = ""
 
 
 class Precision(Protocol):
@@ -25,6 +38,12 @@ class Precision(Protocol):
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> OperatorSet:
         """Operators bound to the calibrated ranges, ``max_abs[site]`` > 0."""
+
+    def on_chip(self) -> frozenset[Operator]:
+        """Operators that the chip computes; the layer's others are left to its CPU."""
+
+    def tensor_format(self, role: Role) -> TensorFormat:
+        """How tensors of a role are held."""
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """In what a streaming state of that role is carried."""
@@ -44,6 +63,14 @@ class Float32:
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> OperatorSet:
         """The plain operators."""
         return FloatOperators()
+
+    def on_chip(self) -> frozenset[Operator]:
+        """None."""
+        return frozenset()
+
+    def tensor_format(self, role: Role) -> TensorFormat:
+        """float32."""
+        return TensorFormat("float32")
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """float32."""
@@ -88,6 +115,18 @@ class IntegerMatmul:
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
         )
+
+    def on_chip(self) -> frozenset[Operator]:
+        """Matrix products."""
+        return frozenset({Operator.DOT})
+
+    def tensor_format(self, role: Role) -> TensorFormat:
+        """Operands of products are integers, all else is float32."""
+        if role is Role.WEIGHT:
+            return TensorFormat(f"int{self.weight_bits}", "largest weight of each output channel")
+        if role in MATMUL_OPERANDS:
+            return TensorFormat(f"int{self.activation_bits}", "calibrated")
+        return TensorFormat("float32")
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """float32, which carries the integers of operands too."""

@@ -13,9 +13,11 @@ from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
-from rnnt_qat.models.serving import ServingError, freeze
-from rnnt_qat.quant.policies import W8A8, policy_by_name
+from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.policy import PrecisionPolicy, Rule
+from rnnt_qat.quant.precision import Float32
 from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.serving.freeze import freeze, frozen_variables
 
 CONFIG = RNNTConfig(
     vocabulary=11,
@@ -109,11 +111,23 @@ def test_streamed_integers_give_the_tokens_of_the_training_forward(batch):
     jax.tree.map(np.testing.assert_array_equal, trained[0], served[0])
 
 
-def test_a_layer_off_the_accelerator_is_not_served():
-    model = RNNT(CONFIG, W8A8)
+def test_ranges_that_calibration_never_reached_are_named():
+    model = RNNT(CONFIG, policy_by_name("generic_nna"))
     variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
-    ranges = jax.tree.map(jnp.ones_like, variables[RANGES])
-    with pytest.raises(ServingError, match="layer encoder/lstm_0 computes in IntegerMatmul"):
-        freeze(model, {**variables, RANGES: ranges})
-    with pytest.raises(ServingError, match="no range was calibrated for encoder/lstm_0/hidden"):
+    with pytest.raises(ValueError, match="no range was calibrated for encoder/lstm_0/input"):
         freeze(model, variables)
+
+
+def test_layers_off_the_accelerator_keep_their_parameters():
+    chip = policy_by_name("generic_nna").rules[0].precision
+    policy = PrecisionPolicy("encoder", (Rule("encoder/*", chip), Rule("*", Float32())))
+    model = RNNT(CONFIG, policy)
+    variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    frozen = frozen_variables(
+        model, {**variables, RANGES: jax.tree.map(jnp.ones_like, variables[RANGES])}
+    )
+    params = frozen["params"]
+    assert params["encoder"]["lstm_1"]["bias"].dtype == jnp.int32
+    assert params["encoder"]["projection"]["kernel"].dtype == jnp.int8
+    for part in ("prediction", "joint"):
+        jax.tree.map(np.testing.assert_array_equal, params[part], variables["params"][part])

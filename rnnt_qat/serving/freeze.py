@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnt_qat.fixedpoint import wide
@@ -13,8 +14,7 @@ from rnnt_qat.models.joint import JOINT_SITES
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.nna_operators import NnaOperators
-from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 from rnnt_qat.quant.sites import Sites
@@ -22,32 +22,37 @@ from rnnt_qat.typing import PyTree
 
 Path = tuple[str, ...]
 
-
-class ServingError(ValueError):
-    """A model that cannot be served on integers; the message names the layer or the range."""
+_REAL = np.zeros((1, 1), np.float32)
+"""Silence that is on no grid: features, or what a layer off the accelerator hands on."""
 
 
 def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
     """The recognizer on integer parameters, states and activations.
 
-    Kernels and the embedding become int8 or int16, biases int32 (``Wide`` where the accumulator is
-    wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
+    Layers that the policy leaves off the accelerator keep their parameters.
 
     Args:
-      model: under a policy that puts every layer on an accelerator.
+      model: under its training policy.
       variables: its trained parameters and calibrated ranges.
 
     Raises:
-      ServingError: a layer is not on an accelerator, or a range was never calibrated.
+      ValueError: a range was never calibrated; names it.
     """
-    try:
-        check_calibrated(variables[RANGES])
-    except ValueError as error:
-        raise ServingError(str(error)) from error
-    policy = model.policy.for_serving()
-    freezer, config = _Freezer(policy, variables), model.config
+    check_calibrated(variables[RANGES])
+    return BoundTransducer(
+        variables=frozen_variables(model, variables),
+        model=RNNT(model.config, model.policy.for_serving()),
+    )
 
-    xs: Value = jnp.zeros((1, 1))
+
+def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
+    """Variables of the model under ``policy.for_serving()``.
+
+    Kernels and the embedding become int8 or int16, biases int32 (``Wide`` where the accumulator is
+    wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
+    """
+    freezer, config = _Freezer(model.policy.for_serving(), variables), model.config
+    xs: Value = _REAL
     for index in range(config.encoder.num_layers):
         xs = freezer.lstm(("encoder", f"lstm_{index}"), xs)
     freezer.product(("encoder", "projection"), DENSE_SITES, xs)
@@ -62,8 +67,7 @@ def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
     freezer.product(("prediction", "projection"), DENSE_SITES, xs)
 
     freezer.product(("joint",), JOINT_SITES, freezer.held(("joint",), JOINT_SITES, "hidden"))
-    frozen = {"params": unflatten_dict(freezer.params), RANGES: unflatten_dict(freezer.ranges)}
-    return BoundTransducer(variables=frozen, model=RNNT(config, policy))
+    return {"params": unflatten_dict(freezer.params), RANGES: unflatten_dict(freezer.ranges)}
 
 
 class _Freezer:
@@ -77,12 +81,16 @@ class _Freezer:
     def lstm(self, path: Path, xs: Value) -> Value:
         """Freezes an LSTM that hears ``xs``; its hidden state at rest."""
         self.product(path, LSTM_SITES, xs, "input_kernel")
-        self._kernel(path, self._operators(path, LSTM_SITES), "recurrent_kernel")
+        ops = self._operators(path, LSTM_SITES)
+        if isinstance(ops, NnaOperators):
+            self._kernel(path, ops, "recurrent_kernel")
         return self.held(path, LSTM_SITES, "hidden")
 
     def product(self, path: Path, sites: Sites, xs: Value, kernel: str = "kernel") -> None:
         """Freezes the kernel and bias of a product that takes ``xs``."""
         ops = self._operators(path, sites)
+        if not isinstance(ops, NnaOperators):
+            return
         if "input" in sites:
             xs = ops.input("input", xs)
         real_bias = self.params[*path, "bias"]
@@ -96,13 +104,18 @@ class _Freezer:
 
     def embedding(self, path: Path, reader: Path, sites: Sites) -> Value:
         """Freezes the table in the format of the layer that reads its rows."""
-        held = self._operators(reader, sites).store("input", self.params[path])
+        ops = self._operators(reader, sites)
+        if not isinstance(ops, NnaOperators):
+            return _REAL
+        held = ops.store("input", self.params[path])
         self.params[path] = held.values
         return held
 
     def held(self, path: Path, sites: Sites, site: str) -> Value:
         """Silence as a site holds it."""
         ops = self._operators(path, sites)
+        if not isinstance(ops, NnaOperators):
+            return _REAL
         dtype = ops.spec.tensor(sites[site]).format.storage
         return ops.load(site, jnp.zeros((1, 1), dtype))
 
@@ -114,13 +127,8 @@ class _Freezer:
         self.ranges[*path, site] = jnp.abs(kernel).max(axis=0 if tensor.per_channel else None)
         return weights
 
-    def _operators(self, path: Path, sites: Sites) -> NnaOperators:
+    def _operators(self, path: Path, sites: Sites) -> OperatorSet:
         precision = self._policy.resolve(path)
-        if not isinstance(precision, OnAccelerator):
-            raise ServingError(
-                f"layer {'/'.join(path)} computes in {type(precision).__name__}, not on an "
-                "accelerator: serve a model of a policy that is all of a chip's arithmetic"
-            )
         calibrated = precision.calibrated_roles()
         ranges = {
             site: self.ranges[*path, site]

@@ -1,0 +1,33 @@
+"""Prints what every tensor of a config's recognizer is on its chip, and what the chip leaves out.
+
+python -m experiments.formats --config=experiments/configs/prompts.py --config.precision=generic_nna
+"""
+
+from absl import flags
+
+from experiments.flags import define_config, experiment_config, run
+from rnnt_qat.quant.audit import require_on_chip
+from rnnt_qat.serving.audit import audit
+from rnnt_qat.serving.formats import tensor_rows, text_table
+
+_CONFIG = define_config()
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """The table, then the audit of the serving programs."""
+    config = experiment_config(_CONFIG)
+    parts = config.model, config.policy, config.frontend.feature_size
+    print(text_table(tensor_rows(*parts)))
+    off_chip = audit(*parts)
+    require_on_chip(off_chip)
+    if not off_chip:
+        print("\nAudit: every operator of the serving programs is an integer one of the chip.")
+        return
+    print("\nAudit: on the CPU, as the policy says:")
+    for operator in off_chip:
+        print(f"  {operator}")
+
+
+if __name__ == "__main__":
+    run(main)

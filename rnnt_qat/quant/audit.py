@@ -1,0 +1,179 @@
+"""The audit: which operators of a traced program a chip would not compute.
+
+The program is walked equation by equation, into scans and calls, along what depends on the data:
+scales, biases and kernels are constants of the chip, so what is done to them alone does not count.
+An equation belongs to the layer and to the operator whose name scopes it was traced in.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from jax.extend.core import Literal, jaxprs_in_params
+
+from rnnt_qat.accelerators.spec import Operator
+from rnnt_qat.quant.nna_operators import REQUANTIZE
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.policy import PrecisionPolicy
+
+
+class Kind(enum.IntEnum):
+    """What a value depends on; of several, the last."""
+
+    CONSTANT = 0
+    """Parameters and ranges."""
+    INDEX = 1
+    """Labels, masks and lengths: bookkeeping, as long as it is integer."""
+    DATA = 2
+    """Features, states and all that is computed from them."""
+
+
+@dataclass(frozen=True, order=True)
+class OffChip:
+    """An operator that the chip does not compute.
+
+    Attributes:
+      layer: module path.
+      operator: scope it is in; empty outside of all operators.
+      primitive: JAX's name of it.
+      dtype: of its result or, where only they are real, of its operands.
+      on_cpu: the policy leaves it to the CPU: listed, no offence.
+    """
+
+    layer: str
+    operator: str
+    primitive: str
+    dtype: str
+    on_cpu: bool
+
+    def __str__(self) -> str:
+        """One line."""
+        within = f" in {self.operator}" if self.operator else ""
+        return f"{self.layer}: {self.dtype} {self.primitive}{within}"
+
+
+class AuditError(ValueError):
+    """A program computes on the CPU what its policy puts on the chip; names each operator."""
+
+
+# They move values, compare indices, or change an integer's width.
+_MOVES = {
+    *("broadcast_in_dim", "concatenate", "convert_element_type", "copy", "dynamic_slice"),
+    *("dynamic_update_slice", "expand_dims", "iota", "pad", "reshape", "rev", "select_n"),
+    *("slice", "split", "squeeze", "stop_gradient", "transpose"),
+}
+_OPERATOR_OF = {"argmax": Operator.ARGMAX, "gather": Operator.LOOKUP, "dot_general": Operator.DOT}
+"""Operators that are one primitive and need no scope to be told."""
+_SCOPES = {operator.value for operator in Operator} | {REQUANTIZE}
+
+
+def off_chip_operators(
+    program: Any, kinds: Sequence[Kind], policy: PrecisionPolicy
+) -> tuple[OffChip, ...]:
+    """Operators of a program that its chip does not compute, each once, in order of layers.
+
+    Args:
+      program: a closed jaxpr (``jax.make_jaxpr``).
+      kinds: of its flattened arguments.
+      policy: what each layer may leave to the CPU.
+    """
+    walk = _Walk(policy)
+    walk.through(program, kinds, ())
+    return tuple(sorted(walk.found))
+
+
+def require_on_chip(found: Iterable[OffChip]) -> None:
+    """Raises AuditError where a layer computes off the chip what its policy puts on it."""
+    offences = [str(operator) for operator in found if not operator.on_cpu]
+    if offences:
+        raise AuditError(
+            "not in the chip's operators:\n  " + "\n  ".join(offences) + "\nuse the layer's "
+            "operator set for them, or give the layer a precision that leaves them to the CPU"
+        )
+
+
+class _Walk:
+    """One pass; ``found`` collects."""
+
+    def __init__(self, policy: PrecisionPolicy) -> None:
+        self._policy = policy
+        self.found: set[OffChip] = set()
+
+    def through(self, program: Any, kinds: Sequence[Kind], scope: tuple[str, ...]) -> list[Kind]:
+        """Kinds of the results of a (closed) jaxpr."""
+        jaxpr = getattr(program, "jaxpr", program)
+        known = dict(zip(jaxpr.invars, kinds, strict=True))
+
+        def kind(x: Any) -> Kind:
+            return Kind.CONSTANT if isinstance(x, Literal) else known.get(x, Kind.CONSTANT)
+
+        for equation in jaxpr.eqns:
+            read = [kind(x) for x in equation.invars]
+            inner = (*scope, *str(equation.source_info.name_stack).split("/"))
+            results = self._equation(equation, read, inner)
+            known.update(zip(equation.outvars, results, strict=True))
+        return [kind(x) for x in jaxpr.outvars]
+
+    def _equation(self, equation: Any, read: list[Kind], scope: tuple[str, ...]) -> list[Kind]:
+        most = max(read, default=Kind.CONSTANT)
+        results = [most] * len(equation.outvars)
+        if most == Kind.CONSTANT:
+            return results
+        name, parts = equation.primitive.name, equation.params
+        programs = list(jaxprs_in_params(parts))
+        if name == "scan":
+            return self._scan(parts, read, scope)
+        if not programs:
+            if name == "gather" and read[0] == Kind.CONSTANT:
+                results = [Kind.DATA]
+            self._judge(equation, read, results[0], scope)
+            return results
+        if len(programs) == 1 and len(programs[0].invars) == len(read):
+            return self.through(programs[0], read, scope)
+        for program in programs:  # branches and loops: whatever goes in may come out
+            self.through(program, [most] * len(program.invars), scope)
+        return results
+
+    def _scan(self, parts: Any, read: list[Kind], scope: tuple[str, ...]) -> list[Kind]:
+        first, carried = parts["num_consts"], parts["num_carry"]
+        while True:  # what a step writes, the next one reads
+            results = self.through(parts["jaxpr"], read, scope)
+            before = read[first : first + carried]
+            after = [max(pair) for pair in zip(before, results[:carried], strict=True)]
+            if after == before:
+                return results
+            read = [*read[:first], *after, *read[first + carried :]]
+
+    def _judge(self, equation: Any, read: list[Kind], result: Kind, scope: tuple[str, ...]) -> None:
+        name = equation.primitive.name
+        written = [v.aval.dtype for v in equation.outvars]
+        dtypes = written + [
+            v.aval.dtype for v, kind in zip(equation.invars, read, strict=True) if kind
+        ]
+        integer = all(jnp.issubdtype(d, jnp.integer) or d == jnp.bool_ for d in dtypes)
+        layer = _layer(scope)
+        operator = next((part for part in reversed(scope) if part in _SCOPES), "")
+        precision = self._policy.resolve(layer)
+        chip = precision.on_chip()
+        told = _OPERATOR_OF.get(name)
+        within = operator == REQUANTIZE or (operator and Operator(operator) in chip)
+        moves = name in _MOVES or all(d == jnp.bool_ for d in written)
+        on_cpu = not isinstance(precision, OnAccelerator)
+        if on_cpu and (within or moves):
+            return
+        if integer and (within or moves or result == Kind.INDEX or told in chip):
+            return
+        dtype = str(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), written[0]))
+        self.found.add(OffChip("/".join(layer), operator, name, dtype, on_cpu))
+
+
+def _layer(scope: tuple[str, ...]) -> tuple[str, ...]:
+    """Module path of a scope: methods are written ``module.method``, the root as its class."""
+    names = [part.partition(".")[0] for part in scope if part and part not in _SCOPES]
+    path: list[str] = []
+    for name in names:
+        if name.islower() and (not path or name != path[-1]):
+            path.append(name)
+    return tuple(path)

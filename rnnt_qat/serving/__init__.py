@@ -1,0 +1,1 @@
+"""A recognizer as its chip holds it: frozen integers, their formats, and the audit."""

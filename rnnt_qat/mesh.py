@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnt_qat.typing import PyTree
@@ -33,11 +34,14 @@ def summed_over_shards(
     """A sum over rows, ``function(whole, rows)``, from each device's share of the rows.
 
     Nothing crosses devices but the sums, at the end: left to the partitioner, products over rows
-    and time (an LSTM's weight gradients) gather their whole operands on every device.
+    and time (an LSTM's weight gradients) gather their whole operands on every device. They cross as
+    one vector: of several sums, simulated devices that share few threads may each wait for another.
+    Whole numbers in them are exact up to 2**24.
     """
 
     def shard(whole: PyTree, rows: PyTree) -> PyTree:
-        return jax.lax.psum(function(whole, rows), DATA_AXIS)
+        vector, restore = ravel_pytree(function(whole, rows))
+        return restore(jax.lax.psum(vector, DATA_AXIS))
 
     specs = (PartitionSpec(), PartitionSpec(DATA_AXIS))
     # The sums' cotangents never leave a shard, so there is nothing to check about them.

@@ -11,8 +11,9 @@ import sys
 from absl import flags
 
 from experiments.flags import DATA_DIR, run
+from rnnt_qat.chip_comparison import ChipComparisonConfig, compare_on_chips
+from rnnt_qat.chip_report import write_chip_report
 from rnnt_qat.deployment import load_systems
-from rnnt_qat.deployment_report import DeploymentConfig, deploy, write_deployment
 from rnnt_qat.experiment_config import Split
 from rnnt_qat.export.vela import TARGETS
 from rnnt_qat.training.console import Console
@@ -41,12 +42,12 @@ def main() -> int:
     replay = tuple(Split.parse(name) for name in _REPLAY.value or ()) or test[:1]
     if missing := {split.name for split in replay} - {split.name for split in test}:
         sys.exit(f"--replay: {', '.join(sorted(missing))} is not among the test sets")
-    config = DeploymentConfig(
+    config = ChipComparisonConfig(
         test, replay, tuple(known[t] for t in _TARGETS.value), tuple(map(int, _CHUNKS.value))
     )
-    found = deploy(systems, config, pathlib.Path(DATA_DIR.value), output, console)
+    found = compare_on_chips(systems, config, pathlib.Path(DATA_DIR.value), output, console)
     command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
-    console.say(f"wrote {write_deployment(found, systems, config, output, command)}")
+    console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")
     return int(not all(a.exact for v in found.verifications.values() for a in v.agreements))
 
 

@@ -1,6 +1,6 @@
 """Trained recognizers taken to the chip: artefact, graphs, serving program, replay, latency rows.
 
-One recognizer a call; ``deployment_report`` puts several side by side.
+One recognizer a call; ``chip_comparison`` takes several side by side.
 """
 
 import json

@@ -2,10 +2,12 @@
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnt_qat.export.arithmetic import LITERT, TFLM, RuntimeArithmetic
 from rnnt_qat.export.chip_compilation import CompiledRecognizer
 from rnnt_qat.export.cpu_costs import CORTEX_M55
 from rnnt_qat.export.engine_latency import DecodeCounts
@@ -138,14 +140,14 @@ def write_csv(rows: Sequence[LatencyRow], path: Path) -> None:
         writer.writerows(dataclasses.asdict(row) for row in rows)
 
 
-def verification_table(found: dict[str, Verification]) -> str:
+def verification_table(found: Mapping[str, Verification]) -> str:
     """What was compared with the player and what differs, by system."""
     lines = [
         "| system | decoder | chunk | utterances | tokens | differing tokens | integers compared "
         "| differing integers |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    notes = []
+    differences, rounding = [], []
     for system, verification in found.items():
         for a in verification.agreements:
             lines.append(
@@ -153,13 +155,23 @@ def verification_table(found: dict[str, Verification]) -> str:
                 f"| {a.differing_tokens} | {a.integers:,} | {a.differing_integers} |"
             )
             if a.first_difference:
-                notes.append(f"- **{system}, {a.decoder}**: {a.first_difference}")
-        notes.append(
-            f"- {system}: {verification.tflm_differing_tokens} tokens of TFLM's decode are not "
-            "those of LiteRT's: the fields of `arithmetic` in the artefact's manifest say how the "
-            "two round; the player under TFLM's fields is what TFLM is compared with above."
-        )
-    return "\n".join([*lines, "", *notes])
+                differences.append(f"- **{system}, {a.decoder}** differs: {a.first_difference}")
+        rounding.append(f"{verification.tflm_differing_tokens} of {system}")
+    fields = [
+        f"`{field.name}` ({_choice(getattr(LITERT, field.name))} in LiteRT, "
+        f"{_choice(getattr(TFLM, field.name))} in TFLM)"
+        for field in dataclasses.fields(RuntimeArithmetic)
+    ]
+    explained = (
+        f"TFLM's tokens that are not LiteRT's: {'; '.join(rounding)}. The two round differently in "
+        f"{', '.join(fields)}: fields of `arithmetic` in the artefact's manifest, and with TFLM's "
+        "values in them the player equals TFLM in the table above."
+    )
+    return "\n".join([*lines, "", *differences, explained])
+
+
+def _choice(value: enum.Enum | bool) -> str:
+    return str(value.value if isinstance(value, enum.Enum) else value).lower()
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
@@ -208,7 +220,7 @@ def ratio_table(rows: Sequence[LatencyRow]) -> str:
         wide = [o for o in place if (o.method, o.shape, o.weight_bits) == (r.method, r.shape, "8")]
         by_fallback = by_wide = "-"
         if fallbacks:
-            f = fallbacks[-1]
+            f = max(fallbacks, key=lambda o: o.system.endswith("trained"))
             by_fallback = (
                 f"{r.ms_per_second / f.ms_per_second:.2f} "
                 f"({r.ms_per_second / f.dearest_host:.2f} ... "

@@ -89,7 +89,13 @@ def test_the_command_writes_everything_and_finds_no_difference(exported):
         *(f"serving/{name}" for name in ("start.stablehlo", "step.stablehlo", "signature.txt")),
     }
     report = (out / "report.md").read_text()
-    for text in ("## Replay", "### Ratios", "](sensitivity_u55-128.png)", "evaluation/report.md"):
+    for text in (
+        "| float | 32 | ",
+        "## Replay",
+        "### Ratios",
+        "](sensitivity_u55-128.png)",
+        "evaluation/report.md",
+    ):
         assert text in report
     rows = list(csv.DictReader((out / "latency.csv").open()))
     assert [(r["system"], r["chunk_frames"]) for r in rows] == [

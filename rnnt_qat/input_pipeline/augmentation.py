@@ -38,6 +38,11 @@ class WaveformAugmentation:
                 f"augmentation.noise_probability={self.noise_probability} not in [0, 1]"
             )
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether an utterance sounds the same in every epoch."""
+        return set(self.speeds) == {1.0} and self.gain_db == (0, 0) and not self.noise_probability
+
     def draw_speeds(self, rng: np.random.Generator, num_examples: int) -> Float[np.ndarray, "E"]:
         """The speed of each example of an epoch."""
         return rng.choice(np.asarray(self.speeds), num_examples)

@@ -20,7 +20,8 @@ class PipelineConfig:
       features_on_host: True: the pipeline's threads compute features and give ``Batch``; False: it
         gives ``AudioBatch`` and the training step computes them on the device.
       augmentation: of the waveform; nothing by default.
-      cache_bytes: decoded audio kept in memory, at most.
+      cache_bytes: decoded audio kept in memory, at most; in its place finished rows of features
+        where those are computed on the host and no augmentation changes them.
       read_threads: threads that read and prepare batches.
       prefetch_batches: batches prepared ahead.
     """

@@ -12,17 +12,18 @@ import numpy as np
 from absl import logging
 
 from rnnt_qat.frontend.frontend import Frontend
-from rnnt_qat.input_pipeline.assemble import Row, assemble
-from rnnt_qat.input_pipeline.audio_cache import AudioCache
+from rnnt_qat.input_pipeline.assemble import assemble
 from rnnt_qat.input_pipeline.augmentation import samples_at_speed
 from rnnt_qat.input_pipeline.batch import AudioBatch, Batch, to_float
 from rnnt_qat.input_pipeline.buckets import Bucket, choose_buckets
+from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.input_pipeline.examples import Examples, feasible_examples
 from rnnt_qat.input_pipeline.mixture import SpeechSource
 from rnnt_qat.input_pipeline.plan import PADDING
 from rnnt_qat.input_pipeline.schedule import EpochSchedule
 from rnnt_qat.input_pipeline.tokenizer import Tokenizer
+from rnnt_qat.typing import Float, Int
 
 
 class TrainIterator(Iterator[AudioBatch | Batch]):
@@ -167,39 +168,51 @@ class _Loader:
         process: tuple[int, int],
     ):
         self._process = process
-        self._audio = AudioCache(source, config.cache_bytes)
-        self._examples = examples
+        self._source, self._examples = source, examples
+        self._cache = Cache(config.cache_bytes)
         self._epochs = epochs
         self._augmentation = config.augmentation
         self._features = None
         if config.features_on_host:
             self._cpu = jax.local_devices(backend="cpu")[0]
             self._features = jax.jit(frontend.batch)
+        # Then an utterance is the same row of a bucket in every epoch.
+        self._keeps_rows = config.features_on_host and self._augmentation.changes_nothing
 
     def __call__(self, step: int) -> AudioBatch | Batch:
         epoch, position = self._epochs.locate(step)
         batches, speeds = self._epochs.plan(epoch)
         planned = batches[position]
         rows = [
-            None if example == PADDING else self._row(epoch, int(example), float(speeds[example]))
+            self._row(planned.bucket, epoch, int(example), float(speeds[example]))
             for example in planned.rows_of_process(*self._process)
         ]
-        batch = assemble(rows, planned.bucket)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
+
+    def _row(self, bucket: Bucket, epoch: int, example: int, speed: float) -> AudioBatch | Batch:
+        """A batch of one: features a row at a time stay in the processor's cache."""
+        if example == PADDING:
+            return self._finish(assemble([None], bucket))
+        utterance = int(self._examples.utterance[example])
+
+        def samples() -> Int[np.ndarray, "N"]:
+            return self._source[utterance].audio
+
+        def row(audio: Float[np.ndarray, "N"]) -> AudioBatch | Batch:
+            labels = self._examples.labels[example]
+            return self._finish(assemble([(utterance, audio, labels)], bucket))
+
+        if self._keeps_rows:
+            return self._cache.get((utterance, bucket), lambda: row(to_float(samples())))
+        audio = to_float(self._cache.get(utterance, samples))
+        rng = self._epochs.waveform_rng(epoch, example)
+        return row(self._augmentation.apply(audio, speed, rng))
+
+    def _finish(self, batch: AudioBatch) -> AudioBatch | Batch:
         if self._features is None:
             return batch
-        # A row at a time: its intermediate values stay in the processor's cache.
         with jax.default_device(self._cpu):
-            features = [
-                self._features(jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch))
-                for i in range(len(rows))
-            ]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *features)
-
-    def _row(self, epoch: int, example: int, speed: float) -> Row:
-        utterance = int(self._examples.utterance[example])
-        rng = self._epochs.waveform_rng(epoch, example)
-        audio = self._augmentation.apply(to_float(self._audio[utterance]), speed, rng)
-        return utterance, audio, self._examples.labels[example]
+            return jax.tree.map(np.asarray, self._features(batch))
 
 
 def _fingerprint(

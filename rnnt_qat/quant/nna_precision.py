@@ -53,17 +53,22 @@ class OnAccelerator:
     def tensor_format(self, role: Role) -> TensorFormat:
         """The chip's format of the role."""
         tensor = self.spec.tensor(role)
-        numbers = f"int{tensor.format.bits}"
+        bits = tensor.format.bits
+        numbers = f"int{bits}"
         stored = tensor.format.storage
         if numbers != stored:
             numbers += f" in {stored}"
         if not tensor.calibrated:
-            return TensorFormat(numbers, f"{tensor.format}, fixed")
+            return TensorFormat(bits, numbers, f"{tensor.format}, fixed")
         rule = "power of two" if tensor.power_of_two else f"{tensor.scale_bits} significant bits"
         if role is not Role.WEIGHT:
-            return TensorFormat(numbers, f"calibrated, {rule}")
+            return TensorFormat(bits, numbers, f"calibrated, {rule}")
         grain = "each output channel" if tensor.per_channel else "the tensor"
-        return TensorFormat(numbers, f"largest weight of {grain}, {rule}")
+        return TensorFormat(bits, numbers, f"largest weight of {grain}, {rule}")
+
+    def bias_bits(self) -> int:
+        """The chip's."""
+        return self.spec.bias_bits
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """The role's storage in serving; float32 carries the integers in training."""

@@ -7,12 +7,15 @@ Two families, and mixtures of them by layer:
   what stays on a chip that leaves its other operators to the CPU: the matmul-only baseline.
 - ``{chip}``, ``{chip}_w4``, ``{chip}_w2``: all of a chip's arithmetic, with kernels of 8, 4 or 2
   bits; those below 8 sit on its 8-bit grid.
+
+``POLICY@PART`` quantizes one part alone (``quant.ablation``).
 """
 
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.spec import AcceleratorSpec
+from rnnt_qat.quant.ablation import part
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32, IntegerMatmul, Precision
@@ -58,7 +61,8 @@ POLICIES = {
 
 
 def policy_by_name(name: str) -> PrecisionPolicy:
-    """The ready-made policy; an unknown name is an error that lists them."""
-    if name not in POLICIES:
-        raise ValueError(f"unknown precision policy {name!r}; ready-made: {', '.join(POLICIES)}")
-    return POLICIES[name]
+    """The ready-made policy, or a part of it; an unknown name is an error that lists them."""
+    whole, at, component = name.partition("@")
+    if whole not in POLICIES:
+        raise ValueError(f"unknown precision policy {whole!r}; ready-made: {', '.join(POLICIES)}")
+    return part(POLICIES[whole], component) if at else POLICIES[whole]

@@ -22,12 +22,17 @@ class TensorFormat(NamedTuple):
     """How a tensor is held, for people.
 
     Attributes:
-      numbers: of what kind, and how many bits.
+      bits: that a number takes in memory that is packed.
+      numbers: of what kind they are.
       scale: where the real value of one step comes from; empty for floating point.
     """
 
+    bits: int
     numbers: str
     scale: str = ""
+
+
+FLOAT32_FORMAT = TensorFormat(32, "float32")
 
 
 class Precision(Protocol):
@@ -44,6 +49,9 @@ class Precision(Protocol):
 
     def tensor_format(self, role: Role) -> TensorFormat:
         """How tensors of a role are held."""
+
+    def bias_bits(self) -> int:
+        """Width of a bias in memory."""
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """In what a streaming state of that role is carried."""
@@ -70,7 +78,11 @@ class Float32:
 
     def tensor_format(self, role: Role) -> TensorFormat:
         """float32."""
-        return TensorFormat("float32")
+        return FLOAT32_FORMAT
+
+    def bias_bits(self) -> int:
+        """32: float32."""
+        return 32
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """float32."""
@@ -123,10 +135,15 @@ class IntegerMatmul:
     def tensor_format(self, role: Role) -> TensorFormat:
         """Operands of products are integers, all else is float32."""
         if role is Role.WEIGHT:
-            return TensorFormat(f"int{self.weight_bits}", "largest weight of each output channel")
+            rule = "largest weight of each output channel"
+            return TensorFormat(self.weight_bits, f"int{self.weight_bits}", rule)
         if role in MATMUL_OPERANDS:
-            return TensorFormat(f"int{self.activation_bits}", "calibrated")
-        return TensorFormat("float32")
+            return TensorFormat(self.activation_bits, f"int{self.activation_bits}", "calibrated")
+        return FLOAT32_FORMAT
+
+    def bias_bits(self) -> int:
+        """32: float32, added to the product's real value."""
+        return 32
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """float32, which carries the integers of operands too."""

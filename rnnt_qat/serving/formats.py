@@ -87,7 +87,8 @@ def tensor_rows(
         for site, role in sites.items():
             format = precision.tensor_format(role)
             operators = _placement(precision, _WRITTEN_BY.get(role, ()))
-            rows.append(TensorRow("/".join(path), site, role.value, *format, operators))
+            row = "/".join(path), site, role.value, format.numbers, format.scale, operators
+            rows.append(TensorRow(*row))
     return tuple(rows)
 
 

@@ -20,7 +20,7 @@ from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment_config import Split
 from rnnt_qat.export.artefact import Artefact, save
 from rnnt_qat.export.engine_latency import DecodeCounts
-from rnnt_qat.export.freeze import freeze
+from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.integers import RnntIntegers
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.player import Transcript
@@ -58,7 +58,10 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
         for model in models:
             recognizer = Recognizer.load(model)
             trained = recognizer.origin.get("stage") == "aware"
-            system = describe(recognizer.policy, trained)
+            try:
+                system = describe(recognizer.policy, trained)
+            except FreezeError as error:
+                raise FreezeError(f"{model}: {error}; name the others one by one") from error
             if any(other.name == system.name for other in found):
                 system = replace(system, name=f"{system.name} ({model})")
             found[system] = recognizer

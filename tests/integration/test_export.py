@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 import subprocess
 import sys
 
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 
 from experiments.flags import DATA_DIR
-from rnnt_qat.deployment import hear, load_systems
+from rnnt_qat.deployment import decode_counts, hear, load_systems
+from rnnt_qat.evaluation.report import load_result
 from rnnt_qat.export.artefact import load
+from rnnt_qat.export.engine_latency import DecodeCounts
+from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.export.player import recognize
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
@@ -108,21 +112,22 @@ def test_the_command_writes_everything_and_finds_no_difference(exported):
 
 
 @pytest.mark.slow
-def test_the_artefact_alone_hears_what_the_model_heard(exported, data_dir):  # noqa: F811
+def test_the_artefact_alone_hears_and_counts_what_the_model_did(exported, data_dir):  # noqa: F811
     root, run, _ = exported
     assert run.returncode == 0
-    found = load_systems([root / "models/calibration"])
-    (recognizer,) = found.values()
+    (recognizer,) = load_systems([root / "models/calibration"]).values()
     artefact = load(root / "out/post-training_W8_8x8_16/artefact")
     corpus = open_corpus(data_dir, CORPUS, "test")
-    results = (root / "out/evaluation").glob("*post-training*.json")
-    evaluated = next(iter(results)).read_text()
-    texts = [
-        recognize(artefact, heard.features, 4)[0] for heard in hear(recognizer.frontend, corpus)
-    ]
-    assert any(texts)
-    for text in texts:
-        assert f'"hypothesis": "{text}"' in evaluated
+    found = [recognize(artefact, u.features, 4) for u in hear(recognizer.frontend, corpus)]
+    (path,) = (root / "out/evaluation").glob("*post-training*.json")
+    result = load_result(path)
+    assert [text for text, _ in found] == [u.hypothesis for u in result.utterances]
+    assert any(text for text, _ in found)
+    counted = decode_counts(recognizer, result, 2)
+    seconds = np.array([u.audio_s for u in result.utterances])
+    expected = DecodeCounts.of_transcripts([transcript for _, transcript in found], seconds)
+    for name, values in vars(expected).items():
+        np.testing.assert_array_equal(getattr(counted, name), values, err_msg=name)
 
 
 @pytest.mark.slow
@@ -133,3 +138,13 @@ def test_nothing_is_written_over_and_empty_directories_are_named(exported, tmp_p
     assert "is not empty" in again.stderr
     with pytest.raises(ModelDirectoryError, match="holds no recognizer"):
         load_systems([tmp_path])
+
+
+@pytest.mark.slow
+def test_a_chip_without_a_runtime_is_refused_by_the_model_s_name(exported, tmp_path):
+    root, _, _ = exported
+    shutil.copytree(root / "models/calibration", tmp_path / "own_chip")
+    manifest = tmp_path / "own_chip/recognizer.json"
+    manifest.write_text(manifest.read_text().replace(CHIP, "generic_nna"))
+    with pytest.raises(FreezeError, match="own_chip: generic_nna is no chip to export to"):
+        load_systems([root / "models/float", tmp_path])

@@ -23,7 +23,7 @@ ALLOWED = {
     "input_pipeline": {"frontend"},
     "training": {"input_pipeline"},
     "evaluation": {"decoding", "metrics", "frontend", "input_pipeline"},
-    "export": {"decoding", "models", "layers", "quant", "accelerators", "fixedpoint"},
+    "export": {"decoding", "serving", "models", "layers", "quant", "accelerators", "fixedpoint"},
 }
 
 

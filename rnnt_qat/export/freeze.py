@@ -1,15 +1,14 @@
-"""A trained model becomes integers: what the accelerator's memory will hold, and nothing else.
+"""A trained model's integers as NumPy arrays with their formats: what artefacts and graphs hold.
 
-Every number comes from the operator sets that the model was trained through: kernels as
-``weight`` stores them, biases as the accumulator of a silent input holds them, formats as ``load``
-attaches them. Nothing is quantized a second time here.
+The integers are those of the serving program (``serving.freeze``), laid out as LiteRT's kernels
+take them; scales and formats are what its operators attach. Nothing is quantized here.
 """
 
-import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
@@ -24,6 +23,7 @@ from rnnt_qat.export.integers import (
     RnntIntegers,
 )
 from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.fixedpoint.wide import Wide
 from rnnt_qat.layers.dense import DENSE_SITES
 from rnnt_qat.layers.lstm import LSTM_SITES
 from rnnt_qat.models.joint import JOINT_SITES
@@ -31,9 +31,10 @@ from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.qtensor import LOW_BITS, QTensor
+from rnnt_qat.quant.qtensor import QTensor
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 from rnnt_qat.quant.sites import Sites
+from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.typing import PyTree
 
 EXPORTABLE = (ETHOS_U_8X8_16, ETHOS_U_16X8)
@@ -58,10 +59,11 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
         check_calibrated(variables[RANGES])
     except (KeyError, ValueError) as error:
         raise FreezeError(f"the model has ranges that were never calibrated: {error}") from error
-    reader = _Reader(model, variables)
+    _require_one_chip(model, variables)
+    reader = _Reader(model, frozen_variables(model, variables))
     joint = reader.layer(("joint",), JOINT_SITES)
     return RnntIntegers(
-        chip=reader.chip.name,
+        chip=exportable_chip(joint.operators.spec).name,
         encoder=_encoder(reader, joint),
         prediction=_prediction(reader, joint),
         joint=JointIntegers(
@@ -71,6 +73,28 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
         ),
         arithmetic=LITERT,
     )
+
+
+def _require_one_chip(model: RNNT, variables: PyTree) -> None:
+    """Refuses layers off exportable chips, or on different ones."""
+    chips: dict[str, str] = {}
+    networks = {name: variables["params"][name] for name in ("encoder", "prediction", "joint")}
+    for *path, leaf in flatten_dict(networks):
+        if leaf != "bias":  # each layer has one
+            continue
+        precision, name = model.policy.resolve(tuple(path)), "/".join(path)
+        if not isinstance(precision, OnAccelerator):
+            raise FreezeError(
+                f"layer {name} computes in {type(precision).__name__}, not on an accelerator: "
+                f"train it under a policy of {', '.join(spec.name for spec in EXPORTABLE)}"
+            )
+        try:
+            chips[exportable_chip(precision.spec).name] = name
+        except FreezeError as error:
+            raise FreezeError(f"layer {name}: {error}") from error
+    if len(chips) > 1:
+        places = ", ".join(f"{layer} on {chip}" for chip, layer in chips.items())
+        raise FreezeError(f"layers are on different chips: {places}")
 
 
 def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
@@ -108,11 +132,10 @@ def _prediction(reader: "_Reader", joint: "_Layer") -> PredictionIntegers:
         count, context = config.num_layers, 1
     layers = [reader.layer(("prediction", f"lstm_{n}"), LSTM_SITES) for n in range(count)]
     first = layers[0] if layers else projection
-    embedding = first.operators.store("input", reader.params["prediction"]["embedding"])
     frozen = _stack(layers, first.format("input"))
     last = frozen[-1].hidden if frozen else first.format("input")
     return PredictionIntegers(
-        embedding=np.asarray(embedding.values),
+        embedding=np.asarray(reader.params["prediction"]["embedding"]),
         embedding_format=first.format("input"),
         context=context,
         layers=frozen,
@@ -130,45 +153,27 @@ def _stack(layers: "list[_Layer]", format: TensorFormat) -> tuple[LstmIntegers, 
 
 
 class _Reader:
-    """Layers of a model by path, all on one chip."""
+    """Layers of a frozen model by path."""
 
-    def __init__(self, model: RNNT, variables: PyTree) -> None:
+    def __init__(self, model: RNNT, frozen: PyTree) -> None:
         self.model = model
-        self.params = variables["params"]
-        self._ranges = variables[RANGES]
-        self._chips: set[AcceleratorSpec] = set()
-
-    @property
-    def chip(self) -> AcceleratorSpec:
-        """The chip that the layers read so far are on, by its kernels of 8 bits."""
-        (chip,) = self._chips
-        return chip
+        self.params = frozen["params"]
+        self._ranges = frozen[RANGES]
+        self._policy = model.policy.for_serving()
 
     def layer(self, path: tuple[str, ...], sites: Sites) -> "_Layer":
-        """A layer's operators and parameters."""
-        precision = self.model.policy.resolve(path)
-        name = "/".join(path)
-        if not isinstance(precision, OnAccelerator):
-            raise FreezeError(
-                f"layer {name} computes in {type(precision).__name__}, not on an accelerator: "
-                f"train it under a policy of {', '.join(spec.name for spec in EXPORTABLE)}"
-            )
-        chip = exportable_chip(precision.spec)
-        self._chips.add(chip)
-        if len(self._chips) > 1:
-            raise FreezeError(
-                f"layer {name} is on {chip.name}, others are on {self._chips - {chip}}"
-            )
-        ranges = _at(self._ranges, path)
-        operators = dataclasses.replace(precision.operators(sites, ranges), integer=True)
-        return _Layer(name, operators, _at(self.params, path))
+        """A layer's operators and integers."""
+        precision = self._policy.resolve(path)
+        ranges = {site: value for site, value in _at(self._ranges, path).items() if site in sites}
+        operators = precision.operators(sites, ranges)
+        assert isinstance(operators, NnaOperators)  # every layer is on the chip
+        return _Layer(operators, _at(self.params, path))
 
 
 class _Layer:
-    """One layer's operators with its parameters."""
+    """One layer's operators with its integers."""
 
-    def __init__(self, name: str, operators: NnaOperators, params: dict[str, Any]) -> None:
-        self.name = name
+    def __init__(self, operators: NnaOperators, params: dict[str, Any]) -> None:
         self.operators = operators
         self._params = params
 
@@ -180,10 +185,10 @@ class _Layer:
 
     def dense(self, input: TensorFormat, output: TensorFormat) -> DenseIntegers:
         """Dense layer from the format that its input really has."""
-        kernel, bias = self._product("kernel", input)
+        kernel = self._kernel("kernel")
         return DenseIntegers(
             weights=np.ascontiguousarray(np.asarray(kernel.values).T),
-            bias=bias,
+            bias=self._bias(),
             input=input,
             output=output,
             weight_scale=np.asarray(kernel.scale, np.float32),
@@ -191,14 +196,12 @@ class _Layer:
 
     def lstm(self, input: TensorFormat) -> LstmIntegers:
         """LSTM from the format that its input really has."""
-        input_kernel, bias = self._product("input_kernel", input)
-        recurrent_kernel = self.operators.weight(
-            "recurrent_kernel", self._params["recurrent_kernel"]
-        )
+        input_kernel = self._kernel("input_kernel")
+        recurrent_kernel = self._kernel("recurrent_kernel")
         return LstmIntegers(
             w_ih=_by_gate(input_kernel),
             w_hh=_by_gate(recurrent_kernel),
-            bias=bias.reshape(4, -1),
+            bias=self._bias().reshape(4, -1),
             input=input,
             hidden=self.format("hidden"),
             cell=self.format("cell"),
@@ -206,16 +209,16 @@ class _Layer:
             w_hh_scale=self._gate_scale(recurrent_kernel),
         )
 
-    def _product(self, site: str, input: TensorFormat) -> tuple[QTensor, np.ndarray]:
-        """The kernel, and the bias as it lies in the accumulator of a silent input."""
-        kernel = self.operators.weight(site, self._params[site])
-        silence = jnp.zeros((1, kernel.values.shape[0]), jnp.dtype(input.dtype))
-        x = QTensor(silence, jnp.float32(input.scale))
-        accumulated = self.operators.accumulate(x, kernel, self._params["bias"])
-        bias = np.asarray(accumulated.values[0], np.int64)
-        if accumulated.low is None:
-            return kernel, bias.astype(np.int32)
-        return kernel, (bias << LOW_BITS) + np.asarray(accumulated.low[0], np.int64)
+    def _kernel(self, site: str) -> QTensor:
+        return self.operators.weight(site, self._params[site])
+
+    def _bias(self) -> np.ndarray:
+        """int32, or int64 where the accumulator is wider than that."""
+        bias = self._params["bias"]
+        if isinstance(bias, Wide):
+            high, low = (np.asarray(word).astype(np.int64) for word in bias)
+            return (high << 32) + low
+        return np.asarray(bias, np.int32)
 
     def _gate_scale(self, kernel: QTensor) -> np.ndarray:
         scale = np.asarray(kernel.scale, np.float32)

@@ -77,7 +77,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    problem = _misspelt_override(argv)
+    problem = _missing_config(argv) or _misspelt_override(argv)
     if problem:
         sys.exit(problem)
     try:
@@ -86,11 +86,27 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(f"{error}\n`{argv[0]} --help` lists the flags.")
 
 
+def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
+    """Names and values of the flags written as ``--NAME=VALUE``."""
+    parts = [a.lstrip("-").partition("=") for a in argv[1:] if a.startswith("-")]
+    return [(name, value) for name, _, value in parts]
+
+
+def _missing_config(argv: Sequence[str]) -> str | None:
+    """What is wrong with a ``--config`` that is no file."""
+    for name, value in _given(argv):
+        path = pathlib.Path(value.partition(":")[0])
+        if name == "config" and not path.is_file():
+            ours = pathlib.Path(__file__).with_name("configs")
+            there = ", ".join(sorted(p.name for p in ours.glob("[!_]*.py")))
+            return f"--config={value}: there is no file {path}; experiments/configs has {there}"
+    return None
+
+
 def _misspelt_override(argv: Sequence[str]) -> str | None:
     """What is wrong with the first ``--config.FIELD`` that the config file does not have."""
-    names = [a.lstrip("-").partition("=") for a in argv[1:] if a.startswith("-")]
-    files = [value for name, _, value in names if name == "config"]
-    overrides = [name for name, _, _ in names if name.startswith("config.")]
+    files = [value for name, value in _given(argv) if name == "config"]
+    overrides = [name for name, _ in _given(argv) if name.startswith("config.")]
     if not files or not overrides:
         return None
     known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())

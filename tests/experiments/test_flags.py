@@ -3,7 +3,7 @@
 import pytest
 from absl import flags
 
-from experiments.flags import _misspelt_override, _parse
+from experiments.flags import _misspelt_override, _missing_config, _parse
 
 SMOKE = "--config=experiments/configs/prompts_smoke.py"
 
@@ -25,6 +25,13 @@ def test_typo_names_the_nearest_field(override, nearest):
 def test_right_names_pass():
     assert _misspelt_override(["train", SMOKE, "--config.seed=3", "--workdir=x"]) is None
     assert _misspelt_override(["train", "--workdir=x"]) is None
+
+
+def test_a_config_that_is_no_file_names_those_there_are():
+    message = _missing_config(["train", "--config=experiments/configs/promts.py:small"])
+    assert "there is no file experiments/configs/promts.py; experiments/configs has" in message
+    assert "prompts.py" in message
+    assert _missing_config(["train", SMOKE, "--workdir=x"]) is None
 
 
 def test_unknown_flag_ends_the_program_without_a_traceback(capsys):

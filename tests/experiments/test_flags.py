@@ -3,7 +3,7 @@
 import pytest
 from absl import flags
 
-from experiments.flags import _misspelt_override, _missing_config, _parse
+from experiments.flags import _missing_config, _misspelt_override, _parse
 
 SMOKE = "--config=experiments/configs/prompts_smoke.py"
 

@@ -67,8 +67,9 @@ _LATENCY = """\
 Cycles are Vela's own performance model of the graphs with the models' weights; calls are counted
 from each system's own decodes. The CPU fallback leaves LOGISTIC, TANH, MUL and ADD to the host,
 whose costs are estimates with ranges (`rnnt_qat/export/cpu_costs.py`, table below): the range in
-brackets moves all of them to their cheap and to their dear end. Floating point does not run on
-these chips and has no latency here. A chunk is counted in encoder frames."""
+brackets moves all of them to their cheap and to their dear end. Not counted anywhere: the frontend,
+and what the host does between calls (the embedding's row of a label, the largest logit). Floating
+point does not run on these chips and has no latency here. A chunk is counted in encoder frames."""
 
 
 def _systems_table(comparison: ChipComparison, systems: Mapping[System, Recognizer]) -> str:

@@ -103,6 +103,7 @@ def _pareto_panel(axes: Axes, points: Sequence[ParetoPoint], floor: float | None
             axes.annotate(
                 p.label, (p.ms_per_second, p.wer), textcoords="offset points", xytext=(5, 5)
             )
-    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    axes.set_xlim(left=0)
     axes.set_xlabel("engine ms per second of audio")
     axes.grid(alpha=0.3)

@@ -150,9 +150,10 @@ def verification_table(found: Mapping[str, Verification]) -> str:
     differences, rounding = [], []
     for system, verification in found.items():
         for a in verification.agreements:
+            integers = f"{a.integers:,} | {a.differing_integers}" if a.integers else "- | -"
             lines.append(
                 f"| {system} | {a.decoder} | {a.chunk_frames or '-'} | {a.utterances} | {a.tokens} "
-                f"| {a.differing_tokens} | {a.integers:,} | {a.differing_integers} |"
+                f"| {a.differing_tokens} | {integers} |"
             )
             if a.first_difference:
                 differences.append(f"- **{system}, {a.decoder}** differs: {a.first_difference}")

@@ -63,7 +63,6 @@ def transducer_loss_factored(
     *,
     band: Bool[Array, "B T U1"] | None = None,
     chunk_frames: int = 2,
-    batch_shards: int = 1,
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
 ) -> Float[Array, "B"]:
@@ -81,8 +80,6 @@ def transducer_loss_factored(
       chunk_frames: about ``B * chunk_frames * (U + 1)`` cells, of any rows and frames, have logits
         at one time; at least 1. On a CPU core few are best, they stay in its cache; an
         accelerator wants as many as memory allows.
-      batch_shards: devices over which B is sharded. A wrong number costs communication or balance,
-        not correctness; it divides B.
       blank_id: index of the blank in the vocabulary.
       fastemit_lambda: strength of FastEmit; 0 is the plain likelihood's gradient.
 
@@ -90,28 +87,25 @@ def transducer_loss_factored(
       Negative log-likelihood in nats, float32, with the conventions of ``transducer_loss``.
 
     Raises:
-      ValueError: shapes do not fit each other, ``chunk_frames`` is below 1, or ``batch_shards``
-        does not divide B.
+      ValueError: shapes do not fit each other, or ``chunk_frames`` is below 1.
     """
     (B, T), U1 = encoded.shape[:2], predicted.shape[1]
     if predicted.shape[0] != B:
         raise ValueError(f"encoded {encoded.shape} and predicted {predicted.shape} differ in B")
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}, expected at least 1")
-    if batch_shards < 1 or B % batch_shards:
-        raise ValueError(f"batch_shards {batch_shards} does not divide the batch of {B} rows")
     check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)
     # NaN in the padding must not reach the joint's own gradient as 0 * NaN.
     encoded = jnp.where(_valid(encoded_lengths, T)[..., None], encoded, 0)
     predicted = jnp.where(_valid(label_lengths + 1, U1)[..., None], predicted, 0)
     if band is not None and band.shape != (B, T, U1):
         raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
-    tiling = Tiling(B, T, U1, groups=batch_shards)
-    cells_per_turn = chunk_frames * U1 * B // batch_shards
-    tiles_per_turn = min(max(1, cells_per_turn // (TILE_FRAMES * TILE_LABELS)), tiling.per_group)
+    tiling = Tiling(B, T, U1)
+    cells_per_turn = chunk_frames * U1 * B
+    tiles_per_turn = min(max(1, cells_per_turn // (TILE_FRAMES * TILE_LABELS)), tiling.count)
     static = _Static(tiling, tiles_per_turn, blank_id, float(fastemit_lambda))
     cells = _valid(encoded_lengths, T)[:, :, None] & _valid(label_lengths + 1, U1)[:, None, :]
-    live = tiling.cut_cells(cells if band is None else cells & band).any((2, 3))
+    live = tiling.cut_cells(cells if band is None else cells & band).any((1, 2))
     return _loss(static, head, encoded, predicted, live, encoded_lengths, labels, label_lengths)
 
 
@@ -132,15 +126,10 @@ def _arcs(static, head, encoded, predicted, live, labels):
     frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
     targets = tiling.cut_columns(arc_targets(labels))
 
-    def of_group(some_frames, some_columns, some_targets):
-        logits = head(some_frames[:, :, None], some_columns[:, None])
-        return arc_log_probs(logits, some_targets, static.blank_id)
-
     def body(cells, tiles):
         frame_tile, label_tile = tiling.position(tiles)
-        found = jax.vmap(of_group)(
-            take(frames, frame_tile), take(columns, label_tile), take(targets, label_tile)
-        )
+        logits = head(take(frames, frame_tile)[:, :, None], take(columns, label_tile)[:, None])
+        found = arc_log_probs(logits, take(targets, label_tile), static.blank_id)
         return tuple(put(x, tiles, values) for x, values in zip(cells, found, strict=True))
 
     empty = jnp.full((*live.shape, TILE_FRAMES, TILE_LABELS), IMPOSSIBLE)
@@ -182,29 +171,24 @@ def _loss_bwd(static, residuals, cotangent):
     targets = tiling.cut_columns(arc_targets(labels))
     floor = OCCUPANCY_FLOOR / max(tiling.frames, tiling.columns)
     # "Not below" rather than "above": NaN must be seen.
-    live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((2, 3))
+    live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((1, 2))
     weights = scale_arcs(posteriors, cotangent, static.fastemit_lambda)
     cells = jax.tree.map(tiling.cut_cells, (normaliser, weights))
     parameters = [x for x in jax.tree.leaves(head) if _is_float(x)]
 
-    def of_group(some_frames, some_columns, some_targets, some_normaliser, some_weights):
+    def body(gradients, tiles):
+        frame_tile, label_tile = tiling.position(tiles)
         logits, pullback = jax.vjp(
             lambda p, e, q: _replace_floats(head, p, lambda x: x)(e[:, :, None], q[:, None]),
             parameters,
-            some_frames,
-            some_columns,
-        )
-        return pullback(
-            logits_cotangent(logits, some_normaliser, some_targets, some_weights, static.blank_id)
-        )
-
-    def body(gradients, tiles):
-        frame_tile, label_tile = tiling.position(tiles)
-        by_parameters, by_frames, by_columns = jax.vmap(of_group)(
             take(frames, frame_tile),
             take(columns, label_tile),
-            take(targets, label_tile),
-            *jax.tree.map(lambda x: take(x, tiles), cells),
+        )
+        normaliser_here, weights_here = jax.tree.map(lambda x: take(x, tiles), cells)
+        by_parameters, by_frames, by_columns = pullback(
+            logits_cotangent(
+                logits, normaliser_here, take(targets, label_tile), weights_here, static.blank_id
+            )
         )
         d_parameters, d_frames, d_columns = gradients
         return (
@@ -213,11 +197,8 @@ def _loss_bwd(static, residuals, cotangent):
             add(d_columns, label_tile, by_columns),
         )
 
-    # A sum of parameters' gradients a group, so that devices add theirs up once, after the loop.
-    by_group = [jnp.broadcast_to(p, (tiling.groups, *p.shape)) for p in parameters]
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (by_group, frames, columns))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (parameters, frames, columns))
     d_parameters, d_frames, d_columns = visit(live, static.tiles_per_turn, body, zeros)
-    d_parameters = [d.sum(0) for d in d_parameters]
     d_parameters = [_like(d, p) for d, p in zip(d_parameters, parameters, strict=True)]
     d_head = _replace_floats(head, d_parameters, no_cotangent)
     d_encoded = _like(tiling.join_frames(d_frames), encoded)

@@ -36,7 +36,6 @@ def transducer_loss_pruned(
     *,
     width: int = 5,
     chunk_frames: int = 2,
-    batch_shards: int = 1,
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
@@ -54,7 +53,6 @@ def transducer_loss_pruned(
       width: labels a frame in the band, at least 2. A row of more labels than such a band can
         climb, ``T (width - 1)``, may cost +inf.
       chunk_frames: as in ``transducer_loss_factored``, and so
-      batch_shards: this one,
       blank_id: this one
       fastemit_lambda: and this one, of the pruned loss only.
 
@@ -83,7 +81,6 @@ def transducer_loss_pruned(
         label_lengths,
         band=choose_band(posteriors, encoded_lengths, label_lengths, width),
         chunk_frames=chunk_frames,
-        batch_shards=batch_shards,
         blank_id=blank_id,
         fastemit_lambda=fastemit_lambda,
     )

@@ -1,10 +1,8 @@
 """The lattice cut into small rectangles, so that work is done only where there is some.
 
-A tile is ``TILE_FRAMES x TILE_LABELS`` cells of one row. Rows are pooled in groups ``G``; a group's
-live tiles are listed first, and a loop visits ``per_turn`` of them at a time until the fullest
-group has none left: padding, and cells that the alignments avoid, cost nothing. Groups stay apart
-(every gather and scatter is batched over G), so with one group a device a sharded batch needs no
-communication but the loop's length.
+A tile is ``TILE_FRAMES x TILE_LABELS`` cells of one row. The live tiles of all rows are listed
+first, and a loop visits ``per_turn`` of them at a time until none is left: padding, and cells that
+the alignments avoid, cost nothing.
 """
 
 from collections.abc import Callable
@@ -28,20 +26,18 @@ TILE_LABELS = 4
 class Tiling:
     """How ``B`` lattices ``[T, U + 1]`` are cut; the last tiles of an axis overhang it with zeros.
 
-    A group's tiles are numbered row by row, then by frames, then by labels, up to ``per_group``,
-    which stands for one more tile outside all lattices.
+    Tiles are numbered row by row, then by frames, then by labels, up to ``count``, which stands for
+    one more tile outside all lattices.
 
     Attributes:
       rows: B.
       frames: T.
       columns: U + 1.
-      groups: G, a divisor of B.
     """
 
     rows: int
     frames: int
     columns: int
-    groups: int
 
     @property
     def _frame_tiles(self) -> int:
@@ -52,70 +48,70 @@ class Tiling:
         return -(-self.columns // TILE_LABELS)
 
     @property
-    def per_group(self) -> int:
-        """Tiles of a group."""
-        return self.rows // self.groups * self._frame_tiles * self._label_tiles
+    def count(self) -> int:
+        """Tiles of all rows."""
+        return self.rows * self._frame_tiles * self._label_tiles
 
-    def cut_frames(self, x: Num[Array, "B T *S"]) -> Num[Array, "G Ft Tt *S"]:
+    def cut_frames(self, x: Num[Array, "B T *S"]) -> Num[Array, "Ft Tt *S"]:
         """Frames by frame tile."""
         return self._cut(x, self._frame_tiles, TILE_FRAMES)
 
-    def cut_columns(self, x: Num[Array, "B U1 *S"]) -> Num[Array, "G Lt Ut *S"]:
+    def cut_columns(self, x: Num[Array, "B U1 *S"]) -> Num[Array, "Lt Ut *S"]:
         """Label positions by label tile."""
         return self._cut(x, self._label_tiles, TILE_LABELS)
 
-    def join_frames(self, x: Num[Array, "G Ft Tt *S"]) -> Num[Array, "B T *S"]:
+    def join_frames(self, x: Num[Array, "Ft Tt *S"]) -> Num[Array, "B T *S"]:
         """Inverse of ``cut_frames``."""
-        return x.reshape(self.rows, -1, *x.shape[3:])[:, : self.frames]
+        return x.reshape(self.rows, -1, *x.shape[2:])[:, : self.frames]
 
-    def join_columns(self, x: Num[Array, "G Lt Ut *S"]) -> Num[Array, "B U1 *S"]:
+    def join_columns(self, x: Num[Array, "Lt Ut *S"]) -> Num[Array, "B U1 *S"]:
         """Inverse of ``cut_columns``."""
-        return x.reshape(self.rows, -1, *x.shape[3:])[:, : self.columns]
+        return x.reshape(self.rows, -1, *x.shape[2:])[:, : self.columns]
 
-    def cut_cells(self, x: Num[Array, "B T U1"]) -> Num[Array, "G N1 Tt Ut"]:
+    def cut_cells(self, x: Num[Array, "B T U1"]) -> Num[Array, "N1 Tt Ut"]:
         """Cells by tile, and the one outside, all zeros."""
         shape = (self._frame_tiles, TILE_FRAMES, self._label_tiles, TILE_LABELS)
         overhang = (shape[0] * shape[1] - self.frames, shape[2] * shape[3] - self.columns)
         x = jnp.pad(x, ((0, 0), (0, overhang[0]), (0, overhang[1])))
         x = x.reshape(self.rows, *shape).transpose(0, 1, 3, 2, 4)
-        x = x.reshape(self.groups, self.per_group, TILE_FRAMES, TILE_LABELS)
-        return jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0)))
+        x = x.reshape(self.count, TILE_FRAMES, TILE_LABELS)
+        return jnp.pad(x, ((0, 1), (0, 0), (0, 0)))
 
-    def join_cells(self, x: Num[Array, "G N1 Tt Ut"]) -> Num[Array, "B T U1"]:
+    def join_cells(self, x: Num[Array, "N1 Tt Ut"]) -> Num[Array, "B T U1"]:
         """Inverse of ``cut_cells``."""
         shape = (self._frame_tiles, self._label_tiles, TILE_FRAMES, TILE_LABELS)
-        x = x[:, :-1].reshape(self.rows, *shape).transpose(0, 1, 3, 2, 4)
+        x = x[:-1].reshape(self.rows, *shape).transpose(0, 1, 3, 2, 4)
         x = x.reshape(self.rows, shape[0] * shape[2], shape[1] * shape[3])
         return x[:, : self.frames, : self.columns]
 
-    def position(self, tiles: Int[Array, "G K"]) -> tuple[Int[Array, "G K"], Int[Array, "G K"]]:
+    def position(self, tiles: Int[Array, "K"]) -> tuple[Int[Array, "K"], Int[Array, "K"]]:
         """Each tile's frame tile and label tile; the tile outside reads as the last one."""
-        tiles = jnp.minimum(tiles, self.per_group - 1)
+        tiles = jnp.minimum(tiles, self.count - 1)
         frame_tile, label_tile = tiles // self._label_tiles, tiles % self._label_tiles
         return frame_tile, frame_tile // self._frame_tiles * self._label_tiles + label_tile
 
     def _cut(self, x: Array, tiles: int, size: int) -> Array:
         x = jnp.pad(x, ((0, 0), (0, tiles * size - x.shape[1]), *[(0, 0)] * (x.ndim - 2)))
-        return x.reshape(self.groups, -1, size, *x.shape[2:])
+        return x.reshape(-1, size, *x.shape[2:])
 
 
 def visit(
-    live: Bool[Array, "G N1"],
+    live: Bool[Array, "N1"],
     per_turn: int,
-    body: Callable[[Carry, Int[Array, "G K"]], Carry],
+    body: Callable[[Carry, Int[Array, "K"]], Carry],
     carry: Carry,
 ) -> Carry:
-    """Runs ``body(carry, tiles)`` over every live tile, ``K = per_turn`` of each group at a time.
+    """Runs ``body(carry, tiles)`` over every live tile, ``K = per_turn`` at a time.
 
-    Each tile of a lattice is given at most once. A group whose live tiles are all done is given
-    dead ones, then the tile outside, any number of times.
+    Each tile of a lattice is given at most once. The last turn is filled up with dead tiles, then
+    with the tile outside, any number of times.
     """
-    order = jnp.argsort(~live, axis=1, stable=True).astype(jnp.int32)
-    order = jnp.pad(order, ((0, 0), (0, per_turn)), constant_values=live.shape[1] - 1)
-    turns = -(-jnp.max(jnp.sum(live, axis=1)) // per_turn)
+    order = jnp.argsort(~live, stable=True).astype(jnp.int32)
+    order = jnp.pad(order, (0, per_turn), constant_values=live.shape[0] - 1)
+    turns = -(-jnp.sum(live) // per_turn)
 
     def turn(i: Array, carry: Carry) -> Carry:
-        return body(carry, jax.lax.dynamic_slice_in_dim(order, i * per_turn, per_turn, axis=1))
+        return body(carry, jax.lax.dynamic_slice_in_dim(order, i * per_turn, per_turn))
 
     return jax.lax.fori_loop(0, turns, turn, carry)
 
@@ -124,21 +120,20 @@ def visit(
 _IN_RANGE = "promise_in_bounds"
 
 
-def take(x: Num[Array, "G N *S"], index: Int[Array, "G K"]) -> Num[Array, "G K *S"]:
-    """Entries of each group at ``index``."""
-    return jax.vmap(lambda group, i: group.at[i].get(mode=_IN_RANGE))(x, index)
+def take(x: Num[Array, "N *S"], index: Int[Array, "K"]) -> Num[Array, "K *S"]:
+    """Entries at ``index``."""
+    return x.at[index].get(mode=_IN_RANGE)
 
 
 def put(
-    x: Num[Array, "G N *S"], index: Int[Array, "G K"], values: Num[Array, "G K *S"]
-) -> Num[Array, "G N *S"]:
-    """``x`` with the entries of each group at ``index`` replaced."""
-    return jax.vmap(lambda group, i, v: group.at[i].set(v, mode=_IN_RANGE))(x, index, values)
+    x: Num[Array, "N *S"], index: Int[Array, "K"], values: Num[Array, "K *S"]
+) -> Num[Array, "N *S"]:
+    """``x`` with the entries at ``index`` replaced."""
+    return x.at[index].set(values, mode=_IN_RANGE)
 
 
 def add(
-    x: Num[Array, "G N *S"], index: Int[Array, "G K"], values: Num[Array, "G K *S"]
-) -> Num[Array, "G N *S"]:
-    """``x`` with ``values`` added to the entries of each group at ``index``."""
-    values = values.astype(x.dtype)
-    return jax.vmap(lambda group, i, v: group.at[i].add(v, mode=_IN_RANGE))(x, index, values)
+    x: Num[Array, "N *S"], index: Int[Array, "K"], values: Num[Array, "K *S"]
+) -> Num[Array, "N *S"]:
+    """``x`` with ``values`` added to the entries at ``index``."""
+    return x.at[index].add(values.astype(x.dtype), mode=_IN_RANGE)

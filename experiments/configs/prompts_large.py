@@ -1,4 +1,4 @@
-"""The main job with more speech, a larger model and more time: one to two hours on two cores.
+"""The main job with a larger model and more time: about two hours on two cores.
 
 python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --synthetic_hours=4
 python -m experiments.train --config=experiments/configs/prompts_large.py --workdir=workdir/large
@@ -10,31 +10,24 @@ from ml_collections import ConfigDict
 
 from experiments.configs import prompts
 from rnnt_qat.config import config_dict
-from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.experiment_config import ExperimentConfig
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
 
-SYNTHETIC = "synthetic_speech/prompts_4h"
-
 
 def experiment() -> ExperimentConfig:
     """About 3 M parameters."""
     return dataclasses.replace(
         prompts.experiment(),
-        data=DataConfig(
-            train=(Split(prompts.PROMPTS, "train", repeats=4), Split(SYNTHETIC, "train")),
-            validation=(Split(prompts.PROMPTS, "validation"), Split(SYNTHETIC, "validation")),
-            test=(Split(prompts.PROMPTS, "test"), Split(SYNTHETIC, "test")),
-        ),
         model=RNNTConfig(
             vocabulary=29,
             encoder=EncoderConfig(
                 num_layers=3,
                 hidden_size=320,
-                layers_before_reduction=1,
+                layers_before_reduction=0,
                 time_reduction=2,
                 dropout_rate=0.1,
             ),
@@ -43,11 +36,11 @@ def experiment() -> ExperimentConfig:
         ),
         stages=StagePlan(
             FloatTraining(
-                steps=9000, optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400)
+                steps=5000, optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400)
             ),
             Calibration(batches=50),
             AwareTraining(
-                steps=1200, optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=50)
+                steps=500, optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=50)
             ),
         ),
     )

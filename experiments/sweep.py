@@ -1,8 +1,14 @@
 """Precision policies over float models: calibrate, train through the chip, evaluate, compare.
 
-python -m experiments.sweep --models=workdir/prompts/models/float
-python -m experiments.sweep --models=seed0/models/float,seed1/models/float,seed2/models/float \
-    --policies=w8a8,generic_nna,generic_nna_w4 --aware_steps=500 --workdir=workdir/grid
+The paper's grid of a recognizer, over three seeds:
+
+python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
+
+What each part of a policy costs by itself, calibrated:
+
+python -m experiments.sweep --models=A/models/float --ablate=ethos_u_8x8_16_w4 --aware_steps=0
+
+``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export.
 """
 
 import pathlib
@@ -12,17 +18,23 @@ from absl import flags
 from experiments.flags import DATA_DIR, run, set_up_jax
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.evaluation.report import by_test_set
+from rnnt_qat.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
+from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.recognizer import Recognizer
-from rnnt_qat.sweep import SweepConfig, pool, sweep, write_table
+from rnnt_qat.sweep import SweepConfig, sweep
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.signals import StoppedBySignal
 
 _MODELS = flags.DEFINE_list("models", None, "Float models: one config, its seeds.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
-_POLICIES = flags.DEFINE_list("policies", list(SweepConfig.policies), "Precision policies.")
+_POLICIES = flags.DEFINE_list("policies", None, f"Default: {','.join(SweepConfig.policies)}.")
+_ABLATE = flags.DEFINE_string("ablate", None, "This policy and each of its parts alone instead.")
 _AWARE_STEPS = flags.DEFINE_integer(
-    "aware_steps", 0, "Accelerator-aware training steps; 0: calibration alone.", lower_bound=0
+    "aware_steps",
+    None,
+    "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
+    lower_bound=0,
 )
 
 
@@ -31,23 +43,37 @@ def main() -> int:
     models, data_dir = [pathlib.Path(m) for m in _MODELS.value], pathlib.Path(DATA_DIR.value)
     default = models[0].absolute().parents[1] / "sweep"
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default
-    config = SweepConfig(tuple(policy_by_name(p).name for p in _POLICIES.value), _AWARE_STEPS.value)
+    config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax(workdir)
     console, base = Console(), Recognizer.load(models[0])
     splits, evaluation = base.config.data.test, base.config.evaluation
     runs = []
     try:
         for number, model in enumerate(models):
-            recognizers = sweep(model, config, data_dir, workdir / f"model_{number}", console)
-            runs.append(compare_recognizers(recognizers, splits, evaluation, data_dir, console))
+            systems = sweep(model, config, data_dir, workdir / f"model_{number}", console)
+            named = {system.name: recognizer for system, recognizer in systems.items()}
+            runs.append(compare_recognizers(named, splits, evaluation, data_dir, console))
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
     report = write_comparison(workdir / "report", pool(runs), data_dir, base)
-    for number, groups in enumerate(zip(*(by_test_set(r).values() for r in runs), strict=True)):
-        write_table(workdir / "report" / f"table_{number}.csv", groups)
-    console.say(f"wrote {report}")
+    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
+    tables = [grid_rows(group, systems) for group in groups]
+    write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
+    sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
+    grid = report.with_name("grid.md")
+    grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
+    console.say(f"wrote {grid} and {report}")
     return 0
+
+
+def _policies() -> tuple[str, ...]:
+    if _ABLATE.value is None:
+        return tuple(policy_by_name(p).name for p in _POLICIES.value or SweepConfig.policies)
+    if _POLICIES.value is not None:
+        raise flags.ValidationError("give --policies or --ablate, not both")
+    whole = policy_by_name(_ABLATE.value)
+    return (whole.name, *(part.name for part in parts(whole)))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""A grid of precision policies over trained models: calibrated, trained through, compared."""
+"""Precision policies over a float model: calibrated, and trained through.
 
-import csv
+The paper's grid (Shakiah et al., 2022) is four of the systems that come out: (a) the float model,
+(b) its weights on the chip after calibration, (c) training through integer matrix products with the
+other operators on the CPU, (d) accelerator-aware training, through all of the chip's arithmetic.
+"""
+
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
-from rnnt_qat.evaluation.report import compare
-from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.experiment import Experiment
 from rnnt_qat.experiment_config import ExperimentConfig
-from rnnt_qat.metrics.wer import ErrorCounts
-from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.policies import FLOAT32, policy_by_name
+from rnnt_qat.quant.precision import IntegerMatmul
 from rnnt_qat.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.serving.size import model_bytes
 from rnnt_qat.training.console import Console
+
+AWARE, CALIBRATION, FLOAT = "aware", "calibration", "float"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +27,48 @@ class SweepConfig:
     Attributes:
       policies: names. ``float32`` is measured as it is anyway; named here too, it is trained on
         like the others, which tells what the further steps alone are worth.
-      aware_steps: accelerator-aware training after calibration; 0 measures calibration alone.
+      aware_steps: accelerator-aware training after calibration; 0 measures calibration alone, None
+        trains as long as the model's own experiment says.
     """
 
-    policies: tuple[str, ...] = ("w8a8", "w4a8", "w2a8")
-    aware_steps: int = 0
+    policies: tuple[str, ...] = (
+        "w8a8",
+        "ethos_u_8x8_16",
+        "ethos_u_8x8_16_w4",
+        "ethos_u_8x8_16_w2",
+    )
+    aware_steps: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A float model under a policy.
+
+    Attributes:
+      policy: its name.
+      stage: ``float``, ``calibration`` or ``aware``: what was done last.
+      bytes: parameters on the chip.
+    """
+
+    policy: str
+    stage: str
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        """For tables and plots, with its letter in the paper's grid."""
+        letter = self._letter()
+        did = {CALIBRATION: ", calibrated", AWARE: ", trained"}.get(self.stage, "")
+        return (f"({letter}) " if letter else "") + self.policy + did
+
+    def _letter(self) -> str:
+        if self.stage == FLOAT:
+            return "a"
+        precisions = [rule.precision for rule in policy_by_name(self.policy).rules]
+        if all(isinstance(p, OnAccelerator) for p in precisions):
+            return "d" if self.stage == AWARE else "b"
+        matmul_only = all(isinstance(p, IntegerMatmul) for p in precisions)
+        return "c" if matmul_only and self.stage == AWARE else ""
 
 
 def sweep(
@@ -35,15 +77,15 @@ def sweep(
     data_dir: pathlib.Path,
     workdir: pathlib.Path,
     console: Console,
-) -> dict[str, Recognizer]:
-    """Recognizers of one float model under each policy, by policy and stage; the float one first.
+) -> dict[System, Recognizer]:
+    """Recognizers of one float model under each policy and after each stage; the float one first.
 
     Each policy is an experiment of its own in ``workdir/<policy>``, to be taken up where it was
-    left: the model's experiment without its float stage.
+    left: the model's experiment without its float stage. Its ``models`` are model directories.
 
     Args:
       model: directory of a float recognizer.
-      config: the grid.
+      config: what is done.
       data_dir: where corpora are prepared.
       workdir: takes the experiments.
       console: takes progress lines.
@@ -57,7 +99,12 @@ def sweep(
             f"{model} is of policy {base.policy.name!r}: a sweep starts from float32, "
             "which experiments.train keeps in WORKDIR/models/float"
         )
-    recognizers = {FLOAT32.name: base}
+    sizes = base.config.model, base.config.frontend.feature_size
+
+    def system(policy: str, stage: str) -> System:
+        return System(policy, stage, model_bytes(sizes[0], policy_by_name(policy), sizes[1]))
+
+    recognizers = {system(FLOAT32.name, FLOAT): base}
     for policy in config.policies:
         console.say(f"{model}, policy {policy}")
         experiment = Experiment(
@@ -67,69 +114,21 @@ def sweep(
             console,
         )
         for stage, recognizer in experiment.train().items():
-            recognizers[f"{policy} {stage}"] = recognizer
+            recognizers[system(policy, stage)] = recognizer
     return recognizers
 
 
 def _without_float(
-    config: ExperimentConfig, model: pathlib.Path, policy: str, aware_steps: int
+    config: ExperimentConfig, model: pathlib.Path, policy: str, aware_steps: int | None
 ) -> ExperimentConfig:
+    aware = config.stages.aware_training
+    if aware_steps is not None:
+        aware = dataclasses.replace(aware, steps=aware_steps)
     stages = dataclasses.replace(
         config.stages,
         float_training=dataclasses.replace(config.stages.float_training, steps=0),
-        aware_training=dataclasses.replace(config.stages.aware_training, steps=aware_steps),
+        aware_training=aware,
     )
     return dataclasses.replace(
         config, precision=policy, stages=stages, initialize_from=str(model.absolute())
     )
-
-
-def pool(runs: Sequence[Sequence[EvaluationResult]]) -> list[EvaluationResult]:
-    """The same evaluations of several models (seeds) as one: errors add up by utterance.
-
-    An utterance stays one draw of the bootstrap, however many models decoded it. Texts, tokens and
-    times are those of the first model.
-    """
-
-    def pooled(*utterances: UtteranceResult) -> UtteranceResult:
-        return dataclasses.replace(
-            utterances[0],
-            words=ErrorCounts.total(u.words for u in utterances),
-            characters=ErrorCounts.total(u.characters for u in utterances),
-        )
-
-    return [
-        dataclasses.replace(
-            results[0],
-            utterances=tuple(map(pooled, *(result.utterances for result in results))),
-        )
-        for results in zip(*runs, strict=True)
-    ]
-
-
-def write_table(path: pathlib.Path, runs: Sequence[Sequence[EvaluationResult]]) -> None:
-    """CSV of one test set, a row a system: pooled over models, and each model's WER.
-
-    Args:
-      path: to write.
-      runs: results of each model on the test set, the same systems in the same order; the first
-        system is the baseline.
-    """
-    fields = ["test_set", "system", "wer", "wer_low", "wer_high", "difference", "difference_low"]
-    fields += ["difference_high", "deletion_rate", "substitution_rate", "insertion_rate"]
-    fields += [f"wer_model_{number}" for number in range(len(runs))]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields, extrasaction="ignore")
-        writer.writeheader()
-        for row, comparison in enumerate(compare(pool(runs))):
-            result, difference = comparison.result, comparison.difference
-            values = dict(result.metrics()) | {"test_set": result.test_set, "system": result.system}
-            if difference is not None:
-                interval = difference.difference
-                values |= {
-                    "difference": interval.value,
-                    "difference_low": interval.low,
-                    "difference_high": interval.high,
-                }
-            values |= {f"wer_model_{n}": run[row].wer.value for n, run in enumerate(runs)}
-            writer.writerow(values)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import Literal, jaxprs_in_params
 
 from rnnt_qat.accelerators.spec import Operator
-from rnnt_qat.quant.nna_operators import REQUANTIZE
+from rnnt_qat.quant.nna_operators import QUANTIZE, REQUANTIZE
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy
 
@@ -66,7 +66,7 @@ _MOVES = {
 }
 _OPERATOR_OF = {"argmax": Operator.ARGMAX, "gather": Operator.LOOKUP, "dot_general": Operator.DOT}
 """Operators that are one primitive and need no scope to be told."""
-_SCOPES = {operator.value for operator in Operator} | {REQUANTIZE}
+_SCOPES = {operator.value for operator in Operator} | {QUANTIZE, REQUANTIZE}
 
 
 def off_chip_operators(
@@ -99,6 +99,7 @@ class _Walk:
 
     def __init__(self, policy: PrecisionPolicy) -> None:
         self._policy = policy
+        self._mixed = not all(isinstance(r.precision, OnAccelerator) for r in policy.rules)
         self.found: set[OffChip] = set()
 
     def through(self, program: Any, kinds: Sequence[Kind], scope: tuple[str, ...]) -> list[Kind]:
@@ -158,14 +159,17 @@ class _Walk:
         precision = self._policy.resolve(layer)
         chip = precision.on_chip()
         told = _OPERATOR_OF.get(name)
-        within = operator == REQUANTIZE or (operator and Operator(operator) in chip)
+        within = operator in {QUANTIZE, REQUANTIZE} or (operator and Operator(operator) in chip)
         moves = name in _MOVES or all(d == jnp.bool_ for d in written)
-        on_cpu = not isinstance(precision, OnAccelerator)
-        if on_cpu and (within or moves):
+        # Where layers on the CPU hand reals over, it is the CPU that quantizes them.
+        handed_over = self._mixed and operator == QUANTIZE
+        on_chip = isinstance(precision, OnAccelerator)
+        if not on_chip and (within or moves):
             return
         if integer and (within or moves or result == Kind.INDEX or told in chip):
             return
         dtype = str(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), written[0]))
+        on_cpu = handed_over or not on_chip
         self.found.add(OffChip("/".join(layer), operator, name, dtype, on_cpu))
 
 

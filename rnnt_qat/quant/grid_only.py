@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.accelerators.kernels import Scale
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import FloatOperators, Value
@@ -79,14 +80,13 @@ class GridOperators:
         if role not in self.roles:
             return x
         tensor = self.spec.tensor(role)
+        scale: Scale
         if role is Role.WEIGHT:
             scale = weight_scale(tensor, x)
         else:
             scale = self.scales[site] if tensor.calibrated else tensor.format.scale
-        return (
-            quantize_straight_through(x, scale, tensor.format.minimum, tensor.format.maximum)
-            * scale
-        )
+        smallest, largest = tensor.format.minimum, tensor.format.maximum
+        return quantize_straight_through(x, scale, smallest, largest) * scale
 
 
 @dataclass(frozen=True)

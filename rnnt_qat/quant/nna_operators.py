@@ -37,6 +37,8 @@ from rnnt_qat.typing import Array, Bool, Float, Int, Num
 
 REQUANTIZE = "requantize"
 """Scope of what brings a result to a tensor's format: the end of every operator."""
+QUANTIZE = "quantize"
+"""Scope of what brings reals there: parameters, features, what another layer computed on a CPU."""
 
 
 class Slope(enum.Enum):
@@ -217,6 +219,7 @@ class NnaOperators:
         total = _total(x)
         return (total > smallest) & (total < largest)
 
+    @jax.named_scope(QUANTIZE)
     def _quantize(self, x: Num[Array, "*S"], scale: Scale, format: QFormat) -> QTensor:
         """Reals on the grid of a format; integers are frozen and stay."""
         if not jnp.issubdtype(x.dtype, jnp.integer):

@@ -13,6 +13,7 @@ import soundfile
 
 from data.librispeech.builder import LibriSpeech
 from data.librispeech.folder import FolderSource
+from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.config import to_json
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
@@ -21,12 +22,15 @@ from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
+from rnnt_qat.grid import grid_rows
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.live import LiveTranscriber
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.recognizer import ModelDirectoryError, Recognizer, find_models
+from rnnt_qat.sweep import SweepConfig, sweep
 from rnnt_qat.training.checkpoints import ConfigMismatchError
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import LoopConfig
@@ -201,6 +205,26 @@ def test_starts_from_a_model(run, data_dir, tmp_path):
     larger = dataclasses.replace(started, model=dataclasses.replace(started.model, joint_size=33))
     with pytest.raises(ConfigMismatchError, match=r"model\.joint_size: 32 before, 33 now"):
         Experiment(larger, data_dir, tmp_path / "b", Console(io.StringIO())).train()
+
+
+@pytest.mark.slow
+def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_path):
+    workdir, _ = run
+    policies = SweepConfig(policies=("generic_nna@joint",), aware_steps=2)
+    console = Console(io.StringIO())
+    systems = sweep(workdir / "models/float", policies, data_dir, tmp_path, console)
+    names = [system.name for system in systems]
+    assert names == ["(a) float32", "generic_nna@joint, calibrated", "generic_nna@joint, trained"]
+    sizes = [system.bytes for system in systems]
+    assert sizes[0] > sizes[1] == sizes[2]
+    kept = Recognizer.load(tmp_path / "generic_nna@joint/models/aware")
+    assert kept.policy.resolve(("joint",)) == OnAccelerator(GENERIC_NNA)
+    named = {system.name: recognizer for system, recognizer in systems.items()}
+    splits = config().data.test
+    results = compare_recognizers(named, splits, config().evaluation, data_dir, console)
+    rows = grid_rows([results], systems)
+    assert [row["system"] for row in rows] == names
+    assert rows[2]["wer"] < 0.2
 
 
 @pytest.mark.slow

@@ -70,3 +70,7 @@ def test_layers_by_their_own_precision():
     found = audit(LSTM, PrecisionPolicy("encoder", rules), FEATURES)
     require_on_chip(found)
     assert {operator.layer.partition("/")[0] for operator in found} == {"prediction", "joint"}
+    joint = PrecisionPolicy("joint", (Rule("joint", chip), Rule("*", Float32())))
+    found = audit(LSTM, joint, FEATURES)
+    require_on_chip(found)
+    assert {f.operator for f in found if f.layer == "joint"} == {"quantize"}

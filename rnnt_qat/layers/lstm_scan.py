@@ -4,7 +4,9 @@ Differentiating a scan adds up the recurrent kernel's gradient step by step: T s
 reading and writing the whole kernel. The recurrence here has its own VJP: the backward scan only
 keeps each step's gradient of the accumulator, and one product over all steps makes the kernel's.
 It is written in terms of an operator set: JAX differentiates the elementwise part of the cell, and
-of ``accumulate`` only its linearity is used, so the float and every emulated cell share it.
+of ``accumulate`` only its linearity is used, so the float and every emulated cell share it. Loops
+are not unrolled: XLA joins what unrolled steps keep with a concatenation into which it draws their
+arithmetic, which then is no longer vectorized (benchmarks/RESULTS.md).
 """
 
 import operator
@@ -17,9 +19,6 @@ import jax.numpy as jnp
 from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.qtensor import map_values
 from rnnt_qat.typing import Array, Bool, Num, PyTree
-
-SCAN_UNROLL = 4
-"""Steps a loop iteration; measured in benchmarks/lstm.py."""
 
 
 @flax.struct.dataclass
@@ -95,7 +94,7 @@ def lstm_scan(
         )
         return new, (new.hidden, new.cell)
 
-    final, (hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask), unroll=SCAN_UNROLL)
+    final, (hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask))
     return hiddens, cells, final
 
 
@@ -109,9 +108,7 @@ def _lstm_scan_fwd(ops, kernel, pre_x, mask, state):
         )
         return new, (new.hidden, new.cell, cell_vjp)
 
-    final, (hiddens, cells, cell_vjps) = jax.lax.scan(
-        step, state, (pre_x, mask), unroll=SCAN_UNROLL
-    )
+    final, (hiddens, cells, cell_vjps) = jax.lax.scan(step, state, (pre_x, mask))
     return (hiddens, cells, final), (ops, kernel, mask, state.hidden, hiddens, cell_vjps)
 
 
@@ -140,7 +137,6 @@ def _lstm_scan_bwd(residuals, cotangents):
         (d_final, jax.tree.map(jnp.zeros_like, ops)),
         (d_hiddens, d_cells, mask, cell_vjps),
         reverse=True,
-        unroll=SCAN_UNROLL,
     )
     previous_hiddens = jnp.concatenate([first_hidden[None], hiddens[:-1]])
     products, product_vjp = jax.vjp(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rnnt_qat.decoding.greedy import GreedyConfig
-from rnnt_qat.layers import lstm_scan as lstm_scan_module
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
@@ -29,12 +28,6 @@ CONFIG = RNNTConfig(
     ctc_head=False,
 )
 BATCH, FRAMES, FEATURES, LABELS = 3, 12, 6, 5
-
-
-@pytest.fixture(autouse=True)
-def no_unrolling(monkeypatch):
-    """Programs a quarter as long to compile."""
-    monkeypatch.setattr(lstm_scan_module, "SCAN_UNROLL", 1)
 
 
 def run(model, variables, features, labels):

@@ -7,7 +7,6 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.roles import Role
-from rnnt_qat.layers import lstm_scan as lstm_scan_module
 from rnnt_qat.layers.lstm import LSTM_SITES
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
@@ -28,12 +27,6 @@ SITES = LSTM_SITES | {
     "joint_hidden": Role.JOINT_HIDDEN,
     "logits": Role.LOGITS,
 }
-
-
-@pytest.fixture(autouse=True)
-def no_unrolling(monkeypatch):
-    """Programs a quarter as long to compile."""
-    monkeypatch.setattr(lstm_scan_module, "SCAN_UNROLL", 1)
 
 
 def operators(spec, **fields) -> NnaOperators:

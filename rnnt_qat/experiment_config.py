@@ -56,7 +56,7 @@ class DataConfig:
 
     Attributes:
       train: mixed into one stream.
-      validation: measured during training; the WER of the first one selects checkpoints.
+      validation: measured during training; their mean WER selects checkpoints.
       test: measured by ``evaluate``.
       sentencepiece: units of a SentencePiece model trained on the training texts, blank included;
         0 spells by characters.

@@ -1,7 +1,8 @@
 """The recognizer as the trainer sees it: losses, observation, evaluators."""
 
 import dataclasses
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,12 +14,16 @@ from rnnt_qat.frontend.spec_augment import SpecAugmentConfig, spec_augment
 from rnnt_qat.input_pipeline.batch import AudioBatch, Batch
 from rnnt_qat.losses import ctc_loss, is_feasible, transducer_loss_factored
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.quant.diagnostics import Diagnosis
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 from rnnt_qat.training.checkpoints import WER
 from rnnt_qat.training.update import RowLosses
 from rnnt_qat.typing import PRNGKey, PyTree
+
+Diagnose = Callable[[PyTree], Sequence[Diagnosis]]
+"""Variables, global arrays, to a row an operator of each layer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +51,9 @@ class RecognizerTask:
       frontend: audio to features.
       augment: masks on the features in training.
       loss: the loss.
-      float_evaluators: measure under floating point; the first one's WER selects checkpoints.
-      aware_evaluators: measure under ``policy``; the first one's WER selects checkpoints.
+      float_evaluators: measure under floating point; their mean WER selects checkpoints.
+      aware_evaluators: measure under ``policy``; their mean WER selects checkpoints.
+      diagnose: tells, at each of their evaluations, what the arithmetic does to its values.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class RecognizerTask:
         loss: LossConfig,
         float_evaluators: Sequence[StreamingEvaluator] = (),
         aware_evaluators: Sequence[StreamingEvaluator] = (),
+        diagnose: Diagnose | None = None,
     ):
         if loss.ctc_weight and not model.ctc_head:
             raise ValueError(f"loss.ctc_weight={loss.ctc_weight:g} needs model.ctc_head=True")
@@ -68,7 +75,7 @@ class RecognizerTask:
         self._frontend, self._augment, self._loss = frontend, augment, loss
         self._inputs = example_inputs(model, frontend.config.feature_size)
         self.evaluate_float = _evaluate(float_evaluators) if float_evaluators else None
-        self.evaluate_aware = _evaluate(aware_evaluators) if aware_evaluators else None
+        self.evaluate_aware = _evaluate(aware_evaluators, diagnose) if aware_evaluators else None
 
     def initial_params(self, key: PRNGKey) -> PyTree:
         """Random parameters, float32; the same tree under every policy."""
@@ -167,12 +174,14 @@ def _row_keys(key: PRNGKey, batch: Batch) -> PRNGKey:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch.utterance_index)
 
 
-def _evaluate(evaluators: Sequence[StreamingEvaluator]):
-    """Metrics of all test sets, and the first one's WER under the name that selects."""
+def _evaluate(evaluators: Sequence[StreamingEvaluator], diagnose: Diagnose | None = None):
+    """Metrics of all test sets, and their mean WER under the name that selects."""
 
     def evaluate(params: PyTree, quant_stats: PyTree) -> dict[str, float]:
         variables = {"params": params, RANGES: quant_stats}
         metrics = {name: value for e in evaluators for name, value in e.run(variables)}
-        return {WER: metrics[f"{evaluators[0].name}/wer"], **metrics}
+        for row in diagnose(variables) if diagnose else ():
+            metrics |= {f"diagnostics/{name}": value for name, value in row.metrics()}
+        return {WER: statistics.fmean(metrics[f"{e.name}/wer"] for e in evaluators), **metrics}
 
     return evaluate

@@ -33,9 +33,15 @@ def _matmul_bwd(residuals, d):
         d_x = d_x.astype(w_transposed.dtype)
     if x is not None:
         rows, d_rows = x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])
-        d_w = jnp.matmul(_materialized(rows.T), d_rows, preferred_element_type=jnp.float32)
-        d_w = d_w.astype(x.dtype)
+        d_w = _transposed_product(rows, d_rows).astype(x.dtype)
     return d_x, d_w
+
+
+def _transposed_product(a: Float[Array, "S K"], b: Float[Array, "S M"]) -> Float[Array, "K M"]:
+    """``a^T b``; the narrower of the two is written out transposed."""
+    if b.shape[1] < a.shape[1]:
+        return _materialized(_transposed_product(b, a)).T
+    return jnp.matmul(_materialized(a.T), b, preferred_element_type=jnp.float32)
 
 
 def _materialized(x: Array) -> Array:

@@ -6,12 +6,13 @@ import pytest
 from rnnt_qat.quant.matmul import matmul
 
 
+@pytest.mark.parametrize("width", [3, 7], ids="M{}".format)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=lambda d: d.__name__)
-def test_value_and_gradients_are_those_of_the_plain_product(dtype):
+def test_value_and_gradients_are_those_of_the_plain_product(dtype, width):
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], (2, 3, 5), dtype)
-    w = jax.random.normal(keys[1], (5, 7), dtype)
-    d = jax.random.normal(keys[2], (2, 3, 7))
+    w = jax.random.normal(keys[1], (5, width), dtype)
+    d = jax.random.normal(keys[2], (2, 3, width))
 
     def plain(x, w):
         return jnp.einsum("abk,km->abm", x.astype(jnp.float32), w.astype(jnp.float32))

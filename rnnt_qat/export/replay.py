@@ -1,18 +1,19 @@
 """The exported graphs as a streaming recognizer, and where they part from the player.
 
 ``GraphRecognizer`` runs the three graphs in one of the runtimes with carried states, so that the
-player's ``greedy`` drives both. ``first_difference`` feeds both the same stream and names the first
-frame and operator whose integers differ.
+player's ``greedy`` drives both. ``first_difference`` feeds the player and another the same stream
+and names the first frame and operator whose integers differ.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Integer, Num
 
 from rnnt_qat.export.integers import LstmIntegers, RnntIntegers
 from rnnt_qat.export.layer_player import initial_lstm_state
-from rnnt_qat.export.player import BLANK_ID, Player
+from rnnt_qat.export.player import BLANK_ID, Player, StreamingRecognizer
 from rnnt_qat.export.rnnt_graphs import (
     EVERYWHERE,
     Boundary,
@@ -107,21 +108,41 @@ class GraphRecognizer:
         return None
 
 
+class Inspectable(StreamingRecognizer, Protocol):
+    """A streaming recognizer that can be asked for what its operators returned."""
+
+    def tensor(self, name: str) -> np.ndarray | None:
+        """An operator's result in the last calls; None if it does not tell."""
+
+
 def first_difference(
-    model: RnntIntegers, features: Integer[np.ndarray, "T F"], chunk_frames: int
+    model: RnntIntegers,
+    features: Integer[np.ndarray, "T F"],
+    chunk_frames: int,
+    other: Inspectable | None = None,
+    heard: Num[np.ndarray, "T F"] | None = None,
 ) -> Difference | None:
-    """Streams one utterance through LiteRT and the player, tensor by tensor; None if all agree.
+    """Streams one utterance through the player and another, tensor by tensor; None if all agree.
 
     Both are driven by the player's decisions, so that a difference is found where it arises and
     not where it later shows.
+
+    Args:
+      model: the integers.
+      features: in the encoder's input format.
+      chunk_frames: feature frames a chunk.
+      other: by default the exported graphs in LiteRT.
+      heard: what ``other`` takes for ``features``; the same by default.
     """
     ours: dict[str, np.ndarray] = {}
     player = Player(model, record=ours.__setitem__)
-    graphs = GraphRecognizer(model, lambda content: LiteRt(content, keep_tensors=True))
+    graphs = other or GraphRecognizer(model, lambda content: LiteRt(content, keep_tensors=True))
+    heard = features if heard is None else heard
 
     def compare(step: str) -> Difference | None:
         for name, values in ours.items():
             found = graphs.tensor(name)
+            # Frames that complete the last group are computed by the model and not by the player.
             if found is None or found.size != values.size:
                 continue
             if difference := first_difference_of(step, name, values, found):
@@ -135,7 +156,7 @@ def first_difference(
     for start in range(0, len(features), chunk_frames):
         chunk = features[start : start + chunk_frames]
         encoded = player.encode(chunk)
-        graphs.encode(chunk)
+        graphs.encode(heard[start : start + chunk_frames])
         difference = difference or compare(f"encoder chunk at feature frame {start}")
         for frame in encoded:
             label = player.joint(frame, predicted)

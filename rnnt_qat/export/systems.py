@@ -1,6 +1,7 @@
 """What kinds of recognizers are taken to a chip, and how each gets its integers."""
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rnnt_qat.accelerators.roles import Role
@@ -72,6 +73,6 @@ def describe(policy: PrecisionPolicy, trained: bool) -> System:
     return System(f"{method.value} W{bits} {shape}", method, bits, shape)
 
 
-def _joined(values) -> str:
+def _joined(values: Iterable[object]) -> str:
     """Distinct values, in order."""
     return "/".join(dict.fromkeys(map(str, values)))

@@ -4,7 +4,7 @@ With it one loop, the player's ``greedy``, drives what was trained, the NumPy pl
 exported graphs alike, so that their tokens, emission frames and states compare for equality.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,22 @@ from jaxtyping import Float, Integer
 
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.export.integers import RnntIntegers
+from rnnt_qat.typing import PyTree
+
+
+def _encode(transducer, features, mask, state):
+    return transducer.encode(features, mask, state)
+
+
+def _predict(transducer, label, state):
+    return transducer.predict(label, state)
+
+
+def _likeliest(transducer, encoded, predicted):
+    return jnp.argmax(transducer.joint(encoded, predicted), axis=-1)
+
+
+_run = jax.jit(lambda program, *arguments: program(*arguments), static_argnums=0)
 
 
 class TransducerRecognizer:
@@ -26,11 +42,12 @@ class TransducerRecognizer:
     def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
         self._transducer = transducer
         self._model = model
-        self._encode = jax.jit(lambda t, features, mask, state: t.encode(features, mask, state))
-        self._predict = jax.jit(lambda t, label, state: t.predict(label, state))
-        self._label = jax.jit(lambda t, e, p: jnp.argmax(t.joint(e, p), axis=-1))
         self._chunk = 0
         self.reset()
+
+    def run(self, program: Callable, *arguments: PyTree) -> PyTree:
+        """One compiled call of a part of the model."""
+        return _run(program, *arguments)
 
     def reset(self) -> None:
         """Before the first frame and the start symbol."""
@@ -45,8 +62,8 @@ class TransducerRecognizer:
         length = -(-self._chunk // encoder.time_reduction) * encoder.time_reduction
         padded = np.pad(features, ((0, length - len(features)), (0, 0)))
         mask = np.arange(length) < len(features)
-        encoded, valid, self._encoder = self._encode(
-            self._transducer, padded[None], mask[None], self._encoder
+        encoded, valid, self._encoder = self.run(
+            _encode, self._transducer, padded[None], mask[None], self._encoder
         )
         frames, self._carried = int(np.sum(valid)), encoded.dtype
         return np.asarray(encoded[0, :frames]).astype(encoder.projection.output.dtype)
@@ -54,13 +71,15 @@ class TransducerRecognizer:
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
         """The next label to the projection after it."""
         label_array = jnp.array([label], jnp.int32)
-        predicted, self._prediction = self._predict(self._transducer, label_array, self._prediction)
+        predicted, self._prediction = self.run(
+            _predict, self._transducer, label_array, self._prediction
+        )
         return np.asarray(predicted[0]).astype(self._model.prediction.projection.output.dtype)
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
         """The likeliest label, the lowest index among equals."""
         carried = [jnp.asarray(x, self._carried) for x in (encoded, predicted)]
-        return int(self._label(self._transducer, *carried))
+        return int(self.run(_likeliest, self._transducer, *carried))
 
     def states(self) -> Mapping[str, np.ndarray]:
         """Hidden and cell of every LSTM."""

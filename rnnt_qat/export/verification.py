@@ -9,6 +9,7 @@ TFLM's arithmetic, which the artefact's fields describe.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.export.arithmetic import TFLM
 from rnnt_qat.export.integers import RnntIntegers
+from rnnt_qat.export.operator_trace import OperatorTrace
 from rnnt_qat.export.player import (
     Player,
     StreamingRecognizer,
@@ -23,9 +25,9 @@ from rnnt_qat.export.player import (
     greedy,
     quantize_features,
 )
-from rnnt_qat.export.replay import GraphRecognizer, first_difference
+from rnnt_qat.export.replay import GraphRecognizer, Inspectable, first_difference
 from rnnt_qat.export.runtimes import LiteRt, Tflm
-from rnnt_qat.export.trace import Traced, compare_traces
+from rnnt_qat.export.trace import Comparison, Traced, compare_traces
 from rnnt_qat.export.transducer_replay import TransducerRecognizer
 
 
@@ -109,7 +111,7 @@ def verify(
       utterances: the test set.
       chunks: encoder frames a chunk.
       max_symbols_per_frame: of the greedy search.
-      progress: is told how many seconds of features are done, of how many.
+      progress: is told how many feature frames are done, of how many.
     """
     group = model.encoder.time_reduction
     pairs = list(_pairs(model, transducer, chunks))
@@ -134,10 +136,10 @@ def verify(
             theirs = greedy(other, heard, chunk, max_symbols_per_frame)
             compared = compare_traces(player.steps, other.steps)
             first = "" if compared.first is None else str(compared.first)
-            named = agreements[n].first_difference or pair.whole_groups
-            if first and isinstance(pair.decoder, GraphRecognizer) and not named:
+            if first and not agreements[n].first_difference and pair.inspect:
                 # The same stream again, operator by operator.
-                first = str(first_difference(model, integers, chunk) or first)
+                inspected = first_difference(model, integers, chunk, pair.inspect(), heard)
+                first = str(inspected or first)
             agreements[n] = _add(agreements[n], utterance.id, compared, first, ours, theirs)
             if pair.whole_groups:
                 tflm_differing += differing_tokens(transcripts[utterance.id], theirs)
@@ -167,20 +169,41 @@ class _Pair:
     chunk: int
     real_features: bool = False
     whole_groups: bool = False
+    inspect: Callable[[], Inspectable] | None = None
+    """The decoder once more, telling what every operator returned."""
 
 
 def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -> Iterator[_Pair]:
     player = Player(model)
-    jax_model = TransducerRecognizer(transducer, model)
-    yield _Pair("JAX serving model", jax_model, player, chunks[0], real_features=True)
+    yield _Pair(
+        "JAX serving model",
+        TransducerRecognizer(transducer, model),
+        player,
+        chunks[0],
+        real_features=True,
+        inspect=lambda: OperatorTrace(transducer, model),
+    )
     for chunk in chunks:
-        yield _Pair("LiteRT reference kernels", GraphRecognizer(model, LiteRt), player, chunk)
+        yield _Pair(
+            "LiteRT reference kernels",
+            GraphRecognizer(model, LiteRt),
+            player,
+            chunk,
+            inspect=lambda: GraphRecognizer(model, partial(LiteRt, keep_tensors=True)),
+        )
     as_tflm = dataclasses.replace(model, arithmetic=TFLM)
     graphs = GraphRecognizer(as_tflm, Tflm)
     yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_groups=True)
 
 
-def _add(so_far, utterance, compared, first, ours, theirs) -> Agreement:
+def _add(
+    so_far: Agreement,
+    utterance: str,
+    compared: Comparison,
+    first: str,
+    ours: Transcript,
+    theirs: Transcript,
+) -> Agreement:
     tokens = differing_tokens(ours, theirs)
     if tokens and not first:
         first = f"tokens {theirs.tokens}, the player has {ours.tokens}"

@@ -1,5 +1,6 @@
 """A trained model, frozen, computes the integers that it was trained with."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,8 +13,8 @@ from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.player import Player, greedy, quantize_features
-from rnnt_qat.export.replay import GraphRecognizer, first_difference
-from rnnt_qat.export.transducer_replay import TransducerRecognizer
+from rnnt_qat.export.replay import first_difference
+from rnnt_qat.export.verification import Heard, verify
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
@@ -58,6 +59,13 @@ def calibrated(precision, prediction):
     return RNNT(config, precision), observe(jax.random.key(1)), np.asarray(features)[0]
 
 
+def utterances(features):
+    """The calibrated one and two more, one of an odd number of frames."""
+    rng = np.random.default_rng(1)
+    others = [rng.normal(size=(frames, FEATURE_SIZE)).astype(np.float32) for frames in (8, 5)]
+    return [Heard(f"u{n}", x) for n, x in enumerate((features, *others))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "prediction"),
@@ -68,20 +76,50 @@ def calibrated(precision, prediction):
     ],
     ids=["8x8_16", "16x8", "16x8_w4_stateless"],
 )
-def test_jax_player_and_litert_hold_the_same_integers(spec, prediction):
+def test_every_decoder_holds_the_integers_that_were_trained_with(spec, prediction):
     model, variables, features = calibrated(on(spec), prediction)
-    frozen = freeze(model, variables)
+    frozen, heard = freeze(model, variables), utterances(features)
+    told = []
+    found = verify(
+        frozen, BoundTransducer(variables, model), heard, (1, 3), 2, lambda *work: told.append(work)
+    )
+    decoders = [(a.decoder.split()[0], a.chunk_frames) for a in found.agreements]
+    assert decoders == [("JAX", 1), ("LiteRT", 1), ("LiteRT", 3), ("TFLM", 1)]
+    for agreement in found.agreements:
+        assert agreement.exact, agreement
+        assert agreement.utterances == 3
+        assert agreement.tokens > 0
+        assert agreement.integers > 200
+    assert told[-1] == (sum(len(u.features) for u in heard),) * 2
     integers = quantize_features(features, frozen.encoder.layers[0].input)
-    jax_model = TransducerRecognizer(BoundTransducer(variables, model), frozen)
-    player, litert = Player(frozen), GraphRecognizer(frozen)
-    transcript = greedy(player, integers, chunk_frames=4, max_symbols_per_frame=2)
-    assert transcript.tokens
-    for other, heard in ((jax_model, features), (litert, integers)):
-        assert greedy(other, heard, chunk_frames=4, max_symbols_per_frame=2) == transcript
-        assert other.states().keys() == player.states().keys()
-        for name, state in player.states().items():
-            np.testing.assert_array_equal(other.states()[name], state, err_msg=name)
+    assert found.transcripts["u0"] == greedy(Player(frozen), integers, 2, 2)
     assert first_difference(frozen, integers, 4) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spec", "operator"),
+    [
+        (ETHOS_U_8X8_16, "encoder/lstm_1/hiddens[0, 5]"),
+        (ETHOS_U_16X8, f"encoder/lstm_1/0/pre[0, {3 * 12 + 5}]"),
+    ],
+    ids=["8x8_16", "16x8"],
+)
+def test_one_wrong_weight_is_found_and_its_operator_named(spec, operator):
+    model, variables, features = calibrated(on(spec), StatelessPredictionConfig(6, context=2))
+    frozen = freeze(model, variables)
+    first, second = frozen.encoder.layers
+    kernel = second.w_hh.copy()
+    kernel[3, 5] ^= 64  # the output gate of unit 5
+    layers = (first, dataclasses.replace(second, w_hh=kernel))
+    encoder = dataclasses.replace(frozen.encoder, layers=layers)
+    wrong = dataclasses.replace(frozen, encoder=encoder)
+    found = verify(wrong, BoundTransducer(variables, model), utterances(features), (1,), 2)
+    jax_model, *graphs = found.agreements
+    assert jax_model.differing_integers > 0
+    assert jax_model.first_difference.startswith("u0: encoder chunk at feature frame ")
+    assert f": {operator} is " in jax_model.first_difference
+    assert all(agreement.exact for agreement in graphs)  # they were made from the same integers
 
 
 def test_weights_of_fewer_bits_stay_on_their_grid():

@@ -12,6 +12,7 @@ from absl import flags
 from experiments.flags import DATA_DIR, run
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.decoding.beam import BeamConfig
+from rnnt_qat.diagnosis import diagnose, write_diagnosis
 from rnnt_qat.experiment_config import Split
 from rnnt_qat.recognizer import Recognizer, find_models
 from rnnt_qat.training.console import Console
@@ -22,6 +23,9 @@ _TEST = flags.DEFINE_list("test", None, "CORPUS:SPLIT, ...; by default the confi
 _CHUNK_MS = flags.DEFINE_list("chunk_ms", None, "Chunks of audio; 0 is whole utterances.")
 _BEAM = flags.DEFINE_integer("beam_size", 0, "Beam search of this width; 0 is greedy search.")
 _TIMED = flags.DEFINE_integer("timed_repeats", 0, "Repeats that measure the real-time factor.")
+_DIAGNOSE = flags.DEFINE_integer(
+    "diagnose", 0, "Batches of the first test set whose arithmetic is diagnosed; 0: none."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report by default.")
 
 
@@ -48,6 +52,10 @@ def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value or ".")
     output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "report"
     report = write_comparison(output, results, data_dir, first, workdir / "metrics.jsonl")
+    if _DIAGNOSE.value:
+        for name, recognizer in recognizers.items():
+            rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
+            console.say(f"wrote {write_diagnosis(output, name, rows)}")
     console.say(f"wrote {report}")
 
 

@@ -15,6 +15,9 @@ _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Takes checkpoints, records and models.", required=True
 )
+_DIAGNOSE = flags.DEFINE_bool(
+    "diagnose", False, "Record saturation, headroom and noise of every operator at evaluations."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -22,7 +25,8 @@ def main() -> int:
     """Trains to the end, or until a signal."""
     workdir = pathlib.Path(_WORKDIR.value)
     set_up_jax(workdir)
-    experiment = Experiment(experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value), workdir)
+    config, data_dir = experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value)
+    experiment = Experiment(config, data_dir, workdir, diagnose=_DIAGNOSE.value)
     try:
         experiment.train()
     except StoppedBySignal as stopped:

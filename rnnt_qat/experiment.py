@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from rnnt_qat.config import ConfigError, to_json
+from rnnt_qat.diagnosis import Diagnoser, utterances
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.experiment_config import ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import Frontend
@@ -28,7 +29,7 @@ from rnnt_qat.mesh import make_mesh, to_host
 from rnnt_qat.provenance import provenance
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 from rnnt_qat.recognizer import Recognizer, make_evaluator
 from rnnt_qat.task import RecognizerTask
 from rnnt_qat.training.checkpoints import (
@@ -49,6 +50,8 @@ class Experiment:
       data_dir: where corpora are prepared.
       workdir: takes everything that the run writes.
       console: takes progress lines.
+      diagnose: record at each aware evaluation what the arithmetic does to its values; this is no
+        part of the config, for it changes no parameter.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class Experiment:
         data_dir: pathlib.Path,
         workdir: pathlib.Path,
         console: Console | None = None,
+        diagnose: bool = False,
     ):
         self.config = config
         self.data_dir, self.workdir = data_dir, workdir
+        self._diagnose = diagnose
         self.mesh = make_mesh()
         self.console = console or Console(
             period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
@@ -149,6 +154,11 @@ class Experiment:
     def task(self) -> RecognizerTask:
         """The recognizer as the trainer sees it."""
         config = self.config
+        diagnose = None
+        if self._diagnose:
+            split = config.data.validation[0]
+            batches = utterances(config, self.tokenizer, split, self.data_dir, num_batches=1)
+            diagnose = Diagnoser(config.model, config.policy, self.frontend, batches)
         return RecognizerTask(
             config.model,
             config.policy,
@@ -157,6 +167,7 @@ class Experiment:
             config.loss,
             float_evaluators=self.evaluators(config.data.validation, FLOAT32),
             aware_evaluators=self.evaluators(config.data.validation, config.policy),
+            diagnose=diagnose,
         )
 
     def initial_state(self) -> TrainState:
@@ -231,7 +242,7 @@ class Experiment:
         recognizer = Recognizer(
             config=self.config,
             policy=self.config.policy if best.aware else FLOAT32,
-            variables={"params": state.ema_params, RANGES: state.quant_stats},
+            variables={"params": state.ema_params, RANGES: calibrated_ranges(state.quant_stats)},
             frontend=self.frontend,
             tokenizer=self.tokenizer,
             origin={"stage": best.stage, "step": best.step, "wer": best.wer},

@@ -188,6 +188,43 @@ def plot_wer_bars(path: str | Path, results: Sequence[EvaluationResult]) -> None
         figure.savefig(path, dpi=150)
 
 
+def plot_heat_map(
+    path: str | Path,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Float[np.ndarray, "R C"],
+    texts: Sequence[Sequence[str]],
+    title: str,
+) -> None:
+    """A table whose cells are coloured: 0 is white, 1 is dark, nan stays blank.
+
+    Args:
+      path: PNG to write.
+      rows: names, downwards.
+      columns: names, across.
+      values: in [0, 1].
+      texts: what stands in each cell.
+      title: above it.
+    """
+    with matplotlib.rc_context(_STYLE | {"font.size": 7}):
+        size = (3.0 + 0.8 * len(columns), 0.8 + 0.17 * len(rows))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(values, cmap="OrRd", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows, family="monospace")
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.spines[:].set_visible(False)
+        for row, cells in enumerate(texts):
+            for column, text in enumerate(cells):
+                dark = values[row, column] > 0.6
+                axes.text(
+                    column, row, text, ha="center", va="center", color="white" if dark else INK
+                )
+        axes.set_title(title)
+        figure.savefig(path, dpi=150)
+
+
 def _wer_panel(axes: Axes, group: Sequence[EvaluationResult]) -> None:
     several_chunks = len({result.chunk_ms for result in group}) > 1
     for i, result in enumerate(group):

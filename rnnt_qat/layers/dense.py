@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 
+from rnnt_qat.quant.diagnostics import recording
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
@@ -22,10 +23,10 @@ class Dense(QuantizedModule):
     @nn.compact
     def __call__(self, x: Value, mask: Bool[Array, "B T"] | None = None) -> Value:
         """``[..., K] -> [..., M]``; ``mask`` tells calibration which positions count."""
-        ops = self.operators(DENSE_SITES)
+        ops = recording(self.operators(DENSE_SITES), mask)
         x = ops.input("input", x)
         width = ops.values(x).shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        self.observe(mask, input=x)
+        self.observe(DENSE_SITES, mask, input=x)
         return ops.accumulate(x, ops.weight("kernel", kernel), bias)

@@ -3,7 +3,8 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnt_qat.layers.lstm_scan import LSTMState, lstm_scan
+from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
+from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.qtensor import map_values
 from rnnt_qat.quant.quantized_module import QuantizedModule
@@ -59,7 +60,7 @@ class LSTM(QuantizedModule):
         self, xs: Value, mask: Bool[Array, "B T"], state: LSTMState | None = None
     ) -> tuple[Value, Bool[Array, "B T"], LSTMState]:
         """``[B, T, D] -> [B, T, H]``."""
-        ops = self.operators(LSTM_SITES)
+        ops = recording(self.operators(LSTM_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
         # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
@@ -76,14 +77,21 @@ class LSTM(QuantizedModule):
 
         accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
         pre_x = ops.values(ops.store("gate_input", accumulated))
-        hiddens, cells, state = lstm_scan(
-            ops, ops.weight("recurrent_kernel", recurrent_kernel), pre_x, mask.T, state
-        )
+        weights = ops.weight("recurrent_kernel", recurrent_kernel)
+        hiddens, cells, final = lstm_scan(unrecorded(ops), weights, pre_x, mask.T, state)
+        if self.policy.diagnosing:  # the scan's steps once more, all at once
+            before = [
+                jnp.concatenate([first[None], later[:-1]])
+                for first, later in ((state.hidden, hiddens), (state.cell, cells))
+            ]
+            recurrent = ops.accumulate(ops.load("hidden", before[0]), weights)
+            lstm_cell(ops, pre_x, recurrent, before[1])
         ys = map_values(lambda v: v.swapaxes(0, 1), ops.load("hidden", hiddens))
         self.observe(
+            LSTM_SITES,
             mask,
             input=map_values(lambda v: v.swapaxes(0, 1), xs),
             cell=ops.load("cell", cells.swapaxes(0, 1)),
             hidden=ys,
         )
-        return ys, mask, state
+        return ys, mask, final

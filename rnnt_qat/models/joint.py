@@ -1,10 +1,13 @@
 """Additive joint network, as a callable pytree."""
 
+import dataclasses
+
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.quant.diagnostics import recording
 from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.quant.quantized_module import QuantizedModule
@@ -73,14 +76,14 @@ class Joint(QuantizedModule):
 
     def store_encoded(self, projection: Value, mask: Bool[Array, "B T"]) -> Num[Array, "B T J"]:
         """The encoder's projection in the joint's format."""
-        encoded = self.ops.store("encoded", projection)
-        self.observe(mask, encoded=encoded)
+        encoded = recording(self.ops, mask).store("encoded", projection)
+        self.observe(JOINT_SITES, mask, encoded=encoded)
         return self.ops.values(encoded)
 
     def store_predicted(self, projection: Value, mask: Bool[Array, "B U"]) -> Num[Array, "B U J"]:
         """The prediction network's projection in the joint's format."""
-        predicted = self.ops.store("predicted", projection)
-        self.observe(mask, predicted=predicted)
+        predicted = recording(self.ops, mask).store("predicted", projection)
+        self.observe(JOINT_SITES, mask, predicted=predicted)
         return self.ops.values(predicted)
 
     def real_encoded(self, encoded: Num[Array, "B T J"]) -> Float[Array, "B T J"]:
@@ -100,7 +103,7 @@ class Joint(QuantizedModule):
         encoded_lengths: Int[Array, "B"],
         predicted_lengths: Int[Array, "B"],
     ) -> None:
-        """Calibrates the joint's inner sites along each row's lattice diagonal.
+        """Calibrates or diagnoses the joint along each row's lattice diagonal.
 
         The whole lattice is too large to look at, and most of it is never visited: alignments run
         from corner to corner.
@@ -109,10 +112,13 @@ class Joint(QuantizedModule):
         label = frames * predicted_lengths[:, None] // jnp.maximum(encoded_lengths[:, None], 1)
         label = jnp.minimum(label, predicted.shape[1] - 1)
         predicted = jnp.take_along_axis(predicted, label[..., None], axis=1)
+        mask = frames < encoded_lengths[:, None]
         head = self.head()
+        head = dataclasses.replace(head, ops=recording(head.ops, mask))
         hidden = head.hidden(encoded, predicted)
         self.observe(
-            frames < encoded_lengths[:, None],
+            JOINT_SITES,
+            mask,
             hidden_pre=encoded + predicted,
             hidden=hidden,
             logits=head(encoded, predicted),

@@ -99,7 +99,7 @@ class RNNT(nn.Module):
         inputs = jnp.pad(labels, ((0, 0), (1, 0)), constant_values=BLANK_ID)
         input_mask = mask_from_lengths(label_lengths + 1, inputs.shape[1])
         predicted, _ = self.predict(inputs, input_mask, None, prediction_keys)
-        if self.policy.calibrating:
+        if self.policy.calibrating or self.policy.diagnosing:
             self.joint.observe_diagonal(encoded, predicted, encoded_lengths, label_lengths + 1)
         ctc_logits = None if self.ctc is None else self.ctc(self.joint.real_encoded(encoded))
         return Lattice(encoded, encoded_lengths, predicted, self.head(), ctc_logits)

@@ -5,7 +5,7 @@ collection, goes through jit and can be summed or maximised over devices. All lo
 formats are symmetric.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from rnnt_qat.typing import Array, Bool, Float, PyTree
 
 class Observer(Protocol):
     """Collects statistics of one site."""
+
+    def for_bits(self, bits: int) -> "Observer":
+        """The same for a format of that width."""
 
     def initial_state(self) -> PyTree:
         """Nothing seen."""
@@ -28,7 +31,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class MaxObserver:
-    """The largest magnitude: nothing is clipped."""
+    """The largest magnitude: nothing is clipped. Its state is the range itself."""
+
+    def for_bits(self, bits: int) -> "MaxObserver":
+        """Itself."""
+        return self
 
     def initial_state(self) -> Float[Array, ""]:
         """Zero."""
@@ -58,6 +65,10 @@ class MovingAverageObserver:
     def __post_init__(self):
         if not 0 <= self.decay < 1:
             raise ValueError(f"MovingAverageObserver.decay={self.decay} must lie in [0, 1)")
+
+    def for_bits(self, bits: int) -> "MovingAverageObserver":
+        """Itself."""
+        return self
 
     def initial_state(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """No average and no weight."""
@@ -124,6 +135,10 @@ class PercentileObserver(_MagnitudeHistogram):
         if not 0 < self.percent <= 100:
             raise ValueError(f"PercentileObserver.percent={self.percent} must lie in (0, 100]")
 
+    def for_bits(self, bits: int) -> "PercentileObserver":
+        """Itself."""
+        return self
+
     def max_abs(self, state: Float[Array, "N"]) -> Float[Array, ""]:
         """Upper edge of the bin in which the share is reached."""
         reached = jnp.cumsum(state) >= state.sum() * (self.percent / 100)
@@ -143,6 +158,10 @@ class MseObserver(_MagnitudeHistogram):
     def __post_init__(self):
         if not 2 <= self.bits <= 16:
             raise ValueError(f"MseObserver.bits={self.bits} must lie in 2..16")
+
+    def for_bits(self, bits: int) -> "MseObserver":
+        """With those bits."""
+        return replace(self, bits=bits)
 
     def max_abs(self, state: Float[Array, "N"]) -> Float[Array, ""]:
         """Best of the bins' upper edges."""

@@ -8,8 +8,11 @@ Two families, and mixtures of them by layer:
 - ``{chip}``, ``{chip}_w4``, ``{chip}_w2``: all of a chip's arithmetic, with kernels of 8, 4 or 2
   bits; those below 8 sit on its 8-bit grid.
 
-``POLICY@PART`` quantizes one part alone (``quant.ablation``).
+``POLICY@PART`` quantizes one part alone (``quant.ablation``). ``POLICY+OBSERVER`` calibrates its
+ranges by another rule than the largest magnitude.
 """
+
+from dataclasses import replace
 
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
@@ -17,6 +20,12 @@ from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.spec import AcceleratorSpec
 from rnnt_qat.quant.ablation import part
 from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.observers import (
+    MovingAverageObserver,
+    MseObserver,
+    Observer,
+    PercentileObserver,
+)
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32, IntegerMatmul, Precision
 
@@ -60,9 +69,22 @@ POLICIES = {
 }
 
 
+OBSERVERS: dict[str, Observer] = {
+    "moving_average": MovingAverageObserver(),
+    "percentile": PercentileObserver(),
+    "mse": MseObserver(),
+}
+
+
 def policy_by_name(name: str) -> PrecisionPolicy:
-    """The ready-made policy, or a part of it; an unknown name is an error that lists them."""
-    whole, at, component = name.partition("@")
+    """The ready-made policy, a part of it, with its observer; an unknown name is an error."""
+    rules, plus, observer = name.partition("+")
+    whole, at, component = rules.partition("@")
     if whole not in POLICIES:
         raise ValueError(f"unknown precision policy {whole!r}; ready-made: {', '.join(POLICIES)}")
-    return part(POLICIES[whole], component) if at else POLICIES[whole]
+    policy = part(POLICIES[whole], component) if at else POLICIES[whole]
+    if not plus:
+        return policy
+    if observer not in OBSERVERS:
+        raise ValueError(f"{name}: there is no observer {observer!r}; {', '.join(OBSERVERS)}")
+    return replace(policy, name=name, observer=OBSERVERS[observer])

@@ -2,8 +2,9 @@
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from rnnt_qat.quant.observers import MaxObserver, Observer
 from rnnt_qat.quant.precision import Precision
 
 
@@ -28,11 +29,15 @@ class PrecisionPolicy:
       name: short name, ``w{bits}a{bits}``, for tables and files.
       rules: first match wins; a layer that no rule matches is an error.
       calibrating: compute in floating point and record the ranges instead.
+      observer: finds the range that a calibrated format should cover.
+      diagnosing: note what every operator does to its values (``quant.diagnostics``).
     """
 
     name: str
     rules: tuple[Rule, ...]
     calibrating: bool = False
+    diagnosing: bool = False
+    observer: Observer = field(default_factory=MaxObserver)
 
     def resolve(self, path: tuple[str, ...]) -> Precision:
         """Precision of the layer at ``path``."""
@@ -49,6 +54,10 @@ class PrecisionPolicy:
     def calibration(self) -> "PrecisionPolicy":
         """The same rules, observing."""
         return replace(self, calibrating=True)
+
+    def diagnosis(self) -> "PrecisionPolicy":
+        """The same arithmetic, noted."""
+        return replace(self, diagnosing=True)
 
     def for_serving(self) -> "PrecisionPolicy":
         """The same rules on frozen integers (``serving.freeze``)."""

@@ -1,11 +1,14 @@
 """A linen module that gets its operators from a precision policy."""
 
+import operator
 from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.quant.diagnostics import DIAGNOSTICS, Recorder, Tally
+from rnnt_qat.quant.observers import MaxObserver, Observer
 from rnnt_qat.quant.operators import FloatOperators, OperatorSet
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.qtensor import QTensor, dequantize
@@ -14,6 +17,7 @@ from rnnt_qat.typing import Array, DTypeLike, PyTree
 
 RANGES = "quant_stats"
 """Collection of calibrated ranges: ``max_abs`` a site, zero until something was observed."""
+_OBSERVED = ".observed"
 
 
 class QuantizedModule(nn.Module):
@@ -35,8 +39,16 @@ class QuantizedModule(nn.Module):
             if role in calibrated
         }
         if self.policy.calibrating:
+            for site in max_abs:
+                observer, name = self._observer(sites, site)
+                if name != site:
+                    self.variable(RANGES, name, observer.initial_state)
             return FloatOperators()
-        return precision.operators(sites, max_abs)
+        operators = precision.operators(sites, max_abs)
+        return Recorder(operators, self._note) if self.policy.diagnosing else operators
+
+    def _note(self, name: str, tally: Tally) -> None:
+        self.sow(DIAGNOSTICS, name, tally, reduce_fn=operator.add, init_fn=Tally.zero)
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """In what the layer carries a streaming state of that role."""
@@ -44,32 +56,46 @@ class QuantizedModule(nn.Module):
             return jnp.float32
         return self.policy.resolve(self.path).state_dtype(role)
 
-    def observe(self, mask: Array | None = None, **values: Array | QTensor) -> None:
+    def observe(self, sites: Sites, mask: Array | None = None, **values: Array | QTensor) -> None:
         """Records the ranges of the sites named; does nothing unless the policy is calibrating.
 
         Args:
+          sites: what the layer's ``operators`` were made for.
           mask: True where a leading position ``[B, T]`` is valid; padding has no say in a range.
           **values: real arrays by site.
         """
         if not self.policy.calibrating:
             return
+        mask = jnp.bool_(True) if mask is None else mask
         for site, value in values.items():
             if not self.has_variable(RANGES, site):
                 continue
-            magnitude = jnp.abs(dequantize(value).astype(jnp.float32))
-            if mask is not None:
-                magnitude = jnp.where(
-                    mask.reshape(mask.shape + (1,) * (magnitude.ndim - mask.ndim)), magnitude, 0.0
-                )
-            seen = jnp.maximum(self.get_variable(RANGES, site), magnitude.max())
-            self.put_variable(RANGES, site, seen)
+            observer, name = self._observer(sites, site)
+            state = observer.observe(self.get_variable(RANGES, name), dequantize(value), mask)
+            self.put_variable(RANGES, name, state)
+            self.put_variable(RANGES, site, observer.max_abs(state))
+
+    def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
+        """A site's observer, and the variable that holds its state."""
+        bits = self.policy.resolve(self.path).tensor_format(sites[site]).bits
+        observer = self.policy.observer.for_bits(bits)
+        return observer, site if isinstance(observer, MaxObserver) else site + _OBSERVED
+
+
+def calibrated_ranges(ranges: PyTree) -> PyTree:
+    """The ranges alone, without what observers keep beside them while they calibrate."""
+    return {
+        name: calibrated_ranges(value) if isinstance(value, Mapping) else value
+        for name, value in ranges.items()
+        if not name.endswith(_OBSERVED)
+    }
 
 
 def check_calibrated(ranges: Mapping[str, PyTree]) -> None:
     """Refuses ranges that calibration never reached: they would store everything as zero."""
     unseen = [
         "/".join(str(getattr(key, "key", key)) for key in path)
-        for path, value in jax.tree_util.tree_leaves_with_path(ranges)
+        for path, value in jax.tree_util.tree_leaves_with_path(calibrated_ranges(ranges))
         if not float(value) > 0.0
     ]
     if unseen:

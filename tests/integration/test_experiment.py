@@ -16,6 +16,7 @@ from data.librispeech.folder import FolderSource
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.config import to_json
+from rnnt_qat.diagnosis import diagnose, write_diagnosis
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment import Experiment
 from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
@@ -29,6 +30,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.quantized_module import RANGES
 from rnnt_qat.recognizer import ModelDirectoryError, Recognizer, find_models
 from rnnt_qat.sweep import SweepConfig, sweep
 from rnnt_qat.training.checkpoints import ConfigMismatchError
@@ -205,6 +207,24 @@ def test_starts_from_a_model(run, data_dir, tmp_path):
     larger = dataclasses.replace(started, model=dataclasses.replace(started.model, joint_size=33))
     with pytest.raises(ConfigMismatchError, match=r"model\.joint_size: 32 before, 33 now"):
         Experiment(larger, data_dir, tmp_path / "b", Console(io.StringIO())).train()
+
+
+@pytest.mark.slow
+def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
+    workdir, recognizers = run
+    split = config().data.test[0]
+    rows = diagnose(recognizers["aware"], split, data_dir, num_batches=1)
+    found = {(row.layer, row.tensor, row.operator): row for row in rows}
+    assert found["joint", "kernel", "quantize"].sqnr_db > 20
+    assert found["encoder/lstm_0", "gate", "sigmoid"].sqnr_db == np.inf  # in floating point
+    picture = write_diagnosis(tmp_path, "aware", rows)
+    assert picture.stat().st_size > 10_000
+    assert "| joint | kernel | quantize |" in (tmp_path / "diagnosis-aware.md").read_text()
+
+    experiment = Experiment(config(), data_dir, workdir, Console(io.StringIO()), diagnose=True)
+    variables = recognizers["aware"].variables
+    metrics = experiment.task.evaluate_aware(variables["params"], variables[RANGES])
+    assert metrics["diagnostics/joint/kernel/quantize/sqnr_db"] > 20
 
 
 @pytest.mark.slow

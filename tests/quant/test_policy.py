@@ -1,8 +1,13 @@
+import jax
+import jax.numpy as jnp
 import pytest
 
+from rnnt_qat.layers.dense import Dense
+from rnnt_qat.quant.observers import PercentileObserver
 from rnnt_qat.quant.policies import POLICIES, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32, IntegerMatmul
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges, check_calibrated
 
 
 def test_first_match_wins():
@@ -29,6 +34,28 @@ def test_names_of_ready_made_policies():
     assert all(policy.name == name for name, policy in POLICIES.items())
     with pytest.raises(ValueError, match="unknown precision policy 'w9a9'; ready-made: float32"):
         policy_by_name("w9a9")
+
+
+def test_observers_by_name():
+    policy = policy_by_name("w8a8@joint+percentile")
+    assert (policy.name, policy.observer) == ("w8a8@joint+percentile", PercentileObserver())
+    with pytest.raises(ValueError, match="w8a8\\+median: there is no observer 'median'"):
+        policy_by_name("w8a8+median")
+
+
+@pytest.mark.parametrize("name", ["w8a8", "w8a8+moving_average", "w8a8+percentile", "w8a8+mse"])
+def test_each_observer_calibrates_a_layer(name):
+    policy = policy_by_name(name)
+    xs = jax.random.normal(jax.random.key(0), (4, 1000, 16)).at[0, 0, 0].set(1000.0)
+    mask = jnp.ones((4, 1000), bool).at[1].set(False)
+    layer = Dense(policy.calibration(), 3)
+    variables = layer.init(jax.random.key(1), xs, mask)
+    _, ranges = layer.apply(variables, xs, mask, mutable=[RANGES])
+    ranges = calibrated_ranges(ranges[RANGES])
+    check_calibrated(ranges)
+    assert set(ranges) == {"input"}
+    assert (float(ranges["input"]) < 10) == (name == "w8a8+percentile")
+    Dense(policy, 3).apply({**variables, RANGES: ranges}, xs, mask)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,232 @@
+"""Diagnostics: what each operator of a chip does to the numbers that pass through it.
+
+A ``Recorder`` stands before a layer's operators and compares each result with the real one of the
+same operands, so that an operator answers for its own error only. It is there under a policy with
+``diagnosing=True`` and nowhere else. Tallies are sums, so they add up over batches and layers.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.accelerators.spec import Operator
+from rnnt_qat.quant.matmul import matmul
+from rnnt_qat.quant.nna_operators import REQUANTIZE
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.operators import OperatorSet, Value
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.typing import Array, Bool, Float, Num, PyTree
+
+DIAGNOSTICS = "diagnostics"
+"""Collection of tallies, by ``site operator``."""
+ACCUMULATOR = "accumulator"
+
+
+@flax.struct.dataclass
+class Tally:
+    """Sums over the values that an operator wrote; positions outside the mask do not count.
+
+    Attributes:
+      count: values.
+      saturated: at the smallest or largest integer of their format.
+      clipped: whose real result lies outside of the format's range.
+      table_ends: of a sigmoid or tanh, as large as the unit ever gets.
+      signal: squares of the real results.
+      noise: squares of the errors.
+      peak: largest integer magnitude.
+    """
+
+    count: Float[Array, ""]
+    saturated: Float[Array, ""]
+    clipped: Float[Array, ""]
+    table_ends: Float[Array, ""]
+    signal: Float[Array, ""]
+    noise: Float[Array, ""]
+    peak: Float[Array, ""]
+
+    @classmethod
+    def zero(cls) -> "Tally":
+        """Nothing seen."""
+        return cls(*(jnp.zeros(()) for _ in dataclasses.fields(cls)))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Both."""
+        total = jax.tree.map(jnp.add, self, other)
+        return dataclasses.replace(total, peak=jnp.maximum(self.peak, other.peak))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorder:
+    """An ``OperatorSet`` that computes as ``plain`` and notes each result; not for inside a scan.
+
+    Attributes:
+      plain: the layer's operators.
+      note: takes ``site operator`` and a tally.
+      mask: True where a leading position is valid; None where all are.
+    """
+
+    plain: OperatorSet
+    note: Callable[[str, Tally], Any]
+    mask: Bool[Array, "*P"] | None = None
+
+    def weight(self, site: str, w: Num[Array, "K M"]) -> Value:
+        """Noted beside the parameter."""
+        return dataclasses.replace(self, mask=None)._noted(
+            site, "quantize", self.plain.weight(site, w), w
+        )
+
+    def store(self, site: str, x: Value) -> Value:
+        """Noted beside the value that is stored."""
+        return self._noted(site, REQUANTIZE, self.plain.store(site, x), dequantize(x))
+
+    def input(self, site: str, x: Value) -> Value:
+        """Noted if it had to be stored."""
+        held = self.plain.input(site, x)
+        return held if held is x else self._noted(site, "quantize", held, dequantize(x))
+
+    def values(self, x: Value) -> Num[Array, "*S"]:
+        """As it is."""
+        return self.plain.values(x)
+
+    def load(self, site: str, values: Num[Array, "*S"]) -> Value:
+        """As it is."""
+        return self.plain.load(site, values)
+
+    def accumulate(self, x: Value, w: Value, bias: Num[Array, "M"] | None = None) -> Value:
+        """Noted as the layer's accumulator."""
+        product = matmul(dequantize(x), dequantize(w))
+        real = product if bias is None else product + bias
+        return self._noted(ACCUMULATOR, Operator.DOT.value, self.plain.accumulate(x, w, bias), real)
+
+    def add(self, a: Value, b: Value, out: str) -> Value:
+        """Noted beside the real sum."""
+        real = dequantize(a) + dequantize(b)
+        return self._noted(out, Operator.ADD.value, self.plain.add(a, b, out), real)
+
+    def mul(self, a: Value, b: Value, out: str) -> Value:
+        """Noted beside the real product."""
+        real = dequantize(a) * dequantize(b)
+        return self._noted(out, Operator.MUL.value, self.plain.mul(a, b, out), real)
+
+    def sigmoid(self, x: Value, out: str) -> Value:
+        """Noted beside the logistic function."""
+        return self._unit(self.plain.sigmoid, Operator.SIGMOID, x, out, jax.nn.sigmoid)
+
+    def tanh(self, x: Value, out: str) -> Value:
+        """Noted beside the hyperbolic tangent."""
+        return self._unit(self.plain.tanh, Operator.TANH, x, out, jnp.tanh)
+
+    def _unit(self, unit, operator: Operator, x: Value, out: str, exact) -> Value:
+        result, ends = unit(x, out), None
+        if isinstance(x, QTensor) and x.format is not None:
+            rails = jnp.asarray([x.format.minimum, x.format.maximum], x.values.dtype)
+            least, most = unit(dataclasses.replace(x, values=rails), out).values
+            ends = (result.values == least) | (result.values == most)
+        return self._noted(out, operator.value, result, exact(dequantize(x)), ends)
+
+    def _noted(
+        self, site: str, operator: str, out: Value, real: Array, ends: Array | None = None
+    ) -> Value:
+        def total(x: Array) -> Array:
+            x = jnp.broadcast_to(x, real.shape).astype(jnp.float32)
+            return jnp.where(self._counts(x.ndim), x, 0.0).sum()
+
+        saturated = clipped = jnp.zeros(())
+        if isinstance(out, QTensor) and out.format is not None:
+            smallest, largest = out.format.minimum, out.format.maximum
+            saturated = (out.values <= smallest) | (out.values >= largest)
+            steps = real / out.scale
+            clipped = (steps < smallest - 0.5) | (steps > largest + 0.5)
+        magnitude = jnp.abs(dequantize(out) / out.scale if isinstance(out, QTensor) else real)
+        tally = Tally(
+            count=total(jnp.ones(())),
+            saturated=total(saturated),
+            clipped=total(clipped),
+            table_ends=jnp.zeros(()) if ends is None else total(ends),
+            signal=total(real**2),
+            noise=total((dequantize(out) - real) ** 2),
+            peak=jnp.where(self._counts(real.ndim), magnitude, 0.0).max(initial=0.0),
+        )
+        self.note(f"{site} {operator}", jax.lax.stop_gradient(tally))
+        return out
+
+    def _counts(self, rank: int) -> Array:
+        if self.mask is None:
+            return jnp.bool_(True)
+        return self.mask.reshape(self.mask.shape + (1,) * (rank - self.mask.ndim))
+
+
+def recording(ops: OperatorSet, mask: Bool[Array, "*P"] | None) -> OperatorSet:
+    """Operators that count the valid positions alone, if they are a recorder's."""
+    return dataclasses.replace(ops, mask=mask) if isinstance(ops, Recorder) else ops
+
+
+def unrecorded(ops: OperatorSet) -> OperatorSet:
+    """The plain operators, for inside a scan."""
+    return ops.plain if isinstance(ops, Recorder) else ops
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What one operator of one layer does; rates are shares of the values that it wrote.
+
+    Attributes:
+      layer: module path.
+      tensor: the site that is written, or ``accumulator``.
+      operator: what writes it.
+      saturation_rate: results at a bound of their format.
+      clip_rate: real results beyond it.
+      table_end_rate: results of a sigmoid or tanh at the ends of its table.
+      headroom_bits: of an accumulator, bits that its largest sum left unused; else nan.
+      sqnr_db: real result to the operator's own error; inf where there is none.
+    """
+
+    layer: str
+    tensor: str
+    operator: str
+    saturation_rate: float
+    clip_rate: float
+    table_end_rate: float
+    headroom_bits: float
+    sqnr_db: float
+
+    def metrics(self) -> Iterator[tuple[str, float]]:
+        """The finite figures, by name."""
+        for field in dataclasses.fields(self)[3:]:
+            value = getattr(self, field.name)
+            if math.isfinite(value):
+                yield f"{self.layer}/{self.tensor}/{self.operator}/{field.name}", value
+
+
+def summarize(tallies: PyTree, policy: PrecisionPolicy) -> list[Diagnosis]:
+    """The collection as rows, in the order of layers."""
+    leaves = jax.tree_util.tree_leaves_with_path(tallies, is_leaf=lambda x: isinstance(x, Tally))
+    rows = []
+    for keys, tally in leaves:
+        *path, name = (key.key for key in keys)
+        site, _, operator = name.partition(" ")
+        precision = policy.resolve(tuple(path))
+        bits = math.nan
+        if site == ACCUMULATOR and isinstance(precision, OnAccelerator):
+            bits = precision.spec.accumulator.bits - 1 - math.log2(max(float(tally.peak), 1.0))
+        count, noise = max(float(tally.count), 1.0), float(tally.noise)
+        ratio = float(tally.signal) / noise if noise else math.inf
+        rows.append(
+            Diagnosis(
+                layer="/".join(path),
+                tensor=site,
+                operator=operator,
+                saturation_rate=float(tally.saturated) / count,
+                clip_rate=float(tally.clipped) / count,
+                table_end_rate=float(tally.table_ends) / count,
+                headroom_bits=bits,
+                sqnr_db=10 * math.log10(ratio) if ratio else -math.inf,
+            )
+        )
+    return rows

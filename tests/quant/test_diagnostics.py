@@ -62,6 +62,7 @@ def diagnose(name):
     return {(d.tensor, d.operator): d for d in summarize(tallies[DIAGNOSTICS], policy)}, tallies
 
 
+@pytest.mark.slow
 def test_a_layer_step_by_step():
     found, tallies = diagnose("generic_nna")
     assert {
@@ -81,6 +82,7 @@ def test_a_layer_step_by_step():
     assert "/hidden/mul/sqnr_db" in dict(found["hidden", "mul"].metrics())
 
 
+@pytest.mark.slow
 def test_fewer_bits_are_noisier():
     eight, two = diagnose("generic_nna")[0], diagnose("generic_nna_w2")[0]
     assert two["input_kernel", "quantize"].sqnr_db < eight["input_kernel", "quantize"].sqnr_db - 20

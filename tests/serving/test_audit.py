@@ -27,6 +27,7 @@ STATELESS = RNNTConfig(
 FEATURES = 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["generic_nna", "ethos_u_8x8_16", "ethos_u_16x8"])
 def test_a_chip_computes_all_of_a_recognizer(name):
     assert audit(LSTM, policy_by_name(name), FEATURES) == ()

@@ -118,22 +118,17 @@ def worker(name: str, form: str, *sizes_and_file: str) -> None:
 
 def entries(form: str, sizes: str, file: str = "") -> list[measure.Entry]:
     """All contestants of one case."""
-    root = str(Path(__file__).parents[1])
-    environment = {**measure.ONE_THREAD, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
     ours = [
-        measure.Entry(
-            name,
-            (sys.executable, "-m", "benchmarks.loss", f'--worker="{name}",{form},{sizes},{file}'),
-            environment,
-        )
+        measure.worker(name, "benchmarks.loss", f'--worker="{name}",{form},{sizes},{file}')
         for name in OURS[form]
     ]
-    environment = {**environment, "LD_LIBRARY_PATH": _PEER_LIBRARIES.value}
     peers = [
-        measure.Entry(
+        measure.worker(
             name,
-            (_PEER_PYTHON.value, "-m", "benchmarks.loss_peers", name, form, sizes, file),
-            environment,
+            "benchmarks.loss_peers",
+            *(name, form, sizes, file),
+            python=_PEER_PYTHON.value,
+            LD_LIBRARY_PATH=_PEER_LIBRARIES.value,
         )
         for name in PEERS
     ]

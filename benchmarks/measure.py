@@ -43,6 +43,15 @@ class Entry:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+def worker(
+    name: str, module: str, *arguments: str, python: str = sys.executable, **environment: str
+) -> Entry:
+    """An entry that runs a module of this repository on the CPU, with one thread."""
+    root = str(Path(__file__).parents[1])
+    common = {**ONE_THREAD, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
+    return Entry(name, (python, "-m", module, *arguments), {**common, **environment})
+
+
 @dataclass(frozen=True)
 class Row:
     """What was measured of an entry, or why it was not.

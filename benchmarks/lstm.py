@@ -4,7 +4,7 @@
     python -m benchmarks.lstm --peer_python=... --output=lstm.json
 
 Asked for are the loss and its gradients by the inputs, all kernels and all biases. The floating
-point contestants share their kernels, and their losses and gradients are compared before the figures
+point contestants share their kernels; their losses and gradients are compared before the figures
 count. The others are our stack under an accelerator's arithmetic, forward and backward.
 """
 
@@ -77,7 +77,9 @@ def our_stack(stack: Stack, policy_name: str):
     policy = policy_by_name(policy_name)
     mask = jnp.ones((stack.rows, stack.frames), bool)
     names = ("input_kernel", "recurrent_kernel", "bias")
-    params = [dict(zip(names, map(jnp.asarray, kernels))) for kernels in stack.kernels()]
+    params = [
+        dict(zip(names, map(jnp.asarray, kernels), strict=True)) for kernels in stack.kernels()
+    ]
     calibrating = LSTM(policy.calibration(), stack.width)
     observe = jax.jit(lambda p, x: calibrating.apply({"params": p}, x, mask, mutable=[RANGES]))
     ranges, xs = [], jnp.asarray(stack.inputs())

@@ -37,7 +37,7 @@ class Stack:
         return _normal(1, (self.rows, self.frames, self.width))
 
     def kernels(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of each layer: input and recurrent kernel ``[H, 4H]``, bias ``[4H]``; gates i, f, g, o."""
+        """Of each layer: input and recurrent kernel ``[H, 4H]``, bias ``[4H]``; gates ifgo."""
         scale = self.width**-0.5
         bias = np.zeros(4 * self.width, np.float32)
         bias[self.width : 2 * self.width] = FORGET_BIAS

@@ -33,7 +33,7 @@ def main(sizes: str) -> None:
         return loss, torch.autograd.grad(loss, wanted)
 
     loss, gradients = step()
-    found = {"loss": float(loss), "input_gradient": float(gradients[0].norm())}
+    found = {"loss": loss.item(), "input_gradient": float(gradients[0].norm())}
     serve(step, {"torch": torch.__version__, **found})
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
 from rnnt_qat.fixedpoint.activation import Activation, FracBits
+from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.dot import dot, dot_int16
 from rnnt_qat.fixedpoint.requantize import Ratio, ShiftRescale, Sum
 from rnnt_qat.fixedpoint.saturation import fit
@@ -174,7 +175,7 @@ def _ratio(scale: Scale, result: Scale) -> Ratio:
     """In float32 as LiteRT's LSTM divides; exact on the host, where both are powers of two."""
     if isinstance(scale, float) and isinstance(result, float):
         return scale / result
-    return jnp.asarray(scale, jnp.float32) / jnp.asarray(result, jnp.float32)
+    return divide(scale, result)
 
 
 def _addend(spec: AcceleratorSpec, x: Addend, role: Role, scale: Scale) -> Stored:

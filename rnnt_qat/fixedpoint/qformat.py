@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.rounding import Rounding, round_real
 from rnnt_qat.fixedpoint.saturation import int_range
 from rnnt_qat.typing import Array, Float, Int
@@ -83,7 +84,7 @@ def quantize(
     rounding: Rounding = Rounding.AWAY,
 ) -> Int[Array, "*S"]:
     """Nearest integer of the format, saturated; NaN becomes 0."""
-    rounded = round_real(x / scale, rounding)
+    rounded = round_real(divide(x, scale), rounding)
     # Clipped before the cast: a float beyond int32 has no defined integer.
     bound = jnp.clip(rounded, -(2.0**31), 2.0**31 - 128)
     integers = jnp.where(jnp.isnan(x), 0, bound).astype(jnp.int32)

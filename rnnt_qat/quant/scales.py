@@ -1,9 +1,12 @@
 """From a range to the scale that a chip's format gives it."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from rnnt_qat.accelerators.spec import TensorSpec
+from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.typing import Array, Float
 
 _SMALLEST_RANGE = 2.0**-30
@@ -23,7 +26,7 @@ def range_to_scale(tensor: TensorSpec, max_abs: Float[Array, "..."]) -> Float[Ar
     max_abs = jnp.maximum(jax.lax.stop_gradient(max_abs), _SMALLEST_RANGE).astype(jnp.float32)
     if tensor.power_of_two:
         return power_of_two_above(max_abs) * 2.0 ** (1 - tensor.format.bits)
-    fraction, exponent = jnp.frexp(max_abs / tensor.format.maximum)
+    fraction, exponent = jnp.frexp(divide(max_abs, tensor.format.maximum))
     steps = 2.0**tensor.scale_bits
     return jnp.ldexp(jnp.ceil(fraction * steps) / steps, exponent)
 
@@ -34,6 +37,36 @@ def power_of_two_above(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.ldexp(jnp.float32(1), exponent - (fraction == 0.5))
 
 
+_NARROW_STEP = {2: 1.224, 3: 0.6508, 4: 0.3534, 5: 0.1932, 6: 0.1055}
+"""Step, in standard deviations, of the symmetric uniform quantizer that has the least squared error
+on Gaussian values (Max 1960, "Quantizing for minimum distortion", section IV)."""
+
+_SMALLER_STEP = 1.3
+"""How much too small a power of two may be as a step before the next one has less error."""
+
+_LEVELS = 127
+
+
 def weight_scale(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-    """Scale that covers a kernel, of the tensor or of each column."""
-    return range_to_scale(tensor, jnp.abs(w).max(axis=0 if tensor.per_channel else None))
+    """Scale of a kernel, of the tensor or of each column; no gradient.
+
+    From 7 bits on the range covers every weight. Narrower grids would round most of the others to
+    zero to reach the largest one, so their step is the one that suits the bulk, and what lies
+    outside saturates.
+    """
+    axis = 0 if tensor.per_channel else None
+    magnitude = jax.lax.stop_gradient(jnp.abs(w))
+    max_abs = magnitude.max(axis=axis)
+    bits = tensor.format.bits
+    if bits not in _NARROW_STEP:
+        return range_to_scale(tensor, max_abs)
+    # A sum of integers is the same in any order: the step must not differ between programs.
+    covered = jnp.maximum(max_abs, _SMALLEST_RANGE)
+    levels = jnp.round(divide(magnitude, covered) * _LEVELS).astype(jnp.int32)
+    count = w.size if axis is None else w.shape[0]
+    mean = divide(levels.sum(axis=axis), _LEVELS * count) * covered
+    # A power of two is rounded up from here.
+    powers = 2.0 ** (bits - 1) / _SMALLER_STEP
+    steps = powers if tensor.power_of_two else tensor.format.maximum
+    of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps  # a Gaussian's deviation first
+    return range_to_scale(tensor, jnp.minimum(max_abs, mean * of_mean))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.rounding import Rounding, round_real
 from rnnt_qat.typing import Array, Bool, Float
 
@@ -24,11 +25,6 @@ def where_inside(inside: Bool[Array, "*S"], x: Float[Array, "*S"]) -> Float[Arra
     return jnp.where(inside, x, jax.lax.stop_gradient(x))
 
 
-def round_straight_through(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Nearest integer, ties away from zero; the gradient is one."""
-    return straight_through(round_real(jax.lax.stop_gradient(x), Rounding.AWAY), x)
-
-
 def quantize_straight_through(
     x: Float[Array, "*S"], scale: float | Float[Array, "..."], minimum: float, maximum: float
 ) -> Float[Array, "*S"]:
@@ -40,5 +36,6 @@ def quantize_straight_through(
     With respect to ``scale`` the gradient is that of ``x / scale``; times the scale again, this is
     the learned step size's (Esser et al., 2020, eq. 3).
     """
-    rounded = round_straight_through(x / scale)
+    integers = round_real(divide(*jax.lax.stop_gradient((x, scale))), Rounding.AWAY)
+    rounded = straight_through(integers, x / scale)
     return jnp.where(rounded > maximum, maximum, jnp.where(rounded < minimum, minimum, rounded))

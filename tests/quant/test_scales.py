@@ -41,3 +41,39 @@ def test_kernels_by_tensor_or_by_column():
 def test_fixed_formats_take_no_range():
     with pytest.raises(ValueError, match=r"CELL has the fixed format Q4.11"):
         range_to_scale(GENERIC_NNA.tensor(Role.CELL), jnp.float32(1))
+
+
+@pytest.mark.parametrize("chip", [ETHOS_U_16X8, GENERIC_NNA])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6])
+def test_narrow_kernels_are_rounded_with_little_error(chip, bits):
+    tensor = chip.with_weight_bits(bits).tensor(Role.WEIGHT)
+    w = np.random.default_rng(bits).normal(0, 0.1, (200, 300)).astype(np.float32)
+
+    def error(scale):
+        low = -tensor.format.maximum if tensor.format.narrow else -tensor.format.maximum - 1
+        rounded = np.clip(np.round(w / scale), low, tensor.format.maximum) * scale
+        return ((w - rounded) ** 2).mean()
+
+    ours = float(weight_scale(tensor, jnp.asarray(w)))
+    # A power of two may be up to twice the best step, never half of it.
+    factors = (0.5,) if tensor.power_of_two else (0.9, 1.1)
+    assert all(error(ours) < error(ours * factor) for factor in factors)
+    assert error(ours) <= error(float(range_to_scale(tensor, jnp.abs(w).max())))
+
+
+def test_narrow_scales_do_not_depend_on_the_order_of_a_sum():
+    tensor = ETHOS_U_16X8.with_weight_bits(4).tensor(Role.WEIGHT)
+    w = np.random.default_rng(0).normal(size=4096).astype(np.float32)
+    scales = {
+        float(weight_scale(tensor, jnp.asarray(order.reshape(shape))))
+        for order in (w, np.sort(w), w[::-1])
+        for shape in ((64, 64), (4096, 1), (8, 512))
+    }
+    assert len(scales) == 1
+
+
+def test_a_narrow_range_never_exceeds_the_largest_weight():
+    tensor = ETHOS_U_16X8.with_weight_bits(2).tensor(Role.WEIGHT)
+    equal = jnp.full((3, 4), 0.25)
+    assert weight_scale(tensor, equal) == 0.25
+    assert weight_scale(tensor, jnp.zeros((3, 4))) > 0

@@ -48,9 +48,14 @@ _LEVELS = 127
 
 
 def weight_scale(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-    """Scale of a kernel, of the tensor or of each column; no gradient.
+    """Scale of a kernel, of the tensor or of each column; no gradient."""
+    return range_to_scale(tensor, weight_range(tensor, w))
 
-    From 7 bits on the range covers every weight. Narrower grids would round most of the others to
+
+def weight_range(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
+    """Range of a kernel, of the tensor or of each column; no gradient.
+
+    From 7 bits on it covers every weight. Narrower grids would round most of the others to
     zero to reach the largest one, so their step is the one that suits the bulk, and what lies
     outside saturates.
     """
@@ -59,7 +64,7 @@ def weight_scale(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..
     max_abs = magnitude.max(axis=axis)
     bits = tensor.format.bits
     if bits not in _NARROW_STEP:
-        return range_to_scale(tensor, max_abs)
+        return max_abs
     # A sum of integers is the same in any order: the step must not differ between programs.
     covered = jnp.maximum(max_abs, _SMALLEST_RANGE)
     levels = jnp.round(divide(magnitude, covered) * _LEVELS).astype(jnp.int32)
@@ -69,4 +74,4 @@ def weight_scale(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..
     powers = 2.0 ** (bits - 1) / _SMALLER_STEP
     steps = powers if tensor.power_of_two else tensor.format.maximum
     of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps  # a Gaussian's deviation first
-    return range_to_scale(tensor, jnp.minimum(max_abs, mean * of_mean))
+    return jnp.minimum(max_abs, mean * of_mean)

@@ -17,6 +17,7 @@ from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
+from rnnt_qat.quant.scales import weight_range
 from rnnt_qat.quant.sites import Sites
 from rnnt_qat.typing import PyTree
 
@@ -124,7 +125,7 @@ class _Freezer:
         tensor = ops.spec.tensor(dict(ops.sites)[site])
         weights = ops.weight(site, kernel)
         self.params[*path, site] = weights.values
-        self.ranges[*path, site] = jnp.abs(kernel).max(axis=0 if tensor.per_channel else None)
+        self.ranges[*path, site] = weight_range(tensor, kernel)
         return weights
 
     def _operators(self, path: Path, sites: Sites) -> OperatorSet:

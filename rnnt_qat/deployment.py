@@ -27,7 +27,14 @@ from rnnt_qat.export.player import Transcript
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.export.serving_program import export_serving_program
 from rnnt_qat.export.systems import Method, System, describe
-from rnnt_qat.export.verification import Agreement, Heard, Verification, differing_tokens, verify
+from rnnt_qat.export.verification import (
+    Agreement,
+    Heard,
+    Verification,
+    differing_tokens,
+    first_differing_token,
+    verify,
+)
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.input_pipeline.batch import to_float
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
@@ -167,7 +174,7 @@ def replay_test_set(
         tokens += len(ours.tokens)
         differing += differing_tokens(ours, theirs)
         if differing and not first:
-            first = f"{name}: tokens {theirs.tokens}, the player has {ours.tokens}"
+            first = f"{name}: {first_differing_token(ours, theirs)}"
     batched = Agreement(
         "JAX, batches of audio", 0, len(heard), tokens, differing, first_difference=first
     )

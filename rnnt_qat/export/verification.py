@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 from jaxtyping import Float
@@ -152,11 +153,24 @@ def verify(
 
 def differing_tokens(ours: Transcript, theirs: Transcript) -> int:
     """Places at which two transcripts hold another token, or the same at another frame."""
-    emitted = [
-        list(zip(found.tokens, found.emission_frames, strict=True)) for found in (ours, theirs)
-    ]
-    same = sum(a == b for a, b in zip(*emitted, strict=False))
-    return max(map(len, emitted)) - same
+    return sum(a != b for a, b in _side_by_side(ours, theirs))
+
+
+def first_differing_token(ours: Transcript, theirs: Transcript) -> str:
+    """Where two transcripts that differ part, in words."""
+    for place, (a, b) in enumerate(_side_by_side(ours, theirs)):
+        if a != b:
+            return f"token {place} is {_emission(b)}, the player's is {_emission(a)}"
+    raise ValueError("the transcripts hold the same tokens at the same frames")
+
+
+def _side_by_side(ours: Transcript, theirs: Transcript) -> Iterator[tuple[tuple | None, ...]]:
+    emitted = (zip(t.tokens, t.emission_frames, strict=True) for t in (ours, theirs))
+    return zip_longest(*emitted)
+
+
+def _emission(found: tuple[int, int] | None) -> str:
+    return "missing" if found is None else f"label {found[0]} at frame {found[1]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +220,7 @@ def _add(
 ) -> Agreement:
     tokens = differing_tokens(ours, theirs)
     if tokens and not first:
-        first = f"tokens {theirs.tokens}, the player has {ours.tokens}"
+        first = first_differing_token(ours, theirs)
     return dataclasses.replace(
         so_far,
         utterances=so_far.utterances + 1,

@@ -38,9 +38,11 @@ class LSTM(QuantizedModule):
 
     Attributes:
       features: hidden width H.
+      rematerialize: whether the backward pass computes the cells again instead of keeping them.
     """
 
     features: int
+    rematerialize: bool = False
 
     @property
     def block_size(self) -> int:
@@ -78,7 +80,9 @@ class LSTM(QuantizedModule):
         accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
         pre_x = ops.values(ops.store("gate_input", accumulated))
         weights = ops.weight("recurrent_kernel", recurrent_kernel)
-        hiddens, cells, final = lstm_scan(unrecorded(ops), weights, pre_x, mask.T, state)
+        hiddens, cells, final = lstm_scan(
+            self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
+        )
         if self.policy.diagnosing:  # the scan's steps once more, all at once
             before = [
                 jnp.concatenate([first[None], later[:-1]])

@@ -7,6 +7,9 @@ It is written in terms of an operator set: JAX differentiates the elementwise pa
 of ``accumulate`` only its linearity is used, so the float and every emulated cell share it. Loops
 are not unrolled: XLA joins what unrolled steps keep with a concatenation into which it draws their
 arithmetic, which then is no longer vectorized (benchmarks/RESULTS.md).
+
+The forward scan keeps each step's derivative, several vectors a gate, or with ``rematerialize``
+only the states before the step, from which the backward scan makes the derivative once more.
 """
 
 import operator
@@ -65,8 +68,9 @@ def _select(mask: Bool[Array, "B"], new: Array | float, old: Array | float) -> A
     return jnp.where(mask[:, None], new, old)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def lstm_scan(
+    rematerialize: bool,
     ops: OperatorSet,
     kernel: Value,
     pre_x: Num[Array, "T B 4H"],
@@ -76,6 +80,8 @@ def lstm_scan(
     """Runs the recurrence; frames outside the mask leave the state as it is.
 
     Args:
+      rematerialize: whether the backward pass computes the cells again: less memory, the same
+        gradients, one more product a step.
       ops: operators of the layer.
       kernel: recurrent kernel [H, 4H] as the chip stores it.
       pre_x: input's share of the gate pre-activations, stored at "gate_input".
@@ -98,28 +104,38 @@ def lstm_scan(
     return hiddens, cells, final
 
 
-def _lstm_scan_fwd(ops, kernel, pre_x, mask, state):
+def _cell_vjp(ops, kernel, pre_x_t, hidden, cell):
+    """``lstm_cell`` after these states, and its VJP."""
+    return jax.vjp(lstm_cell, ops, pre_x_t, _recurrent(ops, kernel, hidden), cell)
+
+
+def _lstm_scan_fwd(rematerialize, ops, kernel, pre_x, mask, state):
     def step(carry: LSTMState, x):
         pre_x_t, mask_t = x
-        accumulated = _recurrent(ops, kernel, carry.hidden)
-        (hidden, cell), cell_vjp = jax.vjp(lstm_cell, ops, pre_x_t, accumulated, carry.cell)
+        (hidden, cell), cell_vjp = _cell_vjp(ops, kernel, pre_x_t, carry.hidden, carry.cell)
         new = LSTMState(
             hidden=_select(mask_t, hidden, carry.hidden), cell=_select(mask_t, cell, carry.cell)
         )
-        return new, (new.hidden, new.cell, cell_vjp)
+        return new, (new.hidden, new.cell, None if rematerialize else cell_vjp)
 
     final, (hiddens, cells, cell_vjps) = jax.lax.scan(step, state, (pre_x, mask))
-    return (hiddens, cells, final), (ops, kernel, mask, state.hidden, hiddens, cell_vjps)
+    kept = (pre_x, cells) if rematerialize else cell_vjps
+    return (hiddens, cells, final), (ops, kernel, mask, state, hiddens, kept)
 
 
-def _lstm_scan_bwd(residuals, cotangents):
-    ops, kernel, mask, first_hidden, hiddens, cell_vjps = residuals
+def _lstm_scan_bwd(rematerialize, residuals, cotangents):
+    ops, kernel, mask, first, hiddens, kept = residuals
     d_hiddens, d_cells, d_final = cotangents
-    _, hidden_vjp = jax.vjp(partial(_recurrent, ops, kernel), first_hidden)
+    previous_hiddens = _previous(first.hidden, hiddens)
+    if rematerialize:
+        pre_x, cells = kept
+        kept = (pre_x, previous_hiddens, _previous(first.cell, cells))
+    _, hidden_vjp = jax.vjp(partial(_recurrent, ops, kernel), first.hidden)
 
     def step(carry, x):
         d_state, d_ops = carry
-        d_hidden_out, d_cell_out, mask_t, cell_vjp = x
+        d_hidden_out, d_cell_out, mask_t, kept_t = x
+        cell_vjp = _cell_vjp(ops, kernel, *kept_t)[1] if rematerialize else kept_t
         d_hidden = d_state.hidden + d_hidden_out
         d_cell = d_state.cell + d_cell_out
         d_ops_t, d_pre_x, d_accumulated, d_previous_cell = cell_vjp(
@@ -135,10 +151,9 @@ def _lstm_scan_bwd(residuals, cotangents):
     (d_state, d_ops), (d_pre_x, d_accumulated) = jax.lax.scan(
         step,
         (d_final, jax.tree.map(jnp.zeros_like, ops)),
-        (d_hiddens, d_cells, mask, cell_vjps),
+        (d_hiddens, d_cells, mask, kept),
         reverse=True,
     )
-    previous_hiddens = jnp.concatenate([first_hidden[None], hiddens[:-1]])
     products, product_vjp = jax.vjp(
         lambda ops, kernel: _recurrent(ops, kernel, previous_hiddens), ops, kernel
     )
@@ -149,6 +164,11 @@ def _lstm_scan_bwd(residuals, cotangents):
     d_ops_product, d_kernel = product_vjp(d_products)
     d_mask = jnp.zeros(mask.shape, jax.dtypes.float0)
     return _add(d_ops, d_ops_product), d_kernel, d_pre_x, d_mask, d_state
+
+
+def _previous(first: Array, after: Array) -> Array:
+    """What was before each step, of what was ``after`` it."""
+    return jnp.concatenate([first[None], after[:-1]])
 
 
 def _add(a: PyTree, b: PyTree) -> PyTree:

@@ -7,7 +7,7 @@ import numpy as np
 from rnnt_qat.export.arithmetic import TFLM
 from rnnt_qat.export.player import Player, greedy
 from rnnt_qat.export.trace import Traced, compare_traces
-from rnnt_qat.export.verification import differing_tokens
+from rnnt_qat.export.verification import differing_tokens, first_differing_token
 from tests.export.random_integers import random_features, random_rnnt
 
 
@@ -41,6 +41,12 @@ def test_differing_tokens_count_places():
     assert len(found.tokens) > 2
     assert differing_tokens(found, shorter) == differing_tokens(shorter, found) == 2
     assert differing_tokens(found, late) == len(found.tokens)
+    cut, label, frame = len(shorter.tokens), found.tokens[0], found.emission_frames[0]
+    assert first_differing_token(found, shorter).startswith(f"token {cut} is missing, the player's")
+    assert first_differing_token(found, late) == (
+        f"token 0 is label {label} at frame {frame + 1}, the player's is label {label} "
+        f"at frame {frame}"
+    )
 
 
 def _silence():

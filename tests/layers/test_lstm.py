@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.quant.policies import FLOAT32, W4A8, W8A8
+from rnnt_qat.quant.policies import ETHOS_U_8X8_16, FLOAT32, W4A8, W8A8
 from rnnt_qat.quant.qtensor import QTensor, dequantize
 from tests.layers.streaming_contract import check_streaming_contract, random_ragged
 from tests.reference.lstm import lstm_float64
@@ -75,6 +75,30 @@ def test_custom_gradient_equals_the_scan_differentiated_by_jax(ragged):
     expected = jax.grad(plain, (0, 1))(variables["params"], xs)
     actual = jax.jit(jax.grad(ours, (0, 1)))(variables["params"], xs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), actual, expected)
+
+
+@pytest.mark.parametrize("policy", [FLOAT32, W8A8, ETHOS_U_8X8_16], ids=lambda p: p.name)
+def test_rematerialized_cells_have_the_same_gradients(policy, ragged):
+    xs, mask = ragged
+    variables = calibrated(policy, ragged)
+    ranges = {k: v for k, v in variables.items() if k != "params"}
+
+    def gradients(rematerialize):
+        layer = LSTM(policy, HIDDEN, rematerialize)
+
+        def loss(params, xs):
+            ys, _, state = layer.apply({"params": params, **ranges}, xs, mask)
+            return jnp.sum(jnp.sin(dequantize(ys))) + jnp.sum(state.cell**2)
+
+        return jax.jit(jax.grad(loss, (0, 1))), (variables["params"], xs)
+
+    kept, arguments = gradients(False)
+    again, _ = gradients(True)
+    jax.tree.map(np.testing.assert_array_equal, kept(*arguments), again(*arguments))
+    # The cells really are computed once more: one product a step, under a float policy.
+    assert str(again.trace(*arguments).jaxpr).count("tanh") > str(
+        kept.trace(*arguments).jaxpr
+    ).count("tanh")
 
 
 def test_weight_gradient_is_one_product_after_the_scan(ragged):

@@ -85,7 +85,7 @@ def run_lstm(ops, xs, parameters, batch, width):
     )
     mask = jnp.ones((ops.values(pre_x).shape[0], batch), bool)
     recurrent = ops.weight("recurrent_kernel", recurrent)
-    hiddens, cells, _ = lstm_scan(ops, recurrent, ops.values(pre_x), mask, state)
+    hiddens, cells, _ = lstm_scan(False, ops, recurrent, ops.values(pre_x), mask, state)
     return ops.load("hidden", hiddens), ops.load("cell", cells)
 
 

@@ -5,7 +5,8 @@
 
 Asked for are the loss and its gradients by the inputs, all kernels and all biases. The floating
 point contestants share their kernels; their losses and gradients are compared before the figures
-count. The others are our stack under an accelerator's arithmetic, forward and backward.
+count. The others are our stack under an accelerator's arithmetic, forward and backward, and stacks
+that keep no cells for the backward pass but compute them once more ("rematerialized").
 """
 
 import sys
@@ -27,6 +28,9 @@ _STACKS = flags.DEFINE_multi_string(
 _POLICIES = flags.DEFINE_list(
     "policies", ["float32", "w8a8", "ethos_u_8x8_16", "generic_nna"], "arithmetic of our stacks"
 )
+_AGAIN = flags.DEFINE_list(
+    "rematerialized", ["float32", "ethos_u_8x8_16"], "arithmetic of our rematerialized stacks"
+)
 _WORKER = flags.DEFINE_list("worker", [], "internal: contestant, sizes")
 
 FLAX, TORCH = "flax nn.RNN", "torch.nn.LSTM"
@@ -43,7 +47,8 @@ def worker(name: str, *sizes: str) -> None:
     if name == FLAX:
         params, run = flax_stack(stack)
     else:
-        params, run = our_stack(stack, name.removeprefix("rnnt_qat "))
+        _, policy, *again = name.split()
+        params, run = our_stack(stack, policy, bool(again))
 
     def loss(params, xs):
         return jnp.sum(run(params, xs) * cotangent)
@@ -64,7 +69,7 @@ def worker(name: str, *sizes: str) -> None:
     )
 
 
-def our_stack(stack: Stack, policy_name: str):
+def our_stack(stack: Stack, policy_name: str, rematerialize: bool):
     """Our layers under a policy, calibrated on the very inputs."""
     import jax
     import jax.numpy as jnp
@@ -90,7 +95,7 @@ def our_stack(stack: Stack, policy_name: str):
     def run(params, xs):
         for layer, observed in zip(params, ranges, strict=True):
             variables = {"params": layer, **observed}
-            xs, _, _ = LSTM(policy, stack.width).apply(variables, xs, mask)
+            xs, _, _ = LSTM(policy, stack.width, rematerialize).apply(variables, xs, mask)
         return dequantize(xs)
 
     return params, run
@@ -124,7 +129,8 @@ def flax_stack(stack: Stack):
 
 def entries(sizes: str) -> list[measure.Entry]:
     """All contestants of one stack."""
-    names = [f"rnnt_qat {policy}" for policy in _POLICIES.value] + [FLAX]
+    names = [f"rnnt_qat {policy}" for policy in _POLICIES.value]
+    names += [f"rnnt_qat {policy} rematerialized" for policy in _AGAIN.value] + [FLAX]
     in_jax = [
         measure.worker(name, "benchmarks.lstm", f'--worker="{name}",{sizes}') for name in names
     ]

@@ -29,7 +29,6 @@ from rnnt_qat.mesh import make_mesh, to_host
 from rnnt_qat.provenance import provenance
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 from rnnt_qat.recognizer import Recognizer, make_evaluator
 from rnnt_qat.task import RecognizerTask
 from rnnt_qat.training.checkpoints import (
@@ -242,7 +241,7 @@ class Experiment:
         recognizer = Recognizer(
             config=self.config,
             policy=self.config.policy if best.aware else FLOAT32,
-            variables={"params": state.ema_params, RANGES: calibrated_ranges(state.quant_stats)},
+            variables=to_host(self.task.variables(state.ema_params, state.quant_stats)),
             frontend=self.frontend,
             tokenizer=self.tokenizer,
             origin={"stage": best.stage, "step": best.step, "wer": best.wer},

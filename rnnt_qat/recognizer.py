@@ -25,7 +25,7 @@ from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.audit import OffChip
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
 
@@ -145,8 +145,10 @@ def _read_variables(
       ModelDirectoryError: naming the arrays that are missing, strange or of another shape.
     """
     inputs = example_inputs(config.model, config.frontend.feature_size)
-    shapes = jax.eval_shape(RNNT(config.model, policy).init, jax.random.key(0), *inputs)
-    expected = {name: leaf.shape for name, leaf in flatten_dict(dict(shapes), sep="/").items()}
+    model = RNNT(config.model, policy.calibration())  # it knows the shapes of all ranges
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    shapes = {name: calibrated_ranges(leaves) for name, leaves in shapes.items()}
+    expected = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
     with np.load(path) as file:
         found = dict(file)
     shape = {name: array.shape for name, array in found.items()}

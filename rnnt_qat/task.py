@@ -17,8 +17,9 @@ from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.diagnostics import Diagnosis
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges, check_calibrated
 from rnnt_qat.training.checkpoints import WER
+from rnnt_qat.training.state import AwareParams
 from rnnt_qat.training.update import RowLosses
 from rnnt_qat.typing import PRNGKey, PyTree
 
@@ -69,13 +70,13 @@ class RecognizerTask:
     ):
         if loss.ctc_weight and not model.ctc_head:
             raise ValueError(f"loss.ctc_weight={loss.ctc_weight:g} needs model.ctc_head=True")
-        self._config = model
+        self._config, self._learned = model, policy.learned
         self._float, self._aware = RNNT(model, FLOAT32), RNNT(model, policy)
         self._calibrating = RNNT(model, policy.calibration())
         self._frontend, self._augment, self._loss = frontend, augment, loss
         self._inputs = example_inputs(model, frontend.config.feature_size)
-        self.evaluate_float = _evaluate(float_evaluators) if float_evaluators else None
-        self.evaluate_aware = _evaluate(aware_evaluators, diagnose) if aware_evaluators else None
+        self.evaluate_float = self._evaluate(float_evaluators)
+        self.evaluate_aware = self._evaluate(aware_evaluators, diagnose)
 
     def initial_params(self, key: PRNGKey) -> PyTree:
         """Random parameters, float32; the same tree under every policy."""
@@ -86,9 +87,29 @@ class RecognizerTask:
         shapes = jax.eval_shape(self._calibrating.init, jax.random.key(0), *self._inputs)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.get(RANGES, {}))
 
-    def check_ranges(self, quant_stats: PyTree) -> None:
-        """Raises ValueError, naming the sites, if calibration did not reach all of them."""
-        check_calibrated(quant_stats)
+    def check_ranges(self, params: PyTree, quant_stats: PyTree) -> None:
+        """Raises ValueError, naming the sites, if a range is not positive."""
+        check_calibrated(self.variables(params, quant_stats)[RANGES])
+
+    @property
+    def range_rate(self) -> float | None:
+        """Learning rate of ranges as a multiple of the network's; None where none are trained."""
+        return None if self._learned is None else self._learned.rate
+
+    def aware_params(self, params: PyTree, quant_stats: PyTree) -> PyTree:
+        """The parameters, and those of the ranges where the policy trains them."""
+        if self._learned is None:
+            return params
+        ranges = calibrated_ranges(quant_stats)
+        return AwareParams(params, jax.tree.map(self._learned.initial, ranges))
+
+    def variables(self, params: PyTree, quant_stats: PyTree) -> PyTree:
+        """Variables of the model in any stage: the ranges in force are the trained, if any are."""
+        if not isinstance(params, AwareParams):
+            return {"params": params, RANGES: calibrated_ranges(quant_stats)}
+        assert self._learned is not None
+        ranges = jax.tree.map(self._learned.max_abs, params.ranges)
+        return {"params": params.network, RANGES: ranges}
 
     def float_loss(
         self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch, key: PRNGKey
@@ -107,7 +128,7 @@ class RecognizerTask:
         """Losses through the accelerator's arithmetic; like the chip, it has no dropout."""
         features_key, _ = jax.random.split(key)
         batch = self._masked(batch, features_key)
-        return self._losses(self._aware, {"params": params, RANGES: quant_stats}, batch)
+        return self._losses(self._aware, self.variables(params, quant_stats), batch)
 
     def observe(self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch) -> PyTree:
         """The ranges with those of this batch, as it will be heard: nothing is masked."""
@@ -164,6 +185,22 @@ class RecognizerTask:
             audio_seconds=batch.feature_lengths * jnp.float32(frame_seconds),
         )
 
+    def _evaluate(
+        self, evaluators: Sequence[StreamingEvaluator], diagnose: Diagnose | None = None
+    ) -> Callable[[PyTree, PyTree], dict[str, float]] | None:
+        """Metrics of all test sets, and their mean WER under the name that selects."""
+        if not evaluators:
+            return None
+
+        def evaluate(params: PyTree, quant_stats: PyTree) -> dict[str, float]:
+            variables = self.variables(params, quant_stats)
+            metrics = {name: value for e in evaluators for name, value in e.run(variables)}
+            for row in diagnose(variables) if diagnose else ():
+                metrics |= {f"diagnostics/{name}": value for name, value in row.metrics()}
+            return {WER: statistics.fmean(metrics[f"{e.name}/wer"] for e in evaluators), **metrics}
+
+        return evaluate
+
 
 def _model_inputs(batch: Batch):
     return batch.features, batch.feature_lengths, batch.labels, batch.label_lengths
@@ -172,16 +209,3 @@ def _model_inputs(batch: Batch):
 def _row_keys(key: PRNGKey, batch: Batch) -> PRNGKey:
     """A key an utterance: chance is the same wherever in a batch, and on which device, it lies."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch.utterance_index)
-
-
-def _evaluate(evaluators: Sequence[StreamingEvaluator], diagnose: Diagnose | None = None):
-    """Metrics of all test sets, and their mean WER under the name that selects."""
-
-    def evaluate(params: PyTree, quant_stats: PyTree) -> dict[str, float]:
-        variables = {"params": params, RANGES: quant_stats}
-        metrics = {name: value for e in evaluators for name, value in e.run(variables)}
-        for row in diagnose(variables) if diagnose else ():
-            metrics |= {f"diagnostics/{name}": value for name, value in row.metrics()}
-        return {WER: statistics.fmean(metrics[f"{e.name}/wer"] for e in evaluators), **metrics}
-
-    return evaluate

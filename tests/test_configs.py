@@ -9,7 +9,7 @@ from rnnt_qat.config import from_config_dict
 from rnnt_qat.experiment_config import ExperimentConfig
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
-VARIANTS = {"prompts": ["synthetic_only"], "librispeech": ["by_speaker"]}
+VARIANTS = {"prompts": ["synthetic_only"], "librispeech": ["word_pieces", "by_speaker"]}
 CASES = [
     (p.stem, variant)
     for p in CONFIGS.glob("[a-z]*.py")

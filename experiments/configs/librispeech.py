@@ -9,6 +9,7 @@ python -m data.prepare --corpora=librispeech --librispeech_dir=LibriSpeech \
     --librispeech_config=full_960
 python -m experiments.train --config=experiments/configs/librispeech.py --workdir=workdir/960
 
+``librispeech.py:word_pieces`` has a wider prediction network over SentencePiece units.
 ``librispeech.py:by_speaker`` trains a small model on a folder of some speakers, split by speaker;
 start it from speech already learned with ``--config.initialize_from=workdir/large/models/float``.
 """
@@ -84,6 +85,25 @@ def full_960() -> ExperimentConfig:
     )
 
 
+def word_pieces() -> ExperimentConfig:
+    """Five layers of 1024 over SentencePiece units, a prediction network as wide: 63 M parameters.
+
+    The size of the recognizers that accelerator-aware training was published for.
+    """
+    characters = full_960()
+    return dataclasses.replace(
+        characters,
+        data=dataclasses.replace(characters.data, sentencepiece=2500),
+        model=dataclasses.replace(
+            characters.model,
+            vocabulary=2500,
+            prediction=LSTMPredictionConfig(
+                embedding_size=512, hidden_size=1024, num_layers=2, dropout_rate=0.3
+            ),
+        ),
+    )
+
+
 def by_speaker() -> ExperimentConfig:
     """The size of ``prompts_large``, on one folder of speakers."""
     corpus = "librispeech/by_speaker"
@@ -114,4 +134,5 @@ def by_speaker() -> ExperimentConfig:
 
 def get_config(variant: str = "full_960") -> ConfigDict:
     """The fields to override."""
-    return config_dict({"full_960": full_960, "by_speaker": by_speaker}[variant]())
+    variants = {"full_960": full_960, "word_pieces": word_pieces, "by_speaker": by_speaker}
+    return config_dict(variants[variant]())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
 from rnnt_qat.quant.precision import TensorFormat
-from rnnt_qat.quant.scales import range_to_scale
+from rnnt_qat.quant.scales import range_to_scale, weight_range
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.typing import Array, DTypeLike, Float
 
@@ -20,18 +20,25 @@ class OnAccelerator:
     Attributes:
       spec: the chip; ``spec.with_weight_bits`` for kernels below 8 bits.
       slope: gradient of sigmoid and tanh.
+      trained_ranges: ranges are trained once they are calibrated, those of kernels too.
       serving: hold every tensor as integers, without gradients. Kernels then have their ranges
         beside the calibrated ones, as ``serving.freeze`` leaves them.
     """
 
     spec: AcceleratorSpec
     slope: Slope = Slope.SMOOTH
+    trained_ranges: bool = False
     serving: bool = False
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Roles whose scale the chip leaves open; a trained kernel's follows the kernel."""
+        """Roles whose scale the chip leaves open; else than here a kernel's follows the kernel."""
         open_roles = {tensor.role for tensor in self.spec.tensors if tensor.calibrated}
-        return frozenset(open_roles if self.serving else open_roles - {Role.WEIGHT})
+        kernels_too = self.serving or self.trained_ranges
+        return frozenset(open_roles if kernels_too else open_roles - {Role.WEIGHT})
+
+    def kernel_range(self, w: Float[Array, "K M"]) -> Float[Array, "..."]:
+        """Range that a kernel calls for; no gradient."""
+        return weight_range(self.spec.tensor(Role.WEIGHT), w)
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> NnaOperators:
         """Operators bound to the calibrated ranges."""
@@ -61,6 +68,8 @@ class OnAccelerator:
         if not tensor.calibrated:
             return TensorFormat(bits, numbers, f"{tensor.format}, fixed")
         rule = "power of two" if tensor.power_of_two else f"{tensor.scale_bits} significant bits"
+        if self.trained_ranges:
+            return TensorFormat(bits, numbers, f"trained, {rule}")
         if role is not Role.WEIGHT:
             return TensorFormat(bits, numbers, f"calibrated, {rule}")
         grain = "each output channel" if tensor.per_channel else "the tensor"

@@ -4,6 +4,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from rnnt_qat.quant.learned_ranges import LearnedRange
 from rnnt_qat.quant.observers import MaxObserver, Observer
 from rnnt_qat.quant.precision import Precision
 
@@ -30,6 +31,8 @@ class PrecisionPolicy:
       rules: first match wins; a layer that no rule matches is an error.
       calibrating: compute in floating point and record the ranges instead.
       observer: finds the range that a calibrated format should cover.
+      learned: how accelerator-aware training trains the ranges on; None leaves them calibrated.
+        The rules' precisions know which: those with ``trained_ranges``.
       diagnosing: note what every operator does to its values (``quant.diagnostics``).
     """
 
@@ -38,6 +41,7 @@ class PrecisionPolicy:
     calibrating: bool = False
     diagnosing: bool = False
     observer: Observer = field(default_factory=MaxObserver)
+    learned: LearnedRange | None = None
 
     def resolve(self, path: tuple[str, ...]) -> Precision:
         """Precision of the layer at ``path``."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnt_qat.quant.diagnostics import DIAGNOSTICS, Recorder, Tally
+from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.observers import MaxObserver, Observer
 from rnnt_qat.quant.operators import FloatOperators, OperatorSet
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -57,7 +59,9 @@ class QuantizedModule(nn.Module):
         return self.policy.resolve(self.path).state_dtype(role)
 
     def observe(self, sites: Sites, mask: Array | None = None, **values: Array | QTensor) -> None:
-        """Records the ranges of the sites named; does nothing unless the policy is calibrating.
+        """Records the ranges of the sites named, and of the layer's kernels if they are trained.
+
+        Does nothing unless the policy is calibrating.
 
         Args:
           sites: what the layer's ``operators`` were made for.
@@ -74,6 +78,11 @@ class QuantizedModule(nn.Module):
             state = observer.observe(self.get_variable(RANGES, name), dequantize(value), mask)
             self.put_variable(RANGES, name, state)
             self.put_variable(RANGES, site, observer.max_abs(state))
+        precision = self.policy.resolve(self.path)
+        if isinstance(precision, OnAccelerator) and precision.trained_ranges:
+            for site in (site for site, role in sites.items() if role is Role.WEIGHT):
+                kernel = self.get_variable("params", site)
+                self.put_variable(RANGES, site, precision.kernel_range(kernel))
 
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
         """A site's observer, and the variable that holds its state."""
@@ -96,7 +105,7 @@ def check_calibrated(ranges: Mapping[str, PyTree]) -> None:
     unseen = [
         "/".join(str(getattr(key, "key", key)) for key in path)
         for path, value in jax.tree_util.tree_leaves_with_path(calibrated_ranges(ranges))
-        if not float(value) > 0.0
+        if not np.all(np.asarray(value) > 0.0)
     ]
     if unseen:
         raise ValueError(

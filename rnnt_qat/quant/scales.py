@@ -7,28 +7,33 @@ import jax.numpy as jnp
 
 from rnnt_qat.accelerators.spec import TensorSpec
 from rnnt_qat.fixedpoint.division import divide
+from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
 
 _SMALLEST_RANGE = 2.0**-30
 
 
 def range_to_scale(tensor: TensorSpec, max_abs: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Scale of a calibrated format that covers ``[-max_abs, max_abs]``; no gradient.
+    """Scale of a calibrated format that covers ``[-max_abs, max_abs]``.
 
     A power-of-two scale is rounded up, so that the range holds all but the last step (Jain et al.,
-    2020, section 3.2); any other is rounded up to the chip's ``scale_bits``.
+    2020, section 3.2); any other is rounded up to the chip's ``scale_bits``. Both are straight
+    through on a logarithmic axis: the scale grows in proportion to the range.
 
     Raises:
       ValueError: the chip fixes this format.
     """
     if not tensor.calibrated:
         raise ValueError(f"{tensor.role.name} has the fixed format {tensor.format}: no range fits")
-    max_abs = jnp.maximum(jax.lax.stop_gradient(max_abs), _SMALLEST_RANGE).astype(jnp.float32)
+    max_abs = jnp.maximum(max_abs, _SMALLEST_RANGE).astype(jnp.float32)
+    covered = jax.lax.stop_gradient(max_abs)
     if tensor.power_of_two:
-        return power_of_two_above(max_abs) * 2.0 ** (1 - tensor.format.bits)
-    fraction, exponent = jnp.frexp(divide(max_abs, tensor.format.maximum))
-    steps = 2.0**tensor.scale_bits
-    return jnp.ldexp(jnp.ceil(fraction * steps) / steps, exponent)
+        scale = power_of_two_above(covered) * 2.0 ** (1 - tensor.format.bits)
+    else:
+        fraction, exponent = jnp.frexp(divide(covered, tensor.format.maximum))
+        steps = 2.0**tensor.scale_bits
+        scale = jnp.ldexp(jnp.ceil(fraction * steps) / steps, exponent)
+    return straight_through(scale, scale * (max_abs / covered))
 
 
 def power_of_two_above(x: Float[Array, "..."]) -> Float[Array, "..."]:

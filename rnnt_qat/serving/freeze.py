@@ -125,7 +125,8 @@ class _Freezer:
         tensor = ops.spec.tensor(dict(ops.sites)[site])
         weights = ops.weight(site, kernel)
         self.params[*path, site] = weights.values
-        self.ranges[*path, site] = weight_range(tensor, kernel)
+        if (*path, site) not in self.ranges:  # it is there where it was trained
+            self.ranges[*path, site] = weight_range(tensor, kernel)
         return weights
 
     def _operators(self, path: Path, sites: Sites) -> OperatorSet:

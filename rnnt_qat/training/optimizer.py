@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rnnt_qat.training.state import AwareParams
 from rnnt_qat.typing import Array, Float, Int, PyTree
 
 Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
@@ -78,13 +79,25 @@ def make_schedule(config: OptimizerConfig, steps: int) -> Schedule:
     return learning_rate
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Gradients to steps of unit learning rate: the update multiplies by the schedule."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
-        optax.add_decayed_weights(config.weight_decay, mask=_decayed),
-    )
+def make_optimizer(
+    config: OptimizerConfig, range_rate: float | None = None
+) -> optax.GradientTransformation:
+    """Gradients to steps of unit learning rate: the update multiplies by the schedule.
+
+    Args:
+      config: of the network's parameters.
+      range_rate: learning rate of trained ranges as a multiple of the network's: the parameters are
+        then ``AwareParams``. Ranges do not decay, and are clipped by their own norm, which sums
+        over whole tensors and would drown the network's. None where no ranges are trained.
+    """
+    clip = optax.clip_by_global_norm(config.clip_norm)
+    adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+    network = optax.chain(clip, adam, optax.add_decayed_weights(config.weight_decay, mask=_decayed))
+    if range_rate is None:
+        return network
+    ranges = optax.chain(clip, adam, optax.scale(range_rate))
+    labels = AwareParams(network="network", ranges="ranges")
+    return optax.partition({"network": network, "ranges": ranges}, labels)
 
 
 def _decayed(params: PyTree) -> PyTree:

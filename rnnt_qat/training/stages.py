@@ -49,8 +49,15 @@ class Task(Protocol):
     def empty_ranges(self) -> PyTree:
         """``quant_stats`` before anything was observed."""
 
-    def check_ranges(self, quant_stats: PyTree) -> None:
-        """Raises ValueError, naming the sites, if calibration did not reach all of them."""
+    @property
+    def range_rate(self) -> float | None:
+        """Learning rate of ranges as a multiple of the network's; None where none are trained."""
+
+    def aware_params(self, params: PyTree, quant_stats: PyTree) -> PyTree:
+        """What aware training begins with: ``AwareParams`` where it trains ranges, else params."""
+
+    def check_ranges(self, params: PyTree, quant_stats: PyTree) -> None:
+        """Raises ValueError, naming the sites, if a range is not positive."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +140,7 @@ class Calibration:
                 task.observe, task.float_loss, log_every=log_every
             ),
             evaluate=task.evaluate_aware,
-            check=lambda state: task.check_ranges(state.quant_stats),
+            check=lambda state: task.check_ranges(state.ema_params, state.quant_stats),
         )
 
 
@@ -157,7 +164,13 @@ class AwareTraining:
             name="aware",
             steps=self.steps,
             aware=True,
-            begin=lambda state: _begin_training(state, self.optimizer),
+            begin=lambda state: _begin_training(
+                dataclasses.replace(
+                    state, ema_params=task.aware_params(state.ema_params, state.quant_stats)
+                ),
+                self.optimizer,
+                task.range_rate,
+            ),
             make_update=lambda first_step, log_every, mesh: training_update(
                 task.aware_loss,
                 self.optimizer,
@@ -165,8 +178,10 @@ class AwareTraining:
                 first_step=first_step,
                 steps=self.steps,
                 log_every=log_every,
+                range_rate=task.range_rate,
             ),
             evaluate=task.evaluate_aware,
+            check=lambda state: task.check_ranges(state.ema_params, state.quant_stats),
         )
 
 
@@ -196,12 +211,14 @@ class StagePlan:
         return tuple(p for p in (stage.program(task) for stage in stages) if p.steps > 0)
 
 
-def _begin_training(state: TrainState, optimizer: OptimizerConfig) -> TrainState:
+def _begin_training(
+    state: TrainState, optimizer: OptimizerConfig, range_rate: float | None = None
+) -> TrainState:
     """A fresh optimizer around the averaged parameters: those that were evaluated."""
     return dataclasses.replace(
         state,
         params=jax.tree.map(lambda x: x.copy(), state.ema_params),
-        opt_state=make_optimizer(optimizer).init(state.ema_params),
+        opt_state=make_optimizer(optimizer, range_rate).init(state.ema_params),
     )
 
 

@@ -59,12 +59,25 @@ class Skips:
 
 
 @flax.struct.dataclass
+class AwareParams:
+    """What accelerator-aware training trains where the ranges are trained too.
+
+    Attributes:
+      network: the network's parameters.
+      ranges: those that ranges come from, in the tree of ``quant_stats``.
+    """
+
+    network: PyTree
+    ranges: PyTree
+
+
+@flax.struct.dataclass
 class TrainState:
     """The whole state of training.
 
     Attributes:
       step: batches consumed over all stages, int32; skipped batches count.
-      params: float32 parameters.
+      params: float32 parameters; ``AwareParams`` in a stage that trains ranges.
       ema_params: exponential moving average of ``params``: what is evaluated and served.
       opt_state: the optimizer's state in this stage; empty where nothing is optimized.
       quant_stats: the quantization ranges, float32.

@@ -123,6 +123,7 @@ def training_update(
     first_step: int,
     steps: int,
     log_every: int,
+    range_rate: float | None = None,
 ) -> Update:
     """An update that learns from a batch, each device from its rows.
 
@@ -137,8 +138,9 @@ def training_update(
       first_step: ``TrainState.step`` at which the stage begins.
       steps: length of the stage.
       log_every: the interval sums restart after every so many steps.
+      range_rate: of trained ranges (``make_optimizer``).
     """
-    optimizer = make_optimizer(config)
+    optimizer = make_optimizer(config, range_rate)
     schedule = make_schedule(config, steps)
 
     def summed(params, quant_stats, batch, key):

@@ -80,7 +80,12 @@ class ToyTask:
     def empty_ranges(self):
         return {"max_abs": jnp.zeros(())}
 
-    def check_ranges(self, quant_stats):
+    range_rate = None
+
+    def aware_params(self, params, quant_stats):
+        return params
+
+    def check_ranges(self, params, quant_stats):
         if not quant_stats["max_abs"] > 0:
             raise ValueError("max_abs was not calibrated")
 

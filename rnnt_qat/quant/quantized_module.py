@@ -81,7 +81,7 @@ class QuantizedModule(nn.Module):
         precision = self.policy.resolve(self.path)
         if isinstance(precision, OnAccelerator) and precision.trained_ranges:
             for site in (site for site, role in sites.items() if role is Role.WEIGHT):
-                kernel = self.get_variable("params", site)
+                kernel: Array = self.get_variable("params", site)
                 self.put_variable(RANGES, site, precision.kernel_range(kernel))
 
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:

@@ -1,67 +1,113 @@
+"""The gradients of trained ranges, through a chip's own operators."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnt_qat.quant.learned_ranges import (
-    initial_log2_threshold,
-    initial_step,
-    learned_step_scale,
-    threshold_scale,
+from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
+from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
+from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.models.joint import JOINT_SITES
+from rnnt_qat.quant.learned_ranges import LearnedStep, TrainedThreshold
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.qtensor import QTensor, dequantize
+
+X = jnp.asarray(np.random.default_rng(0).normal(0, 1, (20, 30)), jnp.float32)
+TQT, LSQ = TrainedThreshold(), LearnedStep()
+
+
+def fake_quant(spec, learned, operator, site, parameter, x):
+    """Real values of ``x`` on a site's grid, and the real value of a step."""
+    sites = JOINT_SITES | {"input": JOINT_SITES["encoded"]}
+    precision = OnAccelerator(spec, trained_ranges=True)
+    ops = precision.operators(sites, {site: learned.max_abs(parameter)})
+    stored = getattr(ops, operator)(site, x)
+    return dequantize(stored), stored.scale
+
+
+@pytest.mark.parametrize(
+    ("spec", "learned", "operator", "site"),
+    [
+        (GENERIC_NNA, TQT, "store", "logits"),
+        (GENERIC_NNA, TQT, "weight", "kernel"),
+        (GENERIC_NNA.with_weight_bits(4), TQT, "weight", "kernel"),
+        (ETHOS_U_16X8.with_weight_bits(4), LSQ, "weight", "kernel"),
+        (ETHOS_U_8X8_16, LSQ, "weight", "kernel"),
+        (ETHOS_U_8X8_16, LSQ, "store", "encoded"),
+    ],
 )
-from rnnt_qat.quant.straight_through import quantize_straight_through
+def test_gradients_of_a_site(spec, learned, operator, site):
+    max_abs = 1.3
+    parameter = learned.initial(jnp.float32(max_abs))
 
-X = jnp.asarray(np.random.default_rng(0).normal(0, 1, 400), jnp.float32)
+    def real(parameter, x):
+        return fake_quant(spec, learned, operator, site, parameter, x)[0]
 
+    scale = float(fake_quant(spec, learned, operator, site, parameter, X)[1])
+    by_parameter = jax.jacobian(real)(parameter, X)
+    by_value = jax.grad(lambda x: real(parameter, x).sum())(X)
 
-def fake_quant(x, scale):
-    return quantize_straight_through(x, scale, -128, 127) * scale
-
-
-def test_threshold_is_rounded_up_to_a_power_of_two():
-    thresholds = jnp.log2(jnp.asarray([0.9, 1.0, 1.1, 5.0]))
-    assert (threshold_scale(thresholds, 8) * 128).tolist() == [1.0, 1.0, 2.0, 8.0]
-
-
-@pytest.mark.parametrize("log2_threshold", [-1.6, 0.3])
-def test_gradient_of_a_threshold_is_tqts(log2_threshold):
-    jacobian = jax.jacobian(lambda t: fake_quant(X, threshold_scale(t, 8)))(
-        jnp.float32(log2_threshold)
-    )
-    scale = 2.0 ** (np.ceil(log2_threshold) - 7)
-    steps = np.asarray(X) / scale
+    format = spec.tensor(JOINT_SITES[site]).format
+    steps = np.asarray(X, np.float64) / scale
     rounded = np.trunc(steps + np.copysign(0.5, steps))
-    clipped = np.clip(rounded, -128, 127)
-    # Jain et al. (2020), equation 8.
-    expected = scale * np.log(2) * np.where(clipped == rounded, rounded - steps, clipped)
-    np.testing.assert_allclose(jacobian, expected, atol=1e-4)
+    clipped = np.clip(rounded, format.minimum, format.maximum)
+    inside = clipped == rounded
+    assert 0 < inside.sum() < inside.size
+    # Jain et al. (2020), equation 8, without s ln 2; Esser et al. (2020), equation 3.
+    of_scale = np.where(inside, rounded - steps, clipped)
+    # The threshold t has scale s(t) with s' = s ln 2; a step keeps its share of the range.
+    slope = scale * np.log(2) if learned is TQT else scale / max_abs
+    np.testing.assert_allclose(by_parameter, of_scale * slope, atol=2e-4 * slope * format.maximum)
+    np.testing.assert_allclose(by_value, inside, rtol=1e-6)  # Esser et al., equation 5
 
 
-def test_gradient_of_a_step_is_lsqs():
-    step, share = jnp.float32(0.011), (127 * 400) ** -0.5
-    jacobian = jax.jacobian(lambda s: fake_quant(X, learned_step_scale(s, 127, 400)))(step)
-    steps = np.asarray(X) / 0.011
-    rounded = np.trunc(steps + np.copysign(0.5, steps))
-    clipped = np.clip(rounded, -128, 127)
-    # Esser et al. (2020), equation 3.
-    expected = share * np.where(clipped == rounded, rounded - steps, clipped)
-    np.testing.assert_allclose(jacobian, expected, atol=1e-5)
-    assert learned_step_scale(step, 127, 400) == step
+@pytest.mark.parametrize(("spec", "learned"), [(GENERIC_NNA, TQT), (ETHOS_U_8X8_16, LSQ)])
+def test_gradient_of_the_scale_that_a_sum_is_stored_at(spec, learned):
+    sums = jnp.round(X * 1000)
+    parameter = learned.initial(jnp.float32(1.5))
+    real, scale = fake_quant(spec, learned, "store", "logits", parameter, QTensor(sums, 2.0**-9))
+    jacobian = jax.jacobian(
+        lambda p: fake_quant(spec, learned, "store", "logits", p, QTensor(sums, 2.0**-9))[0]
+    )(parameter)
+    steps, integers = np.asarray(sums) * 2.0**-9 / float(scale), np.asarray(real) / float(scale)
+    inside = np.abs(steps) < spec.tensor(JOINT_SITES["logits"]).format.maximum
+    assert 0 < inside.sum() < inside.size
+    slope = float(scale) * (np.log(2) if learned is TQT else 1 / 1.5)
+    expected = np.where(inside, integers - steps, integers) * slope
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_initial_values():
-    assert threshold_scale(initial_log2_threshold(jnp.float32(3.0)), 8) == 4 / 128
-    assert threshold_scale(initial_log2_threshold(jnp.float32(4.0)), 8) == 4 / 128
-    assert float(initial_step(X, 127)) == pytest.approx(2 * float(jnp.abs(X).mean()) / 127**0.5)
+def test_thresholds_are_powers_of_two_and_begin_at_the_calibrated():
+    assert TQT.max_abs(jnp.asarray([-0.2, 0.0, 0.1, 2.3])).tolist() == [1.0, 1.0, 2.0, 8.0]
+    ranges = jnp.asarray([3.0, 4.0, 0.1])
+    assert TQT.max_abs(TQT.initial(ranges)).tolist() == [4.0, 4.0, 0.125]
+    assert LSQ.max_abs(LSQ.initial(ranges)).tolist() == ranges.tolist()
 
 
-def test_a_threshold_learns_the_range_of_least_error():
-    def loss(log2_threshold):
-        return ((fake_quant(X, threshold_scale(log2_threshold, 4)) - X) ** 2).mean()
+def test_thresholds_are_for_chips_of_power_of_two_scales():
+    TQT.check(GENERIC_NNA)
+    with pytest.raises(ValueError, match=r"the scale of WEIGHT on ethos_u_16x8 is none; lsq"):
+        TQT.check(ETHOS_U_16X8)
 
-    log2_threshold = jnp.float32(4.0)
-    slope = jax.jit(jax.grad(loss))
-    for _ in range(200):
-        log2_threshold = log2_threshold - 0.05 * jnp.sign(slope(log2_threshold))
-    best = min(range(-2, 6), key=lambda k: float(loss(jnp.float32(k))))
-    assert abs(float(jnp.ceil(log2_threshold)) - best) <= 1
+
+@pytest.mark.parametrize(("spec", "learned"), [(GENERIC_NNA, TQT), (ETHOS_U_16X8, LSQ)])
+@pytest.mark.parametrize("start", [0.2, 30.0])
+def test_the_range_of_least_error_is_learned(spec, learned, start):
+    spec = spec.with_weight_bits(4)
+
+    def loss(parameter):
+        return ((fake_quant(spec, learned, "weight", "kernel", parameter, X)[0] - X) ** 2).mean()
+
+    @jax.jit
+    def learn(parameter):
+        def step(p, rate):
+            return p - rate * jnp.sign(jax.grad(loss)(p)), None
+
+        return jax.lax.scan(step, parameter, jnp.repeat(jnp.asarray([0.05, 0.005]), 1000))[0]
+
+    found = learn(learned.initial(jnp.float32(start)))
+    candidates = learned.initial(2.0 ** jnp.arange(-2, 5, 1.0 if learned is TQT else 0.05))
+    best = min(float(loss(c)) for c in candidates)
+    assert float(loss(learned.initial(jnp.float32(start)))) > 4 * best
+    assert float(loss(found)) < (2.0 if learned is TQT else 1.1) * best

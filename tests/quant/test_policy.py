@@ -2,8 +2,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.layers.dense import Dense
-from rnnt_qat.quant.observers import PercentileObserver
+from rnnt_qat.quant.learned_ranges import LearnedStep, TrainedThreshold
+from rnnt_qat.quant.nna_operators import Slope
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.observers import MseObserver, PercentileObserver
 from rnnt_qat.quant.policies import POLICIES, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32, IntegerMatmul
@@ -39,8 +43,34 @@ def test_names_of_ready_made_policies():
 def test_observers_by_name():
     policy = policy_by_name("w8a8@joint+percentile")
     assert (policy.name, policy.observer) == ("w8a8@joint+percentile", PercentileObserver())
-    with pytest.raises(ValueError, match="w8a8\\+median: there is no observer 'median'"):
+    with pytest.raises(ValueError, match=r"w8a8\+median: there is no \+median; there are \+moving"):
         policy_by_name("w8a8+median")
+
+
+def test_changes_follow_each_other():
+    policy = policy_by_name("ethos_u_16x8_w4@encoder+mse+unit_slope+lsq")
+    assert policy.name == "ethos_u_16x8_w4@encoder+mse+unit_slope+lsq"
+    assert (policy.observer, policy.learned) == (MseObserver(), LearnedStep())
+    spec = ETHOS_U_16X8.with_weight_bits(4)
+    encoder = OnAccelerator(spec, slope=Slope.UNIT, trained_ranges=True)
+    assert [rule.precision for rule in policy.rules] == [encoder, Float32()]
+    assert policy_by_name("generic_nna+tqt").learned == TrainedThreshold()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ethos_u_8x8_16+tqt", r"the scale of WEIGHT on ethos_u_8x8_16 is none; lsq trains any"),
+        ("w8a8+lsq", r"\+lsq: it is for layers on a chip, and w8a8 has others"),
+        ("float32+unit_slope", r"\+unit_slope: it is for layers on a chip, and float32 has others"),
+        ("generic_nna@weights+tqt", r"generic_nna@weights has others"),
+        ("generic_nna+tqt+lsq", r"\+tqt and \+lsq exclude each other"),
+        ("w8a8+mse+mse", r"\+mse and \+mse exclude each other"),
+    ],
+)
+def test_changes_that_do_not_suit_are_refused(name, reason):
+    with pytest.raises(ValueError, match=reason):
+        policy_by_name(name)
 
 
 @pytest.mark.parametrize("name", ["w8a8", "w8a8+moving_average", "w8a8+percentile", "w8a8+mse"])

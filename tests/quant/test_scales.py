@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,6 +29,12 @@ def test_other_scales_have_few_significant_bits_and_cover_the_range():
     assert np.all(fraction * 2**15 == np.round(fraction * 2**15))
     assert np.all(scale * 127 >= max_abs * (1 - 2e-7))
     assert np.all(scale * 127 <= max_abs * (1 + 2**-13))
+
+
+@pytest.mark.parametrize("tensor", [ETHOS_U_16X8.tensor(r) for r in (Role.WEIGHT, Role.INPUT)])
+def test_a_scale_grows_in_proportion_to_its_range(tensor):
+    scale, slope = jax.value_and_grad(lambda r: range_to_scale(tensor, r))(jnp.float32(0.77))
+    np.testing.assert_allclose(slope, scale / 0.77, rtol=1e-6)
 
 
 def test_kernels_by_tensor_or_by_column():

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from rnnt_qat.training.state import AwareParams
 
 
 @pytest.mark.parametrize(("decay", "middle"), [("cosine", 0.55), ("linear", 0.55), ("constant", 1)])
@@ -22,6 +23,20 @@ def test_only_matrices_decay():
     deltas, _ = optimizer.update(zeros, optimizer.init(params), params)
     np.testing.assert_array_equal(deltas["w"], 0.5)
     np.testing.assert_array_equal(deltas["b"], 0.0)
+
+
+def test_ranges_have_their_own_rate_and_norm_and_do_not_decay():
+    network, ranges = {"w": jnp.ones((2, 2))}, {"x": jnp.ones(()), "kernel": jnp.ones((3, 3))}
+    params = AwareParams(network, ranges)
+    gradients = AwareParams({"w": jnp.full((2, 2), 0.1)}, {"x": jnp.float32(1e6),
+                                                          "kernel": jnp.zeros((3, 3))})  # fmt: skip
+    config = OptimizerConfig(weight_decay=0.5)
+    both, alone = make_optimizer(config, range_rate=50.0), make_optimizer(config)
+    deltas, _ = both.update(gradients, both.init(params), params)
+    expected, _ = alone.update(gradients.network, alone.init(network), network)
+    np.testing.assert_array_equal(deltas.network["w"], expected["w"])
+    np.testing.assert_allclose(deltas.ranges["x"], 50.0, rtol=1e-6)
+    np.testing.assert_array_equal(deltas.ranges["kernel"], 0.0)
 
 
 @pytest.mark.parametrize(

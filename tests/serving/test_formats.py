@@ -25,6 +25,9 @@ def test_a_chips_formats():
     cell = table["encoder/lstm_0", "cell"]
     assert (cell.numbers, cell.scale, cell.operators) == ("int16", "Q4.11, fixed", "NPU: mul, add")
     assert table["joint", "logits"].scale == "calibrated, power of two"
+    trained = rows("ethos_u_8x8_16_w4+lsq")
+    assert trained["joint", "logits"].scale == "trained, power of two"
+    assert trained["joint", "kernel"].scale == "trained, 24 significant bits"
 
 
 def test_what_stays_on_the_cpu():

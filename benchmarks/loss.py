@@ -23,6 +23,12 @@ from benchmarks import measure
 from benchmarks.loss_inputs import Case
 from tests.reference import transducer_lattice as reference
 
+OURS = {
+    "logits": ("rnnt_qat", "rnnt_qat, logits given up"),
+    "joint": ("rnnt_qat factored", "rnnt_qat whole lattice"),
+}
+PEERS = ("torchaudio", "fast_rnnt")
+
 _OUTPUT = flags.DEFINE_string("output", "loss.json", "file for the figures")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "interleaved steps of each contestant")
 _CORE = flags.DEFINE_integer("core", 0, "core that everything is pinned to")
@@ -39,13 +45,11 @@ _JOINT = flags.DEFINE_multi_string(
     ["8,200,50,512", "4,300,60,1024", "8,200,50,512,ragged", "8,200,50,512,sharp"],
     "B,T,U,V[,ragged][,sharp] of the joint form",
 )
+_ONLY = flags.DEFINE_multi_enum(
+    "only", [], [*OURS["logits"], *OURS["joint"], *PEERS], "contestants to measure; all if none"
+)
 _WORKER = flags.DEFINE_list("worker", [], "internal: contestant, form, sizes, file")
 
-OURS = {
-    "logits": ("rnnt_qat", "rnnt_qat, logits given up"),
-    "joint": ("rnnt_qat factored", "rnnt_qat whole lattice"),
-}
-PEERS = ("torchaudio", "fast_rnnt")
 CHECKED = "4,40,15,32,ragged"
 RESULT_FILE = "result.npz"
 
@@ -188,7 +192,12 @@ def main(argv: list[str]) -> None:
     cases = {}
     for form, all_sizes in (("logits", _LOGITS.value), ("joint", _JOINT.value)):
         for sizes in all_sizes:
-            rows = measure.measure(entries(form, sizes), _ROUNDS.value)
+            contestants = entries(form, sizes)
+            if _ONLY.value:
+                contestants = [entry for entry in contestants if entry.name in _ONLY.value]
+            if not contestants:
+                continue
+            rows = measure.measure(contestants, _ROUNDS.value)
             cases[f"{form} {sizes}"] = rows
             print(
                 f"\n{form} {sizes}\n\n{measure.table(rows, 'torchaudio', _CLOCK.value)}", flush=True

@@ -31,7 +31,7 @@ class OnAccelerator:
     serving: bool = False
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Roles whose scale the chip leaves open; else than here a kernel's follows the kernel."""
+        """Roles whose scale the chip leaves open; a kernel's only if trained or frozen."""
         open_roles = {tensor.role for tensor in self.spec.tensors if tensor.calibrated}
         kernels_too = self.serving or self.trained_ranges
         return frozenset(open_roles if kernels_too else open_roles - {Role.WEIGHT})

@@ -110,5 +110,6 @@ def check_calibrated(ranges: Mapping[str, PyTree]) -> None:
     if unseen:
         raise ValueError(
             f"no range was calibrated for {', '.join(unseen)}: run the calibration stage on "
-            "batches that reach these sites before training or evaluating with this policy"
+            "batches that reach these sites before training or evaluating with this policy (a "
+            "trained range that fell to zero asks for a lower learning rate)"
         )

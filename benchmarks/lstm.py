@@ -6,7 +6,7 @@
 Asked for are the loss and its gradients by the inputs, all kernels and all biases. The floating
 point contestants share their kernels; their losses and gradients are compared before the figures
 count. The others are our stack under an accelerator's arithmetic, forward and backward, and stacks
-that keep no cells for the backward pass but compute them once more ("rematerialized").
+that keep no derivatives for the backward pass but compute the cells once more ("rematerialized").
 """
 
 import sys

@@ -38,7 +38,7 @@ class LSTM(QuantizedModule):
 
     Attributes:
       features: hidden width H.
-      rematerialize: whether the backward pass computes the cells again instead of keeping them.
+      rematerialize: whether the backward pass computes the cells again, all but their products.
     """
 
     features: int

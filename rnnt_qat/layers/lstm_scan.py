@@ -9,7 +9,7 @@ are not unrolled: XLA joins what unrolled steps keep with a concatenation into w
 arithmetic, which then is no longer vectorized (benchmarks/RESULTS.md).
 
 The forward scan keeps each step's derivative, several vectors a gate, or with ``rematerialize``
-only the states before the step, from which the backward scan makes the derivative once more.
+only the accumulator and the states, from which the backward scan makes the derivative.
 """
 
 import operator
@@ -80,8 +80,8 @@ def lstm_scan(
     """Runs the recurrence; frames outside the mask leave the state as it is.
 
     Args:
-      rematerialize: whether the backward pass computes the cells again: less memory, the same
-        gradients, one more product a step.
+      rematerialize: whether the backward pass computes the cells again, all but their products:
+        less memory, the same gradients.
       ops: operators of the layer.
       kernel: recurrent kernel [H, 4H] as the chip stores it.
       pre_x: input's share of the gate pre-activations, stored at "gate_input".
@@ -104,38 +104,32 @@ def lstm_scan(
     return hiddens, cells, final
 
 
-def _cell_vjp(ops, kernel, pre_x_t, hidden, cell):
-    """``lstm_cell`` after these states, and its VJP."""
-    return jax.vjp(lstm_cell, ops, pre_x_t, _recurrent(ops, kernel, hidden), cell)
-
-
 def _lstm_scan_fwd(rematerialize, ops, kernel, pre_x, mask, state):
     def step(carry: LSTMState, x):
         pre_x_t, mask_t = x
-        (hidden, cell), cell_vjp = _cell_vjp(ops, kernel, pre_x_t, carry.hidden, carry.cell)
+        accumulated = _recurrent(ops, kernel, carry.hidden)
+        (hidden, cell), cell_vjp = jax.vjp(lstm_cell, ops, pre_x_t, accumulated, carry.cell)
         new = LSTMState(
             hidden=_select(mask_t, hidden, carry.hidden), cell=_select(mask_t, cell, carry.cell)
         )
-        return new, (new.hidden, new.cell, None if rematerialize else cell_vjp)
+        return new, (new.hidden, new.cell, accumulated if rematerialize else cell_vjp)
 
-    final, (hiddens, cells, cell_vjps) = jax.lax.scan(step, state, (pre_x, mask))
-    kept = (pre_x, cells) if rematerialize else cell_vjps
-    return (hiddens, cells, final), (ops, kernel, mask, state, hiddens, kept)
+    final, (hiddens, cells, kept) = jax.lax.scan(step, state, (pre_x, mask))
+    if rematerialize:
+        kept = (pre_x, kept, _previous(state.cell, cells))
+    return (hiddens, cells, final), (ops, kernel, mask, state.hidden, hiddens, kept)
 
 
 def _lstm_scan_bwd(rematerialize, residuals, cotangents):
-    ops, kernel, mask, first, hiddens, kept = residuals
+    ops, kernel, mask, first_hidden, hiddens, kept = residuals
     d_hiddens, d_cells, d_final = cotangents
-    previous_hiddens = _previous(first.hidden, hiddens)
-    if rematerialize:
-        pre_x, cells = kept
-        kept = (pre_x, previous_hiddens, _previous(first.cell, cells))
-    _, hidden_vjp = jax.vjp(partial(_recurrent, ops, kernel), first.hidden)
+    previous_hiddens = _previous(first_hidden, hiddens)
+    _, hidden_vjp = jax.vjp(partial(_recurrent, ops, kernel), first_hidden)
 
     def step(carry, x):
         d_state, d_ops = carry
         d_hidden_out, d_cell_out, mask_t, kept_t = x
-        cell_vjp = _cell_vjp(ops, kernel, *kept_t)[1] if rematerialize else kept_t
+        cell_vjp = jax.vjp(lstm_cell, ops, *kept_t)[1] if rematerialize else kept_t
         d_hidden = d_state.hidden + d_hidden_out
         d_cell = d_state.cell + d_cell_out
         d_ops_t, d_pre_x, d_accumulated, d_previous_cell = cell_vjp(

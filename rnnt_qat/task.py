@@ -125,10 +125,11 @@ class RecognizerTask:
     def aware_loss(
         self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch, key: PRNGKey
     ) -> RowLosses:
-        """Losses through the accelerator's arithmetic; like the chip, it has no dropout."""
-        features_key, _ = jax.random.split(key)
+        """Losses through the accelerator's arithmetic, with dropout on its grids."""
+        features_key, dropout_key = jax.random.split(key)
         batch = self._masked(batch, features_key)
-        return self._losses(self._aware, self.variables(params, quant_stats), batch)
+        row_keys = _row_keys(dropout_key, batch)
+        return self._losses(self._aware, self.variables(params, quant_stats), batch, row_keys)
 
     def observe(self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch) -> PyTree:
         """The ranges with those of this batch, as it will be heard: nothing is masked."""
@@ -152,7 +153,7 @@ class RecognizerTask:
         model: RNNT,
         variables: PyTree,
         batch: Batch,
-        row_keys: PRNGKey | None = None,
+        row_keys: PRNGKey,
     ) -> RowLosses:
         lattice: Any = model.apply(variables, *_model_inputs(batch), row_keys)
         loss = transducer_loss_factored(

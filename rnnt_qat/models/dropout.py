@@ -1,25 +1,24 @@
-"""Dropout between layers, for the stages that train in floating point."""
+"""Dropout between layers in training, in floating point and on a chip's grids."""
 
-import flax.linen as nn
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.qtensor import QTensor
+from rnnt_qat.quant.straight_through import quantize_straight_through
 from rnnt_qat.typing import PRNGKey
 
 
-def dropout(
-    module: nn.Module, x: Value, rate: float, row_keys: PRNGKey | None, place: int
-) -> Value:
+def dropout(x: Value, rate: float, row_keys: PRNGKey | None, place: int) -> Value:
     """Inverted dropout (Srivastava et al., 2014), each row with a key of its own.
 
     What a row loses then depends on neither the rest of its batch nor the devices it is cut over.
-    A value on a chip's grid cannot be rescaled in place, so a quantized layer's output is refused:
-    the chip has no dropout either.
+    What stays of a value on a chip's grid is rescaled to the grid's nearest step, and saturates
+    there: the next layer still hears integers of the format that it was calibrated for.
 
     Args:
-      module: whose output it is, for the message.
       x: leads with B.
       rate: share that is dropped.
       row_keys: B keys; None drops nothing.
@@ -27,14 +26,17 @@ def dropout(
     """
     if row_keys is None or rate == 0.0:
         return x
-    if isinstance(x, QTensor):
-        raise ValueError(
-            f"dropout_rate={rate} on a quantized value of {'/'.join(module.path) or 'the model'}: "
-            "set dropout to 0 for the accelerator-aware stage"
-        )
+    shape = (x.values if isinstance(x, QTensor) else x).shape
     keys = fold_in_rows(row_keys, place)
-    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
-    return jnp.where(keep, x / (1.0 - rate), 0.0)
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, shape[1:]))(keys)
+    if not isinstance(x, QTensor):
+        return jnp.where(keep, x / (1.0 - rate), 0.0)
+    if x.format is None:  # an operand of integer products alone: its scale is free
+        values = jnp.where(keep, x.values, 0.0)
+        return dataclasses.replace(x, values=values, scale=x.scale / (1.0 - rate))
+    bounds = x.format.minimum, x.format.maximum
+    rescaled = quantize_straight_through(x.values, 1.0 - rate, *bounds)
+    return dataclasses.replace(x, values=jnp.where(keep, rescaled, 0.0))
 
 
 def fold_in_rows(row_keys: PRNGKey, number: int) -> PRNGKey:

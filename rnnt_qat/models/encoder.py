@@ -23,7 +23,7 @@ class EncoderConfig:
       hidden_size: width of each.
       layers_before_reduction: LSTM layers at the frontend's rate; 0 reduces the features.
       time_reduction: frames made into one; 1 keeps the rate.
-      dropout_rate: between layers, in floating-point training.
+      dropout_rate: between layers, in training.
     """
 
     num_layers: int = 3
@@ -88,8 +88,8 @@ class Encoder(nn.Module):
             if index == self.config.layers_before_reduction:
                 xs, mask, _ = reduce(xs, mask)
             if index:
-                xs = dropout(self, xs, self.config.dropout_rate, row_keys, index)
+                xs = dropout(xs, self.config.dropout_rate, row_keys, index)
             xs, mask, layer_state = lstm(xs, mask, None if state is None else state[index])
             new_state.append(layer_state)
-        xs = dropout(self, xs, self.config.dropout_rate, row_keys, len(self.lstm))
+        xs = dropout(xs, self.config.dropout_rate, row_keys, len(self.lstm))
         return self.projection(xs, mask), mask, tuple(new_state)

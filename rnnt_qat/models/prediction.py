@@ -22,7 +22,7 @@ class LSTMPredictionConfig:
       embedding_size: width of a label's embedding.
       hidden_size: width of each LSTM layer.
       num_layers: LSTM layers.
-      dropout_rate: on embeddings and between layers, in floating-point training.
+      dropout_rate: on embeddings and between layers, in training.
     """
 
     embedding_size: int = 128
@@ -87,11 +87,11 @@ class LSTMPrediction(nn.Module):
     ) -> tuple[Value, tuple[LSTMState, ...]]:
         """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
         xs = jnp.asarray(self.embedding)[inputs]
-        xs = dropout(self, xs, self.config.dropout_rate, row_keys, 0)
+        xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         new_state = []
         for index, lstm in enumerate(self.lstm):
             xs, _, layer_state = lstm(xs, mask, None if state is None else state[index])
-            xs = dropout(self, xs, self.config.dropout_rate, row_keys, index + 1)
+            xs = dropout(xs, self.config.dropout_rate, row_keys, index + 1)
             new_state.append(layer_state)
         return self.projection(xs, mask), tuple(new_state)
 
@@ -131,7 +131,7 @@ class StatelessPrediction(nn.Module):
         length = inputs.shape[1]
         context = [history[:, k : k + length] for k in range(self.config.context)]
         xs = jnp.concatenate([self.embedding[labels] for labels in context], axis=-1)
-        xs = dropout(self, xs, self.config.dropout_rate, row_keys, 0)
+        xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         # The state after the last valid label; masked labels leave it as it is.
         position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])
         return self.projection(xs, mask), jnp.take_along_axis(history, position, axis=1)

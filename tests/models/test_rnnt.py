@@ -165,3 +165,18 @@ def test_reduction_that_no_layer_follows_is_refused():
         ValueError, match=r"layers_before_reduction=2 must lie in \[0, num_layers=2"
     ):
         EncoderConfig(num_layers=2, layers_before_reduction=2)
+
+
+def test_a_rematerialized_encoder_has_the_same_gradients(batch):
+    variables = variables_of(CONFIG, FLOAT32, batch)
+
+    def gradients(config):
+        def loss(params):
+            lattice = RNNT(config, FLOAT32).apply({"params": params}, *batch)
+            return jnp.square(dequantize(lattice.encoded)).sum()
+
+        return jax.jit(jax.grad(loss))(variables["params"])
+
+    encoder = dataclasses.replace(CONFIG.encoder, rematerialize=True)
+    again = gradients(dataclasses.replace(CONFIG, encoder=encoder))
+    jax.tree.map(np.testing.assert_array_equal, gradients(CONFIG), again)

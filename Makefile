@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= corpora
 WORKDIR ?= workdir/prompts
-# Two cores, a device on each, train 1.5 times as fast as two threads of one device.
+# A device a core: the step's products are too small to gain from two threads.
 DEVICES ?= 2
 # A step frees what the next one takes: kept, it need not be zeroed by the kernel each time.
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296

@@ -72,8 +72,9 @@ def _policies() -> tuple[str, ...]:
         return tuple(policy_by_name(p).name for p in _POLICIES.value or SweepConfig.policies)
     if _POLICIES.value is not None:
         raise flags.ValidationError("give --policies or --ablate, not both")
-    whole = policy_by_name(_ABLATE.value)
-    return (whole.name, *(part.name for part in parts(whole)))
+    whole, plus, changes = _ABLATE.value.partition("+")
+    names = (whole, *(part.name for part in parts(policy_by_name(whole))))
+    return tuple(policy_by_name(f"{name}{plus}{changes}").name for name in names)
 
 
 if __name__ == "__main__":

@@ -48,12 +48,9 @@ def to_json(config: Any) -> dict[str, Json]:
 def from_json(cls: type[Config], data: Mapping[str, Json]) -> Config:
     """Inverse of ``to_json``.
 
-    A field that is not there has its default: what was written before a field existed can still be
-    read, and so a new field's default is to do what was done without it.
-
     Raises:
-      ConfigError: an unknown field, a missing one without default, a value of the wrong type, or
-        one that the class refuses.
+      ConfigError: an unknown or missing field, a value of the wrong type, or one that the class
+        refuses.
     """
     return _build(cls, data, "")
 
@@ -89,17 +86,16 @@ def unknown_field_message(path: str, known: list[str]) -> str:
 
 def _build(cls: type, data: Mapping[str, Json], path: str) -> Any:
     hints = typing.get_type_hints(cls)
-    fields = dataclasses.fields(cls)
-    names = [field.name for field in fields]
+    names = [field.name for field in dataclasses.fields(cls)]
     for name in data:
         if name not in names and name != TYPE:
             known = [path + n for n in names]
             raise ConfigError(unknown_field_message(path + name, known))
-    missing = [path + field.name for field in fields if _required(field) and field.name not in data]
+    missing = [path + n for n in names if n not in data]
     if missing:
         raise ConfigError(f"{', '.join(missing)}: missing; was this written by another version?")
 
-    values = {n: _convert(data[n], hints[n], f"{path}{n}") for n in names if n in data}
+    values = {n: _convert(data[n], hints[n], f"{path}{n}") for n in names}
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise ConfigError(f"{path}{name}: {value!r} is not of type {_type_name(hints[name])}")
@@ -107,10 +103,6 @@ def _build(cls: type, data: Mapping[str, Json], path: str) -> Any:
         return cls(**values)
     except ValueError as error:
         raise ConfigError(f"{path.rstrip('.') or cls.__name__}: {error}") from error
-
-
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -118,7 +118,7 @@ def save(artefact: Artefact, folder: str | os.PathLike[str]) -> Path:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     with (unfinished / ARRAYS).open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays)
     (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     unfinished.rename(folder)
     return folder

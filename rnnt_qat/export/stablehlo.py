@@ -60,7 +60,7 @@ def load_stablehlo(path: str | os.PathLike[str]) -> export.Exported:
     content = Path(path).read_bytes()
     try:
         return export.deserialize(bytearray(content))
-    except Exception as error:
+    except Exception as error:  # whatever the reader stumbles over in bytes that it trusts
         raise ValueError(f"{path} is not a whole serialized JAX program: {error}") from error
 
 

@@ -2,6 +2,10 @@
 
 import signal
 import types
+from collections.abc import Callable
+from typing import Any
+
+Handler = Callable[[int, types.FrameType | None], Any] | int | None
 
 
 class StopRequest:
@@ -13,7 +17,7 @@ class StopRequest:
 
     def __init__(self):
         self.signal_number: int | None = None
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Handler] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,7 +37,8 @@ class StopRequest:
     def _restore(self) -> None:
         while self._former:
             number, handler = self._former.popitem()
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            # None: code that is not Python's had installed it, and it cannot be put back from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class StoppedBySignal(Exception):  # noqa: N818 - not an error: the run can go on

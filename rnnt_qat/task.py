@@ -156,10 +156,11 @@ class RecognizerTask:
         row_keys: PRNGKey,
     ) -> RowLosses:
         lattice: Any = model.apply(variables, *_model_inputs(batch), row_keys)
+        head, encoded, predicted = lattice.head.on_lattice(lattice.encoded, lattice.predicted)
         loss = transducer_loss_factored(
-            lattice.head,
-            lattice.encoded,
-            lattice.predicted,
+            head,
+            encoded,
+            predicted,
             lattice.encoded_lengths,
             batch.labels,
             batch.label_lengths,

@@ -6,6 +6,7 @@ writes. Training, serving and the tests against LiteRT all run these. Scales are
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -15,7 +16,13 @@ from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
 from rnnt_qat.fixedpoint.activation import Activation, FracBits
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.dot import dot, dot_int16
-from rnnt_qat.fixedpoint.requantize import Ratio, ShiftRescale, Sum
+from rnnt_qat.fixedpoint.requantize import (
+    Ratio,
+    ShiftRescale,
+    Sum,
+    shift_left,
+    shift_right,
+)
 from rnnt_qat.fixedpoint.saturation import fit
 from rnnt_qat.typing import Array, Float, Int
 
@@ -71,7 +78,7 @@ def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> 
     operator = spec.tensor(role).rescale
     if operator is None:
         raise ValueError(f"{spec.name} writes no products to {role.name}")
-    return operator(x.integers, _ratio(x.scale, scale))
+    return operator(x.integers, scale_ratio(x.scale, scale))
 
 
 def into_range(spec: AcceleratorSpec, x: Int[Array, "*S"], role: Role) -> Int[Array, "*S"]:
@@ -86,7 +93,7 @@ def store(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> In
 
 def move(spec: AcceleratorSpec, x: Stored, scale: Scale) -> Int[Array, "*S"]:
     """A stored tensor at another scale, int32, not yet in range (QUANTIZE)."""
-    return spec.move_rescale(x.integers, _ratio(x.scale, scale))
+    return spec.move_rescale(x.integers, scale_ratio(x.scale, scale))
 
 
 def add(
@@ -108,13 +115,44 @@ def unbounded_sum(
     scale: Scale,
 ) -> Int[Array, "*S"]:
     """``a + b`` at the result's scale, before it is brought into range."""
-    require(spec, Operator.ADD)
     a, b = (_addend(spec, x, role, scale) for x in (a, b))
+    grid = sum_grid(spec, (a.scale, b.scale), scale)
+    total = on_sum_grid(spec, a, grid) + on_sum_grid(spec, b, grid)
+    return from_sum_grid(spec, Stored(total, grid), scale)
+
+
+def sum_grid(spec: AcceleratorSpec, addends: Sequence[Scale], scale: Scale) -> Scale:
+    """Scale at which ADD forms its sum.
+
+    Args:
+      spec: the chip.
+      addends: their scales.
+      scale: of the result.
+    """
+    require(spec, Operator.ADD)
     if spec.add_grid is AddGrid.RESULT:
-        return _to_scale(spec, a, scale) + _to_scale(spec, b, scale)
-    finest = _finest(a.scale, b.scale, scale)
-    total = _to_scale(spec, a, finest) + _to_scale(spec, b, finest)
-    return _to_scale(spec, Stored(total, finest), scale)
+        return scale
+    scales = (*addends, scale)
+    if all(isinstance(scale, float) for scale in scales):
+        return min(scales)
+    return functools.reduce(jnp.minimum, (jnp.asarray(s, jnp.float32) for s in scales))
+
+
+def on_sum_grid(spec: AcceleratorSpec, x: Stored, grid: Scale) -> Int[Array, "*S"]:
+    """An addend as ADD adds it: it depends on nothing else."""
+    ratio = scale_ratio(x.scale, grid)
+    if isinstance(ratio, float) and ratio == 1.0:
+        return x.integers
+    if spec.add_grid is AddGrid.RESULT:
+        return ShiftRescale(spec.add_rounding)(x.integers, ratio)
+    return shift_left(x.integers, ratio)
+
+
+def from_sum_grid(spec: AcceleratorSpec, total: Stored, scale: Scale) -> Int[Array, "*S"]:
+    """A sum at the result's scale, before it is brought into range."""
+    if spec.add_grid is AddGrid.RESULT:
+        return total.integers
+    return shift_right(total.integers, scale_ratio(total.scale, scale), spec.add_rounding)
 
 
 def mul(spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale) -> Int[Array, "*S"]:
@@ -171,7 +209,7 @@ def require(spec: AcceleratorSpec, operator: Operator) -> None:
         )
 
 
-def _ratio(scale: Scale, result: Scale) -> Ratio:
+def scale_ratio(scale: Scale, result: Scale) -> Ratio:
     """In float32 as LiteRT's LSTM divides; exact on the host, where both are powers of two."""
     if isinstance(scale, float) and isinstance(result, float):
         return scale / result
@@ -183,16 +221,3 @@ def _addend(spec: AcceleratorSpec, x: Addend, role: Role, scale: Scale) -> Store
         return x
     bring = rescale if spec.fused_gate_sum else store
     return Stored(bring(spec, x, role, scale), scale)
-
-
-def _to_scale(spec: AcceleratorSpec, x: Stored, scale: Scale) -> Int[Array, "*S"]:
-    ratio = _ratio(x.scale, scale)
-    if isinstance(ratio, float) and ratio == 1.0:
-        return x.integers
-    return ShiftRescale(spec.add_rounding)(x.integers, ratio)
-
-
-def _finest(*scales: Scale) -> Scale:
-    if all(isinstance(scale, float) for scale in scales):
-        return min(scales)
-    return functools.reduce(jnp.minimum, (jnp.asarray(s, jnp.float32) for s in scales))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -62,6 +63,18 @@ class Int8Table:
         """Integers in ``output``, int32; ``frac_bits`` 0 to 15 may be traced."""
         tables = jnp.asarray(_tables(self.function, self.output))
         return tables[jnp.clip(frac_bits, 0, _MAX_FRAC_BITS)][x + 128]
+
+    def computed(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
+        """The same integers without a lookup, as float32.
+
+        A CPU computes eight values of the function at a time, but looks them up one by one. They
+        are rounded as the table's entries were, none of which lies as near to a tie as float32
+        errs (tests/fixedpoint/test_units.py: every input of every table).
+        """
+        scale = jnp.ldexp(jnp.float32(1), -jnp.clip(frac_bits, 0, _MAX_FRAC_BITS))
+        function = jnp.tanh if self.function is Function.TANH else jax.nn.sigmoid
+        scaled = function(x.astype(jnp.float32) * scale) * 2.0**self.output.fixed_frac_bits
+        return jnp.clip(jnp.round(scaled), self.output.minimum, self.output.maximum)
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
         """Half the rise from the entry below to the entry above, a step of input."""

@@ -16,6 +16,26 @@ Ratio = float | Float[Array, "..."]
 """A Python float where it is known on the host (the program is shorter), else float32."""
 
 
+def shift_left(x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
+    """``x * ratio`` of int32, saturated, where the ratio is a power of two of at least 1."""
+    exponent = multipliers.exponent_of(ratio)
+    if isinstance(exponent, int):
+        return _saturating_shift_left(x, min(exponent, 31)) if exponent else x
+    return _saturating_shift_left(x, jnp.minimum(exponent, 31))
+
+
+def shift_right(x: Int[Array, "*S"], ratio: Ratio, rounding: Rounding) -> Int[Array, "*S"]:
+    """``x * ratio`` of int32, where the ratio is a power of two of at most 1.
+
+    Below 2^-31 the result is 0.
+    """
+    places = -multipliers.exponent_of(ratio)
+    if isinstance(places, int):
+        return rounding_shift_right(x, places, rounding) if places <= 31 else 0 * x
+    shifted = rounding_shift_right(x, jnp.minimum(places, 31), rounding)
+    return jnp.where(places > 31, 0, shifted)
+
+
 @dataclass(frozen=True)
 class ShiftRescale:
     """Power-of-two ratios: a rounding shift right, or an exact shift left.
@@ -36,9 +56,8 @@ class ShiftRescale:
         exponent = multipliers.exponent_of(ratio)
         if isinstance(exponent, int) and not isinstance(x, wide.Wide):
             if exponent > 0:
-                return _saturating_shift_left(x, min(exponent, 31))
-            inside = -exponent <= 31
-            return rounding_shift_right(x, -exponent, self.rounding) if inside else 0 * x
+                return shift_left(x, ratio)
+            return shift_right(x, ratio, self.rounding)
         if isinstance(x, wide.Wide):
             right = jnp.clip(-exponent, 0, 62)
             shifted = wide.saturate_to_int32(wide.rounding_shift_right(x, right, self.rounding))

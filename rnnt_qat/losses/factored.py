@@ -44,19 +44,23 @@ class JointHead(Protocol):
 
     It may compute in floats or emulate integers with custom gradients: the loss goes only through
     ``jax.vjp`` of the call. Float leaves receive gradients, integer leaves none. Each output
-    vector depends only on its own pair of input vectors.
+    vector depends only on its own pair of inputs.
     """
 
-    def __call__(
-        self, encoded: Float[Array, "N T 1 J"], predicted: Float[Array, "N 1 U J"]
-    ) -> Float[Array, "N T U V"]:
-        """Logits of each pair, as ``head(encoded[:, :, None], predicted[:, None])``."""
+    def __call__(self, encoded: PyTree, predicted: PyTree) -> Float[Array, "N T U V"]:
+        """Logits of each pair, as ``head(encoded[:, :, None], predicted[:, None])``.
+
+        Args:
+          encoded: what the head takes of a frame: an array ``[N, T, 1, ...]``, or a pytree of them
+            (integers beside floats, say: ``Addend``).
+          predicted: what it takes of a label position, ``[N, 1, U, ...]``.
+        """
 
 
 def transducer_loss_factored(
     head: JointHead,
-    encoded: Float[Array, "B T J"],
-    predicted: Float[Array, "B U1 J"],
+    encoded: PyTree,
+    predicted: PyTree,
     encoded_lengths: Int[Array, "B"],
     labels: Int[Array, "B U"],
     label_lengths: Int[Array, "B"],
@@ -70,8 +74,10 @@ def transducer_loss_factored(
 
     Args:
       head: the joint (see ``JointHead``).
-      encoded: encoder projections; NaN is allowed in the padding.
-      predicted: prediction projections, column ``u`` after ``u`` labels; NaN likewise.
+      encoded: encoder projections ``[B, T, J]``, or a pytree of arrays ``[B, T, ...]`` that the
+        head takes; NaN is allowed in the padding.
+      predicted: prediction projections ``[B, U + 1, J]``, column ``u`` after ``u`` labels;
+        likewise.
       encoded_lengths: valid frames a row, in [0, T].
       labels: tokens, never ``blank_id`` inside the length.
       label_lengths: valid labels a row, in [0, U].
@@ -89,15 +95,15 @@ def transducer_loss_factored(
     Raises:
       ValueError: shapes do not fit each other, or ``chunk_frames`` is below 1.
     """
-    (B, T), U1 = encoded.shape[:2], predicted.shape[1]
-    if predicted.shape[0] != B:
-        raise ValueError(f"encoded {encoded.shape} and predicted {predicted.shape} differ in B")
+    (B, T), (rows, U1) = (jax.tree.leaves(x)[0].shape[:2] for x in (encoded, predicted))
+    if rows != B:
+        raise ValueError(f"encoded has {B} rows, predicted has {rows}")
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}, expected at least 1")
     check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)
     # NaN in the padding must not reach the joint's own gradient as 0 * NaN.
-    encoded = jnp.where(_valid(encoded_lengths, T)[..., None], encoded, 0)
-    predicted = jnp.where(_valid(label_lengths + 1, U1)[..., None], predicted, 0)
+    encoded = _zero_padding(encoded, _valid(encoded_lengths, T))
+    predicted = _zero_padding(predicted, _valid(label_lengths + 1, U1))
     if band is not None and band.shape != (B, T, U1):
         raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
     tiling = Tiling(B, T, U1)
@@ -120,15 +126,27 @@ def _valid(lengths: Int[Array, "B"], size: int) -> Array:
     return jnp.arange(size)[None, :] < lengths[:, None]
 
 
+def _zero_padding(x: PyTree, valid: Bool[Array, "B N"]) -> PyTree:
+    return jax.tree.map(lambda x: jnp.where(valid[..., None], x, 0), x)
+
+
+def _pairs(frames: PyTree, columns: PyTree) -> tuple[PyTree, PyTree]:
+    """Both spread over the lattice of their pairs."""
+    return jax.tree.map(lambda x: x[:, :, None], frames), jax.tree.map(
+        lambda x: x[:, None], columns
+    )
+
+
 def _arcs(static, head, encoded, predicted, live, labels):
     """Blank and label log-probabilities and log-sum-exp of the cells of live tiles."""
     tiling = static.tiling
-    frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
+    frames = jax.tree.map(tiling.cut_frames, encoded)
+    columns = jax.tree.map(tiling.cut_columns, predicted)
     targets = tiling.cut_columns(arc_targets(labels))
 
     def body(cells, tiles):
         frame_tile, label_tile = tiling.position(tiles)
-        logits = head(take(frames, frame_tile)[:, :, None], take(columns, label_tile)[:, None])
+        logits = head(*_pairs(_take(frames, frame_tile), _take(columns, label_tile)))
         found = arc_log_probs(logits, take(targets, label_tile), static.blank_id)
         return tuple(put(x, tiles, values) for x, values in zip(cells, found, strict=True))
 
@@ -137,18 +155,28 @@ def _arcs(static, head, encoded, predicted, live, labels):
     return tuple(map(tiling.join_cells, cells))
 
 
+def _take(x: PyTree, index: Int[Array, "K"]) -> PyTree:
+    return jax.tree.map(lambda x: take(x, index), x)
+
+
 def _is_float(x: Array) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
-def _replace_floats(head: PyTree, floats: list[Array], others: Callable[[Array], Any]) -> Any:
-    """``head`` with its float leaves replaced in order, and ``others`` applied to the rest."""
+def _floats(x: PyTree) -> list[Array]:
+    return [leaf for leaf in jax.tree.leaves(x) if _is_float(leaf)]
+
+
+def _replace_floats(x: PyTree, floats: list[Array], others: Callable[[Array], Any]) -> Any:
+    """``x`` with its float leaves replaced in order, and ``others`` applied to the rest."""
     replacements = iter(floats)
-    return jax.tree.map(lambda x: next(replacements) if _is_float(x) else others(x), head)
+    return jax.tree.map(lambda x: next(replacements) if _is_float(x) else others(x), x)
 
 
-def _like(gradient: Array, x: Array) -> Array:
-    return gradient.astype(jnp.result_type(x))
+def _cotangent(x: PyTree, gradients: list[Array]) -> Any:
+    """The cotangent of ``x`` with these gradients of its float leaves."""
+    typed = [g.astype(jnp.result_type(leaf)) for g, leaf in zip(gradients, _floats(x), strict=True)]
+    return _replace_floats(x, typed, no_cotangent)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -167,23 +195,28 @@ def _loss_fwd(static, head, encoded, predicted, live, encoded_lengths, labels, l
 def _loss_bwd(static, residuals, cotangent):
     head, encoded, predicted, normaliser, posteriors, integers = residuals
     tiling, (_, _, labels, _) = static.tiling, integers
-    frames, columns = tiling.cut_frames(encoded), tiling.cut_columns(predicted)
+    frames = jax.tree.map(tiling.cut_frames, encoded)
+    columns = jax.tree.map(tiling.cut_columns, predicted)
     targets = tiling.cut_columns(arc_targets(labels))
     floor = OCCUPANCY_FLOOR / max(tiling.frames, tiling.columns)
     # "Not below" rather than "above": NaN must be seen.
     live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((1, 2))
     weights = scale_arcs(posteriors, cotangent, static.fastemit_lambda)
     cells = jax.tree.map(tiling.cut_cells, (normaliser, weights))
-    parameters = [x for x in jax.tree.leaves(head) if _is_float(x)]
+    inputs = head, frames, columns
 
     def body(gradients, tiles):
         frame_tile, label_tile = tiling.position(tiles)
-        logits, pullback = jax.vjp(
-            lambda p, e, q: _replace_floats(head, p, lambda x: x)(e[:, :, None], q[:, None]),
-            parameters,
-            take(frames, frame_tile),
-            take(columns, label_tile),
-        )
+        here = head, _take(frames, frame_tile), _take(columns, label_tile)
+
+        def joint(*floats):
+            head, frames, columns = (
+                _replace_floats(x, replacements, lambda x: x)
+                for x, replacements in zip(here, floats, strict=True)
+            )
+            return head(*_pairs(frames, columns))
+
+        logits, pullback = jax.vjp(joint, *map(_floats, here))
         normaliser_here, weights_here = jax.tree.map(lambda x: take(x, tiles), cells)
         by_parameters, by_frames, by_columns = pullback(
             logits_cotangent(
@@ -193,17 +226,18 @@ def _loss_bwd(static, residuals, cotangent):
         d_parameters, d_frames, d_columns = gradients
         return (
             jax.tree.map(jnp.add, d_parameters, by_parameters),
-            add(d_frames, frame_tile, by_frames),
-            add(d_columns, label_tile, by_columns),
+            [add(d, frame_tile, by) for d, by in zip(d_frames, by_frames, strict=True)],
+            [add(d, label_tile, by) for d, by in zip(d_columns, by_columns, strict=True)],
         )
 
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), (parameters, frames, columns))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), tuple(map(_floats, inputs)))
     d_parameters, d_frames, d_columns = visit(live, static.tiles_per_turn, body, zeros)
-    d_parameters = [_like(d, p) for d, p in zip(d_parameters, parameters, strict=True)]
-    d_head = _replace_floats(head, d_parameters, no_cotangent)
-    d_encoded = _like(tiling.join_frames(d_frames), encoded)
-    d_predicted = _like(tiling.join_columns(d_columns), predicted)
-    return d_head, d_encoded, d_predicted, *map(no_cotangent, integers)
+    return (
+        _cotangent(head, d_parameters),
+        _cotangent(encoded, [tiling.join_frames(d) for d in d_frames]),
+        _cotangent(predicted, [tiling.join_columns(d) for d in d_columns]),
+        *map(no_cotangent, integers),
+    )
 
 
 _loss.defvjp(_loss_fwd, _loss_bwd)

@@ -36,7 +36,7 @@ def dropout(x: Value, rate: float, row_keys: PRNGKey | None, place: int) -> Valu
         return dataclasses.replace(x, values=values, scale=x.scale / (1.0 - rate))
     bounds = x.format.minimum, x.format.maximum
     rescaled = quantize_straight_through(x.values, 1.0 - rate, *bounds)
-    return dataclasses.replace(x, values=jnp.where(keep, rescaled, 0.0))
+    return dataclasses.replace(x, values=jnp.where(keep, rescaled, 0.0), integers=None)
 
 
 def fold_in_rows(row_keys: PRNGKey, number: int) -> PRNGKey:

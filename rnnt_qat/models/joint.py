@@ -12,7 +12,7 @@ from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
-from rnnt_qat.typing import Array, Bool, Float, Int, Num
+from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
 
 JOINT_SITES = {
     "encoded": Role.PROJECTION,
@@ -22,6 +22,7 @@ JOINT_SITES = {
     "kernel": Role.WEIGHT,
     "logits": Role.LOGITS,
 }
+ADDENDS = ("encoded", "predicted")
 
 
 @flax.struct.dataclass
@@ -38,22 +39,49 @@ class JointHead:
 
     def hidden(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Value:
         """``tanh(e + p)``; shapes broadcast."""
-        total = self.ops.add(
-            self.ops.load("encoded", encoded), self.ops.load("predicted", predicted), "hidden_pre"
+        a, b = (
+            self.ops.load(site, values)
+            for site, values in zip(ADDENDS, (encoded, predicted), strict=True)
         )
-        return self.ops.tanh(total, "hidden")
+        return self.ops.tanh(self.ops.add(a, b, "hidden_pre"), "hidden")
 
     @jax.named_scope("joint")
     def logits(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Value:
         """Logits as the chip stores them, from the values of both projections; shapes broadcast."""
-        accumulated = self.ops.accumulate(self.hidden(encoded, predicted), self.kernel, self.bias)
-        return self.ops.store("logits", accumulated)
+        return self._output(self.hidden(encoded, predicted))
 
     def __call__(
         self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
     ) -> Float[Array, "*S V"]:
         """Their real values."""
         return dequantize(self.logits(encoded, predicted))
+
+    def on_lattice(
+        self, encoded: Num[Array, "B T J"], predicted: Num[Array, "B U J"]
+    ) -> tuple["LatticeHead", PyTree, PyTree]:
+        """The same for all pairs of frame and label: a head, and what it takes of either."""
+        aligned = (
+            self.ops.align(site, values, ADDENDS, "hidden_pre")
+            for site, values in zip(ADDENDS, (encoded, predicted), strict=True)
+        )
+        return LatticeHead(self), *aligned
+
+    def _output(self, hidden: Value) -> Value:
+        return self.ops.store("logits", self.ops.accumulate(hidden, self.kernel, self.bias))
+
+
+@flax.struct.dataclass
+class LatticeHead:
+    """A joint that takes its addends as they are added (``OperatorSet.align``)."""
+
+    joint: JointHead
+
+    @jax.named_scope("joint")
+    def __call__(self, encoded: PyTree, predicted: PyTree) -> Float[Array, "*S V"]:
+        """Logits' real values; shapes broadcast."""
+        ops = self.joint.ops
+        total = ops.add_aligned(encoded, predicted, ADDENDS, "hidden_pre")
+        return dequantize(self.joint._output(ops.tanh(total, "hidden")))
 
 
 class Joint(QuantizedModule):

@@ -18,7 +18,7 @@ from rnnt_qat.accelerators.spec import Operator
 from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.nna_operators import REQUANTIZE
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.operators import OperatorSet, Value
+from rnnt_qat.quant.operators import Addends, OperatorSet, Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.typing import Array, Bool, Float, Num, PyTree
@@ -109,6 +109,14 @@ class Recorder:
         real = dequantize(a) + dequantize(b)
         return self._noted(out, Operator.ADD.value, self.plain.add(a, b, out), real)
 
+    def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> PyTree:
+        """As it is."""
+        return self.plain.align(site, values, addends, out)
+
+    def add_aligned(self, a: PyTree, b: PyTree, addends: Addends, out: str) -> Value:
+        """Not noted: ``add`` is, of the same values."""
+        return self.plain.add_aligned(a, b, addends, out)
+
     def mul(self, a: Value, b: Value, out: str) -> Value:
         """Noted beside the real product."""
         real = dequantize(a) * dequantize(b)
@@ -126,7 +134,7 @@ class Recorder:
         result, ends = unit(x, out), None
         if isinstance(x, QTensor) and x.format is not None:
             rails = jnp.asarray([x.format.minimum, x.format.maximum], x.values.dtype)
-            least, most = unit(dataclasses.replace(x, values=rails), out).values
+            least, most = unit(dataclasses.replace(x, values=rails, integers=None), out).values
             ends = (result.values == least) | (result.values == most)
         return self._noted(out, operator.value, result, exact(dequantize(x)), ends)
 

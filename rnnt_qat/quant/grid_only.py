@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnt_qat.accelerators.kernels import Scale
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.operators import FloatOperators, Value
+from rnnt_qat.quant.operators import Addends, FloatOperators, Value
 from rnnt_qat.quant.precision import FLOAT32_FORMAT, TensorFormat
 from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.quant.scales import range_to_scale, weight_scale
@@ -62,6 +62,14 @@ class GridOperators:
     def add(self, a: Array, b: Array, out: str) -> Array:
         """Real sum."""
         return self.store(out, a + b)
+
+    def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
+        """The value itself."""
+        return values
+
+    def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
+        """As ``add``."""
+        return self.add(a, b, out)
 
     def mul(self, a: Array, b: Array, out: str) -> Array:
         """Real product."""

@@ -9,7 +9,7 @@ from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant.aqt_engine import integer_matmul
 from rnnt_qat.quant.exact_product import product_int16
-from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
 from rnnt_qat.quant.sites import Role
@@ -75,6 +75,14 @@ class IntegerMatmulOperators:
     def add(self, a: Value, b: Value, out: str) -> Value:
         """Real sum."""
         return self.store(out, dequantize(a) + dequantize(b))
+
+    def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> Value:
+        """As ``load``."""
+        return self.load(site, values)
+
+    def add_aligned(self, a: Value, b: Value, addends: Addends, out: str) -> Value:
+        """As ``add``."""
+        return self.add(a, b, out)
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
         """Real product."""

@@ -20,13 +20,15 @@ from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
 from rnnt_qat.fixedpoint import tabulate, wide
 from rnnt_qat.fixedpoint.activation import Activation
+from rnnt_qat.fixedpoint.int8_table import Int8Table
 from rnnt_qat.fixedpoint.multiplier import exponent_of
 from rnnt_qat.fixedpoint.qformat import QFormat, quantize
 from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
+from rnnt_qat.quant import exact_rescale
 from rnnt_qat.quant.exact_product import product_int8, product_int16
-from rnnt_qat.quant.operators import Value
-from rnnt_qat.quant.qtensor import LOW_BITS, QTensor, dequantize
+from rnnt_qat.quant.operators import Addends, Value
+from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
 from rnnt_qat.quant.straight_through import (
     quantize_straight_through,
@@ -86,7 +88,7 @@ class NnaOperators:
         if not isinstance(x, QTensor):
             return self._quantize(x, scale, format)
         if x.format is None:
-            result = kernels.rescale(self.spec, self._accumulated(x), role, scale)
+            result = self._rescale(self._accumulated(x), role, scale)
         elif format.frac_bits is not None and x.format == format:
             return x
         else:
@@ -143,6 +145,20 @@ class NnaOperators:
             out, result, lambda: _total(a) * (a.scale / scale) + _total(b) * (b.scale / scale), a, b
         )
 
+    def align(self, site: str, values: Float[Array, "*S"], addends: Addends, out: str) -> Addend:
+        """A stored addend on the grid of the sum."""
+        x, grid = self.load(site, values), self._sum_grid(addends, out)
+        integers = kernels.on_sum_grid(self.spec, _stored(x), grid)
+        return Addend(x.values * (x.scale / grid), integers)
+
+    @jax.named_scope(Operator.ADD.value)
+    def add_aligned(self, a: Addend, b: Addend, addends: Addends, out: str) -> QTensor:
+        """The rest of ``add``."""
+        grid, scale = self._sum_grid(addends, out), self._scale(out)
+        total = Stored(a.integers + b.integers, grid)
+        result = kernels.from_sum_grid(self.spec, total, scale)
+        return self._emit(out, result, lambda: (a.values + b.values) * (grid / scale))
+
     @jax.named_scope(Operator.MUL.value)
     def mul(self, a: QTensor, b: QTensor, out: str) -> QTensor:
         """Product."""
@@ -172,9 +188,11 @@ class NnaOperators:
         format, scale = self._format(out), self._scale(out)
         if x.format is None:
             raise ValueError(f"the unit that writes {out!r} reads stored tensors, not accumulators")
-        integers, tabulated = x.values.astype(jnp.int32), x.format.frac_bits is not None
+        integers, tabulated = _integers(x), x.format.frac_bits is not None
         if tabulated:
             result = tabulate.look_up(tabulate.values(unit, x.format), integers, x.format)
+        elif isinstance(unit, Int8Table) and not self.integer and jax.default_backend() == "cpu":
+            result = unit.computed(integers, -exponent_of(x.scale))
         else:
             result = unit(integers, -exponent_of(x.scale))
         if self.integer:
@@ -207,7 +225,19 @@ class NnaOperators:
         for operand in operands:
             inside = inside & self._accumulator_held(operand)
         values = straight_through(integers.astype(jnp.float32), where_inside(inside, surrogate()))
-        return QTensor(values, scale, format=format)
+        return QTensor(values, scale, integers=integers, format=format)
+
+    def _rescale(self, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
+        """An accumulator at the scale of the result, not yet in its range."""
+        operator = self.spec.tensor(role).rescale
+        if self.integer or isinstance(x.integers, wide.Wide) or operator is None:
+            return kernels.rescale(self.spec, x, role, scale)
+        return exact_rescale.rescale(
+            operator,
+            x.integers,
+            kernels.scale_ratio(x.scale, scale),
+            self.spec.tensor(role).format.bits,
+        )
 
     def _accumulator_held(self, x: QTensor) -> Bool[Array, "..."]:
         """Whether a sum stayed within an accumulator narrower than 32 bits."""
@@ -244,6 +274,11 @@ class NnaOperators:
         lower = integers - upper * 2**LOW_BITS
         return wide.from_limbs(upper.astype(jnp.int32), lower.astype(jnp.int32))
 
+    def _sum_grid(self, addends: Addends, out: str) -> Scale:
+        return kernels.sum_grid(
+            self.spec, [self._scale(site) for site in addends], self._scale(out)
+        )
+
     def _operand(self, x: QTensor) -> Stored | Accumulated:
         """A tensor as the kernels take it."""
         return self._accumulated(x) if x.format is None else _stored(x)
@@ -269,7 +304,11 @@ class NnaOperators:
 
 
 def _stored(x: QTensor) -> Stored:
-    return Stored(x.values.astype(jnp.int32), x.scale)
+    return Stored(_integers(x), x.scale)
+
+
+def _integers(x: QTensor) -> Int[Array, "*S"]:
+    return x.values.astype(jnp.int32) if x.integers is None else x.integers
 
 
 def _total(x: QTensor) -> Float[Array, "*S"]:

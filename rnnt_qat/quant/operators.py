@@ -18,10 +18,12 @@ import jax.numpy as jnp
 
 from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.qtensor import dequantize
-from rnnt_qat.typing import Array, Float, Num
+from rnnt_qat.typing import Array, Float, Num, PyTree
 
 Value = Any
 """``Array`` or ``QTensor``: each operator set knows which, and layers need not."""
+Addends = tuple[str, str]
+"""Sites of the two addends of a sum."""
 
 
 class OperatorSet(Protocol):
@@ -47,6 +49,21 @@ class OperatorSet(Protocol):
 
     def add(self, a: Value, b: Value, out: str) -> Value:
         """Sum, stored at ``out``."""
+
+    def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> PyTree:
+        """The share of ``add`` that is one addend's alone; arrays of its shape.
+
+        Training adds every frame to every label: what can be done before is done once a frame.
+
+        Args:
+          site: one of ``addends``.
+          values: bare array of what is stored there.
+          addends: sites of both.
+          out: where their sum will be stored.
+        """
+
+    def add_aligned(self, a: PyTree, b: PyTree, addends: Addends, out: str) -> Value:
+        """The rest of ``add``, of what ``align`` returned; shapes broadcast."""
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
         """Product, stored at ``out``."""
@@ -90,6 +107,14 @@ class FloatOperators:
     def add(self, a: Array, b: Array, out: str) -> Array:
         """``a + b``."""
         return a + b
+
+    def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
+        """The value itself."""
+        return values
+
+    def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
+        """As ``add``."""
+        return self.add(a, b, out)
 
     def mul(self, a: Array, b: Array, out: str) -> Array:
         """``a * b``."""

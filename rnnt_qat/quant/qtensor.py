@@ -6,7 +6,7 @@ import flax.struct
 import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint.qformat import QFormat
-from rnnt_qat.typing import Array, Float, Num
+from rnnt_qat.typing import Array, Float, Int, Num
 
 LOW_BITS = 16
 """Bits of an accumulator that are held apart in ``QTensor.low``."""
@@ -25,13 +25,29 @@ class QTensor:
         [0, 65535]. The integer is then ``values + low`` in training, where ``values`` is a multiple
         of 2^16, and ``values * 2^16 + low`` in serving. No gradient flows through it: it takes all
         of it through ``values``.
+      integers: of a stored tensor in training, ``values`` as int32 where an operator has just made
+        them; None elsewhere. What reads them is spared a conversion; no gradient flows through.
       format: format of a stored tensor; None for an accumulator.
     """
 
     values: Num[Array, "*S"]
     scale: float | Float[Array, ""] | Float[Array, "M"]
     low: Num[Array, "*S"] | None = None
+    integers: Int[Array, "*S"] | None = None
     format: QFormat | None = flax.struct.field(pytree_node=False, default=None)
+
+
+@flax.struct.dataclass
+class Addend:
+    """A stored tensor on the grid on which a chip adds it to others, in training.
+
+    Attributes:
+      values: float32, for the gradient.
+      integers: int32, what is added.
+    """
+
+    values: Float[Array, "*S"]
+    integers: Int[Array, "*S"]
 
 
 def dequantize(x: Array | QTensor) -> Array:
@@ -50,5 +66,5 @@ def map_values(fn: Callable[[Array], Array], x: Array | QTensor) -> Array | QTen
     """Moves values about (reshape, slice, stack) and leaves the format alone."""
     if not isinstance(x, QTensor):
         return fn(x)
-    low = None if x.low is None else fn(x.low)
-    return QTensor(fn(x.values), x.scale, low, x.format)
+    low, integers = (None if part is None else fn(part) for part in (x.low, x.integers))
+    return QTensor(fn(x.values), x.scale, low, integers, x.format)

@@ -1,5 +1,6 @@
 """What every sigmoid and tanh unit must be: near its function, odd about its middle, in range."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_int8_table_takes_a_scale_of_the_program():
             Int8Table(TANH)(x, jnp.int32(frac_bits)),
             tabulate.values(Int8Table(TANH), QFormat(8, frac_bits)),
         )
+
+
+@pytest.mark.parametrize("function", Function)
+def test_int8_tables_are_computed_alike_without_a_lookup(function):
+    x, unit = jnp.arange(-128, 128, dtype=jnp.int32), Int8Table(function)
+    computed = jax.jit(unit.computed)
+    for frac_bits in range(-3, 20):  # beyond 0 to 15 the last table stands for the rest
+        np.testing.assert_array_equal(computed(x, jnp.int32(frac_bits)), unit(x, frac_bits))
 
 
 def test_hard_units_are_their_definition():

@@ -1,5 +1,6 @@
 from functools import partial
 
+import flax.struct
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -173,3 +174,35 @@ def test_arguments_that_do_not_fit_are_refused(change, message):
     }
     with pytest.raises(ValueError, match=message):
         losses.transducer_loss_factored(**{**given, **change})
+
+
+@flax.struct.dataclass
+class PairHead:
+    """Takes a frame in two arrays, one of them integers, and so a label position."""
+
+    head: FloatHead
+
+    def __call__(self, encoded, predicted):
+        (fine, coarse), (label_fine, label_coarse) = encoded, predicted
+        return self.head(fine + coarse, label_fine + label_coarse)
+
+
+def test_frames_and_labels_may_be_trees_with_integers():
+    head, (encoded, predicted, *rest) = (
+        random_head(FloatHead, 3, 5, 7),
+        random_batch(4, 3, 11, 4, 5, 7),
+    )
+
+    def halves(x):
+        coarse = jnp.floor(x)
+        return x - coarse, coarse.astype(jnp.int32)
+
+    loss, (d_head, *d_inputs) = factored_step(head, encoded, predicted, *rest)
+    found, (d_pair, *d_halves) = factored_step(
+        PairHead(head), halves(encoded), halves(predicted), *rest
+    )
+    np.testing.assert_allclose(found[1], loss[1], rtol=1e-6)
+    np.testing.assert_allclose(d_pair.head.kernel, d_head.kernel, rtol=1e-4, atol=1e-5)
+    for (d_fine, d_coarse), d in zip(d_halves, d_inputs, strict=True):
+        np.testing.assert_allclose(d_fine, d, rtol=1e-4, atol=1e-5)
+        assert d_coarse.dtype == jax.dtypes.float0

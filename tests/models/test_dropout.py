@@ -38,6 +38,8 @@ def test_on_a_grid_it_stays_on_the_grid():
     exact = np.float64(INTEGERS) / (1 - RATE)
     rounded = np.clip(np.sign(exact) * np.floor(np.abs(exact) + 0.5), -128, 127)
     np.testing.assert_array_equal(found.values, np.where(kept, rounded, 0.0))
+    fresh = dropped(QTensor(INTEGERS, 0.5, integers=INTEGERS.astype(jnp.int32), format=QFormat(8)))
+    assert fresh.integers is None  # those of before the dropout would be read for its values
 
 
 def test_operands_of_products_alone_change_their_scale():

@@ -300,6 +300,45 @@ def test_joint_on_int8_adds_on_the_finest_grid_and_looks_up_every_scale():
     assert np.abs(np.asarray(hidden) - np.minimum(real, 127)).max() <= 0.5
 
 
+JOINT = {"encoded": Role.PROJECTION, "predicted": Role.PROJECTION, "hidden_pre": Role.JOINT_PRE}
+ADDENDS = ("encoded", "predicted")
+
+
+@pytest.mark.parametrize("ranges", [(5.0, 1.5, 7.0), (1.0, 1.0, 0.25), (1e-3, 8.0, 2.0)])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
+def test_addends_aligned_beforehand_give_the_same_sum_and_gradient(spec, ranges):
+    ranges = dict(zip(JOINT, map(jnp.float32, ranges), strict=True))
+    calibrated = OnAccelerator(spec).calibrated_roles()
+    ranges = {site: ranges[site] for site, role in JOINT.items() if role in calibrated}
+    ops = OnAccelerator(spec).operators(JOINT, ranges)
+    format = spec.tensor(Role.PROJECTION).format
+    steps = np.unique(np.linspace(format.minimum, format.maximum, 257).round())
+    a, b = jnp.asarray(steps, jnp.float32)[:, None], jnp.asarray(steps, jnp.float32)
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(a.size, b.size)), jnp.float32)
+
+    def add(ops, a, b):
+        total = ops.add(ops.load("encoded", a), ops.load("predicted", b), "hidden_pre")
+        return (total.values * weights).sum(), total.values
+
+    def aligned(ops, a, b):
+        parts = (
+            ops.align(site, x, ADDENDS, "hidden_pre")
+            for site, x in zip(ADDENDS, (a, b), strict=True)
+        )
+        total = ops.add_aligned(*parts, ADDENDS, "hidden_pre")
+        return (total.values * weights).sum(), total.values
+
+    both = [jax.value_and_grad(f, (1, 2), has_aux=True)(ops, a, b) for f in (add, aligned)]
+    jax.tree.map(np.testing.assert_array_equal, *both)
+    served = ops.replace(integer=True)
+    total = served.add(
+        served.load("encoded", a.astype(format.storage)),
+        served.load("predicted", b.astype(format.storage)),
+        "hidden_pre",
+    )
+    np.testing.assert_array_equal(both[0][0][1], total.values)
+
+
 def test_a_kernel_of_integers_needs_its_scale():
     with pytest.raises(ValueError, match="frozen kernel 'input_kernel' came without its scale"):
         operators(GENERIC_NNA).weight("input_kernel", jnp.zeros((2, 2), jnp.int8))

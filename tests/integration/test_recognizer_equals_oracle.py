@@ -168,12 +168,8 @@ def played(model, variables, features, labels):
                 WIDTHS.items(), (encoded, predicted), strict=True
             )
         ]
-        pairs = np.repeat(encoded, LABELS, 0), np.tile(predicted, (len(encoded), 1))
-        seen.clear()
-        logits = [player.logits(*pair) for pair in zip(*pairs, strict=True)]
-        shape = len(encoded), LABELS, -1
-        joint = np.concatenate(seen["joint/hidden"]).reshape(shape), np.reshape(logits, shape)
-        rows.append((*networks, joint))
+        logits = player.logits(encoded[:, None], predicted)  # it broadcasts
+        rows.append((*networks, (seen["joint/hidden"][-1][0], logits)))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
 

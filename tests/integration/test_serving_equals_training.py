@@ -76,7 +76,7 @@ def test_streamed_integers_give_the_tokens_of_the_training_forward(batch):
 
 def test_ranges_that_calibration_never_reached_are_named():
     model = RNNT(CONFIG, policy_by_name("generic_nna"))
-    variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     with pytest.raises(ValueError, match="no range was calibrated for encoder/lstm_0/input"):
         freeze(model, variables)
 
@@ -85,7 +85,7 @@ def test_layers_off_the_accelerator_keep_their_parameters():
     chip = policy_by_name("generic_nna").rules[0].precision
     policy = PrecisionPolicy("encoder", (Rule("encoder/*", chip), Rule("*", Float32())))
     model = RNNT(CONFIG, policy)
-    variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     frozen = frozen_variables(
         model, {**variables, RANGES: jax.tree.map(jnp.ones_like, variables[RANGES])}
     )

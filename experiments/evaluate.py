@@ -7,9 +7,10 @@ python -m experiments.evaluate --models=a/models/float,b/models/aware --test=ast
 import dataclasses
 import pathlib
 
+import jax
 from absl import flags
 
-from experiments.flags import DATA_DIR, run
+from experiments.flags import DATA_DIR, run, set_up_jax
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.diagnosis import diagnose, write_diagnosis
@@ -22,7 +23,9 @@ _MODELS = flags.DEFINE_list("models", None, "Model directories instead; the firs
 _TEST = flags.DEFINE_list("test", None, "CORPUS:SPLIT, ...; by default the config's test sets.")
 _CHUNK_MS = flags.DEFINE_list("chunk_ms", None, "Chunks of audio; 0 is whole utterances.")
 _BEAM = flags.DEFINE_integer("beam_size", 0, "Beam search of this width; 0 is greedy search.")
-_TIMED = flags.DEFINE_integer("timed_repeats", 0, "Repeats that measure the real-time factor.")
+_TIMED = flags.DEFINE_integer(
+    "timed_repeats", 3, "Repeats that measure the real-time factor; 0 measures nothing."
+)
 _DIAGNOSE = flags.DEFINE_integer(
     "diagnose", 0, "Batches of the first test set whose arithmetic is diagnosed; 0: none."
 )
@@ -36,6 +39,8 @@ def main() -> None:
         if _WORKDIR.value is None:
             raise flags.ValidationError("give --workdir or --models")
         directories = find_models(pathlib.Path(_WORKDIR.value))
+    output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value or ".") / "report")
+    set_up_jax(pathlib.Path(_WORKDIR.value or output))
     recognizers = {d.name if _WORKDIR.value else str(d): Recognizer.load(d) for d in directories}
     first = next(iter(recognizers.values()))
 
@@ -49,9 +54,10 @@ def main() -> None:
 
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)
-    workdir = pathlib.Path(_WORKDIR.value or ".")
-    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "report"
-    report = write_comparison(output, results, data_dir, first, workdir / "metrics.jsonl")
+    if jax.process_index():
+        return  # every process has all results; one writes them
+    metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
+    report = write_comparison(output, results, data_dir, first, metrics)
     if _DIAGNOSE.value:
         for name, recognizer in recognizers.items():
             rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)

@@ -37,6 +37,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
 
 # What a user can mend from the message alone; anything else is a bug and keeps its traceback.
 _MENDABLE = (
+    flags.Error,
     AuditError,
     ConfigError,
     ConfigMismatchError,
@@ -92,11 +93,13 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    problem = _missing_config(argv) or _misspelt_override(argv)
-    if problem:
-        sys.exit(problem)
     try:
+        problem = _missing_config(argv) or _misspelt_override(argv)
+        if problem:
+            sys.exit(problem)
         return flags.FLAGS(list(argv))
+    except ConfigError as error:  # of a variant that a config file does not have
+        sys.exit(f"ConfigError: {error}")
     except flags.Error as error:
         sys.exit(f"{error}\n`{argv[0]} --help` lists the flags.")
 

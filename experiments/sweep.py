@@ -68,13 +68,31 @@ def main() -> int:
 
 
 def _policies() -> tuple[str, ...]:
-    if _ABLATE.value is None:
-        return tuple(policy_by_name(p).name for p in _POLICIES.value or SweepConfig.policies)
-    if _POLICIES.value is not None:
+    """Names of the policies that the flags ask for.
+
+    Raises:
+      ValidationError: there is no such policy.
+    """
+    if _ABLATE.value is not None and _POLICIES.value is not None:
         raise flags.ValidationError("give --policies or --ablate, not both")
+    try:
+        if _ABLATE.value is None:
+            return tuple(policy_by_name(p).name for p in _POLICIES.value or SweepConfig.policies)
+        policy_by_name(_ABLATE.value)
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from None
     whole, plus, changes = _ABLATE.value.partition("+")
     names = (whole, *(part.name for part in parts(policy_by_name(whole))))
-    return tuple(policy_by_name(f"{name}{plus}{changes}").name for name in names)
+    return tuple(name for name in (f"{name}{plus}{changes}" for name in names) if _is_policy(name))
+
+
+def _is_policy(name: str) -> bool:
+    """False of a part without layers on a chip, under a change that is for such layers."""
+    try:
+        policy_by_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import difflib
 import importlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import ml_collections
@@ -58,6 +58,17 @@ def from_json(cls: type[Config], data: Mapping[str, Json]) -> Config:
 def config_dict(config: Any) -> ml_collections.ConfigDict:
     """The fields of a dataclass, for ``ml_collections.config_flags`` to override."""
     return ml_collections.ConfigDict(_with_tuples(to_json(config)), convert_dict=True)
+
+
+def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_collections.ConfigDict:
+    """``config_dict`` of the variant of a config file that is named after its colon.
+
+    Raises:
+      ConfigError: there is no such variant.
+    """
+    if variant not in variants:
+        raise ConfigError(f"there is no variant {variant!r}; there are {', '.join(variants)}")
+    return config_dict(variants[variant]())
 
 
 def from_config_dict(cls: type[Config], config: ml_collections.ConfigDict) -> Config:

@@ -51,6 +51,7 @@ class Experiment:
       console: takes progress lines.
       diagnose: record at each aware evaluation what the arithmetic does to its values; this is no
         part of the config, for it changes no parameter.
+      validate: measure the validation sets; else each stage's best state is its last.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Experiment:
         workdir: pathlib.Path,
         console: Console | None = None,
         diagnose: bool = False,
+        validate: bool = True,
     ):
         self.config = config
         self.data_dir, self.workdir = data_dir, workdir
-        self._diagnose = diagnose
+        self._diagnose, self._validate = diagnose, validate
         self.mesh = make_mesh()
         self.console = console or Console(
             period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
@@ -153,6 +155,7 @@ class Experiment:
     def task(self) -> RecognizerTask:
         """The recognizer as the trainer sees it."""
         config = self.config
+        validation = config.data.validation if self._validate else ()
         diagnose = None
         if self._diagnose:
             split = config.data.validation[0]
@@ -164,8 +167,8 @@ class Experiment:
             self.frontend,
             config.spec_augment,
             config.loss,
-            float_evaluators=self.evaluators(config.data.validation, FLOAT32),
-            aware_evaluators=self.evaluators(config.data.validation, config.policy),
+            float_evaluators=self.evaluators(validation, FLOAT32),
+            aware_evaluators=self.evaluators(validation, config.policy),
             diagnose=diagnose,
         )
 

@@ -107,11 +107,11 @@ def sweep(
     recognizers = {system(FLOAT32.name, FLOAT): base}
     for policy in config.policies:
         console.say(f"{model}, policy {policy}")
+        experiment_config = _without_float(base.config, model, policy, config.aware_steps)
+        # One measurement a stage would have nothing to select from.
+        selects = experiment_config.stages.aware_training.steps > base.config.loop.evaluate_every
         experiment = Experiment(
-            _without_float(base.config, model, policy, config.aware_steps),
-            data_dir,
-            workdir / policy,
-            console,
+            experiment_config, data_dir, workdir / policy, console, validate=selects
         )
         for stage, recognizer in experiment.train().items():
             recognizers[system(policy, stage)] = recognizer

@@ -3,10 +3,14 @@
 import importlib.util
 import pathlib
 
+import jax
 import pytest
 
 from rnnt_qat.config import from_config_dict
 from rnnt_qat.experiment_config import ExperimentConfig
+from rnnt_qat.models.rnnt import RNNT, example_inputs
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.training.state import parameter_count
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 VARIANTS = {"prompts": ["synthetic_only"], "librispeech": ["word_pieces", "by_speaker"]}
@@ -17,11 +21,41 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "variant"), sorted(CASES))
-def test_config_is_an_experiment(name, variant):
+def experiment(name, variant=""):
     spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = from_config_dict(ExperimentConfig, module.get_config(*([variant] if variant else [])))
+    return from_config_dict(ExperimentConfig, module.get_config(*([variant] if variant else [])))
+
+
+def shapes(config):
+    """Parameters of the experiment's model; none is made."""
+    model = RNNT(config.model, FLOAT32)
+    inputs = example_inputs(config.model, config.frontend.feature_size)
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+
+
+@pytest.mark.parametrize(("name", "variant"), sorted(CASES))
+def test_config_is_an_experiment(name, variant):
+    config = experiment(name, variant)
     assert config.model.vocabulary == (config.data.sentencepiece or 29)
     assert config.stages.float_training.steps > 0
+
+
+def lstm(inputs, hidden):
+    return 4 * hidden * (inputs + hidden + 1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "vocabulary", "embedding", "prediction", "millions"),
+    [("full_960", 29, 320, 320, 45), ("word_pieces", 2500, 512, 1024, 61)],
+)
+def test_sizes_of_the_published_models(variant, vocabulary, embedding, prediction, millions):
+    """MLPerf's RNN-T (2 and 3 layers of 1024, 2 of 320, joint of 512), and a wider one."""
+    params = shapes(experiment("librispeech", variant))
+    encoder = lstm(240, 1024) + 3 * lstm(1024, 1024) + lstm(2048, 1024)
+    said = vocabulary * embedding + lstm(embedding, prediction) + lstm(prediction, prediction)
+    joint = 512 * (1024 + 1 + prediction + 1 + vocabulary) + vocabulary
+    served = {name: leaf for name, leaf in params.items() if name != "ctc"}
+    assert parameter_count(served) == encoder + said + joint
+    assert round(parameter_count(served) / 1e6) == millions

@@ -19,7 +19,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from experiments.configs import prompts_large
-from rnnt_qat.config import config_dict
+from rnnt_qat.config import config_of
 from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import MLPERF
@@ -86,7 +86,7 @@ def full_960() -> ExperimentConfig:
 
 
 def word_pieces() -> ExperimentConfig:
-    """Five layers of 1024 over SentencePiece units, a prediction network as wide: 63 M parameters.
+    """Five layers of 1024 over SentencePiece units, a prediction network as wide: 61 M parameters.
 
     The size of the recognizers that accelerator-aware training was published for.
     """
@@ -135,4 +135,4 @@ def by_speaker() -> ExperimentConfig:
 def get_config(variant: str = "full_960") -> ConfigDict:
     """The fields to override."""
     variants = {"full_960": full_960, "word_pieces": word_pieces, "by_speaker": by_speaker}
-    return config_dict(variants[variant]())
+    return config_of(variant, variants)

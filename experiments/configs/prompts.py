@@ -11,7 +11,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from rnnt_qat.config import config_dict
+from rnnt_qat.config import config_of
 from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
@@ -93,4 +93,4 @@ def synthetic_only() -> ExperimentConfig:
 
 def get_config(variant: str = "experiment") -> ConfigDict:
     """The fields to override."""
-    return config_dict({"experiment": experiment, "synthetic_only": synthetic_only}[variant]())
+    return config_of(variant, {"experiment": experiment, "synthetic_only": synthetic_only})

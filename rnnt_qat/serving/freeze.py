@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -52,6 +53,11 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
     Kernels and the embedding become int8 or int16, biases int32 (``Wide`` where the accumulator is
     wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
     """
+    # In one program: operator by operator, each of hundreds would be compiled for itself.
+    return jax.jit(lambda variables: _frozen(model, variables))(variables)
+
+
+def _frozen(model: RNNT, variables: PyTree) -> PyTree:
     freezer, config = _Freezer(model.policy.for_serving(), variables), model.config
     xs: Value = _REAL
     for index in range(config.encoder.num_layers):

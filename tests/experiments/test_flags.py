@@ -34,6 +34,12 @@ def test_a_config_that_is_no_file_names_those_there_are():
     assert _missing_config(["train", SMOKE, "--workdir=x"]) is None
 
 
+def test_a_variant_that_the_config_file_lacks_names_those_it_has():
+    name = "--config=experiments/configs/librispeech.py:by_speakr"
+    with pytest.raises(SystemExit, match="no variant 'by_speakr'; there are full_960, word_pieces"):
+        _parse(["train", name, "--config.seed=3"])
+
+
 def test_unknown_flag_ends_the_program_without_a_traceback(capsys):
     with pytest.raises(SystemExit, match="Unknown command line flag 'wrkdir'"):
         _parse(["train", "--wrkdir=x"])

@@ -1,5 +1,8 @@
 """What every sigmoid and tanh unit must be: near its function, odd about its middle, in range."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +16,8 @@ from rnnt_qat.fixedpoint.interpolated_table import InterpolatedTable
 from rnnt_qat.fixedpoint.litert_table import LitertTable
 from rnnt_qat.fixedpoint.piecewise import HARD, PLAN, PiecewiseLinear
 from rnnt_qat.fixedpoint.qformat import Q0_7, QFormat
+from rnnt_qat.fixedpoint.rounding import Rounding
+from tests.reference import units_int64 as oracle
 
 Q3_12, Q4_11 = QFormat(16, 12), QFormat(16, 11)
 SIGMOID, TANH = Function.SIGMOID, Function.TANH
@@ -71,6 +76,45 @@ class TestEveryInput:
         x = jnp.arange(input.minimum, input.maximum + 1, 97, dtype=jnp.int32)
         looked_up = tabulate.look_up(tabulate.values(unit, input), x, input)
         np.testing.assert_array_equal(looked_up, unit(x, input.frac_bits))
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize(
+    ("unit", "input", "expected"),
+    [
+        (InterpolatedTable(SIGMOID), Q3_12, partial(oracle.interpolated, entries=256, reach=8)),
+        (
+            InterpolatedTable(TANH, entries_bits=9, range_bits=4),
+            Q4_11,
+            partial(oracle.interpolated, entries=512, reach=16),
+        ),
+        (
+            InterpolatedTable(TANH, output=Q0_7),
+            Q3_12,
+            partial(oracle.interpolated, entries=256, reach=8, out_bits=7),
+        ),
+        (
+            InterpolatedTable(TANH, output=Q0_7, interpolate=False),
+            Q3_12,
+            partial(oracle.nearest, entries=256, reach=8, out_bits=7),
+        ),
+        (
+            InterpolatedTable(SIGMOID, entries_bits=5, range_bits=4, interpolate=False),
+            Q4_11,
+            partial(oracle.nearest, entries=32, reach=16),
+        ),
+        (PiecewiseLinear(SIGMOID, PLAN), Q3_12, partial(oracle.lines, lines=PLAN)),
+        (PiecewiseLinear(TANH, PLAN), Q4_11, partial(oracle.lines, lines=PLAN)),
+        (PiecewiseLinear(TANH, HARD, output=Q0_7), Q3_12, partial(oracle.lines, lines=HARD)),
+    ],
+)
+def test_every_int16_equals_the_definition_in_int64(unit, input, expected, rounding):
+    """The Ethos-U units are compared with LiteRT's own kernels, likewise at every input."""
+    unit = replace(unit, rounding=rounding)
+    x = np.arange(-(2**15), 2**15)
+    ours = unit(jnp.asarray(x, jnp.int32), input.frac_bits)
+    np.testing.assert_array_equal(ours, expected(unit, x, input.frac_bits))
+    np.testing.assert_array_equal(tabulate.values(unit, input), ours)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ from tests.integration.test_serving_equals_training import (
     FEATURES,
     FRAMES,
     LABELS,
-    run,
 )
 
 STEPS = 12
@@ -115,6 +114,18 @@ def trained(request, tmp_path_factory):
     """A policy's name, the working directory and the last state of its run."""
     workdir = tmp_path_factory.mktemp("run")
     return request.param, workdir, train(request.param, workdir, Batches())
+
+
+def run(model, variables, features, labels):
+    """Integers of every part of the model, joint logits of all pairs included."""
+    mask = jnp.ones(features.shape[:2], bool)
+    encoded, _, encoder_state = model.apply(variables, features, mask, method=RNNT.encode)
+    label_mask = jnp.ones(labels.shape, bool)
+    predicted, state = model.apply(variables, labels, label_mask, method=RNNT.predict)
+    logits = model.apply(variables, method=RNNT.head).logits(
+        encoded[:, :, None], predicted[:, None]
+    )
+    return encoded, encoder_state, predicted, state, logits.values
 
 
 def loss(recognizer, params, quant_stats):

@@ -30,18 +30,6 @@ CONFIG = RNNTConfig(
 BATCH, FRAMES, FEATURES, LABELS = 3, 12, 6, 5
 
 
-def run(model, variables, features, labels):
-    """Integers of every part of the model, joint logits of all pairs included."""
-    mask = jnp.ones(features.shape[:2], bool)
-    encoded, _, encoder_state = model.apply(variables, features, mask, method=RNNT.encode)
-    label_mask = jnp.ones(labels.shape, bool)
-    predicted, state = model.apply(variables, labels, label_mask, method=RNNT.predict)
-    head = model.apply(variables, method=RNNT.head)
-    hidden = head.hidden(encoded[:, :, None], predicted[:, None])
-    logits = head.ops.store("logits", head.ops.accumulate(hidden, head.kernel, head.bias))
-    return encoded, encoder_state, predicted, state, hidden.values, logits.values
-
-
 @pytest.fixture(scope="module")
 def batch():
     keys = jax.random.split(jax.random.key(0), 2)
@@ -58,24 +46,6 @@ def calibrated(policy, batch):
     params["joint"]["bias"] = params["joint"]["bias"].at[0].set(-1.0)
     _, ranges = calibrating.apply({"params": params}, *batch, mutable=[RANGES])
     return RNNT(CONFIG, policy), {"params": params, **ranges}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["generic_nna", "ethos_u_8x8_16", "ethos_u_16x8_w4"])
-def test_every_integer_of_the_recognizer(name, batch):
-    features, _, labels, _ = batch
-    model, variables = calibrated(policy_by_name(name), batch)
-    served = freeze(model, variables)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(served.variables["params"]):
-        assert jnp.issubdtype(leaf.dtype, jnp.integer), path
-    outputs = [
-        jax.jit(lambda v, m=m: run(m, v, features, labels))(v)
-        for m, v in ((model, variables), (served.model, served.variables))
-    ]
-    for ours, theirs in zip(*map(jax.tree.leaves, outputs), strict=True):
-        assert jnp.issubdtype(theirs.dtype, jnp.signedinteger)
-        assert np.asarray(ours).std() > 0
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow
@@ -106,7 +76,7 @@ def test_streamed_integers_give_the_tokens_of_the_training_forward(batch):
 
 def test_ranges_that_calibration_never_reached_are_named():
     model = RNNT(CONFIG, policy_by_name("generic_nna"))
-    variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     with pytest.raises(ValueError, match="no range was calibrated for encoder/lstm_0/input"):
         freeze(model, variables)
 
@@ -115,7 +85,7 @@ def test_layers_off_the_accelerator_keep_their_parameters():
     chip = policy_by_name("generic_nna").rules[0].precision
     policy = PrecisionPolicy("encoder", (Rule("encoder/*", chip), Rule("*", Float32())))
     model = RNNT(CONFIG, policy)
-    variables = model.init(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     frozen = frozen_variables(
         model, {**variables, RANGES: jax.tree.map(jnp.ones_like, variables[RANGES])}
     )

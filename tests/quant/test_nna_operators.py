@@ -75,6 +75,19 @@ def test_cell_equals_int64_on_a_million_random_and_corner_states(spec, chip):
         np.testing.assert_array_equal(new_cell, expected[1])
 
 
+def test_cell_eager_and_jitted():
+    rng = np.random.default_rng(1)
+    ops = operators(ETHOS_U_8X8_16, integer=True)
+    pre_x, sums = rng.integers(-(2**15), 2**15, (4, 32)), rng.integers(-(2**24), 2**24, (4, 32))
+    arguments = (
+        jnp.asarray(pre_x, jnp.int16),
+        accumulator(ETHOS_U_8X8_16, sums, jnp.float32(2.0**-22 * 1.37), integer=True),
+        jnp.asarray(rng.integers(-(2**15), 2**15, (4, 8)), jnp.int16),
+    )
+    jitted = jax.jit(lstm_cell)(ops, *arguments)
+    jax.tree.map(np.testing.assert_array_equal, lstm_cell(ops, *arguments), jitted)
+
+
 def run_lstm(ops, xs, parameters, batch, width):
     kernel, recurrent, bias = parameters
     xs = ops.input("input", xs)

@@ -20,15 +20,16 @@ from tests.reference.fixedpoint_int64 import (
 AWAY = Rounding.AWAY
 
 
-def interpolated(function, x, frac_bits, entries, reach):
-    """A table of ``entries`` segments over [0, reach), Q0.15, odd about 0 or a half."""
-    nodes = np.floor(function(np.arange(entries + 1) * reach / entries) * 2**15 + 0.5)
-    nodes = np.minimum(nodes, 2**15 - 1).astype(np.int64)
+def interpolated(function, x, frac_bits, entries, reach, out_bits=15):
+    """A table of ``entries`` segments over [0, reach), odd about 0 or a half, ``Q0.out_bits``."""
+    one = 2**out_bits
+    nodes = np.floor(function(np.arange(entries + 1) * reach / entries) * one + 0.5)
+    nodes = np.minimum(nodes, one - 1).astype(np.int64)
     step = reach * 2**frac_bits // entries
     magnitude = np.minimum(np.abs(x), reach * 2**frac_bits - 1)
     index, part = magnitude // step, magnitude % step
     value = divide(nodes[index] * (step - part) + nodes[index + 1] * part, step, AWAY)
-    return np.where(x >= 0, value, (2**15 if nodes[0] else 0) - value)
+    return np.where(x >= 0, value, (one if nodes[0] else 0) - value)
 
 
 def sigmoid(x):

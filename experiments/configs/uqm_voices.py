@@ -1,6 +1,6 @@
 """The acted dialogues of a game: 2.4 hours of real, hard speech; tested on unheard characters.
 
-Sentences of a book, synthesized, help where the dialogues are too few to learn English letters from.
+Synthesized sentences of a book help, where the dialogues are too few to learn letters from.
 data/uqm_voices/README.md says how to get the recordings.
 
 python -m data.prepare --corpora=uqm_voices --uqm_debs=uqm

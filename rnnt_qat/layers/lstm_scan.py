@@ -8,19 +8,20 @@ of ``accumulate`` only its linearity is used, so the float and every emulated ce
 are not unrolled: XLA joins what unrolled steps keep with a concatenation into which it draws their
 arithmetic, which then is no longer vectorized (benchmarks/RESULTS.md).
 
-The forward scan keeps each step's derivative, several vectors a gate, or with ``rematerialize``
-only the accumulator and the states, from which the backward scan makes the derivative.
+The forward scan keeps each step's derivative: the gates and states in floating point, several
+vectors a gate of an emulated cell; or with ``rematerialize`` only the accumulator and the states,
+from which the backward scan makes the derivative.
 """
 
-import operator
 from functools import partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.layers.distinct_scan import distinct_scan
+from rnnt_qat.layers.gates import cut_gates
 from rnnt_qat.quant.operators import OperatorSet, Value
-from rnnt_qat.quant.qtensor import map_values
 from rnnt_qat.typing import Array, Bool, Num, PyTree
 
 
@@ -47,11 +48,7 @@ def lstm_cell(
       Values of the new hidden and cell state.
     """
     pre = ops.add(ops.load("gate_input", pre_x), accumulated, "gate_pre")
-    width = cell.shape[-1]
-    i, f, g, o = (
-        map_values(operator.itemgetter((..., slice(k * width, (k + 1) * width))), pre)
-        for k in range(4)
-    )
+    i, f, g, o = (ops.load("gate_pre", gate) for gate in cut_gates(ops.values(pre)))
     i, f, o = (ops.sigmoid(gate, "gate") for gate in (i, f, o))
     g = ops.tanh(g, "gate")
     kept = ops.mul(f, ops.load("cell", cell), "cell")
@@ -81,7 +78,7 @@ def lstm_scan(
 
     Args:
       rematerialize: whether the backward pass computes the cells again, all but their products:
-        less memory, the same gradients.
+        the same gradients and, of emulated cells, less memory.
       ops: operators of the layer.
       kernel: recurrent kernel [H, 4H] as the chip stores it.
       pre_x: input's share of the gate pre-activations, stored at "gate_input".
@@ -114,7 +111,7 @@ def _lstm_scan_fwd(rematerialize, ops, kernel, pre_x, mask, state):
         )
         return new, (new.hidden, new.cell, accumulated if rematerialize else cell_vjp)
 
-    final, (hiddens, cells, kept) = jax.lax.scan(step, state, (pre_x, mask))
+    final, (hiddens, cells, kept) = distinct_scan(step, state, (pre_x, mask))
     if rematerialize:
         kept = (pre_x, kept, _previous(state.cell, cells))
     return (hiddens, cells, final), (ops, kernel, mask, state.hidden, hiddens, kept)
@@ -142,7 +139,7 @@ def _lstm_scan_bwd(rematerialize, residuals, cotangents):
         )
         return (d_previous, _add(d_ops, d_ops_t)), (d_pre_x, d_accumulated)
 
-    (d_state, d_ops), (d_pre_x, d_accumulated) = jax.lax.scan(
+    (d_state, d_ops), (d_pre_x, d_accumulated) = distinct_scan(
         step,
         (d_final, jax.tree.map(jnp.zeros_like, ops)),
         (d_hiddens, d_cells, mask, kept),

@@ -25,7 +25,7 @@ class EncoderConfig:
       time_reduction: frames made into one; 1 keeps the rate.
       dropout_rate: between layers, in training.
       rematerialize: compute the cells' derivatives again in the backward pass rather than keep
-        them: a tenth less memory for the stack.
+        them: less memory under emulated arithmetic.
     """
 
     num_layers: int = 3

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 
 from rnnt_qat.accelerators.kernels import Scale
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
+from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import Addends, FloatOperators, Value
 from rnnt_qat.quant.precision import FLOAT32_FORMAT, TensorFormat
@@ -77,11 +77,11 @@ class GridOperators:
 
     def sigmoid(self, x: Array, out: str) -> Array:
         """Real logistic function."""
-        return self.store(out, jax.nn.sigmoid(x))
+        return self.store(out, smooth_units.sigmoid(x))
 
     def tanh(self, x: Array, out: str) -> Array:
         """Real hyperbolic tangent."""
-        return self.store(out, jnp.tanh(x))
+        return self.store(out, smooth_units.tanh(x))
 
     def _rounded(self, site: str, x: Array) -> Array:
         role = dict(self.sites)[site]

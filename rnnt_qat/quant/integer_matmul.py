@@ -2,11 +2,11 @@
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 from rnnt_qat.accelerators.spec import Operator, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.aqt_engine import integer_matmul
 from rnnt_qat.quant.exact_product import product_int16
 from rnnt_qat.quant.operators import Addends, Value
@@ -90,11 +90,11 @@ class IntegerMatmulOperators:
 
     def sigmoid(self, x: Value, out: str) -> Value:
         """Real logistic function."""
-        return self.store(out, jax.nn.sigmoid(dequantize(x)))
+        return self.store(out, smooth_units.sigmoid(dequantize(x)))
 
     def tanh(self, x: Value, out: str) -> Value:
         """Real hyperbolic tangent."""
-        return self.store(out, jnp.tanh(dequantize(x)))
+        return self.store(out, smooth_units.tanh(dequantize(x)))
 
     def _scale(self, site: str) -> Float[Array, ""]:
         max_abs = jax.lax.stop_gradient(self.max_abs[site])

@@ -13,9 +13,8 @@ site's role, and the layer's precision gives that role a format.
 from typing import Any, Protocol
 
 import flax.struct
-import jax
-import jax.numpy as jnp
 
+from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.typing import Array, Float, Num, PyTree
@@ -122,8 +121,8 @@ class FloatOperators:
 
     def sigmoid(self, x: Array, out: str) -> Array:
         """Logistic function."""
-        return jax.nn.sigmoid(x)
+        return smooth_units.sigmoid(x)
 
     def tanh(self, x: Array, out: str) -> Array:
         """Hyperbolic tangent."""
-        return jnp.tanh(x)
+        return smooth_units.tanh(x)

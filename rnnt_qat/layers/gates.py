@@ -1,0 +1,27 @@
+"""The four gates of a cell, cut out of one accumulator's width and put together again."""
+
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.typing import Array, Num
+
+GATES = 4
+
+
+@jax.custom_vjp
+def cut_gates(pre: Num[Array, "*S 4H"]) -> tuple[Num[Array, "*S H"], ...]:
+    """Gate pre-activations, one after the other."""
+    return tuple(jnp.split(pre, GATES, axis=-1))
+
+
+def _cut_gates_fwd(pre):
+    return cut_gates(pre), None
+
+
+def _cut_gates_bwd(_, d_gates):
+    # XLA would draw each gate's gradient into the loop that joins them, which then branches at
+    # every element and is not vectorized.
+    return (jnp.concatenate(jax.lax.optimization_barrier(d_gates), axis=-1),)
+
+
+cut_gates.defvjp(_cut_gates_fwd, _cut_gates_bwd)

@@ -97,7 +97,7 @@ def transducer_loss_factored(
     """
     (B, T), (rows, U1) = (jax.tree.leaves(x)[0].shape[:2] for x in (encoded, predicted))
     if rows != B:
-        raise ValueError(f"encoded has {B} rows, predicted has {rows}")
+        raise ValueError(f"encoded and predicted differ in B: {B} and {rows} rows")
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}, expected at least 1")
     check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)

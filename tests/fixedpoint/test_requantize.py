@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from rnnt_qat.fixedpoint.requantize import (
     DoubleRoundingRescale,
     ShiftRescale,
     SingleRoundingRescale,
+    shift_left,
+    shift_right,
 )
 from rnnt_qat.fixedpoint.rounding import Rounding
 from tests.fixedpoint.test_wide import split
@@ -32,6 +36,16 @@ def test_shift(rounding):
         shifted = oracle.divide(X, 2 ** max(places, 0), rounding) * 2 ** max(-places, 0)
         np.testing.assert_array_equal(ours, oracle.saturate(shifted, 32))
     assert not np.any(both(ShiftRescale(rounding), jnp.asarray(X, jnp.int32), 2.0**-40))
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+def test_shifts_whose_direction_is_known(rounding):
+    x = jnp.asarray(X, jnp.int32)
+    for places in (0, 1, 7, 31, 40):
+        up = both(shift_left, x, 2.0**places)
+        np.testing.assert_array_equal(up, oracle.saturate(X * 2 ** min(places, 31), 32))
+        down = both(partial(shift_right, rounding=rounding), x, 2.0**-places)
+        np.testing.assert_array_equal(down, oracle.divide(X, 2**places, rounding))
 
 
 @pytest.mark.parametrize("rounding", Rounding)

@@ -1,6 +1,10 @@
 """Precision policies over float models: calibrate, train through the chip, evaluate, compare.
 
-The paper's grid of a recognizer, over three seeds:
+The paper's grid of an experiment, over three seeds; its float models are trained first:
+
+python -m experiments.sweep --config=experiments/configs/prompts.py --workdir=workdir/grid
+
+Of float models that there are:
 
 python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
 
@@ -11,22 +15,26 @@ python -m experiments.sweep --models=A/models/float --ablate=ethos_u_8x8_16_w4 -
 ``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export.
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, run, set_up_jax
+from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.evaluation.report import by_test_set
+from rnnt_qat.experiment import Experiment
 from rnnt_qat.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.recognizer import Recognizer
-from rnnt_qat.sweep import SweepConfig, sweep
+from rnnt_qat.sweep import FLOAT, SweepConfig, sweep
 from rnnt_qat.training.console import Console
 from rnnt_qat.training.signals import StoppedBySignal
 
-_MODELS = flags.DEFINE_list("models", None, "Float models: one config, its seeds.", required=True)
+_CONFIG = define_config()
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
+_MODELS = flags.DEFINE_list("models", None, "Float models instead: one config, its seeds.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
 _POLICIES = flags.DEFINE_list("policies", None, f"Default: {','.join(SweepConfig.policies)}.")
 _ABLATE = flags.DEFINE_string("ablate", None, "This policy and each of its parts alone instead.")
@@ -40,15 +48,14 @@ _AWARE_STEPS = flags.DEFINE_integer(
 
 def main() -> int:
     """Runs the grid, then compares on the first model's test sets."""
-    models, data_dir = [pathlib.Path(m) for m in _MODELS.value], pathlib.Path(DATA_DIR.value)
-    default = models[0].absolute().parents[1] / "sweep"
-    workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else default
+    workdir, data_dir = _workdir(), pathlib.Path(DATA_DIR.value)
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax(workdir)
-    console, base = Console(), Recognizer.load(models[0])
-    splits, evaluation = base.config.data.test, base.config.evaluation
-    runs = []
+    console, runs = Console(), []
     try:
+        models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
+        base = Recognizer.load(models[0])
+        splits, evaluation = base.config.data.test, base.config.evaluation
         for number, model in enumerate(models):
             systems = sweep(model, config, data_dir, workdir / f"model_{number}", console)
             named = {system.name: recognizer for system, recognizer in systems.items()}
@@ -65,6 +72,35 @@ def main() -> int:
     grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
     console.say(f"wrote {grid} and {report}")
     return 0
+
+
+def _workdir() -> pathlib.Path:
+    """Takes the experiments and the report.
+
+    Raises:
+      ValidationError: the flags leave it open, or what is swept.
+    """
+    if (_MODELS.value is None) == (_CONFIG.value is None):
+        raise flags.ValidationError("give --config or --models")
+    if _WORKDIR.value:
+        return pathlib.Path(_WORKDIR.value)
+    if _MODELS.value is None:
+        raise flags.ValidationError("give --workdir, which takes the models of --config")
+    return pathlib.Path(_MODELS.value[0]).absolute().parents[1] / "sweep"
+
+
+def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:
+    """Directories of the config's float models, a seed each; trains those that are missing."""
+    models = []
+    for seed in map(int, _SEEDS.value):
+        config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
+        directory = workdir / f"seed_{seed}"
+        model = directory / "models" / FLOAT
+        if not model.exists():
+            console.say(f"seed {seed}")
+            Experiment(config, data_dir, directory, console).train(last_stage=FLOAT)
+        models.append(model)
+    return models
 
 
 def _policies() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Several recognizers on several test sets: decoded, compared, reported."""
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,7 @@ from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment_config import Split
 from rnnt_qat.input_pipeline.batch import to_float
 from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.provenance import provenance
 from rnnt_qat.quant.audit import require_on_chip
 from rnnt_qat.recognizer import Recognizer
 from rnnt_qat.training.console import Console
@@ -57,7 +59,7 @@ def write_comparison(
     recognizer: Recognizer,
     metrics: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """Writes ``report.md`` with plots, and each result as JSON.
+    """Writes ``report.md`` with plots, each result as JSON, and what they came from.
 
     Args:
       directory: created if missing.
@@ -70,6 +72,7 @@ def write_comparison(
       The report's path.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n")
     plots = {"Word error rates with intervals": "wer.png"}
     plot_wer_bars(directory / "wer.png", results)
     if metrics is not None and metrics.exists():

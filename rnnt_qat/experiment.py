@@ -198,8 +198,11 @@ class Experiment:
             process_count=jax.process_count(),
         )
 
-    def train(self) -> dict[str, Recognizer]:
-        """Runs all stages, or what is left of them; writes a model directory for each stage.
+    def train(self, last_stage: str | None = None) -> dict[str, Recognizer]:
+        """Runs the stages, or what is left of them; writes a model directory for each stage.
+
+        Args:
+          last_stage: ``float``, ``calibration`` or ``aware``; None runs all that have steps.
 
         Returns:
           The recognizer of lowest validation WER of each stage, by stage: ``float``,
@@ -214,8 +217,11 @@ class Experiment:
             f"{iterator.num_examples} training examples an epoch, "
             f"{len(iterator.buckets)} batch shapes"
         )
+        programs = self.config.stages.programs(self.task)
+        if last_stage is not None:
+            programs = programs[: 1 + [p.name for p in programs].index(last_stage)]
         trainer = Trainer(
-            self.config.stages.programs(self.task),
+            programs,
             self.initial_state,
             iterator,
             self.workdir,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
-from rnnt_qat.fixedpoint.activation import Activation, FracBits
+from rnnt_qat.fixedpoint.activation import Activation
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.dot import dot, dot_int16
 from rnnt_qat.fixedpoint.requantize import (
@@ -168,22 +168,8 @@ def unbounded_product(
     return rescale(spec, Accumulated(a.integers * b.integers, a.scale * b.scale), role, scale)
 
 
-def sigmoid(
-    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: FracBits, role: Role
-) -> Int[Array, "*S"]:
-    """The chip's logistic function (LOGISTIC)."""
-    return unit(spec, role, Operator.SIGMOID)(x, frac_bits)
-
-
-def tanh(
-    spec: AcceleratorSpec, x: Int[Array, "*S"], frac_bits: FracBits, role: Role
-) -> Int[Array, "*S"]:
-    """The chip's hyperbolic tangent (TANH)."""
-    return unit(spec, role, Operator.TANH)(x, frac_bits)
-
-
 def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
-    """The sigmoid or tanh unit that writes a role.
+    """The sigmoid or tanh unit that writes a role (LOGISTIC, TANH).
 
     Raises:
       ValueError: the chip has none.

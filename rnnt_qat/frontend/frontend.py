@@ -50,16 +50,6 @@ class FrontendConfig:
         """``num_samples`` rounded up to whole stacked frames: the N that the frontend accepts."""
         return self.num_frames(num_samples) * self.samples_per_frame
 
-    def chunk_samples(self, chunk_ms: float) -> int:
-        """Samples of a streaming chunk; ValueError unless it is whole stacked frames."""
-        frames = chunk_ms / self.frame_ms
-        if frames < 1 or not float(frames).is_integer():
-            raise ValueError(
-                f"--chunk_ms={chunk_ms:g} is not a positive multiple of a stacked frame, "
-                f"{self.frame_ms:g} ms ({self.stack} frames of {self.log_mel.hop_ms:g} ms)"
-            )
-        return round(frames) * self.samples_per_frame
-
 
 @flax.struct.dataclass
 class Frontend:

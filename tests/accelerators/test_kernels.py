@@ -55,7 +55,7 @@ def test_moving_to_another_scale():
 def test_a_missing_unit_names_the_chip_and_the_mend():
     spec = replace(GENERIC_NNA, operators=frozenset(Operator) - {Operator.TANH})
     with pytest.raises(ValueError, match=r"generic_nna has no tanh; .* CPU"):
-        kernels.tanh(spec, int32(INT8), 12, Role.GATE)
+        kernels.unit(spec, Role.GATE, Operator.TANH)
 
 
 def test_a_missing_operator_names_the_chip():

@@ -1,11 +1,15 @@
-"""Which policies the sweep's flags ask for."""
+"""What the sweep's flags ask for."""
+
+import io
 
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
 from experiments import sweep
+from experiments.configs import prompts_smoke
 from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.training.console import Console
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +48,30 @@ def test_one_or_the_other():
         pytest.raises(flags.ValidationError, match="not both"),
     ):
         sweep._policies()
+
+
+def test_what_is_swept_and_where(tmp_path):
+    with flagsaver.flagsaver(models=["run/models/float"]):
+        assert sweep._workdir().parts[-2:] == ("run", "sweep")
+    with pytest.raises(flags.ValidationError, match="give --config or --models"):
+        sweep._workdir()
+
+
+def test_models_that_there_are_are_not_trained_again(tmp_path, monkeypatch):
+    trained = []
+
+    class Experiment:
+        def __init__(self, config, data_dir, directory, console):
+            self._config, self._directory = config, directory
+
+        def train(self, last_stage):
+            trained.append((self._config.seed, last_stage))
+            (self._directory / "models" / last_stage).mkdir(parents=True)
+
+    monkeypatch.setattr(sweep, "Experiment", Experiment)
+    monkeypatch.setattr(sweep, "experiment_config", lambda flag: prompts_smoke.experiment())
+    for seeds in (["0"], ["0", "7"]):
+        with flagsaver.flagsaver(seeds=seeds):
+            models = sweep._trained(tmp_path, tmp_path, Console(io.StringIO()))
+    assert trained == [(0, "float"), (7, "float")]
+    assert models == [tmp_path / f"seed_{seed}/models/float" for seed in (0, 7)]

@@ -1,4 +1,4 @@
-"""Run by ``test_sharded_learning.py`` on four simulated devices."""
+"""Run by ``test_distributed.py`` on four simulated devices."""
 
 import re
 

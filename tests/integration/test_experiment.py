@@ -5,14 +5,19 @@ import io
 import itertools
 import json
 import shutil
+import sys
+import types
 
 import jax
 import numpy as np
 import pytest
 import soundfile
+from absl import flags
+from absl.testing import flagsaver
 
 from data.librispeech.builder import LibriSpeech
 from data.librispeech.folder import FolderSource
+from experiments import transcribe
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.config import to_json
@@ -25,6 +30,7 @@ from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
 from rnnt_qat.grid import grid_rows
 from rnnt_qat.input_pipeline.config import PipelineConfig
+from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.live import LiveTranscriber
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import StatelessPredictionConfig
@@ -129,6 +135,7 @@ def test_words_are_learned_and_stay_learned_on_the_chip(run, data_dir):
     )
     text = report.read_text()
     assert all(f"]({name}.png)" in text for name in ("wer", "training", "emissions"))
+    assert "commit" in json.loads(report.with_name("provenance.json").read_text())
 
 
 @pytest.mark.slow
@@ -156,6 +163,16 @@ def test_finished_run_is_left_as_it_is(run, data_dir):
 
 
 @pytest.mark.slow
+def test_training_may_end_after_a_stage(run, data_dir, tmp_path):
+    workdir, recognizers = run
+    shutil.copytree(workdir, tmp_path / "copy")
+    experiment = Experiment(config(), data_dir, tmp_path / "copy", Console(io.StringIO()))
+    (stage, recognizer), *others = experiment.train(last_stage="float").items()
+    assert (stage, others) == ("float", [])
+    assert recognizer.origin == recognizers["float"].origin
+
+
+@pytest.mark.slow
 def test_model_directory_hears_in_a_stream_what_the_evaluator_heard(run, data_dir):
     workdir, _ = run
     assert [d.name for d in find_models(workdir)] == ["float", "calibration", "aware"]
@@ -175,6 +192,34 @@ def test_model_directory_hears_in_a_stream_what_the_evaluator_heard(run, data_di
         assert not any(p.final for p in partials)
         assert len(partials) == -(-len(utterance.audio) // transcriber.chunk_samples)
         assert final.seconds == pytest.approx(utterance.duration_s)
+
+
+@pytest.mark.slow
+def test_files_and_a_microphone_are_transcribed_alike(run, data_dir, tmp_path, monkeypatch, capsys):
+    audio = open_corpus(data_dir, CORPUS, "test")[0].audio
+    files = [str(tmp_path / name) for name in ("a.wav", "b.flac")]
+    for file in files:
+        soundfile.write(file, audio, RATE_HZ)
+    pcm = types.SimpleNamespace(buffer=io.BytesIO(audio.astype("<i2").tobytes()))
+    monkeypatch.setattr(sys, "stdin", pcm)
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(model=str(run[0] / "models/aware"), audio=[*files, "-"]):
+        transcribe.main()
+    printed = capsys.readouterr()
+    names, texts = zip(*(line.split("\t") for line in printed.out.splitlines()), strict=True)
+    assert names == (*files, "-")
+    assert set(texts[0].split()) <= WORDS.keys()
+    assert texts[0]
+    assert len(set(texts)) == 1
+    first = texts[0].split()[0]
+    assert f"s  {first}" in printed.err  # partials, before the end
+    missing = str(tmp_path / "none.wav")
+    with (
+        flagsaver.flagsaver(model=str(run[0] / "models/aware"), audio=[missing]),
+        pytest.raises(SystemExit, match=r"none\.wav: there is no such file"),
+    ):
+        transcribe.main()
+    flags.FLAGS.unparse_flags()
 
 
 @pytest.mark.slow

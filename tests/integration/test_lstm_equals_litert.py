@@ -1,4 +1,10 @@
-"""A chip's LSTM step against the same layer in a `.tflite`, over 200 steps with carried state."""
+"""The LSTM layer that is trained and served, in a chip's integers, against the same `.tflite`.
+
+Over 200 steps with carried state. It is ``layers.lstm.LSTM`` as ``serving.freeze`` leaves it; that
+it computes in training what it serves is compared elsewhere, for every chip.
+"""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,90 +14,107 @@ import pytest
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_8x8_16_tflm import ETHOS_U_8X8_16_TFLM
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
-from rnnt_qat.accelerators.lstm import LstmParameters, lstm_step
+from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.export.integers import LstmIntegers
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
 from rnnt_qat.export.runtimes import LiteRt, Tflm
 from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.layers.lstm import LSTM
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.policy import PrecisionPolicy, Rule
+from rnnt_qat.quant.qtensor import QTensor
+from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.scales import range_to_scale
 
 STEPS = 200
 
 
-def significant(x: np.ndarray, bits: int) -> np.ndarray:
-    fraction, exponent = np.frexp(x)
-    return np.ldexp(np.ceil(fraction * 2**bits) / 2**bits, exponent).astype(np.float32)
+def free_scales(spec):
+    """The chip with any scale of inputs and hidden state, as its kernels allow."""
+    formats = {
+        Role.INPUT: {"power_of_two": False},
+        Role.HIDDEN: {"power_of_two": False, "format": QFormat(8)},
+    }
+    tensors = tuple(replace(t, **formats.get(t.role, {})) for t in spec.tensors)
+    return replace(spec, tensors=tensors)
 
 
-def random_layer(
-    rng, inputs, hidden, input_scale, hidden_scale, weight_scale, dtype
-) -> LstmIntegers:
-    is_wide = dtype == np.int16
-    scales = [
-        significant(rng.uniform(weight_scale / 2, weight_scale, 4), 15 if is_wide else 24)
-        for _ in range(2)
-    ]
+def range_of(spec, role, scale):
+    """A range that gives a calibrated role a scale of about this, and the scale that it gives."""
+    tensor = spec.tensor(role)
+    max_abs = np.float32(scale * tensor.format.maximum)
+    return max_abs, float(range_to_scale(tensor, jnp.float32(max_abs)))
+
+
+def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]:
+    """Frozen variables of the layer, and the same integers as graphs are made of them."""
+    wanted = {
+        "input": (Role.INPUT, scales["input"]),
+        "hidden": (Role.HIDDEN, scales.get("hidden")),
+        "input_kernel": (Role.WEIGHT, rng.uniform(0.5, 1) * scales["kernel"]),
+        "recurrent_kernel": (Role.WEIGHT, rng.uniform(0.5, 1) * scales["kernel"]),
+    }
+    found = {
+        site: range_of(spec, role, scale)
+        for site, (role, scale) in wanted.items()
+        if spec.tensor(role).calibrated
+    }
+    scale = {site: x for site, (_, x) in found.items()}
+    if "hidden" not in scale:
+        scale["hidden"] = spec.tensor(Role.HIDDEN).format.scale
+    is_wide = spec.accumulator.bits > 32
     # Real biases between -2 and 2, whatever the accumulator's scale.
-    reach = 2 / (input_scale * weight_scale)
-    return LstmIntegers(
-        w_ih=rng.integers(-127, 128, (4, hidden, inputs)).astype(np.int8),
-        w_hh=rng.integers(-127, 128, (4, hidden, hidden)).astype(np.int8),
-        bias=rng.integers(-reach, reach, (4, hidden)).astype(np.int64 if is_wide else np.int32),
-        input=TensorFormat(dtype, input_scale),
-        hidden=TensorFormat(dtype, hidden_scale),
-        cell=TensorFormat(np.int16, 2.0**-11),
-        w_ih_scale=scales[0],
-        w_hh_scale=scales[1],
-    )
-
-
-def parameters(layer: LstmIntegers) -> LstmParameters:
-    """The same integers with gates side by side."""
-
-    def columns(w):
-        return jnp.asarray(w.reshape(-1, w.shape[-1]).T)
-
-    def a_column(scale):
-        return jnp.asarray(np.repeat(scale, layer.hidden_size), jnp.float32)
-
-    bias = layer.bias.reshape(-1)
-    if layer.is_wide:
-        held = wide.Wide(
+    reach = 2 / (scale["input"] * scale["input_kernel"])
+    bias = rng.integers(-reach, reach, 4 * hidden)
+    params = {
+        "input_kernel": rng.integers(-127, 128, (inputs, 4 * hidden)).astype(np.int8),
+        "recurrent_kernel": rng.integers(-127, 128, (hidden, 4 * hidden)).astype(np.int8),
+        "bias": wide.Wide(
             jnp.asarray((bias >> 32).astype(np.int32)),
             jnp.asarray((bias & 0xFFFFFFFF).astype(np.uint32)),
         )
-    else:
-        held = jnp.asarray(bias)
-    return LstmParameters(
-        input_kernel=columns(layer.w_ih),
-        recurrent_kernel=columns(layer.w_hh),
-        bias=held,
-        input_scale=layer.input.scale,
-        hidden_scale=layer.hidden.scale,
-        input_kernel_scale=a_column(layer.w_ih_scale),
-        recurrent_kernel_scale=a_column(layer.w_hh_scale),
+        if is_wide
+        else bias.astype(np.int32),
+    }
+    ranges = {site: jnp.float32(max_abs) for site, (max_abs, _) in found.items()}
+
+    def by_gate(kernel):
+        return np.ascontiguousarray(params[kernel].T.reshape(4, hidden, -1))
+
+    dtype = np.dtype(spec.tensor(Role.INPUT).format.storage)
+    integers = LstmIntegers(
+        w_ih=by_gate("input_kernel"),
+        w_hh=by_gate("recurrent_kernel"),
+        bias=bias.reshape(4, hidden).astype(np.int64 if is_wide else np.int32),
+        input=TensorFormat(dtype, np.float32(scale["input"])),
+        hidden=TensorFormat(dtype, np.float32(scale["hidden"])),
+        cell=TensorFormat(np.int16, 2.0**-11),
+        w_ih_scale=np.full(4, scale["input_kernel"], np.float32),
+        w_hh_scale=np.full(4, scale["recurrent_kernel"], np.float32),
     )
+    return {"params": params, RANGES: ranges}, integers
 
 
-def run_ours(spec, layer: LstmIntegers, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden and cell states after every step."""
-    held = parameters(layer)
+def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden and cell states of the served layer after every step."""
+    policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
+    layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
+    format = spec.tensor(Role.INPUT).format
+    scale = range_to_scale(spec.tensor(Role.INPUT), variables[RANGES]["input"])
 
     @jax.jit
-    def run(xs):
+    def run(variables, xs):
         def step(state, x):
-            hidden, cell = lstm_step(spec, held, x, *state)
-            new = (hidden.astype(xs.dtype), cell.astype(jnp.int16))
-            return new, new
+            heard = QTensor(x[None, None], scale, format=format)
+            _, _, state = layer.apply(variables, heard, jnp.ones((1, 1), bool), state)
+            return state, state
 
-        zeros = (
-            jnp.zeros((1, layer.hidden_size), xs.dtype),
-            jnp.zeros((1, layer.hidden_size), jnp.int16),
-        )
-        return jax.lax.scan(step, zeros, xs[:, None])[1]
+        return jax.lax.scan(step, layer.bind({}).initial_state(1), xs)[1]
 
-    hiddens, cells = run(jnp.asarray(xs))
-    return np.asarray(hiddens)[:, 0], np.asarray(cells)[:, 0]
+    states = run(variables, jnp.asarray(xs))
+    return np.asarray(states.hidden)[:, 0], np.asarray(states.cell)[:, 0]
 
 
 def check_lively(cells: np.ndarray):
@@ -101,22 +124,28 @@ def check_lively(cells: np.ndarray):
 
 
 LAYERS_8X8_16 = pytest.mark.parametrize(
-    ("inputs", "hidden", "input_scale", "hidden_scale", "weight_scale"),
+    ("inputs", "hidden", "scales"),
     [
-        (40, 32, 2.0**-5, 2.0**-7, 0.003),
-        (80, 128, 0.0373, 0.0071, 0.002),
-        (13, 64, 0.1, 0.0078, 0.01),
-        (160, 96, 0.011, 0.0042, 0.02),
+        (40, 32, {"input": 2.0**-5, "kernel": 0.003}),
+        (80, 128, {"input": 0.0373, "hidden": 0.0071, "kernel": 0.002}),
+        (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.01}),
+        (160, 96, {"input": 0.011, "hidden": 0.0042, "kernel": 0.02}),
     ],
 )
 
 
-@LAYERS_8X8_16
-def test_fused_8x8_16(inputs, hidden, input_scale, hidden_scale, weight_scale):
+def problem_8x8_16(spec, inputs, hidden, scales):
+    """The chip, and a layer on it with inputs of every size."""
     rng = np.random.default_rng(inputs)
-    layer = random_layer(rng, inputs, hidden, input_scale, hidden_scale, weight_scale, np.int8)
-    xs = rng.integers(-128, 128, (STEPS, inputs)).astype(np.int8)
-    hiddens, cells = run_ours(ETHOS_U_8X8_16, layer, xs)
+    spec = free_scales(spec) if "hidden" in scales else spec
+    layer = random_layer(spec, rng, inputs, hidden, scales)
+    return spec, *layer, rng.integers(-128, 128, (STEPS, inputs)).astype(np.int8)
+
+
+@LAYERS_8X8_16
+def test_fused_8x8_16(inputs, hidden, scales):
+    spec, variables, layer, xs = problem_8x8_16(ETHOS_U_8X8_16, inputs, hidden, scales)
+    hiddens, cells = run_ours(spec, variables, xs)
     check_lively(cells)
     runtime = LiteRt(fused_lstm(layer))
     for step in range(STEPS):
@@ -127,31 +156,30 @@ def test_fused_8x8_16(inputs, hidden, input_scale, hidden_scale, weight_scale):
 
 
 @LAYERS_8X8_16
-def test_8x8_16_in_tflm(inputs, hidden, input_scale, hidden_scale, weight_scale):
-    rng = np.random.default_rng(inputs)
-    layer = random_layer(rng, inputs, hidden, input_scale, hidden_scale, weight_scale, np.int8)
-    xs = rng.integers(-128, 128, (STEPS, inputs)).astype(np.int8)
-    hiddens, _ = run_ours(ETHOS_U_8X8_16_TFLM, layer, xs)
+def test_8x8_16_in_tflm(inputs, hidden, scales):
+    spec, variables, layer, xs = problem_8x8_16(ETHOS_U_8X8_16_TFLM, inputs, hidden, scales)
+    hiddens, _ = run_ours(spec, variables, xs)
     runtime = Tflm(fused_lstm(layer))
     for step in range(STEPS):
         (theirs,) = runtime.run(xs[None, step : step + 1])
         np.testing.assert_array_equal(hiddens[step], theirs[0, 0], err_msg=f"hidden, step {step}")
 
 
-@pytest.mark.parametrize("runtime_type", [LiteRt, Tflm])
 @pytest.mark.parametrize(
-    ("inputs", "hidden", "input_scale", "weight_scale"),
+    ("inputs", "hidden", "input_scale", "kernel_scale"),
     [(40, 32, 2.0**-11, 0.003), (80, 128, 2.0**-12, 0.002), (64, 96, 2.0**-10, 0.006)],
 )
-def test_16x8_operator_by_operator(inputs, hidden, input_scale, weight_scale, runtime_type):
+def test_16x8_operator_by_operator(inputs, hidden, input_scale, kernel_scale):
     rng = np.random.default_rng(inputs)
-    layer = random_layer(rng, inputs, hidden, input_scale, 2.0**-15, weight_scale, np.int16)
+    scales = {"input": input_scale, "kernel": kernel_scale}
+    variables, layer = random_layer(ETHOS_U_16X8, rng, inputs, hidden, scales)
     xs = rng.integers(-(2**15), 2**15, (STEPS, inputs)).astype(np.int16)
-    hiddens, cells = run_ours(ETHOS_U_16X8, layer, xs)
+    hiddens, cells = run_ours(ETHOS_U_16X8, variables, xs)
     check_lively(cells)
-    runtime = runtime_type(lstm_step_16x8(layer))
-    state = (np.zeros((1, hidden), np.int16), np.zeros((1, hidden), np.int16))
-    for step in range(STEPS):
-        state = runtime.run(xs[step : step + 1], *state)
-        np.testing.assert_array_equal(hiddens[step], state[0][0], err_msg=f"hidden, step {step}")
-        np.testing.assert_array_equal(cells[step], state[1][0], err_msg=f"cell, step {step}")
+    for runtime_type in (LiteRt, Tflm):
+        runtime = runtime_type(lstm_step_16x8(layer))
+        state = (np.zeros((1, hidden), np.int16), np.zeros((1, hidden), np.int16))
+        for step in range(STEPS):
+            state = runtime.run(xs[step : step + 1], *state)
+            for ours, theirs, name in zip((hiddens, cells), state, "hc", strict=True):
+                np.testing.assert_array_equal(ours[step], theirs[0], err_msg=f"{name}, {step}")

@@ -93,7 +93,7 @@ def test_gemmlowp_units_over_every_gate_pre_activation():
     def away(x, shift):
         return np.sign(x) * ((np.abs(x) + (1 << (shift - 1))) >> shift)
 
-    width = 2048
+    width = 512
     for start in range(0, 2**16, width):
         part = slice(start, start + width)
         runtime = LiteRt(fused_lstm(bias_only_lstm(INT16[part])))

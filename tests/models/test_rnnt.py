@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,8 @@ CHIPS = ["generic_nna", "ethos_u_8x8_16", "ethos_u_16x8"]
 FRAMES, FEATURES = 24, 6
 
 
-@pytest.fixture(scope="module")
-def batch():
+@functools.cache
+def example_batch():
     key = jax.random.key(0)
     lengths = jnp.array([FRAMES, 13, 0])
     features = jax.random.normal(key, (3, FRAMES, FEATURES))
@@ -41,8 +42,15 @@ def batch():
     return features, lengths, labels, jnp.array([7, 3, 0])
 
 
-def variables_of(config, policy, batch):
+@pytest.fixture(scope="module")
+def batch():
+    return example_batch()
+
+
+@functools.cache
+def variables_of(config, policy):
     """Random parameters, larger than at the start so that tokens come out, and ranges."""
+    batch = example_batch()
     params = RNNT(config, FLOAT32).init(jax.random.key(2), *batch)["params"]
     params = jax.tree.map(lambda p: 2.0 * p, params)
     calibrating = RNNT(config, policy.calibration())
@@ -61,7 +69,7 @@ def test_streaming_equals_offline(name, config, batch):
     """Encoder outputs, states and decoded tokens, for every chunk; bit for bit on a chip."""
     features, lengths, _, _ = batch
     policy = policy_by_name(name)
-    transducer = BoundTransducer(variables_of(config, policy, batch), RNNT(config, policy))
+    transducer = BoundTransducer(variables_of(config, policy), RNNT(config, policy))
     search = GreedyConfig(max_symbols_per_frame=3, max_tokens=64).build()
     mask = jnp.arange(FRAMES) < lengths[:, None]
 
@@ -98,7 +106,7 @@ def test_streaming_equals_offline(name, config, batch):
 @pytest.mark.parametrize("config", [CONFIG, STATELESS], ids=["lstm", "stateless"])
 def test_prediction_step_by_step_equals_teacher_forcing(config, batch):
     features, lengths, labels, label_lengths = batch
-    variables = variables_of(config, FLOAT32, batch)
+    variables = variables_of(config, FLOAT32)
     model = RNNT(config, FLOAT32)
     lattice = model.apply(variables, features, lengths, labels, label_lengths)
     transducer = BoundTransducer(variables, model)
@@ -112,7 +120,7 @@ def test_prediction_step_by_step_equals_teacher_forcing(config, batch):
 @pytest.mark.parametrize("name", ["float32", "w8a8", *CHIPS])
 def test_every_parameter_learns_under_every_policy(name, batch):
     policy = policy_by_name(name)
-    variables = variables_of(CONFIG, policy, batch)
+    variables = variables_of(CONFIG, policy)
 
     def loss(params):
         lattice = RNNT(CONFIG, policy).apply({**variables, "params": params}, *batch)
@@ -126,7 +134,7 @@ def test_every_parameter_learns_under_every_policy(name, batch):
 
 
 def test_policies_differ_little_at_eight_bits(batch):
-    variables = variables_of(CONFIG, W8A8, batch)
+    variables = variables_of(CONFIG, W8A8)
     encoded = [
         RNNT(CONFIG, policy).apply(variables, *batch).ctc_logits[0] for policy in (FLOAT32, W8A8)
     ]
@@ -150,7 +158,7 @@ def test_paths_of_the_layers():
 @pytest.mark.parametrize("policy", [W8A8, policy_by_name("ethos_u_8x8_16")], ids=lambda p: p.name)
 def test_dropout_in_every_arithmetic(policy, batch):
     rates = dataclasses.replace(CONFIG.encoder, dropout_rate=0.3)
-    variables = variables_of(CONFIG, policy, batch)
+    variables = variables_of(CONFIG, policy)
     config = dataclasses.replace(CONFIG, encoder=rates)
     row_keys = jax.random.split(jax.random.key(0), len(batch[0]))
     kept = RNNT(CONFIG, policy).apply(variables, *batch, row_keys)
@@ -168,7 +176,7 @@ def test_reduction_that_no_layer_follows_is_refused():
 
 
 def test_a_rematerialized_encoder_has_the_same_gradients(batch):
-    variables = variables_of(CONFIG, FLOAT32, batch)
+    variables = variables_of(CONFIG, FLOAT32)
 
     def gradients(config):
         def loss(params):

@@ -32,12 +32,20 @@ def product_int8(
       bias: integers within the accumulator, as float32.
       accumulator: its width, overflow and tile.
     """
-    reach = w.shape[0] * 128 * 127
-    free = reach <= int_range(accumulator.bits)[1]
-    if bias is None and free and w.shape[0] <= EXACT_PRODUCTS:
+    if bias is None and _free(w, accumulator) and w.shape[0] <= EXACT_PRODUCTS:
         return integer_matmul(x, w), None
-    linear = _linear(x, w, bias)
-    if free and accumulator.tile is None:
+    total = sum_int8(x, w, bias, accumulator)
+    return _split(total >> LOW_BITS, total & 0xFFFF, _linear(x, w, bias))
+
+
+def sum_int8(
+    x: Float[Array, "*S K"],
+    w: Float[Array, "K M"],
+    bias: Float[Array, "M"] | None,
+    accumulator: Accumulator,
+) -> Int[Array, "*S M"]:
+    """The integers of ``product_int8`` whole, without a gradient."""
+    if _free(w, accumulator) and accumulator.tile is None:
         starts = range(0, w.shape[0], EXACT_PRODUCTS)
         parts = (
             _to_int(integer_matmul(x[..., k : k + EXACT_PRODUCTS], w[k : k + EXACT_PRODUCTS]))
@@ -50,7 +58,12 @@ def product_int8(
     else:
         narrow = (_to_int(x).astype(jnp.int8), _to_int(w).astype(jnp.int8))
         total = dot(*narrow, None if bias is None else _to_int(bias), accumulator)
-    return _split(total >> LOW_BITS, total & 0xFFFF, linear)
+    return total
+
+
+def _free(w: Float[Array, "K M"], accumulator: Accumulator) -> bool:
+    """Whether no sum of products can leave the accumulator."""
+    return w.shape[0] * 128 * 127 <= int_range(accumulator.bits)[1]
 
 
 def product_int16(

@@ -26,7 +26,7 @@ from rnnt_qat.fixedpoint.qformat import QFormat, quantize
 from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
 from rnnt_qat.quant import exact_rescale
-from rnnt_qat.quant.exact_product import product_int8, product_int16
+from rnnt_qat.quant.exact_product import product_int8, product_int16, sum_int8
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
@@ -122,7 +122,10 @@ class NnaOperators:
             if self.spec.accumulator.bits > 32:
                 values, low = product_int16(x.values, w.values, quantized)
             else:
-                values, low = product_int8(x.values, w.values, quantized, self.spec.accumulator)
+                operands = x.values, w.values, quantized, self.spec.accumulator
+                values, low = product_int8(*operands)
+                if bias is not None:
+                    return QTensor(values, scale, low, integers=sum_int8(*operands))
             return QTensor(values, scale, low)
         sums, _ = kernels.accumulate(
             self.spec, Stored(x.values, x.scale), Stored(w.values, w.scale), quantized
@@ -284,6 +287,8 @@ class NnaOperators:
         return self._accumulated(x) if x.format is None else _stored(x)
 
     def _accumulated(self, x: QTensor) -> Accumulated:
+        if x.integers is not None:
+            return Accumulated(x.integers, x.scale)
         if x.low is None:
             return Accumulated(x.values.astype(jnp.int32), x.scale)
         values = x.values if self.integer else x.values * 2.0**-LOW_BITS

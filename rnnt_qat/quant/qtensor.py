@@ -25,8 +25,8 @@ class QTensor:
         [0, 65535]. The integer is then ``values + low`` in training, where ``values`` is a multiple
         of 2^16, and ``values * 2^16 + low`` in serving. No gradient flows through it: it takes all
         of it through ``values``.
-      integers: of a stored tensor in training, ``values`` as int32 where an operator has just made
-        them; None elsewhere. What reads them is spared a conversion; no gradient flows through.
+      integers: in training the whole integer as int32, where an operator has just made it; None
+        elsewhere. What reads it is spared a conversion; no gradient flows through it.
       format: format of a stored tensor; None for an accumulator.
     """
 

@@ -268,6 +268,8 @@ def test_accumulate_is_exact_and_linear(spec, depth):
     bias_integers = np.sign(bias) * np.floor(np.abs(bias / unit) + np.float32(0.5))
     total = np.asarray(out.values, np.int64) + np.asarray(out.low, np.int64)
     np.testing.assert_array_equal(total, x @ w + bias_integers.astype(np.int64))
+    if spec.accumulator.bits <= 32:
+        np.testing.assert_array_equal(out.integers, total)
 
     served = accumulate(
         ops.replace(integer=True),

@@ -14,6 +14,7 @@ from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.experiment_config import ExperimentConfig
 from rnnt_qat.export.freeze import FreezeError
+from rnnt_qat.host_memory import keep_freed_memory
 from rnnt_qat.input_pipeline.corpus import CorpusError
 from rnnt_qat.input_pipeline.tokenizer import TokenizerError
 from rnnt_qat.quant.audit import AuditError
@@ -60,7 +61,11 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
 
 
 def set_up_jax(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs for restarts; makes the devices and meets the processes asked for."""
+    """Keeps compiled programs for restarts; makes the devices and meets the processes asked for.
+
+    To be called before anything computes.
+    """
+    keep_freed_memory()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
     if _CPU_DEVICES.value > 1:

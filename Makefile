@@ -6,8 +6,6 @@ DATA_DIR ?= corpora
 WORKDIR ?= workdir/prompts
 # A device a core: the step's products are too small to gain from two threads.
 DEVICES ?= 2
-# A step frees what the next one takes: kept, it need not be zeroed by the kernel each time.
-KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 
 .PHONY: demo test lint clean
 
@@ -23,9 +21,9 @@ demo: $(VENV)/installed  ## Corpora, training, accelerator-aware training, strea
 
 .PHONY: recognizer
 recognizer:
-	$(KEEP_MEMORY) $(BIN)/python -m experiments.train --config=experiments/configs/$(CONFIG) \
+	$(BIN)/python -m experiments.train --config=experiments/configs/$(CONFIG) \
 	  --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
-	$(BIN)/python -m experiments.evaluate --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
+	$(BIN)/python -m experiments.evaluate --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
 
 test: $(VENV)/installed lint  ## Every test, the slow ones too, on two processes.
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -44,8 +44,7 @@ def worker(name: str, *sizes: str) -> None:
 
     from rnnt_qat.host_memory import keep_freed_memory
 
-    if name != FLAX:
-        keep_freed_memory()  # as the trainers do
+    keep_freed_memory()  # as the trainers do
     stack = Stack.parse(",".join(sizes))
     xs, cotangent = jnp.asarray(stack.inputs()), jnp.asarray(stack.cotangent())
     if name == FLAX:

@@ -36,8 +36,8 @@ _CORE = flags.DEFINE_integer("core", 0, "core that everything is pinned to")
 _CLOCK = flags.DEFINE_enum("clock", "cpu", ["cpu", "wall"], "time of the table and its ratios")
 _WORKER = flags.DEFINE_integer("worker", 0, "internal: streams of the contestant")
 
-TOKENS_PER_SECOND = (6.0, 24.0)
-"""Characters of speech, to within a factor of two."""
+TOKENS_PER_SECOND = (3.0, 24.0)
+"""Units of speech: words to characters."""
 
 HOST_TRIPS = re.compile(r"callback|infeed|outfeed|\bsend\(|\brecv\(")
 

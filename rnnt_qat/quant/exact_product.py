@@ -1,5 +1,7 @@
 """Exact integer matrix products carried by float32: linear, and differentiable as such."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -11,8 +13,20 @@ from rnnt_qat.quant.qtensor import LOW_BITS
 from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float, Int
 
-Accumulated = tuple[Float[Array, "*S M"], Float[Array, "*S M"] | None]
-"""``QTensor.values`` and ``QTensor.low``."""
+
+class Accumulated(NamedTuple):
+    """An accumulator in training, as ``QTensor`` holds it.
+
+    Attributes:
+      values: carry the gradient.
+      low: the lowest 16 bits, where ``values`` leaves them out.
+      integers: the sum whole, int32, where it was made so.
+    """
+
+    values: Float[Array, "*S M"]
+    low: Float[Array, "*S M"] | None = None
+    integers: Int[Array, "*S M"] | None = None
+
 
 EXACT_PRODUCTS = FLOAT32_EXACT_BOUND // (128 * 127)
 """Products of an int8 by a weight in [-127, 127] that a float32 sum always holds: 1,032."""
@@ -32,20 +46,10 @@ def product_int8(
       bias: integers within the accumulator, as float32.
       accumulator: its width, overflow and tile.
     """
-    if bias is None and _free(w, accumulator) and w.shape[0] <= EXACT_PRODUCTS:
-        return integer_matmul(x, w), None
-    total = sum_int8(x, w, bias, accumulator)
-    return _split(total >> LOW_BITS, total & 0xFFFF, _linear(x, w, bias))
-
-
-def sum_int8(
-    x: Float[Array, "*S K"],
-    w: Float[Array, "K M"],
-    bias: Float[Array, "M"] | None,
-    accumulator: Accumulator,
-) -> Int[Array, "*S M"]:
-    """The integers of ``product_int8`` whole, without a gradient."""
-    if _free(w, accumulator) and accumulator.tile is None:
+    free = w.shape[0] * 128 * 127 <= int_range(accumulator.bits)[1]
+    if bias is None and free and w.shape[0] <= EXACT_PRODUCTS:
+        return Accumulated(integer_matmul(x, w))
+    if free and accumulator.tile is None:
         starts = range(0, w.shape[0], EXACT_PRODUCTS)
         parts = (
             _to_int(integer_matmul(x[..., k : k + EXACT_PRODUCTS], w[k : k + EXACT_PRODUCTS]))
@@ -58,12 +62,8 @@ def sum_int8(
     else:
         narrow = (_to_int(x).astype(jnp.int8), _to_int(w).astype(jnp.int8))
         total = dot(*narrow, None if bias is None else _to_int(bias), accumulator)
-    return total
-
-
-def _free(w: Float[Array, "K M"], accumulator: Accumulator) -> bool:
-    """Whether no sum of products can leave the accumulator."""
-    return w.shape[0] * 128 * 127 <= int_range(accumulator.bits)[1]
+    split = _split(total >> LOW_BITS, total & 0xFFFF, _linear(x, w, bias))
+    return split._replace(integers=total)
 
 
 def product_int16(
@@ -107,7 +107,7 @@ def _linear(x, w, bias):
 
 def _split(upper: Int[Array, "*S M"], lower: Int[Array, "*S M"], linear: Array) -> Accumulated:
     values = upper.astype(jnp.float32) * 2.0**LOW_BITS
-    return straight_through(values, linear), lower.astype(jnp.float32)
+    return Accumulated(straight_through(values, linear), lower.astype(jnp.float32))
 
 
 def _to_int(x: Float[Array, "*S"]) -> Int[Array, "*S"]:

@@ -8,7 +8,7 @@ from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.aqt_engine import integer_matmul
-from rnnt_qat.quant.exact_product import product_int16
+from rnnt_qat.quant.exact_product import Accumulated, product_int16
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
@@ -66,11 +66,11 @@ class IntegerMatmulOperators:
         """Integer product, then its real value, then the bias."""
         with jax.named_scope(Operator.DOT.value):
             if self.activation_bits > 8:
-                values, low = product_int16(x.values, w.values, None)
+                product = product_int16(x.values, w.values, None)
             else:
-                values, low = integer_matmul(x.values, w.values), None
-        product = dequantize(QTensor(values, x.scale * w.scale, low))
-        return product if bias is None else product + bias
+                product = Accumulated(integer_matmul(x.values, w.values))
+        real = dequantize(QTensor(product.values, x.scale * w.scale, product.low))
+        return real if bias is None else real + bias
 
     def add(self, a: Value, b: Value, out: str) -> Value:
         """Real sum."""

@@ -26,7 +26,7 @@ from rnnt_qat.fixedpoint.qformat import QFormat, quantize
 from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
 from rnnt_qat.quant import exact_rescale
-from rnnt_qat.quant.exact_product import product_int8, product_int16, sum_int8
+from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
@@ -120,13 +120,10 @@ class NnaOperators:
         quantized = None if bias is None else self._bias(bias, scale)
         if not self.integer:
             if self.spec.accumulator.bits > 32:
-                values, low = product_int16(x.values, w.values, quantized)
+                product = product_int16(x.values, w.values, quantized)
             else:
-                operands = x.values, w.values, quantized, self.spec.accumulator
-                values, low = product_int8(*operands)
-                if bias is not None:
-                    return QTensor(values, scale, low, integers=sum_int8(*operands))
-            return QTensor(values, scale, low)
+                product = product_int8(x.values, w.values, quantized, self.spec.accumulator)
+            return QTensor(product.values, scale, product.low, product.integers)
         sums, _ = kernels.accumulate(
             self.spec, Stored(x.values, x.scale), Stored(w.values, w.scale), quantized
         )

@@ -12,8 +12,11 @@ RNG = np.random.default_rng(0)
 
 
 def total(product):
-    values, low = product
-    return np.asarray(values, np.int64) + (0 if low is None else np.asarray(low, np.int64))
+    parts = [part for part in (product.values, product.low) if part is not None]
+    found = sum(np.asarray(part, np.int64) for part in parts)
+    if product.integers is not None:
+        np.testing.assert_array_equal(product.integers, found)
+    return found
 
 
 def extreme(low, high, shape):

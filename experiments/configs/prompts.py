@@ -68,7 +68,7 @@ def experiment() -> ExperimentConfig:
         ),
         stages=StagePlan(
             FloatTraining(
-                steps=4000,
+                steps=3000,
                 optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=200, ema_decay=0.998),
             ),
             Calibration(batches=20),

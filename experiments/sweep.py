@@ -96,7 +96,7 @@ def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) ->
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
         directory = workdir / f"seed_{seed}"
         model = directory / "models" / FLOAT
-        if not model.exists():
+        if not (model / "recognizer.json").exists():  # written last: half a directory is none
             console.say(f"seed {seed}")
             Experiment(config, data_dir, directory, console).train(last_stage=FLOAT)
         models.append(model)

@@ -41,7 +41,7 @@ def rescale(operator: Rescale, x: Int[Array, "*S"], ratio: Ratio, bits: int) -> 
         floor = jnp.floor(real)
         below = floor.astype(jnp.int32)
         beyond_tie = real - floor - 0.5
-        # Twice the distance's sign, of a number that 32 bits hold wherever it is asked for.
+        # From the tie, in the chip's product's own steps: 32 bits hold it wherever it is near.
         distance = x * significand - ((2 * below + 1) << (places - 1))
         if operator.rounding is Rounding.AWAY:
             on_tie = below >= 0

@@ -66,10 +66,13 @@ def test_models_that_there_are_are_not_trained_again(tmp_path, monkeypatch):
 
         def train(self, last_stage):
             trained.append((self._config.seed, last_stage))
-            (self._directory / "models" / last_stage).mkdir(parents=True)
+            model = self._directory / "models" / last_stage
+            model.mkdir(parents=True, exist_ok=True)
+            (model / "recognizer.json").touch()
 
     monkeypatch.setattr(sweep, "Experiment", Experiment)
     monkeypatch.setattr(sweep, "experiment_config", lambda flag: prompts_smoke.experiment())
+    (tmp_path / "seed_7/models/float").mkdir(parents=True)  # begun, never finished
     for seeds in (["0"], ["0", "7"]):
         with flagsaver.flagsaver(seeds=seeds):
             models = sweep._trained(tmp_path, tmp_path, Console(io.StringIO()))

@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -34,7 +35,7 @@ from rnnt_qat.export.integers import (
 from rnnt_qat.export.tensor_format import TensorFormat
 
 FORMAT = "rnnt_qat integer artefact"
-VERSION = 1
+VERSION = 2
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 
 _KINDS = {
@@ -64,8 +65,9 @@ class Artefact:
     Attributes:
       model: the integers.
       pieces: text of each label, a space where a word starts; the blank's is empty.
-      features: JSON settings of the frontend: ``stack`` and ``log_mel`` as it was configured, and
-        ``mean`` and ``std`` of each mel bin, which frames are normalised with before stacking.
+      features: JSON settings of the frontend: ``stack``, ``deviation`` and ``log_mel`` as it was
+        configured, and ``mean`` and ``std`` of each mel bin: before stacking, ``x`` becomes
+        ``(x - mean) / (std / deviation)``.
       max_symbols_per_frame: labels that greedy search may emit at one encoder frame.
       origin: JSON notes on where it came from (config, commit, checkpoint, versions).
 
@@ -172,6 +174,7 @@ def _check_pieces(pieces: tuple[str, ...], vocabulary: int) -> None:
 def _check_features(features: dict[str, Any], feature_size: int) -> None:
     try:
         bins, stack = features["log_mel"]["num_mel_bins"], features["stack"]
+        deviation = features["deviation"]
         moments = {name: np.asarray(features[name], np.float64) for name in ("mean", "std")}
     except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(
@@ -187,6 +190,8 @@ def _check_features(features: dict[str, Any], feature_size: int) -> None:
             raise ArtefactError(f"features.{name} is not {bins} finite numbers, one a mel bin")
     if not (moments["std"] > 0).all():
         raise ArtefactError("features.std has a bin that is not above 0")
+    if not isinstance(deviation, int | float) or not 0 < deviation < math.inf:
+        raise ArtefactError(f"features.deviation is {deviation!r}, not a number above 0")
 
 
 def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:

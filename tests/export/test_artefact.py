@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from rnnt_qat.export.artefact import Artefact, ArtefactError, load, save
+from rnnt_qat.export.artefact import VERSION, Artefact, ArtefactError, load, save
 from rnnt_qat.export.player import Player, greedy, recognize
 from tests.export.random_integers import random_features, random_rnnt
 
@@ -17,7 +17,13 @@ CHIPS = pytest.mark.parametrize("wide", [False, True], ids=["ethos_u_8x8_16", "e
 
 
 PIECES = ("", *" abcdefgé", "the ", "i")
-FEATURES = {"stack": 2, "log_mel": {"num_mel_bins": 12}, "mean": [0.5] * 12, "std": [2.0] * 12}
+FEATURES = {
+    "stack": 2,
+    "deviation": 0.5,
+    "log_mel": {"num_mel_bins": 12},
+    "mean": [0.5] * 12,
+    "std": [2.0] * 12,
+}
 
 
 def artefact(model):
@@ -115,7 +121,9 @@ def test_every_edited_field_of_the_manifest_is_refused(folder):
             node = node[key]
         node[where[-1]] = f"{value}0" if isinstance(value, str) else (value or 0) + 1
         path.write_text(json.dumps(manifest))
-        expected = {"format": "a foreign file", "version": "version 2"}.get(where[0], "was edited")
+        expected = {"format": "a foreign file", "version": f"version {VERSION + 1}"}.get(
+            where[0], "was edited"
+        )
         with pytest.raises(ArtefactError, match=expected):
             load(folder)
 
@@ -204,6 +212,7 @@ def test_another_model_s_tokenizer_or_features_are_refused(folder):
     check(lambda m: m["features"].update(stack=3), "3 frames of 12 mel bins, the encoder takes 24")
     check(lambda m: m["features"]["mean"].pop(), "features.mean is not 12 finite numbers")
     check(lambda m: m["features"]["std"].__setitem__(4, 0.0), "features.std has a bin")
+    check(lambda m: m["features"].update(deviation=0), "features.deviation is 0")
     check(lambda m: m["features"].pop("log_mel"), "features lack a setting.*log_mel")
 
 

@@ -124,4 +124,6 @@ def test_wrong_sizes_are_refused_by_flag():
         make_frontend()(np.zeros((1, 481), np.float32), np.array([481]))
     with pytest.raises(ValueError, match=r"frontend\.stack=0"):
         FrontendConfig(stack=0)
+    with pytest.raises(ValueError, match=r"frontend\.deviation=0"):
+        FrontendConfig(deviation=0.0)
     assert FrontendConfig(LogMelConfig(window_ms=20.0), 2).frame_ms == 20.0

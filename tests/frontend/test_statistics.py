@@ -13,8 +13,9 @@ def recordings(seed=0, lengths=(16_000, 64_001, 400, 1)):
     return [rng.normal(0, 3000, n).astype(np.int16) for n in lengths]
 
 
-def test_normalised_training_audio_has_zero_mean_and_unit_deviation():
-    config = FrontendConfig(stack=1)
+@pytest.mark.parametrize("deviation", [1.0, 0.4])
+def test_normalised_training_audio_has_zero_mean_and_the_deviation(deviation):
+    config = FrontendConfig(stack=1, deviation=deviation)
     stats = measure_stats(recordings(), config.log_mel)
     frames = []
     for audio in recordings():
@@ -23,7 +24,7 @@ def test_normalised_training_audio_has_zero_mean_and_unit_deviation():
         frames.append(Frontend(config, stats)(padded, np.array([len(audio)]))[0][0])
     frames = np.concatenate(frames).astype(np.float64)
     np.testing.assert_allclose(frames.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(frames.std(0), 1, atol=1e-4)
+    np.testing.assert_allclose(frames.std(0), deviation, atol=1e-4)
 
 
 def test_float_audio_gives_the_same_moments_and_a_constant_bin_keeps_a_floor():

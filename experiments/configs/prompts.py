@@ -75,7 +75,7 @@ def experiment() -> ExperimentConfig:
             Calibration(batches=20),
             AwareTraining(
                 steps=400,
-                optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=40, ema_decay=0.998),
+                optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=40, ema_decay=0.998),
             ),
         ),
         loop=LoopConfig(log_every=50, evaluate_every=1000, checkpoint=CheckpointConfig(every=500)),

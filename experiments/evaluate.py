@@ -15,7 +15,7 @@ from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.diagnosis import diagnose, write_diagnosis
 from rnnt_qat.experiment_config import Split
-from rnnt_qat.recognizer import Recognizer, find_models
+from rnnt_qat.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.training.console import Console
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A training run: its models, its curves.")
@@ -34,14 +34,15 @@ _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report 
 
 def main() -> None:
     """Decodes, compares, reports."""
-    directories = [pathlib.Path(m) for m in _MODELS.value or ()]
-    if not directories:
-        if _WORKDIR.value is None:
-            raise flags.ValidationError("give --workdir or --models")
-        directories = find_models(pathlib.Path(_WORKDIR.value))
+    if _MODELS.value:
+        directories = name_models([pathlib.Path(m) for m in _MODELS.value])
+    elif _WORKDIR.value:
+        directories = {d.name: d for d in find_models(pathlib.Path(_WORKDIR.value))}
+    else:
+        raise flags.ValidationError("give --workdir or --models")
     output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value or ".") / "report")
     set_up_jax(pathlib.Path(_WORKDIR.value or output))
-    recognizers = {d.name if _WORKDIR.value else str(d): Recognizer.load(d) for d in directories}
+    recognizers = {name: Recognizer.load(d) for name, d in directories.items()}
     first = next(iter(recognizers.values()))
 
     evaluation = dataclasses.replace(first.config.evaluation, timed_repeats=_TIMED.value)

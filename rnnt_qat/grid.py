@@ -116,8 +116,9 @@ def markdown_grid(rows: Sequence[Row]) -> str:
 NOTES = """\
 (a) floating point; (b) its weights on the chip, calibrated; (c) trained through integer matrix
 products, the other operators in floating point on the CPU; (d) trained through all of the chip's
-arithmetic. *parameters*: kernels, biases and embedding, packed. *won back*: share of what the same
-policy loses when only calibrated. Intervals are a bootstrap's over utterances, the errors of all
+arithmetic; *float32, trained*, where asked for: the same further steps in floating point.
+*parameters*: kernels, biases and embedding, packed. *won back*: share of what the same policy loses
+when only calibrated. Intervals are a bootstrap's over utterances, the errors of all
 models pooled by utterance; *WER - float* is paired, in points, in bold where it leaves out 0."""
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -129,6 +131,13 @@ def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
         )
     manifests = {path.parent: json.loads(path.read_text()) for path in found}
     return sorted(manifests, key=lambda d: manifests[d]["origin"]["step"])
+
+
+def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Model directories by what of their paths tells them apart, ``RUN/models/STAGE`` at least."""
+    paths = [directory.absolute() for directory in directories]
+    shared = os.path.commonpath([path.parents[min(2, len(path.parents) - 1)] for path in paths])
+    return {str(path.relative_to(shared)): path for path in paths}
 
 
 def tokenizer_file(tokenizer: Tokenizer) -> str:

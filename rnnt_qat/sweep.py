@@ -114,7 +114,8 @@ def sweep(
             experiment_config, data_dir, workdir / policy, console, validate=selects
         )
         for stage, recognizer in experiment.train().items():
-            recognizers[system(policy, stage)] = recognizer
+            if (policy, stage) != (FLOAT32.name, CALIBRATION):  # that is the float model again
+                recognizers[system(policy, stage)] = recognizer
     return recognizers
 
 

@@ -275,13 +275,14 @@ def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
 @pytest.mark.slow
 def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_path):
     workdir, _ = run
-    policies = SweepConfig(policies=("generic_nna@joint",), aware_steps=2)
+    policies = SweepConfig(policies=("generic_nna@joint", "float32"), aware_steps=2)
     console = Console(io.StringIO())
     systems = sweep(workdir / "models/float", policies, data_dir, tmp_path, console)
     names = [system.name for system in systems]
-    assert names == ["(a) float32", "generic_nna@joint, calibrated", "generic_nna@joint, trained"]
+    part = "generic_nna@joint"
+    assert names == ["(a) float32", f"{part}, calibrated", f"{part}, trained", "float32, trained"]
     sizes = [system.bytes for system in systems]
-    assert sizes[0] > sizes[1] == sizes[2]
+    assert sizes[0] == sizes[3] > sizes[1] == sizes[2]
     kept = Recognizer.load(tmp_path / "generic_nna@joint/models/aware")
     assert kept.policy.resolve(("joint",)) == OnAccelerator(GENERIC_NNA)
     named = {system.name: recognizer for system, recognizer in systems.items()}

@@ -1,4 +1,4 @@
-"""The main job with a larger model and more time: about two hours on two cores.
+"""The main job with a larger model and more time: about an hour on one core.
 
 python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --synthetic_hours=4
 python -m experiments.train --config=experiments/configs/prompts_large.py --workdir=workdir/large

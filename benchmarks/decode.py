@@ -44,8 +44,8 @@ HOST_TRIPS = re.compile(r"callback|infeed|outfeed|\bsend\(|\brecv\(")
 
 def streams(count: int) -> np.ndarray:
     """``[count, N]`` samples: the split's recordings one after another, cut to equal lengths."""
-    from rnnt_qat.experiment_config import Split
-    from rnnt_qat.input_pipeline.batch import to_float
+    from rnnt_qat.batch import to_float
+    from rnnt_qat.experiment.config import Split
     from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, open_corpus
 
     split = Split.parse(_SPLIT.value)
@@ -57,7 +57,7 @@ def streams(count: int) -> np.ndarray:
 
 def trained():
     """Frontend and transducer of ``--model``."""
-    from rnnt_qat.recognizer import Recognizer
+    from rnnt_qat.experiment.recognizer import Recognizer
 
     recognizer = Recognizer.load(Path(_MODEL.value))
     return recognizer.frontend, recognizer.transducer()

@@ -17,15 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags, logging
 
-from rnnt_qat.export.chip_compilation import CompiledRecognizer, compile_recognizer
-from rnnt_qat.export.cpu_costs import (
-    CORTEX_M55,
-    FALLBACK_OPERATORS,
-    call_time,
-    sensitivity,
-)
-from rnnt_qat.export.engine_latency import DecodeCounts
-from rnnt_qat.export.integers import (
+from rnnt_qat.artefact.integers import (
     DenseIntegers,
     EncoderIntegers,
     JointIntegers,
@@ -33,8 +25,16 @@ from rnnt_qat.export.integers import (
     PredictionIntegers,
     RnntIntegers,
 )
-from rnnt_qat.export.tensor_format import TensorFormat
-from rnnt_qat.export.vela import TARGETS
+from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
+from rnnt_qat.latency.cpu_costs import (
+    CORTEX_M55,
+    FALLBACK_OPERATORS,
+    call_time,
+    sensitivity,
+)
+from rnnt_qat.latency.engine_latency import DecodeCounts
+from rnnt_qat.latency.vela import TARGETS
 
 _OUTPUT = flags.DEFINE_string("output", "engine_latency.json", "file for the figures")
 _TARGETS = flags.DEFINE_list("targets", ["u55-128", "u85-512"], "Ethos-U targets")

@@ -33,7 +33,7 @@ FLOAT = "float32"
 
 def noise_batch(rows: int, seconds: float, labels: int, vocabulary: int):
     """An ``AudioBatch`` whose rows fill 80 to 100 % of the bucket."""
-    from rnnt_qat.input_pipeline.batch import AudioBatch
+    from rnnt_qat.batch import AudioBatch
     from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 
     rng = np.random.default_rng(0)
@@ -56,12 +56,12 @@ def worker(policy_name: str, rows: str, seconds: str, labels: str) -> None:
     import jax
 
     from experiments.configs import prompts
+    from rnnt_qat.experiment.task import RecognizerTask
     from rnnt_qat.frontend.frontend import Frontend
     from rnnt_qat.frontend.statistics import FeatureStats
-    from rnnt_qat.host_memory import keep_freed_memory
-    from rnnt_qat.mesh import make_mesh
+    from rnnt_qat.infra.host_memory import keep_freed_memory
+    from rnnt_qat.infra.mesh import make_mesh
     from rnnt_qat.quant.policies import policy_by_name
-    from rnnt_qat.task import RecognizerTask
     from rnnt_qat.training.compilation import CompiledUpdate
     from rnnt_qat.training.state import TrainState
 

@@ -11,12 +11,12 @@ import jax
 from absl import flags
 
 from experiments.flags import DATA_DIR, run, set_up_jax
-from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.decoding.beam import BeamConfig
-from rnnt_qat.diagnosis import diagnose, write_diagnosis
-from rnnt_qat.experiment_config import Split
-from rnnt_qat.recognizer import Recognizer, find_models, name_models
-from rnnt_qat.training.console import Console
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
+from rnnt_qat.infra.console import Console
+from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
+from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A training run: its models, its curves.")
 _MODELS = flags.DEFINE_list("models", None, "Model directories instead; the first is the baseline.")

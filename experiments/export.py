@@ -11,12 +11,12 @@ import sys
 from absl import flags
 
 from experiments.flags import DATA_DIR, run
-from rnnt_qat.chip_comparison import ChipComparisonConfig, compare_on_chips
-from rnnt_qat.chip_report import write_chip_report
-from rnnt_qat.deployment import load_systems
-from rnnt_qat.experiment_config import Split
-from rnnt_qat.export.vela import TARGETS
-from rnnt_qat.training.console import Console
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.infra.console import Console
+from rnnt_qat.latency.vela import TARGETS
+from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
+from rnnt_qat.studies.chip_report import write_chip_report
+from rnnt_qat.studies.deployment import load_systems
 
 _MODEL = flags.DEFINE_list(
     "model", None, "Model directories, or directories that hold some.", required=True

@@ -11,14 +11,14 @@ from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
-from rnnt_qat.config import ConfigError, field_paths, from_config_dict, unknown_field_message
-from rnnt_qat.experiment_config import ExperimentConfig
+from rnnt_qat.experiment.config import ExperimentConfig
+from rnnt_qat.experiment.recognizer import ModelDirectoryError
 from rnnt_qat.export.freeze import FreezeError
-from rnnt_qat.host_memory import keep_freed_memory
+from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
+from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.input_pipeline.corpus import CorpusError
 from rnnt_qat.input_pipeline.tokenizer import TokenizerError
 from rnnt_qat.quant.audit import AuditError
-from rnnt_qat.recognizer import ModelDirectoryError
 from rnnt_qat.training.checkpoints import ConfigMismatchError
 from rnnt_qat.training.loop import SkippedBatchesError
 

@@ -21,15 +21,15 @@ import pathlib
 from absl import flags
 
 from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
-from rnnt_qat.comparison import compare_recognizers, write_comparison
 from rnnt_qat.evaluation.report import by_test_set
-from rnnt_qat.experiment import Experiment
-from rnnt_qat.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
+from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.recognizer import Recognizer
-from rnnt_qat.sweep import FLOAT, SweepConfig, sweep
-from rnnt_qat.training.console import Console
+from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
+from rnnt_qat.studies.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, sweep
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()

@@ -8,7 +8,7 @@ import pathlib
 from absl import flags
 
 from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
-from rnnt_qat.experiment import Experiment
+from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()

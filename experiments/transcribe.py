@@ -14,9 +14,9 @@ from absl import flags
 from data.audio import decode_audio
 from data.skips import SkipError
 from experiments.flags import run
-from rnnt_qat.live import LiveTranscriber
-from rnnt_qat.recognizer import Recognizer
-from rnnt_qat.training.console import Console
+from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.transcriber import LiveTranscriber
+from rnnt_qat.infra.console import Console
 
 _MODEL = flags.DEFINE_string("model", None, "A model directory.", required=True)
 _AUDIO = flags.DEFINE_list(

@@ -6,8 +6,8 @@ import pathlib
 import jax
 import pytest
 
-from rnnt_qat.config import from_config_dict
-from rnnt_qat.experiment_config import ExperimentConfig
+from rnnt_qat.experiment.config import ExperimentConfig
+from rnnt_qat.infra.config import from_config_dict
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.state import parameter_count

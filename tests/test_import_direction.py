@@ -8,22 +8,52 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "rnnt_qat"
 
-# Each room may import the rooms named and itself; `typing` and `mesh` (the devices) are everyone's.
+# Each room may import the rooms named and itself; these are everyone's.
+EVERYONE = {"typing", "batch", "infra"}
+ARITHMETIC = {"quant", "accelerators", "fixedpoint"}
+NETWORKS = {"models", "layers"} | ARITHMETIC
+CHIP = {"artefact", "export", "serving", "verify", "latency"}
 ALLOWED = {
+    "infra": set(),
     "fixedpoint": set(),
     "accelerators": {"fixedpoint"},
     "quant": {"accelerators", "fixedpoint"},
     "layers": {"quant"},
-    "models": {"layers", "quant", "input_pipeline.batch"},
-    "serving": {"models", "layers", "quant", "accelerators", "fixedpoint"},
+    "models": {"layers", "quant"},
+    "serving": NETWORKS,
     "losses": set(),
-    "decoding": {"frontend", "input_pipeline.batch"},
+    "decoding": {"frontend"},
     "metrics": {"decoding"},
-    "frontend": {"input_pipeline.batch"},
+    "frontend": set(),
     "input_pipeline": {"frontend"},
     "training": {"input_pipeline"},
     "evaluation": {"decoding", "metrics", "frontend", "input_pipeline"},
-    "export": {"decoding", "serving", "models", "layers", "quant", "accelerators", "fixedpoint"},
+    "artefact": set(),
+    "export": {"artefact", "decoding", "serving"} | NETWORKS,
+    "verify": {"artefact", "export", "decoding", "serving"} | NETWORKS,
+    "latency": {"artefact", "export", "verify"} | ARITHMETIC,
+    "experiment": {
+        "decoding",
+        "evaluation",
+        "frontend",
+        "input_pipeline",
+        "losses",
+        "metrics",
+        "serving",
+        "training",
+    }
+    | NETWORKS,
+    "studies": {
+        "experiment",
+        "decoding",
+        "evaluation",
+        "frontend",
+        "input_pipeline",
+        "metrics",
+        "training",
+    }
+    | CHIP
+    | NETWORKS,
 }
 
 
@@ -43,7 +73,7 @@ def files(room: str):
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))
 def test_a_room_imports_only_what_lies_below_it(room):
-    allowed = {f"rnnt_qat.{name}" for name in ALLOWED[room] | {room, "typing", "mesh"}}
+    allowed = {f"rnnt_qat.{name}" for name in ALLOWED[room] | EVERYONE | {room}}
     for path in files(room):
         for module in imported_modules(path):
             if module.startswith("rnnt_qat."):

@@ -19,10 +19,10 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from experiments.configs import prompts_large
-from rnnt_qat.config import config_of
-from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import MLPERF
+from rnnt_qat.infra.config import config_of
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig

@@ -11,16 +11,16 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from rnnt_qat.config import config_of
-from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.experiment.task import LossConfig
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
+from rnnt_qat.infra.config import config_of
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
-from rnnt_qat.task import LossConfig
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.optimizer import OptimizerConfig

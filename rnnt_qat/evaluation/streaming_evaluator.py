@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from rnnt_qat.batch import AudioBatch
 from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.decoding.hypothesis import Hypothesis
@@ -19,8 +20,7 @@ from rnnt_qat.decoding.search import SearchConfig
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.frontend.frontend import Frontend
-from rnnt_qat.input_pipeline.batch import AudioBatch
-from rnnt_qat.mesh import DATA_AXIS, global_batch, make_mesh, replicated, to_host
+from rnnt_qat.infra.mesh import DATA_AXIS, global_batch, make_mesh, replicated, to_host
 from rnnt_qat.metrics.bootstrap import BootstrapConfig
 from rnnt_qat.metrics.latency import measure_real_time_factor
 from rnnt_qat.metrics.wer import character_errors, word_errors

@@ -1,1 +1,1 @@
-"""From a trained model to integers, .tflite, runtimes, a compiler's latency."""
+"""From frozen integers to graphs: `.tflite` files and StableHLO programs."""

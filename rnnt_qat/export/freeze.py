@@ -13,8 +13,8 @@ from flax.traverse_util import flatten_dict
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.spec import AcceleratorSpec
-from rnnt_qat.export.arithmetic import LITERT
-from rnnt_qat.export.integers import (
+from rnnt_qat.artefact.arithmetic import LITERT
+from rnnt_qat.artefact.integers import (
     DenseIntegers,
     EncoderIntegers,
     JointIntegers,
@@ -22,7 +22,7 @@ from rnnt_qat.export.integers import (
     PredictionIntegers,
     RnntIntegers,
 )
-from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.fixedpoint.wide import Wide
 from rnnt_qat.layers.dense import DENSE_SITES
 from rnnt_qat.layers.lstm import LSTM_SITES

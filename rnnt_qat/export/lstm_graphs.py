@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnt_qat.export.integers import (
+from rnnt_qat.artefact.integers import (
     GATE,
     GATE_NAMES,
     GATE_PRE,
     DenseIntegers,
     LstmIntegers,
 )
-from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
-from rnnt_qat.export.freeze import FreezeError
-from rnnt_qat.export.integers import (
+from rnnt_qat.artefact.integers import (
     DenseIntegers,
     EncoderIntegers,
     JointIntegers,
@@ -20,7 +19,8 @@ from rnnt_qat.export.integers import (
     PredictionIntegers,
     RnntIntegers,
 )
-from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.precision import IntegerMatmul

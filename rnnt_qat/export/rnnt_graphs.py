@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnt_qat.export.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import DenseNode, LstmNode16x8, add_fused_lstm, in_format
-from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
 LABEL = TensorFormat(np.int32)

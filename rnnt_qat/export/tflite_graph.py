@@ -17,7 +17,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.artefact.tensor_format import TensorFormat
 
 _TENSOR_TYPE = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,

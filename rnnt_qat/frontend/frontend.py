@@ -6,9 +6,9 @@ import math
 import flax.struct
 import jax.numpy as jnp
 
+from rnnt_qat.batch import AudioBatch, Batch
 from rnnt_qat.frontend.log_mel import LogMelConfig, log_mel
 from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.input_pipeline.batch import AudioBatch, Batch
 from rnnt_qat.typing import Array, Bool, Float, Int
 
 

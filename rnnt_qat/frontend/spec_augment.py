@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.input_pipeline.batch import mask_from_lengths
+from rnnt_qat.batch import mask_from_lengths
 from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey
 
 

@@ -9,8 +9,8 @@ import flax.struct
 import jax
 import numpy as np
 
+from rnnt_qat.batch import to_float
 from rnnt_qat.frontend.log_mel import LogMelConfig, log_mel
-from rnnt_qat.input_pipeline.batch import to_float
 from rnnt_qat.typing import Float
 
 

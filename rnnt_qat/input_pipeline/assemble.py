@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnt_qat.input_pipeline.batch import AudioBatch
+from rnnt_qat.batch import AudioBatch
 from rnnt_qat.input_pipeline.buckets import Bucket
 from rnnt_qat.typing import Float, Int
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
+from rnnt_qat.batch import AudioBatch, to_float
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.input_pipeline.assemble import Row, assemble
-from rnnt_qat.input_pipeline.batch import AudioBatch, to_float
 from rnnt_qat.input_pipeline.buckets import choose_buckets
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.input_pipeline.examples import all_examples

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from absl import logging
 
+from rnnt_qat.batch import AudioBatch, Batch, to_float
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.input_pipeline.assemble import assemble
 from rnnt_qat.input_pipeline.augmentation import samples_at_speed
-from rnnt_qat.input_pipeline.batch import AudioBatch, Batch, to_float
 from rnnt_qat.input_pipeline.buckets import Bucket, choose_buckets
 from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.config import PipelineConfig

@@ -5,7 +5,7 @@ import time
 import jax
 from jax.sharding import Mesh
 
-from rnnt_qat.mesh import replicated, rows_sharding, state_shardings
+from rnnt_qat.infra.mesh import replicated, rows_sharding, state_shardings
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import StepReport, Update
 from rnnt_qat.typing import PyTree

@@ -11,10 +11,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from rnnt_qat.mesh import global_batch, place_state, state_shardings, to_host
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
 from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints, Restored
 from rnnt_qat.training.compilation import CompiledUpdate
-from rnnt_qat.training.console import Console
 from rnnt_qat.training.metrics import MetricsWriter
 from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest

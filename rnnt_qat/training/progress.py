@@ -2,7 +2,7 @@
 
 import time
 
-from rnnt_qat.training.console import format_duration
+from rnnt_qat.infra.console import format_duration
 
 
 class Progress:

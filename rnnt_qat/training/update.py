@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from rnnt_qat.mesh import summed_over_shards
+from rnnt_qat.infra.mesh import summed_over_shards
 from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer, make_schedule, update_ema
 from rnnt_qat.training.state import IntervalSums, Skips, TrainState
 from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey, PyTree

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from rnnt_qat.batch import AudioBatch
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig, StreamingEvaluator
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.input_pipeline.batch import AudioBatch
 from tests.reference.table_transducer import ToyRecurrentTransducer
 
 LOG_MEL = LogMelConfig(num_mel_bins=40)

@@ -8,8 +8,8 @@ from absl.testing import flagsaver
 
 from experiments import sweep
 from experiments.configs import prompts_smoke
+from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.training.console import Console
 
 
 @pytest.fixture(autouse=True)

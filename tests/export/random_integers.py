@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnt_qat.export.integers import (
+from rnnt_qat.artefact.integers import (
     DenseIntegers,
     EncoderIntegers,
     JointIntegers,
@@ -10,7 +10,7 @@ from rnnt_qat.export.integers import (
     PredictionIntegers,
     RnntIntegers,
 )
-from rnnt_qat.export.tensor_format import TensorFormat
+from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
 def random_lstm(

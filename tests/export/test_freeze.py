@@ -11,10 +11,8 @@ import pytest
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.artefact.player import Player, greedy, quantize_features
 from rnnt_qat.export.freeze import FreezeError, freeze
-from rnnt_qat.export.player import Player, greedy, quantize_features
-from rnnt_qat.export.replay import first_difference
-from rnnt_qat.export.verification import Heard, verify
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
@@ -22,6 +20,8 @@ from rnnt_qat.models.rnnt import RNNT, RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import W8A8
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
+from rnnt_qat.verify.replay import first_difference
+from rnnt_qat.verify.verification import Heard, verify
 
 LSTM_PREDICTION = LSTMPredictionConfig(embedding_size=6, hidden_size=10, num_layers=1)
 FEATURE_SIZE, FRAMES = 9, 11

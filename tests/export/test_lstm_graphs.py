@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import LstmIntegers, fused_lstm, lstm_step_16x8
-from rnnt_qat.export.runtimes import LiteRt, Tflm
-from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder
+from rnnt_qat.verify.runtimes import LiteRt, Tflm
 from tests.export.random_integers import random_lstm
 
 

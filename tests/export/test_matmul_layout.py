@@ -7,11 +7,11 @@ import pytest
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
-from rnnt_qat.export.runtimes import LiteRt
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import FLOAT32, W4A8
+from rnnt_qat.verify.runtimes import LiteRt
 
 FEATURE_SIZE = 9
 LSTM = LSTMPredictionConfig(embedding_size=6, hidden_size=10, num_layers=2)

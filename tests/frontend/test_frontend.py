@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.batch import AudioBatch
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.input_pipeline.batch import AudioBatch
 
 RNG = np.random.default_rng(0)
 STATS = FeatureStats(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnnt_qat.batch import AudioBatch, Batch
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
-from rnnt_qat.input_pipeline.batch import AudioBatch, Batch
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.mixture import Mixture

@@ -5,17 +5,17 @@ import re
 import jax
 import numpy as np
 
+from rnnt_qat.batch import Batch
+from rnnt_qat.experiment.task import LossConfig, RecognizerTask
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
 from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.input_pipeline.batch import Batch
-from rnnt_qat.mesh import global_batch, make_mesh
+from rnnt_qat.infra.mesh import global_batch, make_mesh
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.task import LossConfig, RecognizerTask
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import FloatTraining
 from rnnt_qat.training.state import TrainState

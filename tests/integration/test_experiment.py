@@ -19,28 +19,28 @@ from data.librispeech.builder import LibriSpeech
 from data.librispeech.folder import FolderSource
 from experiments import transcribe
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
-from rnnt_qat.comparison import compare_recognizers, write_comparison
-from rnnt_qat.config import to_json
-from rnnt_qat.diagnosis import diagnose, write_diagnosis
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
-from rnnt_qat.experiment import Experiment
-from rnnt_qat.experiment_config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer, find_models
+from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.experiment.transcriber import LiveTranscriber
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
-from rnnt_qat.grid import grid_rows
+from rnnt_qat.infra.config import to_json
+from rnnt_qat.infra.console import Console
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.input_pipeline.corpus import open_corpus
-from rnnt_qat.live import LiveTranscriber
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES
-from rnnt_qat.recognizer import ModelDirectoryError, Recognizer, find_models
-from rnnt_qat.sweep import SweepConfig, sweep
+from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
+from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
+from rnnt_qat.studies.grid import grid_rows
+from rnnt_qat.studies.sweep import SweepConfig, sweep
 from rnnt_qat.training.checkpoints import ConfigMismatchError
-from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.optimizer import OptimizerConfig

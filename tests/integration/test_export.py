@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from experiments.flags import DATA_DIR
-from rnnt_qat.deployment import decode_counts, hear, load_systems
+from rnnt_qat.artefact.artefact import load
+from rnnt_qat.artefact.player import recognize
 from rnnt_qat.evaluation.report import load_result
-from rnnt_qat.export.artefact import load
-from rnnt_qat.export.engine_latency import DecodeCounts
+from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.export.freeze import FreezeError
-from rnnt_qat.export.player import recognize
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
+from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import RANGES
-from rnnt_qat.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.studies.deployment import decode_counts, hear, load_systems
 from tests.integration.test_experiment import CORPUS, config, data_dir  # noqa: F401
 
 CHIP, FALLBACK = "ethos_u_8x8_16", "w8a8"

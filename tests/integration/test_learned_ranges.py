@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from rnnt_qat.batch import Batch
+from rnnt_qat.experiment.task import LossConfig, RecognizerTask
 from rnnt_qat.export.freeze import freeze as freeze_for_export
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
 from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.input_pipeline.batch import Batch
-from rnnt_qat.mesh import make_mesh, to_host
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.scales import range_to_scale
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.serving.freeze import freeze
-from rnnt_qat.task import LossConfig, RecognizerTask
 from rnnt_qat.training.checkpoints import CheckpointConfig
-from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import LoopConfig, Trainer
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan

@@ -15,10 +15,9 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_8x8_16_tflm import ETHOS_U_8X8_16_TFLM
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
-from rnnt_qat.export.integers import LstmIntegers
+from rnnt_qat.artefact.integers import LstmIntegers
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
-from rnnt_qat.export.runtimes import LiteRt, Tflm
-from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.fixedpoint import wide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.layers.lstm import LSTM
@@ -27,6 +26,7 @@ from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.qtensor import QTensor
 from rnnt_qat.quant.quantized_module import RANGES
 from rnnt_qat.quant.scales import range_to_scale
+from rnnt_qat.verify.runtimes import LiteRt, Tflm
 
 STEPS = 200
 

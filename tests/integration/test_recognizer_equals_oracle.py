@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.artefact.player import Player, quantize_features
 from rnnt_qat.export import freeze as export
-from rnnt_qat.export.player import Player, quantize_features
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.models.encoder import EncoderConfig

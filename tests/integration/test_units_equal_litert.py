@@ -10,10 +10,9 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.kernels import Stored
 from rnnt_qat.accelerators.roles import Role
-from rnnt_qat.export.integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm
-from rnnt_qat.export.runtimes import LiteRt, Tflm
-from rnnt_qat.export.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder
 from rnnt_qat.fixedpoint import tabulate, wide
 from rnnt_qat.fixedpoint.activation import Function
@@ -21,6 +20,7 @@ from rnnt_qat.fixedpoint.gemmlowp import GemmlowpActivation
 from rnnt_qat.fixedpoint.int8_table import Int8Table, int8_table
 from rnnt_qat.fixedpoint.litert_table import LitertTable
 from rnnt_qat.fixedpoint.qformat import QFormat
+from rnnt_qat.verify.runtimes import LiteRt, Tflm
 
 INT16 = np.arange(-(2**15), 2**15).astype(np.int16)
 INT8 = np.arange(-128, 128).astype(np.int8)

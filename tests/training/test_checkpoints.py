@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnnt_qat.mesh import make_mesh, replicated
+from rnnt_qat.infra.mesh import make_mesh, replicated
 from rnnt_qat.training.checkpoints import Checkpoints, ConfigMismatchError, differing_fields
 from tests.training.toy import create_state
 

@@ -4,9 +4,9 @@ import itertools
 import numpy as np
 import pytest
 
-from rnnt_qat.mesh import to_host
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.mesh import to_host
 from rnnt_qat.training.checkpoints import CheckpointConfig, ConfigMismatchError
-from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import SkippedBatchesError
 from rnnt_qat.training.metrics import read_records
 from tests.training.toy import ToyIterator, plan, trainer

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnt_qat.mesh import global_batch, make_mesh, place_state, state_shardings
+from rnnt_qat.infra.mesh import global_batch, make_mesh, place_state, state_shardings
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import FloatTraining

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnt_qat.mesh import make_mesh, to_host
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.training.checkpoints import CheckpointConfig
-from rnnt_qat.training.console import Console
 from rnnt_qat.training.loop import LoopConfig, Trainer
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.signals import StoppedBySignal

@@ -1,0 +1,306 @@
+"""A frozen RNN transducer as plain integer arrays and the formats that give them meaning.
+
+This is what an artefact holds, what the graphs are written from and what the player plays: NumPy
+only. Formats decide operators: an LSTM with int8 inputs is the fused one ("8x8_16"), with int16
+inputs it is written operator by operator ("16x8"). Gates are ordered i, f, g, o (input, forget,
+cell candidate, output), as in LiteRT.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from rnnt_qat.artefact.arithmetic import LITERT, RuntimeArithmetic
+from rnnt_qat.artefact.tensor_format import TensorFormat
+
+GATE_NAMES = ("i", "f", "g", "o")
+GATE_PRE = TensorFormat(np.int16, 2.0**-12)
+"""Gate pre-activations: Q3.12, what the 16-bit sigmoid and tanh are made for."""
+GATE = TensorFormat(np.int16, 2.0**-15)
+"""Gates: Q0.15, what they return."""
+
+
+@dataclass(frozen=True, eq=False)
+class LstmIntegers:
+    """One LSTM layer.
+
+    Attributes:
+      w_ih: int8 input weights in [-127, 127]: gate, unit, input.
+      w_hh: int8 recurrent weights in [-127, 127]: gate, unit, unit.
+      bias: at scale ``input.scale * w_ih_scale`` of its gate; int32 (8x8_16) or int64 (16x8).
+      input: format of the inputs, int8 or int16.
+      hidden: format of the hidden state, of the input's dtype.
+      cell: format of the cell: int16, a power of two, at most 2^-9.
+      w_ih_scale: scale of the input weights, one a gate, or (16x8 only) one a unit of each.
+      w_hh_scale: scale of the recurrent weights, likewise.
+    """
+
+    w_ih: Integer[np.ndarray, "4 H D"]
+    w_hh: Integer[np.ndarray, "4 H H"]
+    bias: Integer[np.ndarray, "4 H"]
+    input: TensorFormat
+    hidden: TensorFormat
+    cell: TensorFormat
+    w_ih_scale: Float[np.ndarray, "4"] | Float[np.ndarray, "4 H"]
+    w_hh_scale: Float[np.ndarray, "4"] | Float[np.ndarray, "4 H"]
+
+    def __post_init__(self) -> None:
+        """Refuses shapes and formats that no kernel takes."""
+        where = type(self).__name__
+        _check(self.w_ih.ndim == 3 and len(self.w_ih) == 4, f"{where}.w_ih", self.w_ih, "[4, H, D]")
+        hidden = self.hidden_size
+        scales: list[tuple[int, ...]] = [(4,), (4, hidden)] if self.is_wide else [(4,)]
+        expected: dict[str, list[tuple[int, ...]]] = {
+            "w_hh": [(4, hidden, hidden)],
+            "bias": [(4, hidden)],
+            "w_ih_scale": scales,
+            "w_hh_scale": scales,
+        }
+        for field, shapes in expected.items():
+            array = getattr(self, field)
+            wanted = " or ".join(map(str, shapes))
+            _check(array.shape in shapes, f"{where}.{field}", array, wanted)
+        check_weights(f"{where}.w_ih", self.w_ih)
+        check_weights(f"{where}.w_hh", self.w_hh)
+        check_bias(f"{where}.bias", self.bias, self.input)
+        if self.hidden.dtype != self.input.dtype:
+            raise ValueError(f"{where}.hidden is {self.hidden.dtype}, its input {self.input.dtype}")
+        formats = ("input", "hidden", "cell") if self.is_wide else ("cell",)
+        for field in formats:
+            format = getattr(self, field)
+            if format.dtype != np.int16 or format.zero_point or not is_power_of_two(format.scale):
+                raise ValueError(
+                    f"{where}.{field} is {format}; int16 formats here are symmetric with a "
+                    "power-of-two scale"
+                )
+        if not self.is_wide and self.cell.scale > 2.0**-9:
+            raise ValueError(f"{where}.cell.scale is {self.cell.scale}; the kernel takes <= 2^-9")
+        if self.is_wide and self.cell.scale not in (2.0**-12, 2.0**-11):
+            raise ValueError(
+                f"{where}.cell.scale is {self.cell.scale}; int16 tanh takes 2^-11, 2^-12"
+            )
+
+    @property
+    def input_size(self) -> int:
+        """Width of the inputs."""
+        return self.w_ih.shape[2]
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden state."""
+        return self.w_ih.shape[1]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether activations are int16: the 16x8 shape."""
+        return self.input.dtype == np.int16
+
+    def input_projection(self) -> "DenseIntegers":
+        """``W_x x + b`` of all gates as one dense layer (16x8): ``[D] -> [4H]``, Q3.12."""
+        weights = self.w_ih.reshape(-1, self.input_size)
+        scale = _per_output(self.w_ih_scale, self.hidden_size)
+        return DenseIntegers(weights, self.bias.reshape(-1), self.input, GATE_PRE, scale)
+
+    def recurrent_projection(self) -> "DenseIntegers":
+        """``W_h h`` of all gates as one dense layer (16x8): ``[H] -> [4H]``, Q3.12."""
+        weights = self.w_hh.reshape(-1, self.hidden_size)
+        scale = _per_output(self.w_hh_scale, self.hidden_size)
+        return DenseIntegers(weights, None, self.hidden, GATE_PRE, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseIntegers:
+    """One dense layer.
+
+    Attributes:
+      weights: int8 in [-127, 127]: output, input.
+      bias: at scale ``input.scale * weight_scale``; int32 under int8 inputs, int64 under int16;
+        None for no bias.
+      input: format of the inputs.
+      output: format of the outputs.
+      weight_scale: scale of the weights, of the whole matrix or one an output.
+    """
+
+    weights: Integer[np.ndarray, "M K"]
+    bias: Integer[np.ndarray, "M"] | None
+    input: TensorFormat
+    output: TensorFormat
+    weight_scale: Float[np.ndarray, "*M"]
+
+    def __post_init__(self) -> None:
+        """Refuses shapes and dtypes that do not fit."""
+        check_weights("DenseIntegers.weights", self.weights)
+        size = (len(self.weights),)
+        scale = np.asarray(self.weight_scale)
+        _check(scale.shape in ((), size), "DenseIntegers.weight_scale", scale, f"() or {size}")
+        if self.bias is not None:
+            _check(self.bias.shape == size, "DenseIntegers.bias", self.bias, str(size))
+            check_bias("DenseIntegers.bias", self.bias, self.input)
+
+    @property
+    def formats(self) -> tuple[TensorFormat, TensorFormat, TensorFormat]:
+        """Formats of input, weights and output."""
+        return self.input, TensorFormat(np.int8, self.weight_scale), self.output
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderIntegers:
+    """Stacked LSTMs with one time reduction, then the projection the joint adds.
+
+    Attributes:
+      layers: the LSTMs, in order.
+      layers_before_reduction: how many run at the features' rate; 0 reduces the features.
+      time_reduction: frames put side by side as one; 1 keeps the rate.
+      projection: hidden state to joint width.
+    """
+
+    layers: tuple[LstmIntegers, ...]
+    layers_before_reduction: int
+    time_reduction: int
+    projection: DenseIntegers
+
+    def __post_init__(self) -> None:
+        """Refuses layers that do not follow each other."""
+        if not 0 <= self.layers_before_reduction < len(self.layers):
+            raise ValueError(
+                f"EncoderIntegers.layers_before_reduction is {self.layers_before_reduction}; "
+                f"it lies in [0, {len(self.layers)})"
+            )
+        if self.time_reduction < 1:
+            raise ValueError(f"EncoderIntegers.time_reduction is {self.time_reduction}, not >= 1")
+        width = self.feature_size
+        for index, layer in enumerate(self.layers):
+            if index == self.layers_before_reduction:
+                width *= self.time_reduction
+            _check_width(f"encoder layer {index}", layer.input_size, width)
+            width = layer.hidden_size
+        _check_width("encoder projection", self.projection.weights.shape[1], width)
+
+    @property
+    def feature_size(self) -> int:
+        """Width of one feature frame."""
+        first = self.layers[0].input_size
+        return first // (1 if self.layers_before_reduction else self.time_reduction)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionIntegers:
+    """Embedding of the last labels, LSTMs (none in a stateless network), projection.
+
+    Attributes:
+      embedding: one row a label, in the format of ``embedding_format``.
+      embedding_format: of the rows.
+      context: labels seen at once, side by side; 1 with LSTMs.
+      layers: the LSTMs, in order.
+      projection: to joint width.
+    """
+
+    embedding: Integer[np.ndarray, "V E"]
+    embedding_format: TensorFormat
+    context: int
+    layers: tuple[LstmIntegers, ...]
+    projection: DenseIntegers
+
+    def __post_init__(self) -> None:
+        """Refuses layers that do not follow each other."""
+        if self.embedding.dtype != self.embedding_format.dtype:
+            raise ValueError(
+                f"PredictionIntegers.embedding is {self.embedding.dtype}, its format "
+                f"{self.embedding_format.dtype}"
+            )
+        width = self.context * self.embedding.shape[1]
+        for index, layer in enumerate(self.layers):
+            _check_width(f"prediction layer {index}", layer.input_size, width)
+            width = layer.hidden_size
+        _check_width("prediction projection", self.projection.weights.shape[1], width)
+
+
+@dataclass(frozen=True, eq=False)
+class JointIntegers:
+    """``argmax(W tanh(e + p) + b)``.
+
+    Attributes:
+      sum: format of ``e + p``.
+      hidden: format of its tanh: 2^-15 for int16, 2^-7 for int8.
+      output: hidden to logits.
+    """
+
+    sum: TensorFormat
+    hidden: TensorFormat
+    output: DenseIntegers
+
+    @property
+    def width(self) -> int:
+        """Width J."""
+        return self.output.weights.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class RnntIntegers:
+    """The whole recognizer.
+
+    Attributes:
+      chip: name of the accelerator specification it was trained for.
+      encoder: features to joint width.
+      prediction: labels to joint width.
+      joint: both to the next label; label 0 is the blank and the start symbol.
+      arithmetic: which of the public runtimes' roundings the integers were trained with.
+    """
+
+    chip: str
+    encoder: EncoderIntegers
+    prediction: PredictionIntegers
+    joint: JointIntegers
+    arithmetic: RuntimeArithmetic = LITERT
+
+    def __post_init__(self) -> None:
+        """Refuses networks whose widths do not meet."""
+        width = self.joint.width
+        _check_width("joint (from the encoder)", width, len(self.encoder.projection.weights))
+        _check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
+        labels = len(self.joint.output.weights)
+        _check_width("prediction embedding's labels", len(self.prediction.embedding), labels)
+
+    @property
+    def vocabulary(self) -> int:
+        """Labels with the blank."""
+        return len(self.joint.output.weights)
+
+
+def is_power_of_two(scale: float) -> bool:
+    """Whether a scale is exactly a power of two."""
+    return float(np.frexp(scale)[0]) == 0.5
+
+
+def check_weights(where: str, weights: np.ndarray) -> None:
+    """Weights are int8 and leave out -128, as every int8 kernel asks."""
+    if weights.dtype != np.int8 or weights.min(initial=0) < -127:
+        raise ValueError(
+            f"{where} must be int8 in [-127, 127], found {weights.dtype} "
+            f"in [{weights.min()}, {weights.max()}]"
+        )
+
+
+def check_bias(where: str, bias: np.ndarray, input: TensorFormat) -> None:
+    """Biases are int32 under int8 inputs and int64 under int16."""
+    expected = np.int64 if input.dtype == np.int16 else np.int32
+    if bias.dtype != expected:
+        raise ValueError(f"{where} is {bias.dtype}; {input.dtype} inputs take {expected.__name__}")
+
+
+def _per_output(scale: np.ndarray, hidden: int) -> np.ndarray:
+    """One scale of the whole matrix where all agree, else one an output row."""
+    if np.all(scale == scale.flat[0]):
+        return np.asarray(scale.flat[0])
+    return scale.reshape(-1) if scale.ndim == 2 else np.repeat(scale, hidden)
+
+
+def _check(ok: bool, where: str, array: np.ndarray, expected: str) -> None:
+    if not ok:
+        raise ValueError(f"{where} is {array.shape}, expected {expected}")
+
+
+def _check_width(where: str, expected: int, found: int) -> None:
+    if expected != found:
+        raise ValueError(f"{where}: expects {expected}, gets {found}")

@@ -1,0 +1,167 @@
+"""Layers played in NumPy: the reference for whoever writes firmware.
+
+Every function takes and returns the integers that the chip's memory holds; no float carries a
+value from operator to operator. States are explicit. Compared bit for bit with LiteRT and TFLM.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Integer
+
+from rnnt_qat.artefact import arithmetic as fixed
+from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
+from rnnt_qat.artefact.integers import (
+    GATE,
+    GATE_PRE,
+    DenseIntegers,
+    LstmIntegers,
+)
+from rnnt_qat.artefact.tensor_format import TensorFormat
+
+
+@dataclass(frozen=True, eq=False)
+class LstmState:
+    """State of one LSTM layer: the integers its memory holds."""
+
+    hidden: Integer[np.ndarray, "H"]
+    cell: Integer[np.ndarray, "H"]
+
+
+Recorder = Callable[[str, np.ndarray], None]
+"""Is told every intermediate result, under the name that the graphs give it."""
+
+
+def ignore(name: str, values: np.ndarray) -> None:
+    """Records nothing."""
+
+
+def initial_lstm_state(layer: LstmIntegers) -> LstmState:
+    """Real zeros in the layer's formats."""
+    hidden = np.full(layer.hidden_size, layer.hidden.zero_point, layer.hidden.dtype)
+    return LstmState(hidden, np.zeros(layer.hidden_size, layer.cell.dtype))
+
+
+def play_lstm(
+    layer: LstmIntegers,
+    xs: Integer[np.ndarray, "T D"],
+    state: LstmState,
+    arithmetic: RuntimeArithmetic,
+    record: Recorder = ignore,
+) -> tuple[Integer[np.ndarray, "T H"], LstmState]:
+    """An LSTM layer over T frames in its input's format."""
+    if layer.is_wide:
+        pre, step = play_dense(layer.input_projection(), xs, arithmetic), _step_16x8
+        record("projected", pre)
+    else:
+        pre, step = _fused_products(xs, layer.w_ih, layer.bias, layer, layer.input), _step_fused
+    hiddens = np.empty((len(xs), layer.hidden_size), layer.hidden.dtype)
+    for t in range(len(xs)):
+        state = step(layer, pre[t], state, arithmetic, _under(record, str(t)))
+        hiddens[t] = state.hidden
+    return hiddens, state
+
+
+def _step_16x8(
+    layer: LstmIntegers,
+    projected: Integer[np.ndarray, "4H"],
+    state: LstmState,
+    arithmetic: RuntimeArithmetic,
+    record: Recorder,
+) -> LstmState:
+    """One step operator by operator: int16 activations, int8 weights."""
+    recurred = play_dense(layer.recurrent_projection(), state.hidden[None], arithmetic)[0]
+    pre = fixed.add(projected, recurred, (GATE_PRE, GATE_PRE, GATE_PRE))
+    i, f, g, o = pre.reshape(4, -1)
+    i, f, o = fixed.logistic(i), fixed.logistic(f), fixed.logistic(o)
+    g = fixed.tanh(g, GATE_PRE, GATE)
+    cell = layer.cell
+    kept = fixed.mul(f, state.cell, (GATE, cell, cell), arithmetic)
+    written = fixed.mul(i, g, (GATE, GATE, cell), arithmetic)
+    new_cell = fixed.add(kept, written, (cell, cell, cell))
+    squashed = fixed.tanh(new_cell, cell, GATE)
+    hidden = fixed.mul(o, squashed, (GATE, GATE, layer.hidden), arithmetic)
+    for site, values in {
+        "recurred": recurred,
+        "pre": pre,
+        "i": i,
+        "f": f,
+        "g": g,
+        "o": o,
+        "kept": kept,
+        "written": written,
+        "cell": new_cell,
+        "tanh_cell": squashed,
+        "hidden": hidden,
+    }.items():
+        record(site, values[None])
+    return LstmState(hidden, new_cell)
+
+
+def _step_fused(
+    layer: LstmIntegers,
+    projected: Integer[np.ndarray, "4 H"],
+    state: LstmState,
+    arithmetic: RuntimeArithmetic,
+    record: Recorder,
+) -> LstmState:
+    """One step of the fused LSTM: int8 input and hidden state, int16 gates and cell."""
+    recurred = _fused_products(state.hidden[None], layer.w_hh, None, layer, layer.hidden)[0]
+    if arithmetic.lstm_saturates_each_product:
+        recurred = fixed.saturate(recurred, GATE_PRE)
+    pre = fixed.saturate(fixed.saturate(projected, GATE_PRE).astype(np.int64) + recurred, GATE_PRE)
+    activation = arithmetic.lstm_activation
+    i, f, o = (fixed.lstm_sigmoid(pre[gate], activation).astype(np.int64) for gate in (0, 1, 3))
+    g = fixed.lstm_tanh(pre[2], GATE_PRE.scale, activation)
+    kept = _cell_product(f, state.cell, GATE.scale, arithmetic)
+    written = _cell_product(i, g, GATE.scale**2 / layer.cell.scale, arithmetic)
+    cell = fixed.saturate(kept + written, layer.cell)
+    squashed = fixed.lstm_tanh(cell, layer.cell.scale, activation)
+    # o tanh(c) at 2^-30 to the hidden state's scale.
+    ratio = arithmetic.ratio(GATE.scale, GATE.scale, layer.hidden.scale)
+    hidden = fixed.multiply_by_multiplier(o * squashed, *fixed.quantize_multiplier(ratio))
+    return LstmState(fixed.saturate(hidden + layer.hidden.zero_point, layer.hidden), cell)
+
+
+def _fused_products(
+    xs: Integer[np.ndarray, "T K"],
+    weights: Integer[np.ndarray, "4 H K"],
+    bias: Integer[np.ndarray, "4 H"] | None,
+    layer: LstmIntegers,
+    format: TensorFormat,
+) -> Integer[np.ndarray, "T 4 H"]:
+    """``W x + b`` of each gate, rescaled to Q3.12 in int64, not yet saturated."""
+    scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
+    gates = []
+    for gate, scale in enumerate(scales):
+        accumulator = fixed.accumulate(xs, weights[gate], format.zero_point)
+        if bias is not None:
+            accumulator += bias[gate]
+        ratio = float(np.float32(scale) * np.float32(format.scale)) / GATE_PRE.scale
+        gates.append(fixed.multiply_by_multiplier(accumulator, *fixed.quantize_multiplier(ratio)))
+    return np.stack(gates, axis=1)
+
+
+def _cell_product(
+    a: np.ndarray, b: np.ndarray, ratio: float, arithmetic: RuntimeArithmetic
+) -> np.ndarray:
+    """``a b ratio`` of a power-of-two ratio, in int16."""
+    product = a * b.astype(np.int64)
+    if arithmetic.lstm_rounds_cell_twice:
+        scaled = fixed.multiply_by_multiplier(product, *fixed.quantize_multiplier(ratio))
+    else:
+        shift = 1 - int(np.frexp(ratio)[1])
+        scaled = fixed.rounding_divide_by_power_of_two(product, shift)
+    return np.clip(scaled, -32768, 32767)
+
+
+def play_dense(
+    layer: DenseIntegers, x: Integer[np.ndarray, "N K"], arithmetic: RuntimeArithmetic
+) -> Integer[np.ndarray, "N M"]:
+    """A dense layer on inputs in its input's format."""
+    return fixed.dense(x, layer.weights, layer.bias, layer.formats, arithmetic.requantization)
+
+
+def _under(record: Recorder, prefix: str) -> Recorder:
+    return lambda name, values: record(f"{prefix}/{name}", values)

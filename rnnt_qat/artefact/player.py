@@ -1,0 +1,251 @@
+"""The whole recognizer played in NumPy: features in the chip's integers to tokens, streaming.
+
+No JAX, no runtime: with an artefact, this and ``layer_player`` are all that firmware has to equal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from rnnt_qat.artefact import arithmetic as fixed
+from rnnt_qat.artefact.artefact import Artefact
+from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.layer_player import (
+    LstmState,
+    Recorder,
+    ignore,
+    initial_lstm_state,
+    play_dense,
+    play_lstm,
+)
+from rnnt_qat.artefact.tensor_format import TensorFormat
+
+BLANK_ID = 0
+
+
+class StreamingRecognizer(Protocol):
+    """One stream: the player here, or the graphs in a runtime (``replay.GraphRecognizer``)."""
+
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+
+    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk of features, in the encoder's input format, to encoder projections."""
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label (the blank is the start symbol) to the prediction projection after it."""
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label, the lowest index among equals."""
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """The recurrent states in force, by name; without those that a runtime hides."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What greedy search found and what it cost.
+
+    Attributes:
+      tokens: labels in order, without blanks.
+      emission_frames: index of the encoder frame at which each was emitted.
+      encoder_frames: encoder frames searched.
+      encoder_calls: chunks encoded.
+      prediction_calls: steps of the prediction network, the start symbol's included.
+      joint_calls: evaluations of the joint.
+    """
+
+    tokens: tuple[int, ...]
+    emission_frames: tuple[int, ...]
+    encoder_frames: int
+    encoder_calls: int
+    prediction_calls: int
+    joint_calls: int
+
+
+def quantize_features(
+    features: Float[np.ndarray, "T F"], format: TensorFormat
+) -> Integer[np.ndarray, "T F"]:
+    """Normalised features in the encoder's input format.
+
+    As in training: divided by the scale in float32, ties away from zero, saturated; NaN becomes 0.
+    """
+    scaled = np.asarray(features, np.float32) / np.float32(format.scale)
+    limits = np.iinfo(format.dtype)
+    # Bounded before the cast: a float beyond the integers has none.
+    bounded = np.clip(np.nan_to_num(scaled, nan=0.0), limits.min, limits.max).astype(np.float64)
+    return fixed.saturate(fixed.round_half_away(bounded) + format.zero_point, format)
+
+
+def greedy(
+    recognizer: StreamingRecognizer,
+    features: Integer[np.ndarray, "T F"],
+    chunk_frames: int,
+    max_symbols_per_frame: int = 10,
+) -> Transcript:
+    """Streams one utterance through frame-synchronous greedy search (Graves, 2012).
+
+    Args:
+      recognizer: reset here.
+      features: in the encoder's input format; the last chunk may be shorter.
+      chunk_frames: feature frames a chunk, a multiple of the time reduction.
+      max_symbols_per_frame: labels that one encoder frame may emit; then the search moves on
+        without asking the joint again.
+    """
+    recognizer.reset()
+    tokens: list[int] = []
+    emission_frames: list[int] = []
+    frame = encoder_calls = joint_calls = 0
+    predicted = recognizer.predict(BLANK_ID)
+    for start in range(0, len(features), chunk_frames):
+        encoder_calls += 1
+        for encoded in recognizer.encode(features[start : start + chunk_frames]):
+            for _ in range(max_symbols_per_frame):
+                joint_calls += 1
+                label = recognizer.joint(encoded, predicted)
+                if label == BLANK_ID:
+                    break
+                tokens.append(label)
+                emission_frames.append(frame)
+                predicted = recognizer.predict(label)
+            frame += 1
+    return Transcript(
+        tuple(tokens), tuple(emission_frames), frame, encoder_calls, 1 + len(tokens), joint_calls
+    )
+
+
+def recognize(
+    artefact: Artefact, features: Float[np.ndarray, "T F"], chunk_frames: int
+) -> tuple[str, Transcript]:
+    """Text of one utterance, from an artefact alone.
+
+    Args:
+      artefact: as ``artefact.load`` returns it.
+      features: normalised and stacked, as ``artefact.features`` describes them.
+      chunk_frames: feature frames a chunk, a multiple of the time reduction.
+    """
+    integers = quantize_features(features, artefact.model.encoder.layers[0].input)
+    player = Player(artefact.model)
+    found = greedy(player, integers, chunk_frames, artefact.max_symbols_per_frame)
+    return artefact.text(found.tokens), found
+
+
+class Player:
+    """A ``StreamingRecognizer`` in NumPy.
+
+    Args:
+      model: the integers.
+      record: is told every intermediate result, named ``{encoder,prediction,joint}/...``.
+    """
+
+    def __init__(self, model: RnntIntegers, record: Recorder = ignore) -> None:
+        self.model = model
+        self._record = record
+        self.reset()
+
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+        model = self.model
+        self._encoder = [initial_lstm_state(layer) for layer in model.encoder.layers]
+        self._prediction = [initial_lstm_state(layer) for layer in model.prediction.layers]
+        self._labels = [BLANK_ID] * model.prediction.context
+
+    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk; only an utterance's last may lack frames of a group."""
+        encoder = self.model.encoder
+        x, format = features, encoder.layers[0].input
+        if features.dtype != format.dtype or features.shape[1:] != (encoder.feature_size,):
+            raise ValueError(
+                f"features are {features.dtype} {features.shape}; the encoder takes {format.dtype} "
+                f"[T, {encoder.feature_size}] (quantize them with the artefact's input format)"
+            )
+        for index, layer in enumerate(encoder.layers):
+            if index == encoder.layers_before_reduction:
+                x = _reduce(x, encoder.time_reduction, format)
+                self._record("encoder/reduced", x)
+            x = self._lstm("encoder", index, layer, self._encoder, x, format)
+            format = layer.hidden
+        x = _in_format(x, format, encoder.projection.input)
+        encoded = play_dense(encoder.projection, x, self.model.arithmetic)
+        self._record("encoder/encoded", encoded)
+        return encoded
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label to the projection after it."""
+        prediction = self.model.prediction
+        self._labels = [*self._labels[1:], label]
+        format = prediction.embedding_format
+        x = prediction.embedding[self._labels]
+        self._record("prediction/embedded", x)
+        x = x.reshape(1, -1)
+        for index, layer in enumerate(prediction.layers):
+            x = self._lstm("prediction", index, layer, self._prediction, x, format)
+            format = layer.hidden
+        x = _in_format(x, format, prediction.projection.input)
+        predicted = play_dense(prediction.projection, x, self.model.arithmetic)
+        self._record("prediction/predicted", predicted)
+        return predicted[0]
+
+    def logits(
+        self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]
+    ) -> Integer[np.ndarray, "V"]:
+        """Scores over the vocabulary."""
+        model, joint = self.model, self.model.joint
+        formats = (model.encoder.projection.output, model.prediction.projection.output, joint.sum)
+        hidden_pre = fixed.add(encoded, predicted, formats)
+        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden)
+        x = _in_format(hidden[None], joint.hidden, joint.output.input)
+        logits = play_dense(joint.output, x, model.arithmetic)
+        self._record("joint/hidden_pre", hidden_pre[None])
+        self._record("joint/hidden", hidden[None])
+        self._record("joint/logits", logits)
+        return logits[0]
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label, the lowest index among equals."""
+        return int(np.argmax(self.logits(encoded, predicted)))
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """Hidden and cell of every LSTM."""
+        return {
+            f"{network}/lstm_{n}/{site}": getattr(state, site)
+            for network, states in (("encoder", self._encoder), ("prediction", self._prediction))
+            for n, state in enumerate(states)
+            for site in ("hidden", "cell")
+        }
+
+    def _lstm(
+        self,
+        network: str,
+        index: int,
+        layer: LstmIntegers,
+        states: list[LstmState],
+        x: np.ndarray,
+        format: TensorFormat,
+    ) -> np.ndarray:
+        name = f"{network}/lstm_{index}"
+        x = _in_format(x, format, layer.input)
+        ys, states[index] = play_lstm(
+            layer,
+            x,
+            states[index],
+            self.model.arithmetic,
+            lambda site, values: self._record(f"{name}/{site}", values),
+        )
+        self._record(f"{name}/hiddens", ys)
+        if not layer.is_wide:  # the fused operator shows its cell after the last frame alone
+            self._record(f"{name}/cell", states[index].cell[None])
+        return ys
+
+
+def _in_format(x: np.ndarray, source: TensorFormat, format: TensorFormat) -> np.ndarray:
+    return x if source == format else fixed.requantize(x, source, format)
+
+
+def _reduce(x: np.ndarray, factor: int, format: TensorFormat) -> np.ndarray:
+    """Groups of ``factor`` rows side by side, zeros for rows that the last group lacks."""
+    missing = np.full((-len(x) % factor, x.shape[1]), format.zero_point, x.dtype)
+    return np.concatenate([x, missing]).reshape(-1, factor * x.shape[1])

@@ -1,0 +1,205 @@
+"""A trained recognizer as a directory: what evaluates, transcribes and exports."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
+
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig, StreamingEvaluator
+from rnnt_qat.experiment.config import ExperimentConfig, Split
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.infra.config import from_json, to_json
+from rnnt_qat.infra.mesh import make_mesh
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.eval_batches import EvalBatches
+from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, load_tokenizer
+from rnnt_qat.models.bound_transducer import BoundTransducer
+from rnnt_qat.models.rnnt import RNNT, example_inputs
+from rnnt_qat.quant.audit import OffChip
+from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.serving.audit import audit
+from rnnt_qat.typing import PyTree
+
+
+class ModelDirectoryError(ValueError):
+    """A directory that holds no recognizer, or one of another version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognizer:
+    """A model under a policy, with all that turns audio into text.
+
+    Attributes:
+      config: the experiment that it comes from.
+      policy: the arithmetic it computes in.
+      variables: parameters, and the ranges that the policy needs.
+      frontend: audio to features.
+      tokenizer: labels to text.
+      origin: JSON that says which stage and step it is of, and what was measured there.
+    """
+
+    config: ExperimentConfig
+    policy: PrecisionPolicy
+    variables: PyTree
+    frontend: Frontend
+    tokenizer: Tokenizer
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def model(self) -> RNNT:
+        """The model."""
+        return RNNT(self.config.model, self.policy)
+
+    def transducer(self) -> BoundTransducer:
+        """The model with its variables, for a decoder."""
+        return BoundTransducer(variables=self.variables, model=self.model)
+
+    def evaluator(
+        self, split: Split, evaluation: EvaluationConfig, data_dir: pathlib.Path
+    ) -> StreamingEvaluator:
+        """Stream-decodes a test set; run it on ``self.variables``."""
+        return make_evaluator(
+            self.config, evaluation, self.policy, self.frontend, self.tokenizer, split, data_dir
+        )
+
+    def audit(self) -> tuple[OffChip, ...]:
+        """Operators of its serving programs that its chip does not compute."""
+        return audit(self.config.model, self.policy, self.config.frontend.feature_size)
+
+    def save(self, directory: pathlib.Path) -> None:
+        """Writes a directory that ``load`` reads; its manifest last, so half a one is none."""
+        directory.mkdir(parents=True, exist_ok=True)
+        np.savez(directory / "variables.npz", **flatten_dict(self.variables, sep="/"))
+        self.frontend.stats.save(directory / "feature_stats.json")
+        self.tokenizer.save(directory / tokenizer_file(self.tokenizer))
+        manifest = {
+            "config": to_json(self.config),
+            "policy": self.policy.name,
+            "tokenizer": tokenizer_file(self.tokenizer),
+            "origin": self.origin,
+        }
+        (directory / "recognizer.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, directory: pathlib.Path) -> "Recognizer":
+        """Reads what ``save`` wrote.
+
+        Raises:
+          ModelDirectoryError: if it is not there.
+          ConfigError: if another version wrote it.
+        """
+        directory = directory.absolute()
+        try:
+            manifest = json.loads((directory / "recognizer.json").read_text())
+        except FileNotFoundError:
+            found = sorted(p.parent for p in directory.glob("**/recognizer.json"))
+            hint = f"; there are {', '.join(map(str, found))}" if found else ""
+            raise ModelDirectoryError(
+                f"{directory} holds no recognizer (no recognizer.json){hint}. "
+                "experiments.train writes them into WORKDIR/models"
+            ) from None
+        config = from_json(ExperimentConfig, manifest["config"])
+        policy = policy_by_name(manifest["policy"])
+        variables = _read_variables(directory / "variables.npz", config, policy)
+        return cls(
+            config=config,
+            policy=policy,
+            variables=variables,
+            frontend=Frontend(config.frontend, FeatureStats.load(directory / "feature_stats.json")),
+            tokenizer=load_tokenizer(directory / manifest["tokenizer"]),
+            origin=manifest["origin"],
+        )
+
+
+def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Model directories of a training run, in the order of its stages."""
+    found = list((workdir / "models").glob("*/recognizer.json"))
+    if not found:
+        raise ModelDirectoryError(
+            f"{workdir} holds no models: experiments.train writes them when training is done"
+        )
+    manifests = {path.parent: json.loads(path.read_text()) for path in found}
+    return sorted(manifests, key=lambda d: manifests[d]["origin"]["step"])
+
+
+def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Model directories by what of their paths tells them apart, ``RUN/models/STAGE`` at least."""
+    paths = [directory.absolute() for directory in directories]
+    shared = os.path.commonpath([path.parents[min(2, len(path.parents) - 1)] for path in paths])
+    return {str(path.relative_to(shared)): path for path in paths}
+
+
+def tokenizer_file(tokenizer: Tokenizer) -> str:
+    """Name of the file that a tokenizer saves itself in."""
+    return "tokenizer.json" if isinstance(tokenizer, CharacterTokenizer) else "tokenizer.model"
+
+
+def _read_variables(
+    path: pathlib.Path, config: ExperimentConfig, policy: PrecisionPolicy
+) -> PyTree:
+    """Variables of the config's model under the policy, and no others.
+
+    Raises:
+      ModelDirectoryError: naming the arrays that are missing, strange or of another shape.
+    """
+    inputs = example_inputs(config.model, config.frontend.feature_size)
+    model = RNNT(config.model, policy.calibration())  # it knows the shapes of all ranges
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    shapes = {name: calibrated_ranges(leaves) for name, leaves in shapes.items()}
+    expected = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
+    with np.load(path) as file:
+        found = dict(file)
+    shape = {name: array.shape for name, array in found.items()}
+    wrong = sorted(name for name in {*expected, *shape} if expected.get(name) != shape.get(name))
+    if wrong:
+        raise ModelDirectoryError(
+            f"{path} does not fit its recognizer.json: {', '.join(wrong)} missing, strange or of "
+            "another shape; was one of the two files replaced?"
+        )
+    return {RANGES: {}, **jax.tree.map(jnp.asarray, unflatten_dict(found, sep="/"))}
+
+
+def make_evaluator(
+    config: ExperimentConfig,
+    evaluation: EvaluationConfig,
+    policy: PrecisionPolicy,
+    frontend: Frontend,
+    tokenizer: Tokenizer,
+    split: Split,
+    data_dir: pathlib.Path,
+    mesh: Mesh | None = None,
+) -> StreamingEvaluator:
+    """Stream-decodes a test set with variables of the experiment's model under ``policy``."""
+    mesh = make_mesh() if mesh is None else mesh
+    corpus = open_corpus(data_dir, split.corpus, split.split)
+    batches = EvalBatches(
+        corpus,
+        tokenizer,
+        config.frontend,
+        config.pipeline,
+        row_multiple=mesh.devices.size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    model = RNNT(config.model, policy)
+    return StreamingEvaluator(
+        evaluation,
+        lambda variables: BoundTransducer(variables=variables, model=model),
+        frontend,
+        tokenizer,
+        batches,
+        references=corpus,
+        mesh=mesh,
+        name=split.name,
+    )

@@ -1,0 +1,266 @@
+"""One experiment from its config: the parts, put together and run."""
+
+import functools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.experiment.config import ExperimentConfig, Split
+from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
+from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
+from rnnt_qat.experiment.task import RecognizerTask
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
+from rnnt_qat.infra.config import ConfigError, to_json
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.mesh import make_mesh, to_host
+from rnnt_qat.infra.provenance import provenance
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.joined import JoinedUtterances
+from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
+from rnnt_qat.input_pipeline.tokenizer import (
+    CharacterTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+)
+from rnnt_qat.input_pipeline.train_iterator import TrainIterator
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training.checkpoints import (
+    ConfigMismatchError,
+    differing_fields,
+    require_same_config,
+)
+from rnnt_qat.training.loop import BestState, Trainer
+from rnnt_qat.training.state import TrainState, parameter_count
+
+
+class Experiment:
+    """The parts of an experiment, made when first asked for and kept in its working directory.
+
+    Args:
+      config: the experiment.
+      data_dir: where corpora are prepared.
+      workdir: takes everything that the run writes.
+      console: takes progress lines.
+      diagnose: record at each aware evaluation what the arithmetic does to its values; this is no
+        part of the config, for it changes no parameter.
+      validate: measure the validation sets; else each stage's best state is its last.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        data_dir: pathlib.Path,
+        workdir: pathlib.Path,
+        console: Console | None = None,
+        diagnose: bool = False,
+        validate: bool = True,
+    ):
+        self.config = config
+        self.data_dir, self.workdir = data_dir, workdir
+        self._diagnose, self._validate = diagnose, validate
+        self.mesh = make_mesh()
+        self.console = console or Console(
+            period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
+        )
+
+    @functools.cached_property
+    def training_data(self) -> Mixture:
+        """The training corpora as one."""
+        splits = self.config.data.train
+        return Mixture([self._training_source(s) for s in splits], [s.repeats for s in splits])
+
+    def _training_source(self, split: Split) -> SpeechSource:
+        corpus = open_corpus(self.data_dir, split.corpus, split.split)
+        return JoinedUtterances(corpus, split.joined_seconds) if split.joined_seconds else corpus
+
+    @functools.cached_property
+    def origin(self) -> Recognizer | None:
+        """The recognizer to start from, if one is named; its sizes and frontend must be ours."""
+        if not self.config.initialize_from:
+            return None
+        directory = pathlib.Path(self.config.initialize_from)
+        recognizer = Recognizer.load(directory)
+        for room in ("model", "frontend"):
+            theirs, ours = (getattr(c, room) for c in (recognizer.config, self.config))
+            lines = differing_fields(to_json(theirs), to_json(ours), room)
+            if lines:
+                raise ConfigMismatchError(
+                    f"initialize_from={directory} has other sizes:\n  " + "\n  ".join(lines)
+                )
+        return recognizer
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer: characters, or units trained on the training texts."""
+        units = self.config.data.sentencepiece
+        tokenizer: Tokenizer
+        if self.origin:
+            tokenizer = self.origin.tokenizer
+        elif units:
+            tokenizer = SentencePieceTokenizer.train(self.training_data.texts, units)
+        else:
+            tokenizer = CharacterTokenizer()
+        if tokenizer.vocab_size != self.config.model.vocabulary:
+            raise ConfigError(
+                f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
+                f"{tokenizer.vocab_size} labels with the blank: set model.vocabulary to that"
+            )
+        return tokenizer
+
+    @functools.cached_property
+    def frontend(self) -> Frontend:
+        """The frontend with statistics of the training data, measured once a run."""
+        if self.origin:
+            return self.origin.frontend
+        path = self.workdir / "feature_stats.json"
+        if not path.exists():
+            rng = np.random.default_rng(self.config.seed)
+            order = rng.permutation(len(self.training_data))
+            chosen = order[: self.config.data.statistics_utterances]
+            recordings = (self.training_data[int(i)].audio for i in chosen)
+            stats = measure_stats(recordings, self.config.frontend.log_mel)
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{jax.process_index()}")
+            stats.save(partial)
+            os.replace(partial, path)  # every process writes the same
+        return Frontend(self.config.frontend, FeatureStats.load(path))
+
+    def evaluators(
+        self, splits: Sequence[Split], policy: PrecisionPolicy
+    ) -> tuple[StreamingEvaluator, ...]:
+        """One streaming evaluator a test set, for variables of the model under ``policy``."""
+        return tuple(
+            make_evaluator(
+                self.config,
+                self.config.evaluation,
+                policy,
+                self.frontend,
+                self.tokenizer,
+                split,
+                self.data_dir,
+                self.mesh,
+            )
+            for split in splits
+        )
+
+    @functools.cached_property
+    def task(self) -> RecognizerTask:
+        """The recognizer as the trainer sees it."""
+        config = self.config
+        validation = config.data.validation if self._validate else ()
+        diagnose = None
+        if self._diagnose:
+            split = config.data.validation[0]
+            batches = utterances(config, self.tokenizer, split, self.data_dir, num_batches=1)
+            diagnose = Diagnoser(config.model, config.policy, self.frontend, batches)
+        return RecognizerTask(
+            config.model,
+            config.policy,
+            self.frontend,
+            config.spec_augment,
+            config.loss,
+            float_evaluators=self.evaluators(validation, FLOAT32),
+            aware_evaluators=self.evaluators(validation, config.policy),
+            diagnose=diagnose,
+        )
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step."""
+        if self.origin:
+            params = self.origin.variables["params"]
+        else:
+            params = self.task.initial_params(jax.random.key(self.config.seed))
+        return TrainState.create(params, {}, self.config.seed)
+
+    def iterator(self) -> TrainIterator:
+        """Training batches from the first."""
+        stages = self.config.stages
+        microbatches = math.lcm(
+            stages.float_training.optimizer.accumulation,
+            stages.aware_training.optimizer.accumulation,
+        )
+        return TrainIterator(
+            self.training_data,
+            self.tokenizer,
+            self.frontend,
+            self.config.pipeline,
+            seed=self.config.seed,
+            row_multiple=self.mesh.devices.size * microbatches,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def train(self, last_stage: str | None = None) -> dict[str, Recognizer]:
+        """Runs the stages, or what is left of them; writes a model directory for each stage.
+
+        Args:
+          last_stage: ``float``, ``calibration`` or ``aware``; None runs all that have steps.
+
+        Returns:
+          The recognizer of lowest validation WER of each stage, by stage: ``float``,
+          ``calibration``, ``aware``.
+
+        Raises:
+          StoppedBySignal, ConfigMismatchError, SkippedBatchesError: see ``Trainer.run``.
+        """
+        self._claim_workdir()
+        iterator = self.iterator()
+        self.console.say(
+            f"{iterator.num_examples} training examples an epoch, "
+            f"{len(iterator.buckets)} batch shapes"
+        )
+        programs = self.config.stages.programs(self.task)
+        if last_stage is not None:
+            programs = programs[: 1 + [p.name for p in programs].index(last_stage)]
+        trainer = Trainer(
+            programs,
+            self.initial_state,
+            iterator,
+            self.workdir,
+            to_json(self.config),
+            self.config.loop,
+            self.mesh,
+            self.console,
+        )
+        state = trainer.run()
+        self.console.say(f"{parameter_count(state.params) / 1e6:.2f} M parameters trained")
+        return {best.stage: self._keep(best) for best in trainer.best_states()}
+
+    def _claim_workdir(self) -> None:
+        """Writes config and provenance; refuses a directory that another config claimed."""
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        path, config = self.workdir / "config.json", to_json(self.config)
+        if path.exists():
+            require_same_config(json.loads(path.read_text()), config, str(self.workdir))
+        if jax.process_index() == 0:
+            _write_json(path, config)
+            _write_json(self.workdir / "provenance.json", provenance())
+
+    def _keep(self, best: BestState) -> Recognizer:
+        """A stage's best state as a recognizer, in its model directory."""
+        state = to_host(best.state)
+        recognizer = Recognizer(
+            config=self.config,
+            policy=self.config.policy if best.aware else FLOAT32,
+            variables=to_host(self.task.variables(state.ema_params, state.quant_stats)),
+            frontend=self.frontend,
+            tokenizer=self.tokenizer,
+            origin={"stage": best.stage, "step": best.step, "wer": best.wer},
+        )
+        if jax.process_index() == 0:
+            recognizer.save(self.workdir / "models" / best.stage)
+        return recognizer
+
+
+def _write_json(path: pathlib.Path, value: object) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""What no recognizer is about: devices, memory, configs, console, provenance."""

@@ -1,0 +1,1 @@
+"""Several recognizers side by side: sweeps, comparisons, diagnoses, chips."""

@@ -1,0 +1,91 @@
+"""Several recognizers on several test sets: decoded, compared, reported."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from rnnt_qat.batch import to_float
+from rnnt_qat.evaluation.plots import plot_emissions, plot_training_curves, plot_wer_bars
+from rnnt_qat.evaluation.report import write_report
+from rnnt_qat.evaluation.result import EvaluationResult
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.provenance import provenance
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.quant.audit import require_on_chip
+from rnnt_qat.training.metrics import read_records
+
+
+def compare_recognizers(
+    recognizers: Mapping[str, Recognizer],
+    splits: Sequence[Split],
+    evaluation: EvaluationConfig,
+    data_dir: pathlib.Path,
+    console: Console,
+) -> list[EvaluationResult]:
+    """Decodes every test set with every recognizer; the first one is the others' baseline.
+
+    Raises:
+      AuditError: a recognizer would compute off the chip what its policy puts on it.
+    """
+    for name, recognizer in recognizers.items():
+        off_chip = recognizer.audit()
+        require_on_chip(off_chip)
+        if off_chip:
+            layers = {operator.layer for operator in off_chip}
+            console.say(
+                f"{name}  {len(off_chip)} operators in {len(layers)} places stay on the CPU"
+            )
+    results = []
+    for split in splits:
+        for name, recognizer in recognizers.items():
+            evaluator = recognizer.evaluator(split, evaluation, data_dir)
+            for result in evaluator.evaluate(recognizer.variables, name):
+                wer, chunk = result.wer, result.chunk_ms
+                console.say(
+                    f"{split.name}  {name}  {f'{chunk:g} ms' if chunk else 'whole'}  "
+                    f"WER {wer.value:.1%} [{wer.low:.1%}, {wer.high:.1%}]"
+                )
+                results.append(result)
+    return results
+
+
+def write_comparison(
+    directory: pathlib.Path,
+    results: Sequence[EvaluationResult],
+    data_dir: pathlib.Path,
+    recognizer: Recognizer,
+    metrics: pathlib.Path | None = None,
+) -> pathlib.Path:
+    """Writes ``report.md`` with plots, each result as JSON, and what they came from.
+
+    Args:
+      directory: created if missing.
+      results: of ``compare_recognizers``.
+      data_dir: where the corpora of the results are.
+      recognizer: one of those compared; its frontend draws the spectrogram.
+      metrics: a training run's ``metrics.jsonl``, for its curves.
+
+    Returns:
+      The report's path.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n")
+    plots = {"Word error rates with intervals": "wer.png"}
+    plot_wer_bars(directory / "wer.png", results)
+    if metrics is not None and metrics.exists():
+        plots["Training loss and validation word error rates"] = "training.png"
+        plot_training_curves(directory / "training.png", read_records(metrics))
+
+    last = results[-1]
+    example = max(last.utterances, key=lambda u: len(u.tokens) * (u.audio_s < 4.0))
+    corpus, _, split = last.test_set.rpartition(":")
+    source = open_corpus(data_dir, corpus, split)
+    audio = to_float(source[source.ids.index(example.id)].audio)
+    plots[f"Tokens at the time of their emission: {example.id}, {last.system}"] = "emissions.png"
+    plot_emissions(
+        directory / "emissions.png", audio, recognizer.config.frontend.log_mel, last, example
+    )
+    return write_report(directory, results, plots)

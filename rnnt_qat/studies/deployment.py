@@ -1,0 +1,235 @@
+"""Trained recognizers taken to the chip: artefact, graphs, serving program, replay, latency rows.
+
+One recognizer a call; ``chip_comparison`` takes several side by side.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rnnt_qat.artefact.artefact import Artefact, save
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.player import Transcript
+from rnnt_qat.batch import to_float
+from rnnt_qat.decoding.chunk_driver import ChunkDriver
+from rnnt_qat.decoding.greedy import GreedyConfig
+from rnnt_qat.evaluation.result import EvaluationResult
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.export.freeze import FreezeError, freeze
+from rnnt_qat.export.matmul_layout import matmul_layout
+from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
+from rnnt_qat.export.serving_program import export_serving_program
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.infra.config import to_json
+from rnnt_qat.infra.console import Console, format_duration
+from rnnt_qat.infra.provenance import provenance
+from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
+from rnnt_qat.latency.engine_latency import DecodeCounts
+from rnnt_qat.latency.systems import Method, System, describe
+from rnnt_qat.serving.freeze import freeze as freeze_for_serving
+from rnnt_qat.verify.verification import (
+    Agreement,
+    Heard,
+    Verification,
+    differing_tokens,
+    first_differing_token,
+    verify,
+)
+
+ARTEFACT = "artefact"
+"""Folder of the integers in a system's folder."""
+
+
+def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
+    """Recognizers of model directories, or of all that lie below; the float one first.
+
+    Raises:
+      ModelDirectoryError: a directory without a model.
+      FreezeError: a model that cannot be exported; names it.
+    """
+    found: dict[System, Recognizer] = {}
+    for directory in directories:
+        models = sorted(path.parent for path in directory.glob("**/recognizer.json"))
+        if not models:
+            raise ModelDirectoryError(
+                f"{directory} holds no recognizer: experiments.train and experiments.sweep write "
+                "them into WORKDIR/models and WORKDIR/model_0/POLICY/models"
+            )
+        for model in models:
+            recognizer = Recognizer.load(model)
+            trained = recognizer.origin.get("stage") == "aware"
+            try:
+                system = describe(recognizer.policy, trained)
+            except FreezeError as error:
+                raise FreezeError(f"{model}: {error}; name the others one by one") from error
+            if any(other.name == system.name for other in found):
+                system = replace(system, name=f"{system.name} ({model})")
+            found[system] = recognizer
+    return dict(sorted(found.items(), key=lambda item: item[0].method is not Method.FLOAT))
+
+
+def folder_name(system: System) -> str:
+    """A system's name as files have it."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", system.name).strip("_")
+
+
+def integers(system: System, recognizer: Recognizer) -> RnntIntegers:
+    """What the graphs are written from.
+
+    Raises:
+      FreezeError: a layer or a range that stands in the way; floating point has no integers.
+    """
+    if system.method is Method.FALLBACK:
+        return matmul_layout(recognizer.model, recognizer.variables)
+    return freeze(recognizer.model, recognizer.variables)
+
+
+def export_recognizer(
+    recognizer: Recognizer, model: RnntIntegers, chunks: Sequence[int], folder: Path
+) -> Artefact:
+    """Writes the artefact, the `.tflite` graphs and the serving program of a frozen recognizer.
+
+    Args:
+      recognizer: on a chip.
+      model: its integers.
+      chunks: encoder frames a chunk, one encoder graph each; the serving program takes the last.
+      folder: created; takes ``artefact/``, ``{encoder_N,prediction,joint}.tflite`` and
+        ``serving/``.
+    """
+    folder.mkdir(parents=True)
+    labels = range(1, recognizer.tokenizer.vocab_size)
+    stats = recognizer.frontend.stats
+    artefact = Artefact(
+        model=model,
+        pieces=("", *map(recognizer.tokenizer.piece, labels)),
+        features=to_json(recognizer.frontend.config)
+        | {"mean": np.asarray(stats.mean).tolist(), "std": np.asarray(stats.std).tolist()},
+        max_symbols_per_frame=search_of(recognizer).max_symbols_per_frame,
+        origin=json.loads(
+            json.dumps(recognizer.origin | {"policy": recognizer.policy.name} | provenance())
+        ),
+    )
+    save(artefact, folder / ARTEFACT)
+    graphs = {"prediction": prediction_step(model), "joint": joint_step(model)}
+    for chunk in chunks:
+        graphs[f"encoder_{chunk}"] = encoder_chunk(model, chunk * model.encoder.time_reduction)
+    for name, graph in graphs.items():
+        (folder / f"{name}.tflite").write_bytes(graph)
+    driver = ChunkDriver(recognizer.frontend, search_of(recognizer).build())
+    transducer = freeze_for_serving(recognizer.model, recognizer.variables)
+    (folder / "serving").mkdir()
+    chunk_ms = chunks[-1] * driver.encoder_frame_ms(transducer)
+    export_serving_program(driver, transducer, chunk_ms, folder / "serving")
+    return artefact
+
+
+def search_of(recognizer: Recognizer) -> GreedyConfig:
+    """Greedy search with the experiment's options: the one that runs on a chip's host."""
+    search = recognizer.config.evaluation.search
+    return search if isinstance(search, GreedyConfig) else GreedyConfig()
+
+
+def replay_test_set(
+    recognizer: Recognizer,
+    model: RnntIntegers,
+    split: Split,
+    data_dir: Path,
+    chunks: Sequence[int],
+    evaluated: EvaluationResult,
+    progress: Callable[[int, int], None],
+) -> Verification:
+    """``verify`` over a whole test set, the evaluator's own tokens compared as well.
+
+    Args:
+      recognizer: on a chip.
+      model: its integers.
+      split: the test set.
+      data_dir: where corpora are prepared.
+      chunks: encoder frames a chunk.
+      evaluated: what the batched evaluator found on the test set.
+      progress: see ``verify``.
+    """
+    corpus = open_corpus(data_dir, split.corpus, split.split)
+    heard = list(hear(recognizer.frontend, corpus))
+    found = verify(
+        model,
+        freeze_for_serving(recognizer.model, recognizer.variables),
+        heard,
+        chunks,
+        search_of(recognizer).max_symbols_per_frame,
+        progress,
+    )
+    by_evaluator = {u.id: (u.tokens, u.emission_frames) for u in evaluated.utterances}
+    tokens = differing = 0
+    first = ""
+    for name, ours in found.transcripts.items():
+        theirs = replace_tokens(ours, *by_evaluator[name])
+        tokens += len(ours.tokens)
+        differing += differing_tokens(ours, theirs)
+        if differing and not first:
+            first = f"{name}: {first_differing_token(ours, theirs)}"
+    batched = Agreement(
+        "JAX, batches of audio", 0, len(heard), tokens, differing, first_difference=first
+    )
+    return replace(found, agreements=(batched, *found.agreements))
+
+
+def replace_tokens(
+    transcript: Transcript, tokens: tuple[int, ...], frames: tuple[int, ...]
+) -> Transcript:
+    """What another search found in the same audio."""
+    return replace(transcript, tokens=tokens, emission_frames=frames)
+
+
+def hear(frontend: Frontend, corpus: Corpus, chunk_frames: int = 64) -> Iterable[Heard]:
+    """Features of every utterance, computed in a stream of chunks by one program."""
+    step = jax.jit(lambda f, audio, lengths, state: f(audio, lengths, state))
+    size = chunk_frames * frontend.config.samples_per_frame
+    for utterance in corpus:
+        audio, state, pieces = to_float(utterance.audio), frontend.initial_state(1), []
+        for start in range(0, len(audio), size):
+            chunk = audio[start : start + size]
+            padded = np.pad(chunk, (0, size - len(chunk)))[None]
+            length = np.array([len(chunk)], np.int32)
+            features, _, state = step(frontend, padded, length, state)
+            pieces.append(np.asarray(features[0, : frontend.config.num_frames(len(chunk))]))
+        yield Heard(utterance.id, np.concatenate(pieces))
+
+
+def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) -> DecodeCounts:
+    """Calls of the networks in the decodes of a test set, chunk by chunk of encoder frames."""
+    config = recognizer.frontend.config
+    reduction = recognizer.config.model.encoder.time_reduction
+    rate = config.log_mel.sample_rate_hz
+    bound = search_of(recognizer).max_symbols_per_frame
+    seconds = np.array([u.audio_s for u in result.utterances])
+    samples = np.rint(seconds * rate).astype(np.int64)
+    full = [
+        int((np.unique(u.emission_frames, return_counts=True)[1] >= bound).sum())
+        for u in result.utterances
+    ]
+    return DecodeCounts.of_hypotheses(
+        seconds,
+        -(-config.num_frames(samples) // reduction),
+        np.array([len(u.tokens) for u in result.utterances]),
+        chunk,
+        np.array(full),
+    )
+
+
+def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
+    """A teller of ``(done, total)`` with the time that is left."""
+    began = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        left = (time.monotonic() - began) * (total - done) / max(done, 1)
+        console.progress(f"{what}: {done / total:.0%}, {format_duration(left)} left")
+
+    return tell

@@ -1,0 +1,136 @@
+"""The table of a sweep: policies over one or several float models (seeds), pooled by utterance."""
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rnnt_qat.evaluation.report import compare
+from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.metrics.wer import ErrorCounts
+from rnnt_qat.studies.sweep import AWARE, CALIBRATION, System
+
+
+def pool(runs: Sequence[Sequence[EvaluationResult]]) -> list[EvaluationResult]:
+    """The same evaluations of several models (seeds) as one: errors add up by utterance.
+
+    An utterance stays one draw of the bootstrap, however many models decoded it. Texts, tokens and
+    times are those of the first model.
+    """
+
+    def pooled(*utterances: UtteranceResult) -> UtteranceResult:
+        return dataclasses.replace(
+            utterances[0],
+            words=ErrorCounts.total(u.words for u in utterances),
+            characters=ErrorCounts.total(u.characters for u in utterances),
+        )
+
+    return [
+        dataclasses.replace(
+            results[0],
+            utterances=tuple(map(pooled, *(result.utterances for result in results))),
+        )
+        for results in zip(*runs, strict=True)
+    ]
+
+
+Row = dict[str, Any]
+"""A system on a test set, by column; rates are shares, not percentages."""
+
+
+def grid_rows(runs: Sequence[Sequence[EvaluationResult]], systems: Iterable[System]) -> list[Row]:
+    """A row a system on one test set: pooled over models, and each model's WER.
+
+    Args:
+      runs: results of each model on the test set, the same systems in the same order; the first
+        system is the baseline.
+      systems: those that the results name.
+    """
+    by_name = {system.name: system for system in systems}
+    rows = []
+    for index, comparison in enumerate(compare(pool(runs))):
+        result, metrics = comparison.result, dict(comparison.result.metrics())
+        system = by_name[result.system]
+        row = {
+            "test_set": result.test_set,
+            "system": system.name,
+            "chunk_ms": result.chunk_ms,
+            "model_bytes": system.bytes,
+        }
+        row |= {name: metrics[name] for name in ("wer", "wer_low", "wer_high")}
+        difference = comparison.difference and comparison.difference.difference
+        for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+            row[f"difference{suffix}"] = getattr(difference, field) if difference else None
+        row |= {f"{kind}_rate": metrics[f"{kind}_rate"] for kind in _KINDS}
+        row["won_back"] = None
+        row |= {f"wer_model_{n}": run[index].wer.value for n, run in enumerate(runs)}
+        rows.append(row)
+    _win_back(rows, by_name)
+    return rows
+
+
+_KINDS = ("deletion", "substitution", "insertion")
+
+
+def _win_back(rows: Sequence[Row], by_name: Mapping[str, System]) -> None:
+    """What share of a calibrated system's loss training through the policy wins back."""
+    found = {
+        (s.policy, s.stage, row["chunk_ms"]): row for row in rows for s in [by_name[row["system"]]]
+    }
+    for (policy, stage, chunk_ms), row in found.items():
+        calibrated = found.get((policy, CALIBRATION, chunk_ms))
+        if stage == AWARE and calibrated and (calibrated["difference"] or 0) > 0:
+            row["won_back"] = 1 - (row["difference"] or 0) / calibrated["difference"]
+
+
+def write_csv(path: pathlib.Path, rows: Sequence[Row]) -> None:
+    """All rows under their columns' names; what does not apply stays empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def markdown_grid(rows: Sequence[Row]) -> str:
+    """The rows of one test set as a Markdown table."""
+    models = [name for name in rows[0] if name.startswith("wer_model_")]
+    header = ["system", "parameters", "WER", "WER - float", "deletions", "won back"]
+    header += ["WER of each model"] * (len(models) > 1)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for row in rows:
+        cells = [
+            row["system"],
+            f"{row['model_bytes'] / 1000:,.0f} kB",
+            f"{_percent(row['wer'])} {_range(row, 'wer')}",
+            "baseline" if row["difference"] is None else _difference(row),
+            _percent(row["deletion_rate"]),
+            "" if row["won_back"] is None else f"{100 * row['won_back']:.0f} %",
+        ]
+        if len(models) > 1:
+            cells.append(", ".join(f"{100 * row[name]:.2f}" for name in models))
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+NOTES = """\
+(a) floating point; (b) its weights on the chip, calibrated; (c) trained through integer matrix
+products, the other operators in floating point on the CPU; (d) trained through all of the chip's
+arithmetic; *float32, trained*, where asked for: the same further steps in floating point.
+*parameters*: kernels, biases and embedding, packed. *won back*: share of what the same policy loses
+when only calibrated. Intervals are a bootstrap's over utterances, the errors of all
+models pooled by utterance; *WER - float* is paired, in points, in bold where it leaves out 0."""
+
+
+def _difference(row: Row) -> str:
+    text = f"{100 * row['difference']:+.2f} {_range(row, 'difference', '+')}"
+    return f"**{text}**" if row["difference_low"] > 0 or row["difference_high"] < 0 else text
+
+
+def _range(row: Row, name: str, sign: str = "") -> str:
+    low, high = (f"{100 * row[f'{name}_{end}']:{sign}.2f}" for end in ("low", "high"))
+    return f"[{low}, {high}]"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f} %"

@@ -1,0 +1,1 @@
+"""Replay of an exported recognizer in several runtimes, integer by integer."""

@@ -1,0 +1,218 @@
+"""The exported graphs as a streaming recognizer, and where they part from the player.
+
+``GraphRecognizer`` runs the three graphs in one of the runtimes with carried states, so that the
+player's ``greedy`` drives both. ``first_difference`` feeds the player and another the same stream
+and names the first frame and operator whose integers differ.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Integer, Num
+
+from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.layer_player import initial_lstm_state
+from rnnt_qat.artefact.player import BLANK_ID, Player, StreamingRecognizer
+from rnnt_qat.export.rnnt_graphs import (
+    EVERYWHERE,
+    Boundary,
+    encoder_chunk,
+    joint_step,
+    prediction_step,
+)
+from rnnt_qat.verify.runtimes import LiteRt, Runtime
+from rnnt_qat.verify.trace import Difference, first_difference_of
+
+
+class GraphRecognizer:
+    """A ``StreamingRecognizer`` over the exported graphs.
+
+    Graphs are made on demand, one encoder graph a chunk length. A stream may change its chunk
+    length in LiteRT (an utterance's last chunk is shorter); where a runtime hides the fused LSTM's
+    states, as TFLM does, it may not, and the change is an error.
+
+    Args:
+      model: the integers.
+      load: makes a runtime of a `.tflite`, e.g. ``LiteRt`` or ``Tflm``.
+      boundary: what the graphs do themselves; the rest is done here.
+    """
+
+    def __init__(
+        self,
+        model: RnntIntegers,
+        load: Callable[[bytes], Runtime] = LiteRt,
+        boundary: Boundary = EVERYWHERE,
+    ) -> None:
+        self.model = model
+        self._load = load
+        self._boundary = boundary
+        self._encoders: dict[int, _Network] = {}
+        self._prediction = _Network(load(prediction_step(model, boundary)), model.prediction.layers)
+        self._joint = load(joint_step(model, boundary))
+        self.reset()
+
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+        self._chunk: int | None = None
+        self._prediction.reset()
+        self._labels = [BLANK_ID] * self.model.prediction.context
+
+    def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk of features to encoder projections."""
+        frames = len(features)
+        if frames not in self._encoders:
+            graph = self._load(encoder_chunk(self.model, frames))
+            self._encoders[frames] = _Network(graph, self.model.encoder.layers)
+        encoder = self._encoders[frames]
+        if self._chunk is None:
+            encoder.reset()
+        elif self._chunk != frames:
+            encoder.take_over(self._encoders[self._chunk])
+        self._chunk = frames
+        return encoder.run(features)
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label to the projection after it."""
+        self._labels = [*self._labels[1:], label]
+        labels = np.array(self._labels, np.int32)
+        inside = self._boundary.lookup_inside
+        return self._prediction.run(labels if inside else self.model.prediction.embedding[labels])[
+            0
+        ]
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label."""
+        (result,) = self._joint.run(encoded[None], predicted[None])
+        return int(result[0] if self._boundary.argmax_inside else np.argmax(result))
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """The recurrent states, without those that the runtime hides."""
+        networks = {"prediction": self._prediction}
+        if self._chunk is not None:
+            networks["encoder"] = self._encoders[self._chunk]
+        return {
+            f"{name}/{site}": values
+            for name, network in networks.items()
+            for site, values in network.states().items()
+        }
+
+    def tensor(self, name: str) -> np.ndarray | None:
+        """An intermediate result of the last calls (of a ``LiteRt`` that keeps its tensors)."""
+        network, name = name.split("/", 1)
+        runtime = {"prediction": self._prediction.runtime, "joint": self._joint}.get(network)
+        if network == "encoder" and self._chunk is not None:
+            runtime = self._encoders[self._chunk].runtime
+        if isinstance(runtime, LiteRt) and name in runtime.tensor_names():
+            return runtime.tensor(name)
+        return None
+
+
+class Inspectable(StreamingRecognizer, Protocol):
+    """A streaming recognizer that can be asked for what its operators returned."""
+
+    def tensor(self, name: str) -> np.ndarray | None:
+        """An operator's result in the last calls; None if it does not tell."""
+
+
+def first_difference(
+    model: RnntIntegers,
+    features: Integer[np.ndarray, "T F"],
+    chunk_frames: int,
+    other: Inspectable | None = None,
+    heard: Num[np.ndarray, "T F"] | None = None,
+) -> Difference | None:
+    """Streams one utterance through the player and another, tensor by tensor; None if all agree.
+
+    Both are driven by the player's decisions, so that a difference is found where it arises and
+    not where it later shows.
+
+    Args:
+      model: the integers.
+      features: in the encoder's input format.
+      chunk_frames: feature frames a chunk.
+      other: by default the exported graphs in LiteRT.
+      heard: what ``other`` takes for ``features``; the same by default.
+    """
+    ours: dict[str, np.ndarray] = {}
+    player = Player(model, record=ours.__setitem__)
+    graphs = other or GraphRecognizer(model, lambda content: LiteRt(content, keep_tensors=True))
+    heard = features if heard is None else heard
+
+    def compare(step: str) -> Difference | None:
+        for name, values in ours.items():
+            found = graphs.tensor(name)
+            # Frames that complete the last group are computed by the model and not by the player.
+            if found is None or found.size != values.size:
+                continue
+            if difference := first_difference_of(step, name, values, found):
+                return difference
+        ours.clear()
+        return None
+
+    predicted = player.predict(BLANK_ID)
+    graphs.predict(BLANK_ID)
+    difference = compare("start symbol")
+    for start in range(0, len(features), chunk_frames):
+        chunk = features[start : start + chunk_frames]
+        encoded = player.encode(chunk)
+        graphs.encode(heard[start : start + chunk_frames])
+        difference = difference or compare(f"encoder chunk at feature frame {start}")
+        for frame in encoded:
+            label = player.joint(frame, predicted)
+            graphs.joint(frame, predicted)
+            difference = difference or compare(f"joint in the chunk at feature frame {start}")
+            if difference:
+                return difference
+            if label != BLANK_ID:
+                predicted = player.predict(label)
+                graphs.predict(label)
+                difference = compare(f"prediction after label {label} of the chunk at {start}")
+    return difference
+
+
+class _Network:
+    """A graph with LSTMs, its states inside the runtime or carried here, by the LSTMs' kind."""
+
+    def __init__(self, runtime: Runtime, layers: tuple[LstmIntegers, ...]) -> None:
+        self.runtime = runtime
+        self._layers = layers
+        self.reset()
+
+    def reset(self) -> None:
+        self.runtime.reset()
+        self._carried = {
+            f"lstm_{n}/{site}": getattr(initial_lstm_state(layer), site)[None]
+            for n, layer in enumerate(self._layers)
+            if layer.is_wide
+            for site in ("hidden", "cell")
+        }
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        result, *states = self.runtime.run(x, *self._carried.values())
+        self._carried = dict(zip(self._carried, states, strict=True))
+        return result
+
+    def states(self) -> dict[str, np.ndarray]:
+        kept: dict[str, np.ndarray] = {}
+        for n, layer in enumerate(self._layers):
+            for site in ("hidden", "cell"):
+                name = f"lstm_{n}/{site}"
+                if layer.is_wide:
+                    kept[name] = self._carried[name][0]
+                elif isinstance(self.runtime, LiteRt):
+                    kept[name] = self.runtime.tensor(name)[0]
+        return kept
+
+    def take_over(self, other: "_Network") -> None:
+        """The stream goes on here where it left the other."""
+        self._carried = dict(other._carried)
+        inside = [n for n, layer in enumerate(self._layers) if not layer.is_wide]
+        if inside and not isinstance(self.runtime, LiteRt):
+            raise ValueError(
+                "a stream changed its chunk length, and this runtime hides the fused LSTMs' "
+                "states: pass whole chunks only, or replay in LiteRT"
+            )
+        for name, values in other.states().items():
+            if name not in self._carried and isinstance(self.runtime, LiteRt):
+                self.runtime.set_state(name, values[None])

@@ -1,0 +1,93 @@
+"""The model in JAX as a streaming recognizer: real features in, the chip's integers out.
+
+With it one loop, the player's ``greedy``, drives what was trained, the NumPy player and the
+exported graphs alike, so that their tokens, emission frames and states compare for equality.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Integer
+
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.decoding.transducer import Transducer
+from rnnt_qat.typing import PyTree
+
+
+def _encode(transducer, features, mask, state):
+    return transducer.encode(features, mask, state)
+
+
+def _predict(transducer, label, state):
+    return transducer.predict(label, state)
+
+
+def _likeliest(transducer, encoded, predicted):
+    return jnp.argmax(transducer.joint(encoded, predicted), axis=-1)
+
+
+_run = jax.jit(lambda program, *arguments: program(*arguments), static_argnums=0)
+
+
+class TransducerRecognizer:
+    """A ``StreamingRecognizer`` over a ``Transducer`` that computes on a chip.
+
+    Args:
+      transducer: a pytree, under the policy that ``model`` was frozen from.
+      model: the integers, for their formats alone.
+    """
+
+    def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
+        self._transducer = transducer
+        self._model = model
+        self._chunk = 0
+        self.reset()
+
+    def run(self, program: Callable, *arguments: PyTree) -> PyTree:
+        """One compiled call of a part of the model."""
+        return _run(program, *arguments)
+
+    def reset(self) -> None:
+        """Before the first frame and the start symbol."""
+        self._encoder = self._transducer.initial_encoder_state(1)
+        self._prediction = self._transducer.initial_prediction_state(1)
+
+    def encode(self, features: Float[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
+        """The next chunk of normalised features; the model itself quantizes them."""
+        encoder = self._model.encoder
+        # An utterance's shorter last chunk runs in the program of the longest chunk so far.
+        self._chunk = max(self._chunk, len(features))
+        length = -(-self._chunk // encoder.time_reduction) * encoder.time_reduction
+        padded = np.pad(features, ((0, length - len(features)), (0, 0)))
+        mask = np.arange(length) < len(features)
+        encoded, valid, self._encoder = self.run(
+            _encode, self._transducer, padded[None], mask[None], self._encoder
+        )
+        frames, self._carried = int(np.sum(valid)), encoded.dtype
+        return np.asarray(encoded[0, :frames]).astype(encoder.projection.output.dtype)
+
+    def predict(self, label: int) -> Integer[np.ndarray, "J"]:
+        """The next label to the projection after it."""
+        label_array = jnp.array([label], jnp.int32)
+        predicted, self._prediction = self.run(
+            _predict, self._transducer, label_array, self._prediction
+        )
+        return np.asarray(predicted[0]).astype(self._model.prediction.projection.output.dtype)
+
+    def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
+        """The likeliest label, the lowest index among equals."""
+        carried = [jnp.asarray(x, self._carried) for x in (encoded, predicted)]
+        return int(self.run(_likeliest, self._transducer, *carried))
+
+    def states(self) -> Mapping[str, np.ndarray]:
+        """Hidden and cell of every LSTM."""
+        found = {}
+        for network, states in (("encoder", self._encoder), ("prediction", self._prediction)):
+            layers = getattr(self._model, network).layers
+            for n, (layer, state) in enumerate(zip(layers, states, strict=False)):
+                name = f"{network}/lstm_{n}"
+                found[f"{name}/hidden"] = np.asarray(state.hidden[0]).astype(layer.hidden.dtype)
+                found[f"{name}/cell"] = np.asarray(state.cell[0]).astype(layer.cell.dtype)
+        return found

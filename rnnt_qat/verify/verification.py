@@ -1,0 +1,232 @@
+"""A whole test set through the JAX model, the player and the exported graphs: the same integers.
+
+Every utterance is decoded by each of them, by its own decisions, with one greedy search. Tokens,
+emission frames, labels, projections and every recurrent state after every call are compared with
+the player's for equality. TFLM rounds in its own way, so it is compared with the player under
+TFLM's arithmetic, which the artefact's fields describe.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+
+import numpy as np
+from jaxtyping import Float
+
+from rnnt_qat.artefact.arithmetic import TFLM
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.player import (
+    Player,
+    StreamingRecognizer,
+    Transcript,
+    greedy,
+    quantize_features,
+)
+from rnnt_qat.decoding.transducer import Transducer
+from rnnt_qat.verify.operator_trace import OperatorTrace
+from rnnt_qat.verify.replay import GraphRecognizer, Inspectable, first_difference
+from rnnt_qat.verify.runtimes import LiteRt, Tflm
+from rnnt_qat.verify.trace import Comparison, Traced, compare_traces
+from rnnt_qat.verify.transducer_replay import TransducerRecognizer
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """One utterance as the encoder hears it.
+
+    Attributes:
+      id: its name.
+      features: normalised and stacked.
+    """
+
+    id: str
+    features: Float[np.ndarray, "T F"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one decoder of a test set compares with the player.
+
+    Attributes:
+      decoder: what was compared.
+      chunk_frames: encoder frames a chunk.
+      utterances: decoded.
+      tokens: that the player found.
+      differing_tokens: at whose place in the utterance the decoder has another token, or none, or
+        one more, or the same at another frame.
+      integers: results and states compared.
+      differing_integers: of them.
+      first_difference: utterance, call, tensor and element; empty if there is none.
+    """
+
+    decoder: str
+    chunk_frames: int
+    utterances: int = 0
+    tokens: int = 0
+    differing_tokens: int = 0
+    integers: int = 0
+    differing_integers: int = 0
+    first_difference: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.differing_tokens or self.differing_integers or self.first_difference)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What ``verify`` found.
+
+    Attributes:
+      agreements: one a decoder and chunk.
+      transcripts: the player's, by utterance, under the model's own arithmetic.
+      tflm_differing_tokens: tokens of TFLM's decode that are not those of the model's arithmetic:
+        what the other rounding does to recognition.
+    """
+
+    agreements: tuple[Agreement, ...]
+    transcripts: dict[str, Transcript]
+    tflm_differing_tokens: int
+
+
+def verify(
+    model: RnntIntegers,
+    transducer: Transducer,
+    utterances: Sequence[Heard],
+    chunks: Sequence[int],
+    max_symbols_per_frame: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verification:
+    """Decodes every utterance with every decoder.
+
+    JAX and TFLM run with the first chunk size, which with 1 compares their states after every
+    encoder frame; LiteRt with each. TFLM hides the states of fused LSTMs, so that the last group
+    of frames is completed by silence for it, and for the player beside it.
+
+    Args:
+      model: frozen from ``transducer``.
+      transducer: the serving program's model, in JAX.
+      utterances: the test set.
+      chunks: encoder frames a chunk.
+      max_symbols_per_frame: of the greedy search.
+      progress: is told how many feature frames are done, of how many.
+    """
+    group = model.encoder.time_reduction
+    pairs = list(_pairs(model, transducer, chunks))
+    agreements = [Agreement(pair.name, pair.chunk) for pair in pairs]
+    transcripts: dict[str, Transcript] = {}
+    total, done, tflm_differing = sum(len(u.features) for u in utterances), 0, 0
+    for utterance in utterances:
+        players: dict[tuple, tuple[Traced, Transcript]] = {}
+        for n, pair in enumerate(pairs):
+            features = utterance.features
+            if pair.whole_groups:
+                features = np.pad(features, ((0, -len(features) % group), (0, 0)))
+            integers = quantize_features(features, model.encoder.layers[0].input)
+            chunk = pair.chunk * group
+            key = (pair.reference, pair.chunk)
+            if key not in players:
+                player = Traced(pair.reference)
+                players[key] = player, greedy(player, integers, chunk, max_symbols_per_frame)
+            player, ours = players[key]
+            other = Traced(pair.decoder)
+            heard = features if pair.real_features else integers
+            theirs = greedy(other, heard, chunk, max_symbols_per_frame)
+            compared = compare_traces(player.steps, other.steps)
+            first = "" if compared.first is None else str(compared.first)
+            if first and not agreements[n].first_difference and pair.inspect:
+                # The same stream again, operator by operator.
+                inspected = first_difference(model, integers, chunk, pair.inspect(), heard)
+                first = str(inspected or first)
+            agreements[n] = _add(agreements[n], utterance.id, compared, first, ours, theirs)
+            if pair.whole_groups:
+                tflm_differing += differing_tokens(transcripts[utterance.id], theirs)
+            else:
+                transcripts.setdefault(utterance.id, ours)
+        done += len(utterance.features)
+        progress(done, total)
+    return Verification(tuple(agreements), transcripts, tflm_differing)
+
+
+def differing_tokens(ours: Transcript, theirs: Transcript) -> int:
+    """Places at which two transcripts hold another token, or the same at another frame."""
+    return sum(a != b for a, b in _side_by_side(ours, theirs))
+
+
+def first_differing_token(ours: Transcript, theirs: Transcript) -> str:
+    """Where two transcripts that differ part, in words."""
+    for place, (a, b) in enumerate(_side_by_side(ours, theirs)):
+        if a != b:
+            return f"token {place} is {_emission(b)}, the player's is {_emission(a)}"
+    raise ValueError("the transcripts hold the same tokens at the same frames")
+
+
+def _side_by_side(ours: Transcript, theirs: Transcript) -> Iterator[tuple[tuple | None, ...]]:
+    emitted = (zip(t.tokens, t.emission_frames, strict=True) for t in (ours, theirs))
+    return zip_longest(*emitted)
+
+
+def _emission(found: tuple[int, int] | None) -> str:
+    return "missing" if found is None else f"label {found[0]} at frame {found[1]}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A decoder and the player that it must equal."""
+
+    name: str
+    decoder: StreamingRecognizer
+    reference: Player
+    chunk: int
+    real_features: bool = False
+    whole_groups: bool = False
+    inspect: Callable[[], Inspectable] | None = None
+    """The decoder once more, telling what every operator returned."""
+
+
+def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -> Iterator[_Pair]:
+    player = Player(model)
+    yield _Pair(
+        "JAX serving model",
+        TransducerRecognizer(transducer, model),
+        player,
+        chunks[0],
+        real_features=True,
+        inspect=lambda: OperatorTrace(transducer, model),
+    )
+    for chunk in chunks:
+        yield _Pair(
+            "LiteRT reference kernels",
+            GraphRecognizer(model, LiteRt),
+            player,
+            chunk,
+            inspect=lambda: GraphRecognizer(model, partial(LiteRt, keep_tensors=True)),
+        )
+    as_tflm = dataclasses.replace(model, arithmetic=TFLM)
+    graphs = GraphRecognizer(as_tflm, Tflm)
+    yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_groups=True)
+
+
+def _add(
+    so_far: Agreement,
+    utterance: str,
+    compared: Comparison,
+    first: str,
+    ours: Transcript,
+    theirs: Transcript,
+) -> Agreement:
+    tokens = differing_tokens(ours, theirs)
+    if tokens and not first:
+        first = first_differing_token(ours, theirs)
+    return dataclasses.replace(
+        so_far,
+        utterances=so_far.utterances + 1,
+        tokens=so_far.tokens + len(ours.tokens),
+        differing_tokens=so_far.differing_tokens + tokens,
+        integers=so_far.integers + compared.integers,
+        differing_integers=so_far.differing_integers + compared.differing,
+        first_difference=so_far.first_difference or (first and f"{utterance}: {first}"),
+    )

@@ -1,0 +1,81 @@
+import dataclasses
+import json
+from typing import Literal
+
+import pytest
+
+from rnnt_qat.decoding.greedy import GreedyConfig
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.infra.config import ConfigError, config_dict, from_config_dict, from_json, to_json
+from rnnt_qat.models.prediction import StatelessPredictionConfig
+from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.training.stages import StagePlan
+
+MODEL = RNNTConfig(29, prediction=StatelessPredictionConfig(context=3))
+EVALUATION = EvaluationConfig(GreedyConfig(), (80.0, 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    stages: StagePlan = dataclasses.field(default_factory=StagePlan)
+    model: RNNTConfig = MODEL
+    evaluation: EvaluationConfig = EVALUATION
+    decay: Literal["cosine", "linear"] = "linear"
+    rate: float = 2.0
+    seed: int = 0
+
+
+def test_survives_json():
+    data = json.loads(json.dumps(to_json(Example())))
+    assert from_json(Example, data) == Example()
+    assert data["model"]["prediction"]["type"].endswith("prediction:StatelessPredictionConfig")
+    assert "type" not in data["model"]
+
+
+def test_overrides_come_back_as_the_dataclass():
+    config = config_dict(Example())
+    config.stages.float_training.optimizer.learning_rate = 1e-2
+    config.evaluation.chunk_ms = (240, 640)
+    config.rate = 3
+    got = from_config_dict(Example, config)
+    assert got.stages.float_training.optimizer.learning_rate == 1e-2
+    assert got.evaluation.chunk_ms == (240.0, 640.0)
+    assert got.rate == 3.0
+    assert isinstance(got.model.prediction, StatelessPredictionConfig)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("stages.float_training.steps", "many", r"stages\.float_training\.steps: 'many' is not of"),
+        ("stages.float_training.stps", 3, r"did you mean 'stages\.float_training\.steps'\?"),
+        ("rate", 0.5, None),
+        ("decay", "cosin", r"decay: 'cosin' is not of"),
+        (
+            "model.encoder.layers_before_reduction",
+            7,
+            r"model\.encoder: .*layers_before_reduction=7",
+        ),
+        ("model.prediction.type", "os:environ", "no config class 'os:environ'"),
+        ("model.prediction.type", "rnnt_qat.infra.config:to_json", "is not a config class"),
+    ],
+)
+def test_misfits_are_named(path, value, message):
+    data = to_json(Example())
+    node = data
+    *parents, last = path.split(".")
+    for name in parents:
+        node = node[name]
+    node[last] = value
+    if message is None:
+        assert from_json(Example, data).rate == value
+    else:
+        with pytest.raises(ConfigError, match=message):
+            from_json(Example, data)
+
+
+def test_missing_field_is_named():
+    data = to_json(Example())
+    del data["stages"]["calibration"]["batches"]
+    with pytest.raises(ConfigError, match=r"stages\.calibration\.batches: missing"):
+        from_json(Example, data)

@@ -1,0 +1,91 @@
+import csv
+import dataclasses
+
+from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.metrics.wer import character_errors, word_errors
+from rnnt_qat.studies.grid import grid_rows, markdown_grid, pool, write_csv
+from rnnt_qat.studies.sweep import System
+
+REFERENCES = ("one two", "three", "four five six")
+
+
+def result(system, hypotheses):
+    words = word_errors(REFERENCES, hypotheses)
+    characters = character_errors(REFERENCES, hypotheses)
+    fields = {f.name for f in dataclasses.fields(UtteranceResult)}
+    rest = {"tokens": (), "pieces": (), "emission_frames": (), "log_prob": 0.0}
+    utterances = [
+        UtteranceResult(
+            id=str(i),
+            reference=REFERENCES[i],
+            hypothesis=hypotheses[i],
+            words=words[i],
+            characters=characters[i],
+            overflow=0,
+            audio_s=1.0,
+            **{name: value for name, value in rest.items() if name in fields},
+        )
+        for i in range(3)
+    ]
+    return EvaluationResult("set", system, "greedy", 240.0, 40.0, tuple(utterances))
+
+
+SYSTEMS = [
+    System("float32", "float", 4000),
+    System("w8a8", "calibration", 1100),
+    System("w8a8", "aware", 1100),
+]
+RUNS = [
+    [
+        result(SYSTEMS[0].name, REFERENCES),
+        result(SYSTEMS[1].name, ("one two", "free", "four five six")),
+        result(SYSTEMS[2].name, REFERENCES),
+    ],
+    [
+        result(SYSTEMS[0].name, REFERENCES),
+        result(SYSTEMS[1].name, ("one", "free", "four five")),
+        result(SYSTEMS[2].name, ("one two", "free", "four five six")),
+    ],
+]
+
+
+def test_pooled_errors_add_up_by_utterance():
+    base, quantized, _ = pool(RUNS)
+    assert base.wer.value == 0
+    assert quantized.wer.value == (1 + 3) / 12
+    assert [u.words.errors for u in quantized.utterances] == [1, 2, 1]
+    assert quantized.words.deletions == 2
+    assert len(quantized.utterances) == 3
+
+
+def test_letters_of_the_papers_grid():
+    stages = {
+        "(a) float32": ("float32", "float"),
+        "float32, trained": ("float32", "aware"),
+        "(b) generic_nna_w4, calibrated": ("generic_nna_w4", "calibration"),
+        "w4a8, calibrated": ("w4a8", "calibration"),
+        "(c) w4a8, trained": ("w4a8", "aware"),
+        "(d) generic_nna, trained": ("generic_nna", "aware"),
+        "generic_nna@joint, trained": ("generic_nna@joint", "aware"),
+    }
+    assert list(stages) == [System(*stage, 0).name for stage in stages.values()]
+
+
+def test_grid(tmp_path):
+    rows = grid_rows(RUNS, SYSTEMS)
+    write_csv(tmp_path / "grid.csv", rows)
+    read = list(csv.DictReader((tmp_path / "grid.csv").open()))
+    assert [row["system"] for row in read] == [
+        "(a) float32",
+        "w8a8, calibrated",
+        "(c) w8a8, trained",
+    ]
+    assert read[0]["difference"] == read[0]["won_back"] == ""
+    assert float(read[1]["difference"]) == float(read[1]["wer"]) == 4 / 12
+    assert [float(read[1][f"wer_model_{n}"]) for n in (0, 1)] == [1 / 6, 3 / 6]
+    assert float(read[1]["deletion_rate"]) == 2 / 12
+    assert float(read[2]["won_back"]) == 1 - (1 / 12) / (4 / 12)
+    table = markdown_grid(rows).splitlines()
+    assert len(table) == 5
+    assert "| w8a8, calibrated | 1 kB | 33.33 % [" in table[3]
+    assert table[4].endswith("| 75 % | 0.00, 16.67 |")

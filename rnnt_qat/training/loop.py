@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -18,8 +19,8 @@ from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.metrics import MetricsWriter
 from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
-from rnnt_qat.training.stages import Program
-from rnnt_qat.training.state import IntervalSums, TrainState
+from rnnt_qat.training.stages import BoundStage
+from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import StepReport
 from rnnt_qat.typing import PyTree
 
@@ -73,18 +74,18 @@ class BestState:
     """A stage's state of lowest WER.
 
     Attributes:
-      stage: its program's name.
+      stage: its name.
       step: batches done.
       wer: what was measured; None where nothing was.
       state: global arrays.
-      aware: whether it is to be computed with in the accelerator's arithmetic.
+      precision: the stage's (``TrainingStage.precision``).
     """
 
     stage: str
     step: int
     wer: float | None
     state: TrainState
-    aware: bool
+    precision: str
 
 
 class _Input:
@@ -108,12 +109,12 @@ class _Input:
 
 
 class Trainer:
-    """Runs programs over one stream of batches in a working directory.
+    """Runs stages over one stream of batches in a working directory.
 
     Each goes on from the state that the one before found best, not from its last.
 
     Args:
-      programs: the stages.
+      stages: bound to their task.
       create_state: makes the state before the first step; the same on every process.
       iterator: training batches.
       workdir: takes checkpoints, records and TensorBoard files.
@@ -125,7 +126,7 @@ class Trainer:
 
     def __init__(
         self,
-        programs: Sequence[Program],
+        stages: Sequence[BoundStage],
         create_state,
         iterator: ResumableIterator,
         workdir: pathlib.Path,
@@ -134,7 +135,7 @@ class Trainer:
         mesh: Mesh,
         console: Console,
     ):
-        self._programs = programs
+        self._stages = stages
         self._create_state = create_state
         self._iterator = iterator
         self._loop = loop
@@ -142,10 +143,10 @@ class Trainer:
         self._console = console
         self._workdir = workdir
         self._checkpoints = [
-            Checkpoints(stage_directory(workdir, i, p.name), config, loop.checkpoint.keep_last)
-            for i, p in enumerate(programs)
+            Checkpoints(stage_directory(workdir, i, s.name), config, loop.checkpoint.keep_last)
+            for i, s in enumerate(stages)
         ]
-        self._first_steps = np.cumsum([0, *(p.steps for p in programs)]).tolist()
+        self._first_steps = np.cumsum([0, *(s.steps for s in stages)]).tolist()
         self._wer: float | None = None
 
     def run(self) -> TrainState:
@@ -164,7 +165,7 @@ class Trainer:
         )
         try:
             with StopRequest() as self._stop:
-                for index in range(first, len(self._programs)):
+                for index in range(first, len(self._stages)):
                     if step == self._first_steps[index + 1]:
                         continue  # resumed at this stage's end
                     if step == self._first_steps[index]:
@@ -179,13 +180,13 @@ class Trainer:
 
     def best_states(self) -> Iterator[BestState]:
         """The state of lowest WER of each stage that has begun, the newest if none was."""
-        for index, (program, checkpoints) in enumerate(
-            zip(self._programs, self._checkpoints, strict=True)
+        for index, (stage, checkpoints) in enumerate(
+            zip(self._stages, self._checkpoints, strict=True)
         ):
             step = checkpoints.best_step()
             if step is not None:
                 state = self._restore(index, step).state
-                yield BestState(program.name, step, checkpoints.wer(step), state, program.aware)
+                yield BestState(stage.name, step, checkpoints.wer(step), state, stage.precision)
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
         """The stage to go on with, and the state in it."""
@@ -198,15 +199,16 @@ class Trainer:
         assert step is not None
         restored = self._restore(index, step)
         self._iterator.restore(restored.iterator_state)
-        self._console.say(f"{self._programs[index].name}: resumed at step {step}")
+        self._console.say(f"{self._stages[index].name}: resumed at step {step}")
         return index, restored.state
 
     def _restore(self, index: int, step: int) -> Restored:
         # A stage changes the state's structure, so the template goes the same way.
         self._checkpoints[index].check_config(step)
         template = jax.eval_shape(self._create_state)
-        for program in self._programs[: index + 1]:
-            template = jax.eval_shape(program.begin, template)
+        for i in range(index + 1):
+            teacher = jax.eval_shape(lambda i=i: self._teacher(i))
+            template = jax.eval_shape(functools.partial(self._first_state, i), template, teacher)
         return self._checkpoints[index].restore(step, template, self._shardings(template))
 
     def _shardings(self, state: PyTree) -> PyTree:
@@ -217,13 +219,20 @@ class Trainer:
         if index:
             state = self._with_best_of(index - 1, state)
 
-        def begin(state: TrainState) -> TrainState:
-            return self._programs[index].begin(
-                dataclasses.replace(state, interval=IntervalSums.zero())
-            )
+        teacher = self._teacher(index)
+        teacher = place_state(teacher, self._shardings(teacher))
+        begin = functools.partial(self._first_state, index)
+        shardings = self._shardings(jax.eval_shape(begin, state, teacher))
+        return jax.jit(begin, out_shardings=shardings)(state, teacher)
 
-        shardings = self._shardings(jax.eval_shape(begin, state))
-        return jax.jit(begin, out_shardings=shardings)(state)
+    def _first_state(self, index: int, state: TrainState, teacher: PyTree) -> TrainState:
+        """What a stage begins with, of what the stage before ended with; to be traced."""
+        state = self._stages[index - 1].end(state) if index else state
+        return self._stages[index].begin(state, teacher)
+
+    def _teacher(self, index: int) -> PyTree:
+        teacher = self._stages[index].teacher
+        return () if teacher is None else teacher
 
     def _with_best_of(self, index: int, state: TrainState) -> TrainState:
         """A stage's last state with the parameters and ranges of its state of lowest WER."""
@@ -232,20 +241,20 @@ class Trainer:
         if step is None or step == self._first_steps[index + 1]:
             return state
         best = self._restore(index, step).state
-        self._console.say(f"going on from {self._programs[index].name} step {step}, its best")
+        self._console.say(f"going on from {self._stages[index].name} step {step}, its best")
         return dataclasses.replace(
             state, params=best.params, ema_params=best.ema_params, quant_stats=best.quant_stats
         )
 
     def _run_stage(self, index: int, state: TrainState, step: int) -> TrainState:
-        program, loop = self._programs[index], self._loop
+        stage, loop = self._stages[index], self._loop
         first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
         update = CompiledUpdate(
-            program.make_update(first_step, loop.log_every, self._mesh),
+            stage.make_update(first_step, loop.log_every, self._mesh),
             self._mesh,
             loop.shard_above,
         )
-        progress = Progress(program.name, step, last_step)
+        progress = Progress(stage.name, step, last_step)
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
         def settle(at_most: int) -> None:
@@ -253,7 +262,7 @@ class Trainer:
                 done, report = in_flight.popleft()
                 jax.block_until_ready(report.learning_rate)
                 if done % loop.log_every == 0 or done == last_step:
-                    self._log(program.name, done, report, progress)
+                    self._log(stage.name, done, report, progress)
                 self._console.progress(progress.line(done, self._wer))
 
         while step < last_step:
@@ -267,21 +276,21 @@ class Trainer:
 
             ended = step == last_step
             stop = self._stop_agreed(step)
-            evaluate = program.evaluate and (ended or step % loop.evaluate_every == 0)
+            evaluate = stage.evaluate and (ended or step % loop.evaluate_every == 0)
             if not (ended or stop or evaluate or step % loop.checkpoint.every == 0):
                 continue
             settle(0)
             with progress.paused():
                 if ended:
-                    program.check(to_host(state))
-                wer = self._evaluate(program, step, state) if evaluate else None
+                    stage.check(to_host(state))
+                wer = self._evaluate(stage, step, state) if evaluate else None
                 self._checkpoints[index].save(step, state, self._input.position, wer)
                 if stop:
                     self._checkpoints[index].wait()
                     raise StoppedBySignal(stop, step)
         self._console.say(f"{progress.line(step, self._wer)}  [{update.summary()}]")
         self._writer.write_throughput(
-            step, program.name, {"compilations": update.count, "compile_seconds": update.seconds}
+            step, stage.name, {"compilations": update.count, "compile_seconds": update.seconds}
         )
         return state
 
@@ -294,11 +303,11 @@ class Trainer:
             return 0
         return int(np.max(multihost_utils.process_allgather(np.int32(asked))))
 
-    def _evaluate(self, program: Program, step: int, state: TrainState) -> float:
-        assert program.evaluate is not None
-        self._console.progress(f"{program.name}: evaluating at step {step}", force=True)
-        metrics = program.evaluate(state.ema_params, state.quant_stats)
-        self._writer.write(step, program.name, metrics)
+    def _evaluate(self, stage: BoundStage, step: int, state: TrainState) -> float:
+        assert stage.evaluate is not None
+        self._console.progress(f"{stage.name}: evaluating at step {step}", force=True)
+        metrics = stage.evaluate(state.ema_params, state.quant_stats)
+        self._writer.write(step, stage.name, metrics)
         self._wer = metrics[WER]
         return self._wer
 
@@ -319,6 +328,7 @@ class Trainer:
                 "loss_per_label": float(interval.loss) / max(float(interval.labels), 1.0),
                 "gradient_norm": float(interval.gradient_norm) / float(interval.updates),
             }
+            metrics |= {f"terms/{k}": float(v) / rows for k, v in interval.terms.items()}
         self._writer.write(step, stage, metrics)
         progress.measure(step, float(interval.utterances), float(interval.audio_seconds))
         self._writer.write_throughput(step, stage, progress.rates())

@@ -7,6 +7,8 @@ from random features, in floating point first and then on an Arm Ethos-U.
     python -m experiments.examples.library
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,7 @@ def train(policy, variables, steps, rate=1e-2):
     model, optimizer = MyTransducer(policy), optax.adam(rate)
 
     def loss_of(params, ranges, features, labels):
-        logits = model.apply({"params": params, RANGES: ranges}, features, labels)
+        logits: Any = model.apply({"params": params, RANGES: ranges}, features, labels)
         frames, lengths = jnp.full(BATCH, FRAMES), jnp.full(BATCH, LABELS)
         return transducer_loss(logits, frames, labels, lengths).mean()
 

@@ -62,7 +62,9 @@ class MagnitudePruning:
     def sparsity(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """Returns the share of zeros that is due at a step of the stage."""
         since = step - self.begin_step
-        done = jnp.clip(since / self.ramp_steps, 0.0, 1.0) if self.ramp_steps else 1.0 * (since >= 0)
+        done = (
+            jnp.clip(since / self.ramp_steps, 0.0, 1.0) if self.ramp_steps else 1.0 * (since >= 0)
+        )
         return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * (1 - done) ** 3
 
     def init(self, params: PyTree) -> Masks:
@@ -73,7 +75,9 @@ class MagnitudePruning:
         """
         leaves = flatten_dict(params, sep="/")
         masks = {
-            path: leaf != 0 for path, leaf in leaves.items() if fnmatch.fnmatchcase(path, self.pattern)
+            path: leaf != 0
+            for path, leaf in leaves.items()
+            if fnmatch.fnmatchcase(path, self.pattern)
         }
         if not masks:
             raise ValueError(

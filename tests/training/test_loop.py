@@ -67,7 +67,7 @@ def test_best_states(whole):
     workdir, run, *_ = whole
     best = {b.stage: b for b in run.best_states()}
     assert list(best) == ["float", "calibration", "aware"]
-    assert [b.aware for b in best.values()] == [False, True, True]
+    assert [b.precision for b in best.values()] == ["float32", "", ""]
     measured = [r for r in read_records(workdir / "metrics.jsonl") if "wer" in r]
     for stage, b in best.items():
         of_stage = {r["step"]: r["wer"] for r in measured if r["stage"] == stage}

@@ -89,12 +89,11 @@ def _read_split_lists(folder: Path, recordings: list[Recording]) -> dict[str, st
     for split, path in lists.items():
         if not path.exists():
             raise CorpusError(f"{path} is missing beside {', '.join(SPLIT_LISTS.values())}")
-        for line in path.read_text("utf-8").split("\n"):
-            name = Path(line.strip()).with_suffix("").as_posix()
-            if line.strip() and name not in split_of:
-                raise CorpusError(f"{path} names {line.strip()!r}, which is not there")
-            if line.strip():
-                split_of[name] = split
+        for line in filter(None, map(str.strip, path.read_text("utf-8").splitlines())):
+            name = Path(line).with_suffix("").as_posix()
+            if name not in split_of:
+                raise CorpusError(f"{path} names {line!r}, which is not there")
+            split_of[name] = split
     splits_of: dict[str, set[str]] = {}
     for recording in recordings:
         splits_of.setdefault(recording.speaker, set()).add(split_of[recording.id])

@@ -1,4 +1,4 @@
-"""A small general English recognizer: prompts, read sentences, digits, wake phrases; 2.2 M parameters.
+"""A small general English recognizer, 2.2 M parameters: prompts, sentences, digits, wake phrases.
 
 `data/README.md` has the commands that prepare its corpora. ``general.py`` trains at a constant
 rate, for as long as there is time; ``general.py:decay`` lets the rate fall from there:
@@ -32,6 +32,7 @@ DATA = DataConfig(
         Split(prompts.SYNTHETIC, "train"),
         Split("synthetic_speech/commands_1h", "train"),
         Split("synthetic_speech/digits_1h", "train"),
+        Split("synthetic_speech/books_4h", "train"),
         Split("speechocean762", "train", repeats=2),
         Split("librispeech/dev_clean_part", "train"),
         Split("librispeech/train_part", "train"),

@@ -64,15 +64,15 @@ def test_speakers_of_file_names(tmp_path):
 
 
 def test_unknown_speakers_are_split_by_runs_of_names(tmp_path, capsys):
-    names = [f"smart_mirror/{n:03d}.wav" for n in range(20)] + ["r2d2/0.wav"]
+    names = [f"smart_mirror/{n:03d}.wav" for n in range(20)] + ["007/0.wav"]
     directory, (train, validation, test) = prepared(tmp_path, write(tmp_path / "wake", names))
-    assert train.ids == [f"smart_mirror/{n:03d}" for n in range(15)]
+    assert sorted(train.ids) == [f"smart_mirror/{n:03d}" for n in range(15)]
     assert sorted(validation.ids) == ["smart_mirror/015", "smart_mirror/016"]
     assert sorted(test.ids) == ["smart_mirror/017", "smart_mirror/018", "smart_mirror/019"]
     assert set(train.texts) == {"smart mirror"}
     assert "a speaker may be in two splits" in capsys.readouterr().out
     report = SkipReport.load(directory / "skip_report.json")
-    assert [(s.id, s.cause) for s in report.skips] == [("r2d2/0", Cause.AMBIGUOUS_NUMBER)]
+    assert [(s.id, s.cause) for s in report.skips] == [("007/0", Cause.AMBIGUOUS_NUMBER)]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 DATA = DataConfig(
     train=(
@@ -101,15 +102,17 @@ def experiment() -> ExperimentConfig:
             ),
         ),
         precision="ethos_u_8x8_16",
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=6000,
                 optimizer=OptimizerConfig(
                     learning_rate=1.5e-3, warmup_steps=300, decay="constant", ema_decay=0.998
                 ),
             ),
             Calibration(batches=0),
-            AwareTraining(steps=0),
+            TrainingStage("aware", steps=0),
         ),
         loop=LoopConfig(log_every=50, evaluate_every=1500, checkpoint=CheckpointConfig(every=200)),
     )
@@ -119,8 +122,10 @@ def decay() -> ExperimentConfig:
     """The end of the training: the rate falls to nothing."""
     return dataclasses.replace(
         experiment(),
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=1500,
                 optimizer=OptimizerConfig(
                     learning_rate=1.5e-3,
@@ -131,7 +136,7 @@ def decay() -> ExperimentConfig:
                 ),
             ),
             Calibration(batches=0),
-            AwareTraining(steps=0),
+            TrainingStage("aware", steps=0),
         ),
     )
 

@@ -180,8 +180,9 @@ class RecognizerUnderPolicy:
         return jax.tree.map(self._learned.max_abs, params.ranges)
 
     def variables(self, params: PyTree, quant_stats: PyTree) -> PyTree:
-        """Variables of the model in any stage, with the ranges in force; a policy without formats
-        has none, whatever an earlier stage has calibrated.
+        """Variables of the model in any stage, with the ranges in force.
+
+        A policy without formats has none, whatever an earlier stage has calibrated.
         """
         network = params.network if isinstance(params, AwareParams) else params
         ranges = calibrated_ranges(self.ranges(params, quant_stats)) if self._has_ranges else {}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.quant import policies
+from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, TrainingStage, bind, check_stages
@@ -79,8 +80,6 @@ def test_a_teacher_is_beside_the_student(tmp_path):
     """A student that only imitates ends nearer to its teacher than it began."""
     taught = run(tmp_path, imitation("7"))
     theirs = ToyTask().teacher("7").params["w"]
-    before = TrainingStage("x", 1, FLOAT32).bind(ToyTask())
-    del before
     begun = run(tmp_path / "begun", dataclasses.replace(imitation("7"), steps=1))
     distance = [np.abs(s.params["w"] - theirs).mean() for s in (begun, taught)]
     assert distance[1] < 0.5 * distance[0]
@@ -96,8 +95,7 @@ def test_the_network_that_a_stage_starts_from_can_teach_it(tmp_path):
     np.testing.assert_allclose(state.params["w"], alone.ema_params["w"], atol=1e-6)
 
 
-def test_weights_may_ramp(tmp_path):
-    """With a weight of zero to the last step but one, that step alone teaches."""
+def test_weights_may_ramp():
     weighted = WeightedObjective("x", SquaredError(), weight=3.0, ramp_from=1.0, ramp_steps=4)
     assert [float(weighted.weight_at(step)) for step in (0, 2, 4, 9)] == [1.0, 2.0, 3.0, 3.0]
     with pytest.raises(ValueError, match="ramp_steps is -1"):
@@ -105,8 +103,6 @@ def test_weights_may_ramp(tmp_path):
 
 
 def test_terms_are_recorded(tmp_path):
-    from rnnt_qat.training.metrics import read_records
-
     run(tmp_path, dataclasses.replace(imitation("7", weight=0.5), steps=10))
     (first, second) = (r for r in read_records(tmp_path / "metrics.jsonl") if "loss" in r)
     for record in (first, second):

@@ -16,7 +16,7 @@ from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.quant.scales import range_to_scale, weight_scale
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.quant.straight_through import quantize_straight_through
-from rnnt_qat.typing import Array, DTypeLike, Float
+from rnnt_qat.typing import Array, DTypeLike, Float, Int, Num
 
 
 @flax.struct.dataclass
@@ -38,6 +38,10 @@ class GridOperators:
     def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
         """Kernel, rounded or not."""
         return self._rounded(site, w)
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
+        """The rows themselves: they are stored where they are read."""
+        return table[rows]
 
     def store(self, site: str, x: Value) -> Array:
         """Value, rounded or not."""

@@ -4,7 +4,8 @@ from rnnt_qat.models.rnnt import layer_paths
 from rnnt_qat.quant.policies import POLICIES, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.serving.formats import layer_sites, tensor_rows, text_table
+from rnnt_qat.serving.formats import tensor_rows, text_table
+from rnnt_qat.serving.serving_record import layer_sites, serving_record
 from tests.serving.test_audit import FEATURES, LSTM
 
 
@@ -15,7 +16,10 @@ def rows(name):
 
 def test_every_layer_with_a_kernel_is_there():
     no_layers = {("ctc",), ("prediction",)}  # a head for training alone; the embedding
-    assert set(layer_sites(LSTM, FEATURES)) == {*layer_paths(LSTM, FEATURES)} - no_layers
+    assert (
+        set(layer_sites(serving_record(LSTM, FEATURES)))
+        == {*layer_paths(LSTM, FEATURES)} - no_layers
+    )
 
 
 def test_a_chips_formats():

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
 from rnnt_qat.accelerators.spec import Operator
+from rnnt_qat.models.binding import layer_sites, require_every_rule_used
 from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.precision import Precision
-from rnnt_qat.serving.serving_record import layer_sites, serving_record, written_by
+from rnnt_qat.quant.recorded import written_by
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,14 @@ class TensorRow:
     operators: str
 
 
-def tensor_rows(
-    config: RNNTConfig, policy: PrecisionPolicy, feature_size: int
-) -> tuple[TensorRow, ...]:
+def tensor_rows(config: RNNTConfig, policy: PrecisionPolicy) -> tuple[TensorRow, ...]:
     """Every tensor of the model, layer by layer.
 
     Raises:
       ValueError: a rule of the policy matches no layer, or a layer matches no rule.
     """
-    record = serving_record(config, feature_size)
-    layers, writers = layer_sites(record), written_by(record)
-    unused = policy.unused_rules(layers)
-    if unused:
-        patterns = ", ".join(repr(rule.pattern) for rule in unused)
-        raise ValueError(
-            f"policy {policy.name!r}: no layer matches {patterns}; the layers are "
-            f"{', '.join('/'.join(path) for path in layers)}"
-        )
+    require_every_rule_used(config, policy)
+    layers, writers = layer_sites(config), written_by(serving_record(config))
     rows = []
     for path, sites in layers.items():
         precision = policy.resolve(path)

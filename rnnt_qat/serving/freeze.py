@@ -7,21 +7,15 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnt_qat.fixedpoint import wide
+from rnnt_qat.models.binding import layer_sites, require_every_rule_used
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT
+from rnnt_qat.models.serving_record import feature_size, serve_once
 from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
-from rnnt_qat.quant.recorded import Call, Path, Record, recorded
+from rnnt_qat.quant.recorded import Call, Path, Record, parameter_path, recorded, table_readers
 from rnnt_qat.quant.sites import Role
-from rnnt_qat.serving.serving_record import (
-    feature_size,
-    layer_sites,
-    parameter_path,
-    serve_once,
-    serving_record,
-    table_readers,
-)
 from rnnt_qat.typing import PyTree
 
 
@@ -51,7 +45,11 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
     wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
     The serving programs run once on real parameters, and what each operator made of its parameter
     is what the chip's memory holds.
+
+    Raises:
+      ValueError: a rule of the policy matches no layer, or a parameter went into no operator.
     """
+    require_every_rule_used(model.config, model.policy)
     width = feature_size(model.config, variables["params"])
     # In one program: operator by operator, each of hundreds would be compiled for itself.
     return jax.jit(lambda variables: _frozen(model, variables, width))(variables)
@@ -60,7 +58,7 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
 def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     policy = model.policy.for_serving()
     params, ranges = flatten_dict(variables["params"]), flatten_dict(variables[RANGES])
-    sites = layer_sites(serving_record(model.config, width))
+    sites = layer_sites(model.config)
     for path in sites:
         precision = policy.resolve(path)
         if isinstance(precision, OnAccelerator):

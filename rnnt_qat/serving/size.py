@@ -5,10 +5,12 @@ import math
 import jax
 from flax.traverse_util import flatten_dict
 
+from rnnt_qat.models.binding import layer_sites
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.serving.serving_record import layer_sites, parameters, serving_record
+from rnnt_qat.quant.recorded import parameters
 
 
 def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) -> int:
@@ -20,9 +22,8 @@ def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) 
     inputs = example_inputs(config, feature_size)
     variables = jax.eval_shape(RNNT(config, FLOAT32).init, jax.random.key(0), *inputs)
     shapes = flatten_dict(variables["params"])
-    record = serving_record(config, feature_size)
-    sites, bits = layer_sites(record), 0
-    for path, parameter in parameters(record).items():
+    sites, bits = layer_sites(config), 0
+    for path, parameter in parameters(serving_record(config)).items():
         precision = policy.resolve(parameter.layer)
         if parameter.site:
             width = precision.tensor_format(sites[parameter.layer][parameter.site]).bits

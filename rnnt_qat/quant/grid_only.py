@@ -113,6 +113,10 @@ class GridOnly:
     spec: AcceleratorSpec
     roles: frozenset[Role]
 
+    def holds(self, role: Role) -> bool:
+        """What the chip holds, and what is not rounded."""
+        return role not in self.roles or self.spec.holds(role)
+
     def calibrated_roles(self) -> frozenset[Role]:
         """Of the roles, those whose scale the chip leaves open."""
         return OnAccelerator(self.spec).calibrated_roles() & self.roles

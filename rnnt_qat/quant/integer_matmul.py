@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from rnnt_qat.accelerators.spec import Operator, TensorSpec
+from rnnt_qat.accelerators.spec import OPERANDS, Operator, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant import smooth_units
@@ -16,7 +16,7 @@ from rnnt_qat.quant.sites import Role
 from rnnt_qat.quant.straight_through import quantize_straight_through
 from rnnt_qat.typing import Array, Float, Int, Num
 
-MATMUL_OPERANDS = frozenset({Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN})
+MATMUL_OPERANDS = frozenset(OPERANDS)
 
 
 @flax.struct.dataclass

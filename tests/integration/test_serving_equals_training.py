@@ -85,16 +85,18 @@ def test_ranges_that_calibration_never_reached_are_named():
 
 
 def test_a_parameter_that_no_operator_took_is_named(monkeypatch):
-    def without_bias(self, x, mask=None):
-        ops = self.operators(DENSE_SITES)
-        x = ops.input("input", x)
-        shape = ops.values(x).shape[-1], self.features
-        kernel = self.param("kernel", nn.initializers.ones, shape)
-        self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.accumulate(x, ops.weight("kernel", kernel))
+    class WithoutBias(Dense):
+        @nn.compact
+        def __call__(self, x, mask=None):
+            ops = self.operators(DENSE_SITES)
+            x = ops.input("input", x)
+            shape = ops.values(x).shape[-1], self.features
+            kernel = self.param("kernel", nn.initializers.ones, shape)
+            self.param("bias", nn.initializers.zeros, (self.features,))
+            return ops.accumulate(x, ops.weight("kernel", kernel))
 
     serving_record.cache_clear()
-    monkeypatch.setattr(Dense, "__call__", nn.compact(without_bias))
+    monkeypatch.setattr("rnnt_qat.models.encoder.Dense", WithoutBias)
     model = RNNT(CONFIG, policy_by_name("generic_nna"))
     variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     with pytest.raises(ValueError, match="projection/bias is a parameter of a layer on the chip"):

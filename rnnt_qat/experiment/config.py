@@ -21,6 +21,7 @@ from rnnt_qat.training.stages import (
     TrainingStage,
     check_stages,
     default_stages,
+    with_steps,
 )
 from rnnt_qat.training.task import FLOAT32
 
@@ -125,6 +126,25 @@ class ExperimentConfig:
             raise ValueError(
                 f"pipeline.frame_multiple={multiple} must be a multiple of "
                 f"model.encoder.time_reduction={reduction}"
+            )
+
+    def check_trainable(self) -> None:
+        """Refuses a plan that trains nothing, or whose ranges are those of random parameters.
+
+        This is no condition of a config: models that were trained elsewhere have such ones.
+
+        Raises:
+          ConfigError: names the fields to set.
+        """
+        stages = with_steps(self.stages)
+        if not stages:
+            raise ConfigError(
+                "no stage has steps: set stages.float.steps, or the batches of a calibration"
+            )
+        if isinstance(stages[0], Calibration) and not self.initialize_from:
+            raise ConfigError(
+                f"stages.{stages[0].name} would calibrate random parameters: train before it "
+                "(stages.float.steps > 0), or name a model in initialize_from"
             )
 
     @property

@@ -17,7 +17,7 @@ from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
 from rnnt_qat.experiment.task import FloatTeacher, Measurement, RecognizerTask
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
-from rnnt_qat.infra.config import ConfigError, to_json
+from rnnt_qat.infra.config import ConfigError, to_json, upgraded
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.infra.provenance import provenance
@@ -244,7 +244,9 @@ class Experiment:
 
         Raises:
           StoppedBySignal, ConfigMismatchError, SkippedBatchesError: see ``Trainer.run``.
+          ConfigError: the experiment cannot be trained so; names the fields.
         """
+        self.config.check_trainable()
         self._claim_workdir()
         iterator = self.iterator()
         self.console.say(
@@ -263,6 +265,7 @@ class Experiment:
             self.config.loop,
             self.mesh,
             self.console,
+            functools.partial(upgraded, ExperimentConfig),
         )
         state = trainer.run()
         self.console.say(f"{parameter_count(state.params) / 1e6:.2f} M parameters trained")
@@ -273,7 +276,8 @@ class Experiment:
         self.workdir.mkdir(parents=True, exist_ok=True)
         path, config = self.workdir / "config.json", to_json(self.config)
         if path.exists():
-            require_same_config(json.loads(path.read_text()), config, str(self.workdir))
+            saved = upgraded(ExperimentConfig, json.loads(path.read_text()))
+            require_same_config(saved, config, str(self.workdir))
         if jax.process_index() == 0:
             _write_json(path, config)
             _write_json(self.workdir / "provenance.json", provenance())

@@ -43,12 +43,3 @@ def saturating_add(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> 
     largest = jnp.int32(2**31 - 1)
     total = jnp.where(overflowed, jnp.where(a < 0, -largest - 1, largest), total)
     return saturate(total, bits)
-
-
-def saturating_sub(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> Int[Array, "*S"]:
-    """``a - b`` clipped to ``bits``; int32 operands of any size, the difference never wraps."""
-    difference = a - b
-    overflowed = ((a ^ b) & (a ^ difference)) < 0
-    largest = jnp.int32(2**31 - 1)
-    difference = jnp.where(overflowed, jnp.where(a < 0, -largest - 1, largest), difference)
-    return saturate(difference, bits)

@@ -95,7 +95,7 @@ class LSTM(QuantizedModule):
         hiddens, cells, final = lstm_scan(
             self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
         )
-        if self.is_mutable_collection(CELLS):
+        if self.is_mutable_collection(CELLS) and not self.is_initializing():
             cell = dequantize(ops.load("cell", cells.swapaxes(0, 1)))
             self.put_variable(CELLS, "states", CellStates(cell, mask))
         if self.policy.diagnosing:  # the scan's steps once more, all at once

@@ -65,6 +65,8 @@ def transducer_loss_pruned(
     """
     if width < 2:
         raise ValueError(f"width is {width}: a band needs at least 2 labels a frame to climb")
+    if not encoded_lengths.shape[0]:
+        return jnp.zeros(0, jnp.float32), jnp.zeros(0, jnp.float32)
     arcs = simple_arcs(
         simple_encoded, simple_predicted, encoded_lengths, labels, label_lengths, blank_id=blank_id
     )
@@ -111,14 +113,36 @@ def simple_arcs(
     encoded_peak = jax.lax.stop_gradient(encoded.max(-1, keepdims=True))
     predicted_peak = jax.lax.stop_gradient(predicted.max(-1, keepdims=True))
     encoded, predicted = encoded - encoded_peak, predicted - predicted_peak
-    total = jnp.einsum("btv,buv->btu", jnp.exp(encoded), jnp.exp(predicted))
-    # Peaks far apart can underflow every product; such a cell is as good as impossible.
-    normaliser = jnp.log(jnp.maximum(total, jnp.finfo(jnp.float32).tiny))
+    normaliser = _normaliser(encoded, predicted)
     targets = arc_targets(labels)
     of_frame = jnp.take_along_axis(encoded, targets[:, None, :], axis=-1)
     of_column = jnp.take_along_axis(predicted, targets[:, :, None], axis=-1)
     blank = encoded[:, :, None, blank_id] + predicted[:, None, :, blank_id]
     return blank - normaliser, of_frame + of_column[:, None, :, 0] - normaliser
+
+
+_LOST = 2.0**-96
+"""Sum below which products that underflowed may have been a part of it."""
+
+
+def _normaliser(
+    encoded: Float[Array, "B T V"], predicted: Float[Array, "B U1 V"]
+) -> Float[Array, "B T U1"]:
+    """``log sum_v exp(e_tv + p_uv)`` of logits whose peaks are 0."""
+    total = jnp.einsum("btv,buv->btu", jnp.exp(encoded), jnp.exp(predicted))
+    found = jnp.log(jnp.maximum(total, _LOST))
+
+    @jax.checkpoint  # what a frame keeps for its gradient would be the whole lattice's logits
+    def of_frame(frame: Float[Array, "B V"]) -> Float[Array, "B U1"]:
+        return jax.nn.logsumexp(frame[:, None, :] + predicted, axis=-1)
+
+    def exact() -> Float[Array, "B T U1"]:
+        sums = jax.lax.map(of_frame, encoded.swapaxes(0, 1)).swapaxes(0, 1)
+        return jnp.where(total < _LOST, sums, found)
+
+    # Where the peaks of frame and label lie far apart, every product underflows. That is rare, and
+    # then the sum is taken of the logits themselves, a frame at a time.
+    return jax.lax.cond(jnp.any(total < _LOST), exact, lambda: found)
 
 
 def _zero_padding(x: Float[Array, "B S V"], lengths: Int[Array, "B"]) -> Float[Array, "B S V"]:

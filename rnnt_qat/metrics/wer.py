@@ -58,7 +58,7 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Er
     Raises:
       ValueError: the two sequences differ in length.
     """
-    return _errors(jiwer.process_words, references, hypotheses)
+    return _errors(jiwer.process_words, _spaced(references), _spaced(hypotheses))
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:
@@ -67,11 +67,12 @@ def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> li
     Raises:
       ValueError: the two sequences differ in length.
     """
-    return _errors(
-        jiwer.process_characters,
-        [" ".join(text.split()) for text in references],
-        [" ".join(text.split()) for text in hypotheses],
-    )
+    return _errors(jiwer.process_characters, _spaced(references), _spaced(hypotheses))
+
+
+def _spaced(texts: Sequence[str]) -> list[str]:
+    """The texts with one space for each run of white space: jiwer knows the space alone."""
+    return [" ".join(text.split()) for text in texts]
 
 
 def _errors(process, references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:

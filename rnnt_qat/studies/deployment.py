@@ -35,6 +35,7 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.systems import Method, System, describe
 from rnnt_qat.quant.policies import spec_of
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
+from rnnt_qat.typing import Array, PyTree
 from rnnt_qat.verify.verification import (
     Agreement,
     Heard,
@@ -191,9 +192,14 @@ def replace_tokens(
     return replace(transcript, tokens=tokens, emission_frames=frames)
 
 
+@jax.jit
+def _features(frontend: Frontend, audio: Array, lengths: Array, state: PyTree) -> tuple:
+    """A chunk's features and the state after it; compiled once for all recordings and models."""
+    return frontend(audio, lengths, state)
+
+
 def hear(frontend: Frontend, corpus: Corpus, chunk_frames: int = 64) -> Iterable[Heard]:
     """Features of every utterance, computed in a stream of chunks by one program."""
-    step = jax.jit(lambda f, audio, lengths, state: f(audio, lengths, state))
     size = chunk_frames * frontend.config.samples_per_frame
     for utterance in corpus:
         audio, state, pieces = to_float(utterance.audio), frontend.initial_state(1), []
@@ -201,7 +207,7 @@ def hear(frontend: Frontend, corpus: Corpus, chunk_frames: int = 64) -> Iterable
             chunk = audio[start : start + size]
             padded = np.pad(chunk, (0, size - len(chunk)))[None]
             length = np.array([len(chunk)], np.int32)
-            features, _, state = step(frontend, padded, length, state)
+            features, _, state = _features(frontend, padded, length, state)
             pieces.append(np.asarray(features[0, : frontend.config.num_frames(len(chunk))]))
         yield Heard(utterance.id, np.concatenate(pieces))
 

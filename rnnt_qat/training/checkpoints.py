@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -51,10 +51,17 @@ class Checkpoints:
       directory: created if missing.
       config: the run's resolved config as JSON; kept in every checkpoint.
       keep_last: newest checkpoints to keep.
+      upgrade: makes JSON of today's configs of what an earlier version wrote.
     """
 
-    def __init__(self, directory: pathlib.Path, config: Mapping[str, Json], keep_last: int = 2):
-        self._config = config
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        config: Mapping[str, Json],
+        keep_last: int = 2,
+        upgrade: Callable[[Json], Json] = lambda config: config,
+    ):
+        self._config, self._upgrade = config, upgrade
         self.directory = pathlib.Path(directory).absolute()
 
         def wer(metrics: Mapping[str, float | None]) -> float:
@@ -110,6 +117,12 @@ class Checkpoints:
         """What was measured at a step, if anything was."""
         return self._manager.metrics(step)[WER]
 
+    def holds(self, step: int, field: str) -> bool:
+        """Returns whether a checkpoint's state has a field."""
+        with ocp.StandardCheckpointer() as reader:
+            saved = reader.metadata(self.directory / str(step) / "state")
+        return field in saved.item_metadata.tree
+
     def check_config(self, step: int) -> None:
         """Refuses a checkpoint that another config wrote.
 
@@ -119,9 +132,11 @@ class Checkpoints:
         restored = self._manager.restore(
             step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
         )
-        require_same_config(restored.config, self._config, str(self.directory / str(step)))
+        require_same_config(
+            self._upgrade(restored.config), self._config, str(self.directory / str(step))
+        )
 
-    def restore(self, step: int, template: TrainState, shardings: PyTree) -> Restored:
+    def restore(self, step: int, template: PyTree, shardings: PyTree) -> Restored:
         """Reads a checkpoint of this stage and this config.
 
         Args:

@@ -1,5 +1,6 @@
 """Hooks: what a stage does to the parameters after each update, such as pruning them."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -83,4 +84,6 @@ def network(params: PyTree) -> PyTree:
 
 def with_network(params: PyTree, changed: PyTree) -> PyTree:
     """Returns ``params`` with the network's parameters replaced."""
-    return params.replace(network=changed) if isinstance(params, AwareParams) else changed
+    if isinstance(params, AwareParams):
+        return dataclasses.replace(params, network=changed)
+    return changed

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -16,6 +16,7 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
 from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints, Restored
 from rnnt_qat.training.compilation import CompiledUpdate
+from rnnt_qat.training.earlier_states import NEW_FIELD, earlier_form, from_earlier_form
 from rnnt_qat.training.metrics import MetricsWriter
 from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
@@ -38,7 +39,8 @@ class LoopConfig:
       evaluate_every: between evaluations; one more ends each stage.
       checkpoint: when and how many checkpoints.
       skipped_in_a_row_limit: consecutive skipped batches that end the run with an error.
-      shard_above: arrays of more elements are cut over the devices instead of copied to each.
+      shard_above: arrays of more elements are kept in shares, one a device, instead of copied to
+        each (``infra.mesh.state_shardings``).
       console_seconds: least time between progress lines where there is no terminal.
     """
 
@@ -122,6 +124,7 @@ class Trainer:
       loop: rhythm and limits.
       mesh: devices of all processes.
       console: takes progress lines.
+      upgrade: makes JSON of today's configs of what an earlier version wrote.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Trainer:
         loop: LoopConfig,
         mesh: Mesh,
         console: Console,
+        upgrade: Callable[[Any], Any] = lambda config: config,
     ):
         self._stages = stages
         self._create_state = create_state
@@ -143,7 +147,9 @@ class Trainer:
         self._console = console
         self._workdir = workdir
         self._checkpoints = [
-            Checkpoints(stage_directory(workdir, i, s.name), config, loop.checkpoint.keep_last)
+            Checkpoints(
+                stage_directory(workdir, i, s.name), config, loop.checkpoint.keep_last, upgrade
+            )
             for i, s in enumerate(stages)
         ]
         self._first_steps = np.cumsum([0, *(s.steps for s in stages)]).tolist()
@@ -209,7 +215,15 @@ class Trainer:
         for i in range(index + 1):
             teacher = jax.eval_shape(lambda i=i: self._teacher(i))
             template = jax.eval_shape(functools.partial(self._first_state, i), template, teacher)
-        return self._checkpoints[index].restore(step, template, self._shardings(template))
+        checkpoints = self._checkpoints[index]
+        if checkpoints.holds(step, NEW_FIELD):
+            return checkpoints.restore(step, template, self._shardings(template))
+        form = earlier_form(template)
+        restored = checkpoints.restore(step, form, self._shardings(form))
+        saved: Any = restored.state
+        state = from_earlier_form(saved, template, step - self._first_steps[index])
+        # What was added lies on one device so far.
+        return dataclasses.replace(restored, state=jax.device_put(state, self._shardings(state)))
 
     def _shardings(self, state: PyTree) -> PyTree:
         return state_shardings(self._mesh, state, self._loop.shard_above)

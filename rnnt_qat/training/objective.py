@@ -90,7 +90,8 @@ def total(
       batch: the batch.
       step: batches seen in the stage before this one.
     """
-    values, terms = [], {}
+    values: list[Array] = []
+    terms: dict[str, Array] = {}
     for each in objectives:
         found = dict(each.objective(outputs, teacher, batch, step))
         if set(found) != set(each.objective.terms):

@@ -37,8 +37,20 @@ class IntervalSums:
     @classmethod
     def zero(cls, terms: Iterable[str] = ()) -> "IntervalSums":
         """An empty interval of a stage whose objectives have these terms."""
-        zeros = [jnp.zeros((), jnp.float32) for _ in range(7)]
-        return cls(*zeros, terms={name: jnp.zeros((), jnp.float32) for name in terms})
+
+        def zero() -> Array:
+            return jnp.zeros((), jnp.float32)  # a buffer each: the state is donated
+
+        return cls(
+            loss=zero(),
+            rows=zero(),
+            labels=zero(),
+            gradient_norm=zero(),
+            updates=zero(),
+            audio_seconds=zero(),
+            utterances=zero(),
+            terms={name: zero() for name in terms},
+        )
 
 
 @flax.struct.dataclass

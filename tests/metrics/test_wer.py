@@ -44,3 +44,8 @@ def test_lengths_must_agree():
     with pytest.raises(ValueError, match="2 references but 1 hyp"):
         word_errors(["a", "b"], ["a"])
     assert word_errors([], []) == []
+
+
+def test_any_white_space_separates_words():
+    (counts,) = word_errors(["one\ttwo\u00a0three\n four"], ["one two three four"])
+    assert (counts.errors, counts.reference_length) == (0, 4)

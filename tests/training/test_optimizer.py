@@ -6,6 +6,7 @@ import pytest
 
 from rnnt_qat.training.optimizer import (
     OptimizerConfig,
+    keep_skipped,
     make_optimizer,
     make_schedule,
     update_ema,
@@ -102,7 +103,15 @@ def test_the_average_forgets_its_start_soon(step, decay):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"decay": "cosin"}, {"learning_rate": 0.0}, {"ema_decay": 1.0}, {"accumulation": 0}],
+    [
+        {"decay": "cosin"},
+        {"learning_rate": 0.0},
+        {"ema_decay": 1.0},
+        {"accumulation": 0},
+        {"warmup_steps": -1},
+        {"weight_decay": -0.1},
+        {"final_fraction": 1.5},
+    ],
 )
 def test_impossible_settings_are_refused_by_name(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

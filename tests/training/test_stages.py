@@ -67,7 +67,7 @@ def imitation(teacher, **options):
         WeightedObjective("map", SquaredError(), weight=0.0),
         WeightedObjective("imitation", Imitation(), **options),
     )
-    optimizer = OptimizerConfig(learning_rate=0.05, warmup_steps=1, ema_decay=0.0)
+    optimizer = OptimizerConfig(0.05, warmup_steps=1, ema_decay=0.0, weight_decay=0.0)
     return TrainingStage("imitate", 12, FLOAT32, optimizer, objectives=objectives, teacher=teacher)
 
 

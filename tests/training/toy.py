@@ -179,7 +179,17 @@ def plan(float_steps=30, batches=4, aware_steps=16, **optimizer):
     )
 
 
-def trainer(workdir, stages, iterator, *, config=None, evaluate=True, console=None, **loop):
+def trainer(
+    workdir,
+    stages,
+    iterator,
+    *,
+    config=None,
+    evaluate=True,
+    console=None,
+    upgrade=lambda c: c,
+    **loop,
+):
     loop = {"log_every": 5, "evaluate_every": 12, "checkpoint": CheckpointConfig(every=7), **loop}
     return Trainer(
         bind(stages, ToyTask(evaluate)),
@@ -190,6 +200,7 @@ def trainer(workdir, stages, iterator, *, config=None, evaluate=True, console=No
         LoopConfig(**loop),
         make_mesh(),
         console or Console(sys.stderr, period_seconds=0.5),
+        upgrade=upgrade,
     )
 
 

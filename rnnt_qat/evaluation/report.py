@@ -12,6 +12,7 @@ from pathlib import Path
 import jiwer
 
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.metrics.bootstrap import (
     BootstrapConfig,
     Interval,
@@ -22,7 +23,7 @@ from rnnt_qat.metrics.latency import Percentiles, RealTimeFactor, emission_delay
 from rnnt_qat.metrics.wer import ErrorCounts
 
 
-class ResultError(ValueError):
+class ResultError(UserError, ValueError):
     """A file that holds no evaluation result."""
 
 

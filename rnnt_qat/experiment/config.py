@@ -77,7 +77,7 @@ class ExperimentConfig:
     Attributes:
       data: corpora and tokenizer.
       model: sizes.
-      precision: name of the accelerator's policy (``rnnt_qat.quant.policies``).
+      precision: line or name of the accelerator's policy (``rnnt_qat.quant.grammar``).
       frontend: audio to features.
       spec_augment: masks on training features.
       pipeline: training batches.

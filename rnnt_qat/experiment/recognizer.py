@@ -29,8 +29,9 @@ from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, loa
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.audit import OffChip
-from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.policies import build_policy, policy_by_name, spec_of
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.policy_spec import PolicySpec
 from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
@@ -96,6 +97,7 @@ class Recognizer:
             manifest: dict[str, Any] = {
                 "config": to_json(self.config),
                 "policy": self.policy.name,
+                "policy_rules": to_json(spec_of(self.policy)),
                 "tokenizer": tokenizer_file(self.tokenizer),
                 "origin": self.origin,
                 "sha256": checksums(folder),
@@ -115,7 +117,9 @@ class Recognizer:
         manifest = read_manifest(directory)
         try:
             config = from_json(ExperimentConfig, manifest["config"])
-            policy = policy_by_name(manifest["policy"])
+            policy = _read_policy(manifest)
+        except ModelDirectoryError:
+            raise
         except ValueError as error:
             raise ConfigError(f"{directory / MANIFEST}: {error}") from error
         stats = directory / "feature_stats.json"
@@ -218,6 +222,19 @@ def _named(path: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:  # zipfile, zlib, json, NumPy and SentencePiece raise their own
         raise ModelDirectoryError(_damaged(path, str(error) or repr(error))) from error
+
+
+def _read_policy(manifest: Mapping[str, Any]) -> PrecisionPolicy:
+    """The policy that a manifest's data describe; older ones have its name alone."""
+    if "policy_rules" not in manifest:
+        return policy_by_name(manifest["policy"])
+    policy = build_policy(from_json(PolicySpec, manifest["policy_rules"]))
+    if policy.name != manifest["policy"]:
+        raise ModelDirectoryError(
+            f"recognizer.json: policy is {manifest['policy']!r}, but policy_rules describe "
+            f"{policy.name!r}; restore the one that was edited"
+        )
+    return policy
 
 
 def _read_variables(

@@ -30,7 +30,7 @@ def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A new folder to fill, which takes the place of ``path`` when the context ends well.
 
     Its name begins with a dot until then (``is_partial``). Readers of a former folder at ``path``
-    never see files of both.
+    never see files of both; what it held besides is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, former = (path.with_name(f".{path.name}.{what}") for what in ("partial", "former"))
@@ -42,6 +42,9 @@ def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         if path.exists():
             os.rename(path, former)
         os.rename(partial, path)
+        for other in former.iterdir() if former.exists() else ():
+            if not (path / other.name).exists():
+                os.rename(other, path / other.name)
     finally:
         for rest in (partial, former):
             shutil.rmtree(rest, ignore_errors=True)

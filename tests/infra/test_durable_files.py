@@ -13,19 +13,24 @@ def test_a_folder_takes_the_place_of_the_former_whole(tmp_path):
     target = tmp_path / "models/aware"
     for text in ("first", "second"):
         with replaced_folder(target) as folder:
-            (folder / text).write_text(text)
-            assert is_partial(folder / text, tmp_path)
-            assert not (target / text).exists()
-        assert [p.name for p in target.iterdir()] == [text]
+            (folder / "file").write_text(text)
+            assert is_partial(folder / "file", tmp_path)
+            assert not (target / "file").exists() or text == "second"
+        assert (target / "file").read_text() == text
+    (target / "notes").write_text("the user's")
 
     def fill_the_disk():
         with replaced_folder(target) as folder:
-            (folder / "third").write_text("half")
+            (folder / "file").write_text("half")
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         fill_the_disk()
-    assert [p.name for p in target.iterdir()] == ["second"]
+    assert (target / "file").read_text() == "second"
+    with replaced_folder(target) as folder:
+        (folder / "file").write_text("third")
+    assert (target / "file").read_text() == "third"
+    assert (target / "notes").exists()
     assert [p.name for p in target.parent.iterdir()] == ["aware"]
 
 

@@ -37,9 +37,7 @@ def test_a_config_that_is_no_file_names_those_there_are():
 
 def test_a_variant_that_the_config_file_lacks_names_those_it_has():
     name = "--config=experiments/configs/librispeech.py:by_speakr"
-    with pytest.raises(
-        ConfigError, match="no variant 'by_speakr'; there are full_960, "
-    ):
+    with pytest.raises(ConfigError, match="no variant 'by_speakr'; there are full_960, "):
         _parse(["train", name, "--config.seed=3"])
 
 

@@ -134,9 +134,7 @@ def test_a_manifest_of_an_unknown_policy_is_named(model):
     manifest = json.loads((model / "recognizer.json").read_text()) | {"policy": "w9a9"}
     del manifest["sha256"], manifest["policy_rules"]
     (model / "recognizer.json").write_text(json.dumps(manifest))
-    with pytest.raises(
-        ConfigError, match=r"(?s)recognizer.json: .*unknown precision policy 'w9a9'"
-    ):
+    with pytest.raises(ConfigError, match=r"(?s)recognizer.json: .*unknown .* 'w9a9'"):
         Recognizer.load(model)
 
 

@@ -13,8 +13,15 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
-from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints, Restored
+from rnnt_qat.training.checkpoints import (
+    WER,
+    CheckpointConfig,
+    Checkpoints,
+    DamagedCheckpointError,
+    Restored,
+)
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.earlier_states import NEW_FIELD, earlier_form, from_earlier_form
 from rnnt_qat.training.metrics import MetricsWriter
@@ -67,7 +74,7 @@ class ResumableIterator(Iterator, Protocol):
         """Goes to a position: the next batch is the one that followed it."""
 
 
-class SkippedBatchesError(RuntimeError):
+class SkippedBatchesError(UserError, RuntimeError):
     """Too many batches in a row gave no finite update."""
 
 
@@ -124,6 +131,7 @@ class Trainer:
       loop: rhythm and limits.
       mesh: devices of all processes.
       console: takes progress lines.
+      may_differ: dotted paths of the config's fields that may change when a run is resumed.
       upgrade: makes JSON of today's configs of what an earlier version wrote.
     """
 
@@ -137,6 +145,7 @@ class Trainer:
         loop: LoopConfig,
         mesh: Mesh,
         console: Console,
+        may_differ: Sequence[str] = (),
         upgrade: Callable[[Any], Any] = lambda config: config,
     ):
         self._stages = stages
@@ -148,9 +157,13 @@ class Trainer:
         self._workdir = workdir
         self._checkpoints = [
             Checkpoints(
-                stage_directory(workdir, i, s.name), config, loop.checkpoint.keep_last, upgrade
+                stage_directory(workdir, index, stage.name),
+                config,
+                loop.checkpoint.keep_last,
+                may_differ,
+                upgrade,
             )
-            for i, s in enumerate(stages)
+            for index, stage in enumerate(stages)
         ]
         self._first_steps = np.cumsum([0, *(s.steps for s in stages)]).tolist()
         self._wer: float | None = None
@@ -191,22 +204,31 @@ class Trainer:
         ):
             step = checkpoints.best_step()
             if step is not None:
-                state = self._restore(index, step).state
+                state = self._restore_best(index, step).state
                 yield BestState(stage.name, step, checkpoints.wer(step), state, stage.precision)
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
-        """The stage to go on with, and the state in it."""
-        newest = [c.latest_step() for c in self._checkpoints]
-        if not any(s is not None for s in newest):
-            state = self._create_state()
-            return 0, place_state(state, self._shardings(state))
-        index = max(i for i, s in enumerate(newest) if s is not None)
-        step = newest[index]
-        assert step is not None
-        restored = self._restore(index, step)
-        self._iterator.restore(restored.iterator_state)
-        self._console.say(f"{self._stages[index].name}: resumed at step {step}")
-        return index, restored.state
+        """The stage to go on with, and the state in it: of the newest checkpoint that is whole."""
+        for checkpoints in self._checkpoints:
+            for line in checkpoints.set_aside:
+                self._console.say(f"warning: {line}")
+        for index in reversed(range(len(self._stages))):
+            checkpoints = self._checkpoints[index]
+            while (step := checkpoints.latest_step()) is not None:
+                try:
+                    restored = self._restore(index, step)
+                except DamagedCheckpointError as error:
+                    moved = checkpoints.discard(step)
+                    self._console.say(
+                        f"warning: {error}; moved to {moved}, which can be deleted. "
+                        "The run goes on from the checkpoint before it"
+                    )
+                    continue
+                self._iterator.restore(restored.iterator_state)
+                self._console.say(f"{self._stages[index].name}: resumed at step {step}")
+                return index, restored.state
+        state = self._create_state()
+        return 0, place_state(state, self._shardings(state))
 
     def _restore(self, index: int, step: int) -> Restored:
         # A stage changes the state's structure, so the template goes the same way.
@@ -224,6 +246,17 @@ class Trainer:
         state = from_earlier_form(saved, template, step - self._first_steps[index])
         # What was added lies on one device so far.
         return dataclasses.replace(restored, state=jax.device_put(state, self._shardings(state)))
+
+    def _restore_best(self, index: int, step: int) -> Restored:
+        """The state that a stage's outcome is taken from; no other one takes its place unasked."""
+        try:
+            return self._restore(index, step)
+        except DamagedCheckpointError as error:
+            raise DamagedCheckpointError(
+                f"{error}. It is the best state of the stage {self._stages[index].name}: restore "
+                f"it from a copy, or delete {self._checkpoints[index].directory / str(step)}, and "
+                "the best of those left is taken"
+            ) from error
 
     def _shardings(self, state: PyTree) -> PyTree:
         return state_shardings(self._mesh, state, self._loop.shard_above)
@@ -254,7 +287,7 @@ class Trainer:
         step = self._checkpoints[index].best_step()
         if step is None or step == self._first_steps[index + 1]:
             return state
-        best = self._restore(index, step).state
+        best = self._restore_best(index, step).state
         self._console.say(f"going on from {self._stages[index].name} step {step}, its best")
         return dataclasses.replace(
             state, params=best.params, ema_params=best.ema_params, quant_stats=best.quant_stats
@@ -353,6 +386,11 @@ class Trainer:
                 "optimizer.learning_rate or optimizer.clip_norm, look into the data, or raise "
                 "loop.skipped_in_a_row_limit."
             )
+
+
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+    """Whether a run in the working directory got as far as its first checkpoint."""
+    return any(p.name.isdigit() for p in (workdir / "checkpoints").glob("*/*"))
 
 
 def stage_directory(workdir: pathlib.Path, index: int, name: str) -> pathlib.Path:

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from data.audio import Limits
 from data.corpus import CorpusBuilder, Recording
+from data.languages import Language
 from data.skips import SkipReport
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
@@ -37,6 +38,10 @@ class LibriSpeechConfig(tfds.core.BuilderConfig):
 
 class Source(Protocol):
     """Where LibriSpeech's recordings come from."""
+
+    @property
+    def language(self) -> Language:
+        """That of the transcripts."""
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this source from another, as JSON."""
@@ -93,7 +98,7 @@ class LibriSpeech(CorpusBuilder):
         self._source = source
         self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
         options.setdefault("limits", Limits(max_duration_s=36.0))  # LibriSpeech's longest is 35.2 s
-        super().__init__(data_dir=data_dir, config=config, **options)
+        super().__init__(data_dir=data_dir, config=config, language=source.language, **options)
 
     def sources(self) -> dict[str, Any]:
         """The source's fingerprint and the named speakers."""
@@ -104,6 +109,8 @@ class LibriSpeech(CorpusBuilder):
         subsets = self.builder_config.subsets
         if subsets is None:
             recordings = list(self._source.recordings(None, self.skip_report))
+            if not recordings:
+                raise CorpusError("librispeech/by_speaker: every recording is left out")
             split_of = split_speakers({r.speaker for r in recordings}, **self._named)
             splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
             for recording in recordings:

@@ -67,7 +67,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         self.limits = limits or Limits()
         self.workers = workers or len(os.sched_getaffinity(0))
         self.skip_report = SkipReport()
-        self._num_samples: dict[str, int] = {}
+        self._num_samples: dict[tuple[str, str], int] = {}  # of each split and id
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
     @abc.abstractmethod
@@ -184,13 +184,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
             if item.error is not None:
                 self.skip_report.skip(item.id, item.error)
                 continue
-            if item.id in self._num_samples:  # tfds could not write both
-                error = SkipError(Cause.DUPLICATE_ID, f"in split {split!r}, kept before")
+            if (split, item.id) in self._num_samples:  # tfds could not write both
+                error = SkipError(Cause.DUPLICATE_ID, f"the first in split {split!r} is kept")
                 self.skip_report.skip(item.id, error)
                 continue
             seconds = item.num_samples / SAMPLE_RATE_HZ
             self.skip_report.keep(split, item.speaker, item.text, seconds)
-            self._num_samples[item.id] = item.num_samples
+            self._num_samples[split, item.id] = item.num_samples
             yield (
                 item.id,
                 {
@@ -221,5 +221,5 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         with (directory / f"index-{split}.jsonl").open("w", encoding="utf-8") as index:
             for record in (records[i] for i in range(len(records))):
                 row = {key: record[key].decode() for key in ("id", "speaker", "text")}
-                row["num_samples"] = self._num_samples[row["id"]]
+                row["num_samples"] = self._num_samples[split, row["id"]]
                 index.write(json.dumps(row) + "\n")

@@ -31,7 +31,7 @@ class Recording:
     """A recording that a corpus lists, before anything is decoded.
 
     Attributes:
-      id: unique within the corpus.
+      id: unique within its split.
       speaker: unique within the corpus.
       text: normalised transcript.
       decode: picklable; returns the samples at 16 kHz or raises `SkipError`. Called in a worker.
@@ -76,7 +76,7 @@ def encode_all(
     pool = _make_pool(workers)
     try:
         while True:
-            while len(pending) < 2 * workers and (chunk := next(chunks, None)):
+            while len(pending) < 2 * workers and (chunk := next(chunks, [])):
                 pending.append((chunk, _submit(pool, chunk, limits)))
             if not pending:
                 return

@@ -58,7 +58,7 @@ class FolderSource:
             f"{path.relative_to(self.folder)} {path.stat().st_size}\n" for path in files
         )
         digest = hashlib.sha256(os.fsencode(listing)).hexdigest()
-        options = {} if self.normalising else {"normalising": False}
+        options: dict[str, Any] = {} if self.normalising else {"normalising": False}
         if self.encoding != UTF_8:
             options |= {"encoding": self.encoding}
         return {"files": len(files), "listing_sha256": digest, **options}
@@ -118,12 +118,12 @@ class FolderSource:
             except SkipError as error:
                 skip_report.skip(f"{chapter.folder.name}/{path.name}", error)
                 continue
-            for line, error in lines:
+            for line, broken in lines:
                 name, *rest = line.split(maxsplit=1) or [""]
                 if not name:
                     continue
                 name = unicodedata.normalize("NFC", name)
-                text = error or (rest[0].strip() if rest else "")
+                text: str | SkipError = broken or (rest[0].strip() if rest else "")
                 if isinstance(text, str) and texts.get(name, text) != text:
                     text = SkipError(Cause.CONTRADICTION, f"in {path.name}")
                 texts[name] = text
@@ -149,7 +149,8 @@ def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
     for place, names in _walk(folder, unreadable):
         if place == folder:
             continue  # README.TXT and the like
-        transcripts, audio = [], {}
+        transcripts: list[Path] = []
+        audio: dict[str, Path] = {}
         for name in sorted(names, key=_preference):
             is_transcript = name.endswith(TRANSCRIPT_SUFFIX)
             if not is_transcript and not name.lower().endswith(AUDIO_SUFFIXES):

@@ -87,7 +87,7 @@ class QuantizedModule(nn.Module):
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
         """A site's observer, and the variable that holds its state."""
         bits = self.policy.resolve(self.path).tensor_format(sites[site]).bits
-        observer = self.policy.observer.for_bits(bits)
+        observer = self.policy.observer_of(self.path).for_bits(bits)
         return observer, site if isinstance(observer, MaxObserver) else site + _OBSERVED
 
 

@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rnnt_qat.fixedpoint import wide
 from rnnt_qat.layers.dense import DENSE_SITES
 from rnnt_qat.layers.lstm import LSTM_SITES
+from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.joint import JOINT_SITES
 from rnnt_qat.models.prediction import StatelessPredictionConfig
@@ -52,7 +53,11 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
 
     Kernels and the embedding become int8 or int16, biases int32 (``Wide`` where the accumulator is
     wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
+
+    Raises:
+      ValueError: a rule of the policy matches no layer.
     """
+    require_every_rule_used(model.config, model.policy)
     # In one program: operator by operator, each of hundreds would be compiled for itself.
     return jax.jit(lambda variables: _frozen(model, variables))(variables)
 

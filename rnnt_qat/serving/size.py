@@ -5,11 +5,11 @@ import math
 import jax
 from flax.traverse_util import flatten_dict
 
+from rnnt_qat.models.binding import layer_sites
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.sites import Role
-from rnnt_qat.serving.formats import layer_sites
 
 
 def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) -> int:
@@ -20,7 +20,7 @@ def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) 
     """
     inputs = example_inputs(config, feature_size)
     variables = jax.eval_shape(RNNT(config, FLOAT32).init, jax.random.key(0), *inputs)
-    sites = layer_sites(config, feature_size)
+    sites = layer_sites(config)
     reader = min(path for path in sites if path[0] == "prediction")
     bits = 0
     for (*layer, name), leaf in flatten_dict(variables["params"]).items():

@@ -147,7 +147,7 @@ def test_other_alphabets(tmp_path, code, written, text):
 
 
 def test_an_id_in_two_chapters_is_kept_once_and_counted(miniature, tmp_path):
-    for speaker in ("19", "26"):
+    for speaker in ("19", "26", "39"):
         place = write_chapter(miniature, speaker, "999", [])
         (place / "x.trans.txt").write_text("same-id HELLO\n")
         soundfile.write(place / "same-id.flac", tone(1.0, hz=300), RATE_HZ)
@@ -155,7 +155,7 @@ def test_an_id_in_two_chapters_is_kept_once_and_counted(miniature, tmp_path):
         data_dir=tmp_path / "corpora",
         source=FolderSource(miniature),
         workers=1,
-        test_speakers=["19"],
+        test_speakers=["19", "26"],
         validation_speakers=["40"],
     )
     builder.prepare()
@@ -163,8 +163,11 @@ def test_an_id_in_two_chapters_is_kept_once_and_counted(miniature, tmp_path):
     assert (skip.id, skip.cause) == ("same-id", Cause.DUPLICATE_ID)
     open_all = functools.partial(open_corpus, tmp_path / "corpora", "librispeech/by_speaker")
     ids = [id for split in ("train", "validation", "test") for id in open_all(split).ids]
-    assert ids.count("same-id") == 1
-    assert len(ids) == 13
+    assert ids.count("same-id") == 2  # one in each of two splits
+    assert len(ids) == 14
+    for split in ("train", "test"):
+        corpus = open_all(split)
+        assert corpus[corpus.ids.index("same-id")].duration_s == 1.0
 
 
 @pytest.mark.parametrize("language", ["de", "ru"])

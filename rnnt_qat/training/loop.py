@@ -327,7 +327,7 @@ class Trainer:
     def _compile(
         self, stage: str, update: CompiledUpdate, state: TrainState, batch: PyTree, all_saved: bool
     ) -> tuple[TrainState, StepReport]:
-        """The first update of a batch shape; where all is saved, a signal ends the process in it."""
+        """Updates with a new batch shape; where all is saved, a signal ends the process at once."""
         number, before = update.count + 1, update.seconds
         self._console.progress(
             f"{stage}: compiling for batch shape {number}; this can take minutes", force=True

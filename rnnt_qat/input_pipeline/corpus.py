@@ -27,6 +27,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Int16, Int64
 
+from rnnt_qat.infra.errors import UserError
+
 SAMPLE_RATE_HZ = 16_000
 """Rate of every prepared corpus, whatever its recordings had."""
 
@@ -35,7 +37,7 @@ LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 """The characters of a normalised English transcript."""
 
 
-class CorpusError(Exception):
+class CorpusError(UserError):
     """A corpus, split or index that is not there, or audio that its index contradicts."""
 
 

@@ -1,19 +1,16 @@
 """Unidirectional LSTM layer."""
 
 import flax.linen as nn
-import flax.struct
 import jax.numpy as jnp
 
+from rnnt_qat.layers.cell_states import note_cells
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
-from rnnt_qat.quant.qtensor import dequantize, map_values
+from rnnt_qat.quant.qtensor import map_values
 from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
-from rnnt_qat.typing import Array, Bool, Float, PRNGKey
-
-CELLS = "cells"
-"""Collection of ``CellStates``, filled where it is mutable: objectives may read it."""
+from rnnt_qat.typing import Array, Bool, PRNGKey
 
 LSTM_SITES = {
     "input": Role.INPUT,
@@ -26,14 +23,6 @@ LSTM_SITES = {
     "cell_tanh": Role.GATE,
     "hidden": Role.HIDDEN,
 }
-
-
-@flax.struct.dataclass
-class CellStates:
-    """Real cell states after every frame, and which frames are valid."""
-
-    cell: Float[Array, "B T H"]
-    mask: Bool[Array, "B T"]
 
 
 def _gate_bias(key: PRNGKey, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
@@ -95,9 +84,7 @@ class LSTM(QuantizedModule):
         hiddens, cells, final = lstm_scan(
             self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
         )
-        if self.is_mutable_collection(CELLS) and not self.is_initializing():
-            cell = dequantize(ops.load("cell", cells.swapaxes(0, 1)))
-            self.put_variable(CELLS, "states", CellStates(cell, mask))
+        note_cells(self, ops, cells, mask)
         if self.policy.diagnosing:  # the scan's steps once more, all at once
             before = [
                 jnp.concatenate([first[None], later[:-1]])

@@ -34,13 +34,19 @@ class CellGrowth:
             raise ValueError(f"limit is {self.limit}; it must not be negative")
 
     def check(self, model: RNNTConfig) -> None:
-        """Every model has an LSTM encoder."""
+        """What layers have cells is known when they are called."""
 
     def __call__(
         self, outputs: Outputs, teacher: Outputs | None, batch: Batch, step: Int[Array, ""]
     ) -> Mapping[str, Float[Array, "B"]]:
-        """Returns the penalty of each row, summed over the layers."""
+        """Returns the penalty of each row, summed over the layers.
+
+        Raises:
+          ValueError: no layer has cells.
+        """
         del teacher, batch, step
+        if not outputs.cells:
+            raise ValueError("no recurrent layer of this model has cells that could grow")
         layers = []
         for states in outputs.cells.values():
             excess = jax.nn.relu(jnp.abs(states.cell.astype(jnp.float32)) - self.limit)

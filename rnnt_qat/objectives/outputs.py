@@ -5,7 +5,7 @@ from typing import Any
 
 import flax.struct
 
-from rnnt_qat.layers.lstm import CELLS, CellStates
+from rnnt_qat.layers.cell_states import CELLS, CellStates
 from rnnt_qat.models.rnnt import RNNT, Lattice
 from rnnt_qat.typing import PRNGKey, PyTree
 
@@ -16,7 +16,7 @@ class Outputs:
 
     Attributes:
       lattice: both axes of the transducer's lattice, and the joint.
-      cells: cell states of each LSTM layer after every frame or label, by module path.
+      cells: cell states of each layer that has some after every frame or label, by module path.
     """
 
     lattice: Lattice

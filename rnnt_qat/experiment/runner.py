@@ -375,7 +375,12 @@ class Experiment:
             variables=to_host(model.variables(state.ema_params, state.quant_stats)),
             frontend=self.frontend,
             tokenizer=self.tokenizer,
-            origin={"stage": best.stage, "step": best.step, "wer": best.wer},
+            origin={
+                "stage": best.stage,
+                "step": best.step,
+                "wer": best.wer,
+                "trained": best.trained,
+            },
         )
         if jax.process_index() == 0:
             recognizer.save(self._model_directory(best.stage))

@@ -90,6 +90,7 @@ class BestState:
       wer: what was measured; None where nothing was.
       state: global arrays.
       precision: the stage's (``TrainingStage.precision``).
+      trained: whether the stage changed parameters through that policy.
     """
 
     stage: str
@@ -97,6 +98,7 @@ class BestState:
     wer: float | None
     state: TrainState
     precision: str
+    trained: bool
 
 
 class _Input:
@@ -208,7 +210,14 @@ class Trainer:
             step = checkpoints.best_step()
             if step is not None:
                 state = self._restore_best(index, step).state
-                yield BestState(stage.name, step, checkpoints.wer(step), state, stage.precision)
+                yield BestState(
+                    stage=stage.name,
+                    step=step,
+                    wer=checkpoints.wer(step),
+                    state=state,
+                    precision=stage.precision,
+                    trained=stage.trains,
+                )
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
         """The stage to go on with, and the state in it: of the newest checkpoint that is whole."""

@@ -29,6 +29,7 @@ class BoundStage:
       name: of its checkpoints, records and progress line.
       steps: batches it consumes.
       precision: name of the policy under which its outcome is computed; empty: the experiment's.
+      trains: whether it changes parameters through that policy.
       begin: ``(state, teacher)``: what the stage before ended with, made ready for this one.
       end: the last state without what is this stage's alone: the parameters are the network's, and
         ranges that were trained are in ``quant_stats``.
@@ -41,6 +42,7 @@ class BoundStage:
     name: str
     steps: int
     precision: str
+    trains: bool
     begin: Callable[[TrainState, PyTree], TrainState]
     end: Callable[[TrainState], TrainState]
     make_update: Callable[[int, int, Mesh], Update]
@@ -113,6 +115,7 @@ class TrainingStage:
             name=self.name,
             steps=self.steps,
             precision=self.precision,
+            trains=True,
             begin=begin,
             end=functools.partial(_end, model),
             make_update=lambda first_step, log_every, mesh: training_update(
@@ -177,6 +180,7 @@ class Calibration:
             name=self.name,
             steps=self.steps,
             precision=self.precision,
+            trains=False,
             begin=begin,
             end=functools.partial(_end, model),
             make_update=lambda _first_step, log_every, _mesh: calibration_update(

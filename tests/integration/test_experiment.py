@@ -255,7 +255,8 @@ def test_starts_from_a_model(run, data_dir, tmp_path):
     recognizers = Experiment(started, data_dir, tmp_path, Console(io.StringIO())).train()
     assert list(recognizers) == ["calibration"]
     assert recognizers["calibration"].policy.name == "w4a8"
-    assert recognizers["calibration"].origin == {"stage": "calibration", "step": 2, "wer": None}
+    origin = {"stage": "calibration", "step": 2, "wer": None, "trained": False}
+    assert recognizers["calibration"].origin == origin
     larger = dataclasses.replace(started, model=dataclasses.replace(started.model, joint_size=33))
     with pytest.raises(ConfigMismatchError, match=r"model\.joint_size: 32 before, 33 now"):
         Experiment(larger, data_dir, tmp_path / "b", Console(io.StringIO())).train()

@@ -87,6 +87,7 @@ def test_best_states(whole):
     best = {b.stage: b for b in run.best_states()}
     assert list(best) == ["float", "calibration", "aware"]
     assert [b.precision for b in best.values()] == ["float32", "", ""]
+    assert [b.trained for b in best.values()] == [True, False, True]
     measured = [r for r in read_records(workdir / "metrics.jsonl") if "wer" in r]
     for stage, b in best.items():
         of_stage = {r["step"]: r["wer"] for r in measured if r["stage"] == stage}

@@ -39,6 +39,17 @@ class RNNTConfig:
     ctc_head: bool = True
     simple_joiner: bool = False
 
+    def __post_init__(self):
+        """Refuses sizes that leave a network without a layer, a unit or a label."""
+        if self.vocabulary < 2:
+            raise ValueError(f"vocabulary={self.vocabulary} must hold the blank and a label")
+        sizes = ("joint_size", "num_layers", "hidden_size", "time_reduction", "embedding_size")
+        rooms = {"": self, "encoder.": self.encoder, "prediction.": self.prediction}
+        for room, config in rooms.items():
+            for name in (*sizes, "context"):
+                if getattr(config, name, 1) < 1:
+                    raise ValueError(f"{room}{name}={getattr(config, name)} must be at least 1")
+
 
 @flax.struct.dataclass
 class Lattice:

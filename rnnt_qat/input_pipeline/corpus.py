@@ -105,7 +105,7 @@ class Corpus(Sequence[Utterance]):
         self.split = split
         self.sample_rate_hz = sample_rate_hz
         try:
-            lines = (self.directory / f"index-{split}.jsonl").read_text("utf-8").splitlines()
+            content = (self.directory / f"index-{split}.jsonl").read_bytes()
         except FileNotFoundError:
             splits = sorted(p.stem.removeprefix("index-") for p in self.directory.glob("index-*"))
             raise CorpusError(
@@ -117,7 +117,7 @@ class Corpus(Sequence[Utterance]):
             # Corpora prepared before they carried a language are English.
             self.language: str = made.get("language", "en")
             self.characters: str = made.get("characters", LETTERS)
-            index = [json.loads(line) for line in lines]
+            index = [json.loads(line) for line in content.splitlines()]
             self.ids: list[str] = [row["id"] for row in index]
             self.speakers: list[str] = [row["speaker"] for row in index]
             self.texts: list[str] = [row["text"] for row in index]

@@ -44,7 +44,11 @@ def experiment(tmp_path, language="en", rate_hz=16000, characters=LETTERS) -> Ex
     base: ExperimentConfig = prompts_smoke.experiment()
     split = Split("noises", "train")
     log_mel = dataclasses.replace(
-        base.frontend.log_mel, sample_rate_hz=rate_hz, high_hz=rate_hz / 2, low_hz=100.0
+        base.frontend.log_mel,
+        sample_rate_hz=rate_hz,
+        high_hz=rate_hz / 2,
+        low_hz=100.0,
+        fft_size=1024,
     )
     config = dataclasses.replace(
         base,

@@ -145,7 +145,7 @@ def test_other_alphabets(tmp_path):
         assert again.decode(again.encode(text)) == text
         with pytest.raises(TokenizerError, match="unknown characters"):
             CharacterTokenizer().encode(text)
-    units = SentencePieceTokenizer.train(["съешь ещё этих", "мягких булок"] * 20, 30)
+    units = SentencePieceTokenizer.train(["съешь ещё этих", "мягких булок"] * 20, 22)
     assert units.decode(units.encode("мягких булок")) == "мягких булок"
 
 

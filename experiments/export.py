@@ -4,13 +4,14 @@ python -m experiments.export --model=workdir/prompts --output=workdir/prompts/ex
 python -m experiments.export --model=a/models/float,a/models/aware,workdir/grid --targets=u55-128
 """
 
+import os
 import pathlib
 import shlex
 import sys
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, run
+from experiments.flags import DATA_DIR, run, set_up_jax
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
 from rnnt_qat.latency.vela import TARGETS
@@ -36,6 +37,9 @@ def main() -> int:
     known = {target.name: target for target in TARGETS}
     if unknown := set(_TARGETS.value) - set(known):
         sys.exit(f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
+    # Replay compiles the networks of every model; the output is new, so the user's cache keeps them.
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    set_up_jax(pathlib.Path(cache) / "rnnt_qat")
     systems = load_systems(map(pathlib.Path, _MODEL.value))
     first = next(iter(systems.values()))
     test = tuple(Split.parse(name) for name in _TEST.value or ()) or first.config.data.test

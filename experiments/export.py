@@ -37,7 +37,7 @@ def main() -> int:
     known = {target.name: target for target in TARGETS}
     if unknown := set(_TARGETS.value) - set(known):
         sys.exit(f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
-    # Replay compiles the networks of every model; the output is new, so the user's cache keeps them.
+    # The output is new, so the compiled programs of the replay are kept in the user's cache.
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     set_up_jax(pathlib.Path(cache) / "rnnt_qat")
     systems = load_systems(map(pathlib.Path, _MODEL.value))

@@ -6,6 +6,7 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_8x8_16_tflm import ETHOS_U_8X8_16_TFLM
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.accelerators.generic_nna_crude import GENERIC_NNA_CRUDE
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import Operator
 from rnnt_qat.fixedpoint.activation import Function
@@ -15,7 +16,7 @@ from rnnt_qat.fixedpoint.interpolated_table import InterpolatedTable
 from rnnt_qat.fixedpoint.qformat import Q0_7, Q0_15, QFormat
 from rnnt_qat.fixedpoint.requantize import DoubleRoundingRescale, ShiftRescale
 
-CHIPS = [GENERIC_NNA, ETHOS_U_8X8_16, ETHOS_U_8X8_16_TFLM, ETHOS_U_16X8]
+CHIPS = [GENERIC_NNA, GENERIC_NNA_CRUDE, ETHOS_U_8X8_16, ETHOS_U_8X8_16_TFLM, ETHOS_U_16X8]
 
 
 @pytest.mark.parametrize("spec", CHIPS, ids=lambda s: s.name)

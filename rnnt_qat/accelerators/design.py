@@ -159,6 +159,8 @@ def changed_chip(spec: AcceleratorSpec, changes: Mapping[str, Value], name: str)
     chip = _changed_chip_fields(spec, changes)
     for field in (field for field in FIELDS if field in changes):
         owner, _, kind = field.rpartition(".")
+        if owner in TENSORS and not TENSORS[owner] & tensors.keys():
+            raise ValueError(f"{field}: {spec.name} holds no such tensors")
         for role in TENSORS.get(owner, tensors.keys() if field in _EVERY_TENSOR else ()):
             if role in tensors and _TENSOR_FIELDS[kind][1](role):
                 tensors[role] = _changed_tensor(tensors[role], kind, changes[field])
@@ -226,11 +228,14 @@ def _changed_tensor(tensor: TensorSpec, kind: str, value: Value) -> TensorSpec:
     if kind == "rounding":
         return _rounded(tensor, _ROUNDINGS[str(value)])
     units = ("sigmoid", "tanh") if kind == "unit" else (kind,)
-    made: dict[str, Any] = {
-        unit: named_unit(str(value), Function(unit), format)
-        for unit in units
-        if getattr(tensor, unit) is not None
-    }
+    made: dict[str, Any] = {}
+    for name in units:
+        former = getattr(tensor, name)
+        if former is not None:
+            unit: Any = named_unit(str(value), Function(name), format)
+            if hasattr(former, "rounding") and hasattr(unit, "rounding"):
+                unit = replace(unit, rounding=former.rounding)
+            made[name] = unit
     return replace(tensor, **made)
 
 

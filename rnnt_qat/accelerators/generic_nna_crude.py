@@ -1,4 +1,4 @@
-"""``generic_nna`` with the cheapest sigmoid and tanh that are built: the chip whose operators hurt."""
+"""``generic_nna`` with the cheapest sigmoid and tanh that are built: its operators hurt."""
 
 from dataclasses import replace
 

@@ -56,6 +56,7 @@ class DesignRecognizer:
 
     def joint(self, encoded, predicted):
         layer = self._layer("joint")
+        encoded, predicted = (self._addend(x) for x in (encoded, predicted))
         total = self._bring(encoded[:, :, None] + predicted[:, None], Role.JOINT_PRE)
         hidden = self._unit("tanh", Role.JOINT_HIDDEN, total, Role.JOINT_PRE)
         sums, scale = self._product(layer, hidden, self._fixed(Role.JOINT_HIDDEN), "kernel")
@@ -83,11 +84,26 @@ class DesignRecognizer:
             squashed = self._unit("tanh", Role.GATE, cell, Role.CELL)
             hidden = self._written(o * squashed, gate**2, Role.HIDDEN, hidden_scale)
             hiddens.append(hidden)
-        sums, scale = self._product(
-            self._layer(network, "projection"), np.stack(hiddens, 1), hidden_scale, "kernel"
-        )
+        projection = self._layer(network, "projection")
+        xs = self._moved(np.stack(hiddens, 1), projection)
+        sums, scale = self._product(projection, *xs, "kernel")
         projected = self._written(sums, scale, Role.PROJECTION, self._fixed(Role.PROJECTION))
         return projected, cell
+
+    def _moved(self, hiddens, layer):
+        """A layer's input and its scale: stored anew where inputs have other bits than states."""
+        held, bits = (self._spec.tensor(role).format.bits for role in (Role.HIDDEN, Role.INPUT))
+        if held == bits:
+            return hiddens, self._fixed(Role.HIDDEN)
+        scale = self._scale(Role.INPUT, layer["input"])
+        ratio = float(np.float32(self._fixed(Role.HIDDEN)) / np.float32(scale))
+        moved = self._rescaled_alike(hiddens, ratio, self._spec.move_rescale)
+        return self._bring(moved, Role.INPUT), scale
+
+    def _addend(self, projected):
+        """A projection on the grid of the joint's sum, where the addends meet."""
+        ratio = self._fixed(Role.PROJECTION) / self._fixed(Role.JOINT_PRE)
+        return self._rescaled_alike(projected, ratio, ShiftRescale(self._spec.add_rounding))
 
     def _layer(self, *path):
         params, ranges = self._variables["params"], self._variables["quant_stats"]
@@ -113,6 +129,8 @@ class DesignRecognizer:
             for k in range(0, len(w), size):
                 total = self._in_accumulator(total + x[..., k : k + size] @ w[k : k + size])
         w_scale = self._scale(Role.WEIGHT, layer[f"{kernel} range"])
+        if w_scale.ndim:  # one a column, or one a gate
+            w_scale = np.repeat(w_scale, w.shape[1] // len(w_scale))
         return total, np.float32(w_scale) * np.float32(x_scale)
 
     def _in_accumulator(self, total):
@@ -132,17 +150,16 @@ class DesignRecognizer:
 
     def _rescaled(self, x, scale, role, result):
         """By columns where the scale has some."""
-        scale = np.asarray(scale, np.float32)
+        operator, scale = self._spec.tensor(role).rescale, np.asarray(scale, np.float32)
         if not scale.ndim:
-            return self._rescaled_alike(x, float(scale / np.float32(result)), role)
+            return self._rescaled_alike(x, float(scale / np.float32(result)), operator)
         columns = [
-            self._rescaled_alike(x[..., n], float(each / np.float32(result)), role)
+            self._rescaled_alike(x[..., n], float(each / np.float32(result)), operator)
             for n, each in enumerate(scale)
         ]
         return np.stack(columns, -1)
 
-    def _rescaled_alike(self, x, ratio, role):
-        operator = self._spec.tensor(role).rescale
+    def _rescaled_alike(self, x, ratio, operator):
         if isinstance(operator, ShiftRescale):
             if ratio >= 1:
                 return saturate(x * round(ratio), 32)

@@ -48,8 +48,8 @@ LINES = (
     "generic_nna{rescale=multiplier24, weights.scale=free, input.scale=free, logits.scale=free}",
     "generic_nna{rescale=multiplier12, weights.scale=free, weights.scale_bits=9, rounding=even, "
     "weights.grain=channel}",
-    "generic_nna{rescale=doubling, weights.scale=free, weights=4, weights.grain=gate, gates.bits=9, "
-    "gate.unit=hard}",
+    "generic_nna{rescale=doubling, weights.scale=free, weights=4, weights.grain=gate, gates.bits=9,"
+    " gate.unit=hard}",
     "generic_nna{rescale=multiplier16, accumulator.bits=48, hidden.bits=16, rounding=truncate}",
     "generic_nna{add.fused=yes, cell.bits=6, gate.unit=plan, logits.bits=8, add.rounding=even}",
 )

@@ -143,6 +143,7 @@ FIELDS: dict[str, FieldValues] = _CHIP_FIELDS | {
     for field, (values, has) in _TENSOR_FIELDS.items()
     if any(map(has, roles))
 }
+FIELDS["weights.bits"] = FieldValues(integers=(2, 8))
 """All fields by name, in the order in which they are applied."""
 
 

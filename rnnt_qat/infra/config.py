@@ -18,6 +18,9 @@ TYPE = "type"
 
 _PACKAGE = __name__.split(".", maxsplit=1)[0]
 
+ADDED = {"added": True}
+"""``metadata`` of a field that saved configs may lack: its default is what they were made with."""
+
 _MOVED = {"rnnt_qat.experiment_config": "rnnt_qat.experiment.config"}
 """Modules that saved configs name by where they once were."""
 
@@ -105,11 +108,12 @@ def _build(cls: type, data: Mapping[str, Json], path: str) -> Any:
         if name not in names and name != TYPE:
             known = [path + n for n in names]
             raise ConfigError(unknown_field_message(path + name, known))
-    missing = [path + n for n in names if n not in data]
+    added = {field.name for field in dataclasses.fields(cls) if field.metadata == ADDED}
+    missing = [path + n for n in names if n not in data and n not in added]
     if missing:
         raise ConfigError(f"{', '.join(missing)}: missing; was this written by another version?")
 
-    values = {n: _convert(data[n], hints[n], f"{path}{n}") for n in names}
+    values = {n: _convert(data[n], hints[n], f"{path}{n}") for n in names if n in data}
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise ConfigError(f"{path}{name}: {value!r} is not of type {_type_name(hints[name])}")

@@ -19,16 +19,17 @@ class Resampler:
     """
 
     def __init__(self, rate_hz: int, to_hz: int):
-        from scipy.signal import firwin  # a second to import, and most recordings need none
-
         divisor = math.gcd(rate_hz, to_hz)
         self._up, self._down = to_hz // divisor, rate_hz // divisor
-        widest = max(self._up, self._down)
-        half = 10 * widest
-        # resample_poly's filter, in its own words: a Kaiser window of beta 5.
-        taps = firwin(2 * half + 1, 1 / widest, window=("kaiser", 5.0)) * self._up
-        self._taps = taps.astype(np.float32)
-        self._half = half
+        self._half = 10 * max(self._up, self._down)
+        self._taps = np.ones(1, np.float32)
+        if self._up != self._down:
+            from scipy.signal import firwin  # a second to import, and most recordings need none
+
+            # resample_poly's own filter, and like there rounded to float32 before it is scaled.
+            cutoff = 1 / max(self._up, self._down)
+            taps = firwin(2 * self._half + 1, cutoff, window=("kaiser", 5.0))
+            self._taps = taps.astype(np.float32) * np.float32(self._up)
         self._held = np.zeros(0, np.float32)  # samples from `_first` on
         self._first = 0
         self._heard = 0
@@ -49,14 +50,14 @@ class Resampler:
 
     def _take(self, until: int) -> Float[np.ndarray, " M"]:
         """Output samples from the last one made up to ``until``."""
-        from scipy.signal import upfirdn
-
         if until <= self._made:
             return np.zeros(0, np.float32)
         if self._up == self._down:
             made, self._held = self._held, np.zeros(0, np.float32)
             self._made = until
             return made
+        from scipy.signal import upfirdn
+
         up, down, half = self._up, self._down, self._half
         # upfirdn's output p sits at position p * down of the input stuffed with zeros, counted from
         # the first held sample, so that sample must stand on a multiple of `down`.

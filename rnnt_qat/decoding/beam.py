@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from rnnt_qat.decoding.hypothesis import Hypothesis
 from rnnt_qat.decoding.search import select_rows
 from rnnt_qat.decoding.transducer import Transducer
-from rnnt_qat.infra.config import ADDED
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PyTree
 
 
@@ -47,7 +46,7 @@ class BeamConfig:
     max_symbols_per_frame: int = 4
     max_tokens: int = 512
     prune_gap: float = 10.0
-    max_pending_tokens: int = dataclasses.field(default=256, metadata=ADDED)
+    max_pending_tokens: int = 256
 
     def __post_init__(self):
         for name in ("beam_size", "max_symbols_per_frame", "max_tokens", "max_pending_tokens"):
@@ -122,7 +121,8 @@ class BeamSearch:
     """Beam ``Search``. ``Hypothesis.log_prob`` sums the alignments that were followed.
 
     Of the alignments of one hypothesis, ``emission_frames`` are those of the likeliest group: where
-    two hypotheses merge, the likelier one's stay.
+    two hypotheses merge, the likelier one's stay. Those of tokens that the whole beam begins with
+    are the best hypothesis' when the beam came to agree on them.
     """
 
     config: BeamConfig
@@ -156,13 +156,7 @@ class BeamSearch:
     def hand_over(self, state: BeamState) -> tuple[Hypothesis, BeamState]:
         """The tokens that all hypotheses begin with."""
         held = state.beam.hypothesis
-        agree = jnp.all(
-            (held.tokens == held.tokens[:, :1]) | ~(held.log_prob > -jnp.inf)[:, :, None], axis=1
-        )  # [B, max_tokens]; the tokens of an empty place do not count
-        shortest = jnp.min(
-            jnp.where(held.log_prob > -jnp.inf, held.length, held.tokens.shape[-1]), axis=1
-        )
-        shared = jnp.minimum(jnp.sum(jnp.cumprod(agree, axis=1), axis=1), shortest)  # [B]
+        shared = _shared_tokens(held)
         handed = self.hypothesis(state).first(shared)
         beam = dataclasses.replace(state.beam, hypothesis=held.without_first(shared[:, None]))
         return handed, dataclasses.replace(state, beam=beam)
@@ -253,7 +247,8 @@ class BeamSearch:
         """The beam without hypotheses that keep too many tokens undecided; the best one stays.
 
         Counted from the longest hypothesis back, so it does not matter how many of the tokens that
-        all share have been handed over.
+        all share have been handed over. What all share is decided: its times and probabilities are
+        from now on those of the best one, whenever it is handed over.
         """
         held = beam.hypothesis
         pending = self.config.max_pending_tokens
@@ -265,7 +260,22 @@ class BeamSearch:
         decided = (longest - pending)[:, :, None]  # [B, 1, 1] tokens of the best one
         older = jnp.arange(held.tokens.shape[-1]) < decided
         agrees = jnp.all((held.tokens == best.tokens) | ~older, axis=-1)  # [B, K]
-        return beam.with_log_prob(jnp.where(kept & agrees, held.log_prob, -jnp.inf))
+        held = dataclasses.replace(held, log_prob=jnp.where(kept & agrees, held.log_prob, -jnp.inf))
+        shared = jnp.arange(held.tokens.shape[-1]) < _shared_tokens(held)[:, None, None]
+        held = dataclasses.replace(
+            held,
+            emission_frames=jnp.where(shared, best.emission_frames, held.emission_frames),
+            token_log_probs=jnp.where(shared, best.token_log_probs, held.token_log_probs),
+        )
+        return dataclasses.replace(beam, hypothesis=held)
+
+
+def _shared_tokens(held: Hypothesis) -> Int[Array, "B"]:
+    """Tokens that all hypotheses of a row ``[B, K]`` begin with."""
+    empty = ~(held.log_prob > -jnp.inf)  # whatever tokens lie there do not count
+    agree = jnp.all((held.tokens == held.tokens[:, :1]) | empty[:, :, None], axis=1)
+    shortest = jnp.min(jnp.where(empty, held.tokens.shape[-1], held.length), axis=1)
+    return jnp.minimum(jnp.sum(jnp.cumprod(agree, axis=1), axis=1), shortest).astype(jnp.int32)
 
 
 def _merge(finished: Beam, new: Beam) -> Beam:

@@ -5,8 +5,8 @@ the frame that emitted its last one. A transducer is free to emit late, so these
 which the network knew, usually some tenths of a second after the sound.
 
 A word's confidence is the geometric mean of what the network gave each of its tokens, of all
-symbols and the blank, at the frame of its emission: ``exp(mean(token_log_probs))``. It does not fall
-with a word's length, and on a chip it comes from the chip's own logits.
+symbols and the blank, at the frame of its emission: ``exp(mean(token_log_probs))``. It does not
+fall with a word's length, and on a chip it comes from the chip's own logits.
 """
 
 import dataclasses

@@ -24,8 +24,8 @@ TABLE = random_table(0, 7, 125, 5, blank_bias=2.5)
 REDUCED = random_table(1, 7, 125, 5, blank_bias=1.5, time_reduction=2)
 CHATTERBOX = random_table(2, 7, 125, 5, blank_bias=-20.0)
 TOY = ToyRecurrentTransducer.random(3, 1, 16, 6, blank_bias=2.0, time_reduction=2)
-LENGTHS = [240, 0, 97, 240, 13]
-AUDIO = np.random.default_rng(5).integers(0, 7, (5, 240)).astype(np.float32)
+LENGTHS = [120, 0, 47]
+AUDIO = np.random.default_rng(5).integers(0, 7, (3, 120)).astype(np.float32)
 
 RULES = EndpointConfig(
     (
@@ -188,8 +188,8 @@ def test_greedy_hands_over_what_the_whole_recording_gives(transducer):
         found = reference(row[:, None], length, 3)
         assert not math.isnan(found.log_prob)
         want.append(list(zip(found.tokens, found.emission_frames, strict=True)))
-    assert max(map(len, want)) > 20
-    for chunk in (2, 6, 240):
+    assert max(map(len, want)) > 10
+    for chunk in (2, 8, 120):
         rows, _ = stream(transducer, search, chunk)
         assert [[(t, f) for t, f, _ in row[:-1]] for row in rows] == want
         assert [row[-1][:2] for row in rows] == [
@@ -198,7 +198,7 @@ def test_greedy_hands_over_what_the_whole_recording_gives(transducer):
 
 
 @pytest.mark.parametrize("restart_encoder", [False, True])
-@pytest.mark.parametrize("transducer", [TABLE, REDUCED, CHATTERBOX, TOY])
+@pytest.mark.parametrize("transducer", [TABLE, TOY])
 def test_greedy_endpoints_are_those_of_a_loop_for_every_chunking(transducer, restart_encoder):
     endpoint = dataclasses.replace(RULES, restart_encoder=restart_encoder)
     want = [
@@ -206,7 +206,7 @@ def test_greedy_endpoints_are_those_of_a_loop_for_every_chunking(transducer, res
         for row, length in zip(AUDIO, LENGTHS, strict=True)
     ]
     assert sum(t == SEGMENT_END for t, *_ in want[0]) > 3
-    for chunk in (2, 10, 240):
+    for chunk in (2, 8, 120):
         rows, _ = stream(transducer, GreedyConfig(3), chunk, endpoint)
         same(rows, want)
 
@@ -216,7 +216,7 @@ def test_greedy_endpoints_are_those_of_a_loop_for_every_chunking(transducer, res
 def test_beam_endpoints_and_alternatives_do_not_depend_on_the_chunks(transducer, restart_encoder):
     endpoint = dataclasses.replace(RULES, restart_encoder=restart_encoder)
     search = BeamConfig(beam_size=3, max_symbols_per_frame=2)
-    whole, alternatives = stream(transducer, search, 240, endpoint)
+    whole, alternatives = stream(transducer, search, 120, endpoint)
     assert sum(t == SEGMENT_END for t, *_ in whole[0]) > 3
     # Each segment is what the search finds in its frames alone.
     r = transducer.time_reduction
@@ -230,7 +230,7 @@ def test_beam_endpoints_and_alternatives_do_not_depend_on_the_chunks(transducer,
             assert (alone.emission_frames[0, :n] + begin).tolist() == frames
             np.testing.assert_allclose(alone.log_prob[0], end[1], rtol=1e-4)
         begin = end[0]
-    for chunk in (2, 10):
+    for chunk in (2, 8):
         rows, others = stream(transducer, search, chunk, endpoint)
         same(rows, whole)
         for b, row in enumerate(rows):
@@ -248,10 +248,10 @@ def test_beam_endpoints_and_alternatives_do_not_depend_on_the_chunks(transducer,
 
 @pytest.mark.parametrize("pending", [3, 256])
 def test_beam_without_endpoints_hands_over_the_whole_recordings_tokens(pending):
-    search = BeamConfig(3, 2, max_tokens=480, max_pending_tokens=pending)
+    search = BeamConfig(3, 2, max_tokens=240, max_pending_tokens=pending)
     _, best = run_search(TABLE, jnp.asarray(AUDIO[..., None]), LENGTHS, search)
     assert best.overflow.max() == 0
-    assert best.length[0] > 30
+    assert best.length[0] > 12
     for chunk in (2, 30):
         rows, _ = stream(TABLE, search, chunk)
         for b, row in enumerate(rows):
@@ -272,15 +272,15 @@ def test_a_beam_that_never_agrees_stays_within_its_room():
     logits[..., 1] = 1.0
     logits[0, :, 2] = 0.999  # the likelier first label decides nothing about the next
     transducer = dataclasses.replace(random_table(0, 1, 27, 3), logits=jnp.asarray(logits))
-    search = BeamConfig(4, 1, max_tokens=480, max_pending_tokens=5)
-    state, best = run_search(transducer, jnp.zeros((1, 240, 1)), [240], search)
+    search = BeamConfig(4, 1, max_tokens=240, max_pending_tokens=5)
+    state, best = run_search(transducer, jnp.zeros((1, 120, 1)), [120], search)
     alternatives = search.build().alternatives(state)
     alive = alternatives.log_prob[0] > -np.inf
     assert alive.sum() > 1
     tokens = alternatives.tokens[0][alive, : best.length[0]]
     assert (tokens[:, :-5] == tokens[:1, :-5]).all()
     assert (tokens[:, -5:] != tokens[:1, -5:]).any()
-    (row,), _ = stream(transducer, search, 6, lengths=[240])
+    (row,), _ = stream(transducer, search, 6, lengths=[120])
     assert [t for t, *_ in row[:-1]] == best.tokens[0, : best.length[0]].tolist()
 
 

@@ -33,6 +33,7 @@ ALLOWED = {
     "verify": {"artefact", "export", "decoding", "serving"} | NETWORKS,
     "latency": {"artefact", "export", "verify"} | ARITHMETIC,
     "experiment": {
+        "artefact",
         "decoding",
         "evaluation",
         "frontend",

@@ -15,6 +15,7 @@ import math
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 
 from rnnt_qat.decoding.hypothesis import Hypothesis
 from rnnt_qat.typing import Array, Bool, Float, Int
@@ -79,14 +80,14 @@ class EndpointConfig:
         if not self.rules:
             raise ValueError("EndpointConfig.rules is empty: give a rule, or no EndpointConfig")
 
-    def reached(self, frame_s: float, frames: "UtteranceFrames") -> Bool[Array, "B"]:
+    def reached(self, frame_s: float, frames: "UtteranceFrames") -> Bool[Array | np.ndarray, "B"]:
         """Rows whose utterance is over.
 
         Args:
           frame_s: seconds of an encoder frame.
           frames: what the rows' utterances are made of.
         """
-        over = jnp.zeros(frames.length.shape, bool)
+        over = frames.length < 0  # nowhere; of the kind of array that the frames are
         for rule in self.rules:
             over |= (
                 (frames.spoken | (not rule.must_contain_speech))
@@ -108,10 +109,10 @@ class UtteranceFrames:
       relative_cost: nats a blank, see ``EndpointRule``.
     """
 
-    length: Int[Array, "B"]
-    trailing: Int[Array, "B"]
-    spoken: Bool[Array, "B"]
-    relative_cost: Float[Array, "B"]
+    length: Int[Array | np.ndarray, "B"]
+    trailing: Int[Array | np.ndarray, "B"]
+    spoken: Bool[Array | np.ndarray, "B"]
+    relative_cost: Float[Array | np.ndarray, "B"]
 
     @classmethod
     def of(

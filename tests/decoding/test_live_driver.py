@@ -119,7 +119,7 @@ def segments(row):
             found[-1] = (*found[-1][:3], (frame, log_prob))
             found.append(([], [], [], None))
         else:
-            for part, value in zip(found[-1], (token, frame, log_prob), strict=True):
+            for part, value in zip(found[-1][:3], (token, frame, log_prob), strict=True):
                 part.append(value)
     return found
 

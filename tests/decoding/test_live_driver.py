@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,11 @@ from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.decoding.live_driver import SEGMENT_END, LiveDriver
 from tests.decoding.streaming import run_search
 from tests.reference.greedy import GreedyReference
-from tests.reference.table_transducer import ToyRecurrentTransducer, random_table
+from tests.reference.table_transducer import (
+    SymbolFrontend,
+    ToyRecurrentTransducer,
+    random_table,
+)
 
 # Tables that know the last 3 labels, and fall silent for a while now and then.
 TABLE = random_table(0, 7, 125, 5, blank_bias=2.5)
@@ -37,19 +40,6 @@ RULES = EndpointConfig(
 )  # of frames of 10 ms
 
 
-@dataclasses.dataclass(frozen=True)
-class Samples:
-    """A frontend whose frames are the samples themselves, 10 ms each."""
-
-    config = SimpleNamespace(frame_ms=10.0, samples_per_frame=1)
-
-    def initial_state(self, batch_size):
-        return jnp.zeros((batch_size,))
-
-    def __call__(self, audio, lengths, state):
-        return audio[..., None], jnp.arange(audio.shape[1]) < lengths[:, None], state
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _step(driver, transducer, audio, lengths, state):
     return driver.step_with_segments(transducer, audio, lengths, state)
@@ -62,7 +52,7 @@ def _finish(driver, state):
 
 def stream(transducer, search, chunk, endpoint=None, lengths=LENGTHS):
     """``(token, frame, log_prob)`` of each row, and ``(end, tokens, log_prob)`` of alternatives."""
-    driver = LiveDriver(Samples(), search, chunk // transducer.time_reduction, endpoint)
+    driver = LiveDriver(SymbolFrontend(), search, chunk // transducer.time_reduction, endpoint)
     state = driver.initial_state(transducer, len(lengths))
     shapes = jax.tree.map(jnp.shape, state)
     rows = [[] for _ in lengths]
@@ -305,7 +295,7 @@ def test_the_rules_are_checked():
         EndpointRule(min_utterance_s=-1)
     with pytest.raises(ValueError, match="rules is empty"):
         EndpointConfig(())
-    driver = LiveDriver(Samples(), GreedyConfig(), 4)
+    driver = LiveDriver(SymbolFrontend(), GreedyConfig(), 4)
     state = driver.initial_state(TABLE, 1)
     with pytest.raises(ValueError, match=r"is 6 encoder frames: .* at most chunk_frames=4"):
         driver.step(TABLE, jnp.zeros((1, 6)), jnp.array([6]), state)

@@ -3,11 +3,11 @@
 python -m benchmarks.drills.long_stream --hours=24
 
 A table model (greedy and beam) hears it in chunks of a second, a small random network in the
-integers of ``ethos_u_8x8_16``, from audio on, in chunks of two. Each is compared, by a digest of all
-tokens and their frames, with another way to decode the same stream: the table's greedy search with
-a plain loop over its logits, the others with the search for recordings in pieces of ten minutes,
-whose tokens are held to the piece's end. With endpoints, the chunks are compared with others of a
-fifth of their size.
+integers of ``ethos_u_8x8_16``, from audio on, in chunks of two. Each is compared, by a digest of
+all tokens and their frames, with another way to decode the same stream: the table's greedy search
+with a plain loop over its logits, the others with the search for recordings in pieces of ten
+minutes, whose tokens are held to the piece's end. With endpoints, the chunks are compared with
+others of a fifth of their size.
 """
 
 import dataclasses

@@ -6,8 +6,8 @@
     signature.txt      every argument and result of them
 
 ``audio`` is in [-1, 1); ``lengths`` is N while a stream goes on, fewer in the chunk that it ends
-in, 0 afterwards. ``state`` is a dict of arrays whose sizes never change, however long the stream is.
-``emitted`` is a dict of what a chunk made final: the first ``length`` of ``tokens``, with
+in, 0 afterwards. ``state`` is a dict of arrays whose sizes never change, however long the stream
+is. ``emitted`` is a dict of what a chunk made final: the first ``length`` of ``tokens``, with
 ``emission_frames`` and ``token_log_probs``. A token of -1 is the end of a segment (an endpoint, or
 the end of the stream in ``finish``).
 """

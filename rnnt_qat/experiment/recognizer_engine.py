@@ -108,7 +108,10 @@ class RecognizerEngine:
             found.append(readings)
             self._prefix = []
         for token, *_ in final:
-            self._prefix = [] if token == SEGMENT_END else [*self._prefix, token]
+            if token == SEGMENT_END:
+                self._prefix = []
+            else:
+                self._prefix.append(token)
         return found
 
 

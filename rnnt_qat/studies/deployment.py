@@ -21,7 +21,7 @@ from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
-from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer, model_directories
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
@@ -57,7 +57,7 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
     """
     found: dict[System, Recognizer] = {}
     for directory in directories:
-        models = sorted(path.parent for path in directory.glob("**/recognizer.json"))
+        models = model_directories(directory)
         if not models:
             raise ModelDirectoryError(
                 f"{directory} holds no recognizer: experiments.train and experiments.sweep write "

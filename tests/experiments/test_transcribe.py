@@ -125,7 +125,7 @@ def test_what_cannot_be_is_refused_in_one_line(models, given, audio, message):
 def test_evaluate_refuses_in_one_line(flag, message):
     command = [sys.executable, "-m", "experiments.evaluate", "--workdir=none", flag]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stderr
 

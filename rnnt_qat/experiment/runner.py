@@ -287,8 +287,27 @@ class Experiment:
                 MAY_DIFFER,
             )
             state = trainer.run()
-            self.console.say(f"{parameter_count(state.params) / 1e6:.2f} M parameters trained")
-            return {best.stage: self._keep(best) for best in trainer.best_states()}
+            kept = {best.stage: self._keep(best) for best in trainer.best_states()}
+            self._say_outcome(kept, parameter_count(state.params))
+            return kept
+
+    def _say_outcome(self, kept: dict[str, Recognizer], parameters: int) -> None:
+        """What came out, where it is, and what to do with it."""
+        self.console.say(f"{parameters / 1e6:.2f} M parameters trained; the best of each stage:")
+        for stage, recognizer in kept.items():
+            wer = recognizer.origin["wer"]
+            measured = "not measured" if wer is None else f"{100 * wer:.1f} %"
+            self.console.say(
+                f"  {stage:<12} step {recognizer.origin['step']:<6} validation WER {measured:<12} "
+                f"{self._model_directory(stage)}"
+            )
+        self.console.say(
+            f"next: python -m experiments.evaluate --workdir={self.workdir} "
+            f"--data_dir={self.data_dir}"
+        )
+
+    def _model_directory(self, stage: str) -> pathlib.Path:
+        return self.workdir / "models" / stage
 
     def _require_same_run(self) -> None:
         """Refuses a directory in which a run of another config has got to a checkpoint.
@@ -335,7 +354,7 @@ class Experiment:
             origin={"stage": best.stage, "step": best.step, "wer": best.wer},
         )
         if jax.process_index() == 0:
-            recognizer.save(self.workdir / "models" / best.stage)
+            recognizer.save(self._model_directory(best.stage))
         return recognizer
 
 

@@ -228,11 +228,21 @@ def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) 
 
 
 def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
-    """A teller of ``(done, total)`` with the time that is left."""
-    began = time.monotonic()
+    """A teller of ``(done, total)`` with the time that is left.
+
+    The first piece of work compiles for those after it, so the estimate is of the others' pace.
+    """
+    began: tuple[float, int] | None = None
 
     def tell(done: int, total: int) -> None:
-        left = (time.monotonic() - began) * (total - done) / max(done, 1)
-        console.progress(f"{what}: {done / total:.0%}, {format_duration(left)} left")
+        nonlocal began
+        now = time.monotonic()
+        left = ""
+        if began is None:
+            began = now, done
+        elif done > began[1]:
+            seconds = (now - began[0]) * (total - done) / (done - began[1])
+            left = f", {format_duration(seconds)} left"
+        console.progress(f"{what}: {done / total:.0%}{left}")
 
     return tell

@@ -1,8 +1,10 @@
 """The training loop: stages one after the other, each to be taken up where it was left."""
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
 from rnnt_qat.training.checkpoints import (
@@ -169,12 +171,13 @@ class Trainer:
         """
         first, state = self._restore_or_create()
         step = int(to_host(state.step))
+        self._console.say(", ".join(f"{p.name} {p.steps} steps" for p in self._programs))
         self._input = _Input(self._iterator, self._mesh)
         self._writer = MetricsWriter(
             self._workdir, step if step else None, enabled=jax.process_index() == 0
         )
         try:
-            with StopRequest() as self._stop:
+            with StopRequest(self._console.say) as self._stop:
                 for index in range(first, len(self._programs)):
                     if step == self._first_steps[index + 1]:
                         continue  # resumed at this stage's end
@@ -276,7 +279,8 @@ class Trainer:
             self._mesh,
             loop.shard_above,
         )
-        progress = Progress(program.name, step, last_step)
+        progress = Progress(program.name, step, last_step, self._first_steps[-1])
+        saved = step
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
         def settle(at_most: int) -> None:
@@ -289,7 +293,10 @@ class Trainer:
 
         while step < last_step:
             batch = self._input.take()
-            with progress.paused(update.needs_compilation(batch)):
+            if update.needs_compilation(batch):
+                with progress.paused():
+                    state, report = self._compile(program.name, update, state, batch, step == saved)
+            else:
                 state, report = update(state, batch)
             step += 1
             in_flight.append((step, report))
@@ -307,6 +314,7 @@ class Trainer:
                     program.check(to_host(state))
                 wer = self._evaluate(program, step, state) if evaluate else None
                 self._checkpoints[index].save(step, state, self._input.position, wer)
+                saved = step
                 if stop:
                     self._checkpoints[index].wait()
                     raise StoppedBySignal(stop, step)
@@ -315,6 +323,22 @@ class Trainer:
             step, program.name, {"compilations": update.count, "compile_seconds": update.seconds}
         )
         return state
+
+    def _compile(
+        self, stage: str, update: CompiledUpdate, state: TrainState, batch: PyTree, all_saved: bool
+    ) -> tuple[TrainState, StepReport]:
+        """Updates with a new batch shape; where all is saved, a signal ends the process at once."""
+        number, before = update.count + 1, update.seconds
+        self._console.progress(
+            f"{stage}: compiling for batch shape {number}; this can take minutes", force=True
+        )
+        alone = jax.process_count() == 1  # others would wait for this process
+        unsaved = contextlib.nullcontext()
+        with self._stop.nothing_to_save("compiling") if all_saved and alone else unsaved:
+            updated = update(state, batch)
+        seconds = format_duration(update.seconds - before)
+        self._console.say(f"{stage}: compiled for batch shape {number} in {seconds}")
+        return updated
 
     def _stop_agreed(self, step: int) -> int:
         """The signal to stop on, 0 for none; all processes stop after the same step."""
@@ -328,9 +352,14 @@ class Trainer:
     def _evaluate(self, program: Program, step: int, state: TrainState) -> float:
         assert program.evaluate is not None
         self._console.progress(f"{program.name}: evaluating at step {step}", force=True)
+        begun = time.monotonic()
         metrics = program.evaluate(state.ema_params, state.quant_stats)
         self._writer.write(step, program.name, metrics)
         self._wer = metrics[WER]
+        seconds = format_duration(time.monotonic() - begun)
+        self._console.say(
+            f"{program.name} {step}: validation WER {100 * self._wer:.1f} % (measured in {seconds})"
+        )
         return self._wer
 
     def _log(self, stage: str, step: int, report: StepReport, progress: Progress) -> None:

@@ -1,5 +1,6 @@
 import io
 import itertools
+import re
 import shutil
 
 import numpy as np
@@ -57,9 +58,18 @@ def test_records_of_all_stages(whole):
 def test_progress_line(whole):
     *_, lines = whole
     last = lines.splitlines()[-1]
-    for part in ("aware 50/50", "loss ", "WER ", "utterances/s", "audio h/h", "ETA 0 s"):
+    for part in ("aware 50/50", "loss ", "validation WER ", "utterances/s", "audio h/h", "ETA 0 s"):
         assert part in last
     assert "2 batch shapes compiled in" in last
+
+
+def test_what_takes_time_is_said_and_timed(whole):
+    lines = whole[-1].splitlines()
+    assert lines[0] == "float 30 steps, calibration 4 steps, aware 16 steps"
+    assert "float: compiling for batch shape 1; this can take minutes" in lines
+    assert any(re.match(r"float: compiled for batch shape 2 in \d", line) for line in lines)
+    assert any(re.match(r"aware 48: validation WER .* % \(measured in \d", line) for line in lines)
+    assert any("all stages about" in line for line in lines if line.startswith("float 25/30"))
 
 
 def test_calibration_reaches_the_aware_stage(whole):

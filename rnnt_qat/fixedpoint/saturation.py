@@ -52,3 +52,10 @@ def saturating_sub(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> 
     largest = jnp.int32(2**31 - 1)
     difference = jnp.where(overflowed, jnp.where(a < 0, -largest - 1, largest), difference)
     return saturate(difference, bits)
+
+
+def saturating_shift_left(x: Int[Array, "*S"], shift: int | Int[Array, "..."]) -> Int[Array, "*S"]:
+    """``x * 2^shift`` of int32 for a shift of 0 to 31, saturated."""
+    shifted = x << shift
+    largest = jnp.int32(2**31 - 1)
+    return jnp.where(shifted >> shift == x, shifted, jnp.where(x < 0, -largest - 1, largest))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint.rounding import Rounding
-from rnnt_qat.typing import Array, Int, Num
+from rnnt_qat.typing import Array, Float, Int, Num
 
 
 class Wide(NamedTuple):
@@ -56,6 +56,16 @@ def add(a: Wide, b: Wide) -> Wide:
     """``a + b``, wrapping at 64 bits."""
     low = a.low + b.low
     return Wide(a.high + b.high + (low < a.low).astype(jnp.int32), low)
+
+
+def negate(x: Wide) -> Wide:
+    """``-x``."""
+    return add(Wide(~x.high, ~x.low), widen(jnp.int32(1)))
+
+
+def to_float(x: Wide) -> Float[Array, "*S"]:
+    """The number rounded to float32."""
+    return x.high.astype(jnp.float32) * 2.0**32 + x.low.astype(jnp.float32)
 
 
 def power_of_two(exponent: Int[Array, "..."]) -> Wide:

@@ -28,8 +28,21 @@ Addends = tuple[str, str]
 class OperatorSet(Protocol):
     """Operators of one layer, bound to the formats of its sites."""
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> Value:
-        """A parameter as the chip stores it; asked for once a step, outside any scan."""
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> Value:
+        """A parameter as the chip stores it; asked for once a step, outside any scan.
+
+        Args:
+          site: the parameter's.
+          w: its values.
+          x: what it will be multiplied with, where a bias is added to the product.
+          bias: what is added: it is held at the products' scale, which must leave it integers.
+        """
 
     def store(self, site: str, x: Value) -> Value:
         """A value or an accumulator brought into the format of ``site``."""
@@ -78,7 +91,13 @@ class OperatorSet(Protocol):
 class FloatOperators:
     """The plain operators, in the dtype of their inputs; the same layers, the same parameters."""
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> Array:
         """The parameter itself."""
         return w
 

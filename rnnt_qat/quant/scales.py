@@ -5,7 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import TensorSpec
+from rnnt_qat.accelerators.kernels import Scale
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.accelerators.spec import AcceleratorSpec, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
@@ -80,3 +82,43 @@ def weight_range(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..
     steps = powers if tensor.power_of_two else tensor.format.maximum
     of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps  # a Gaussian's deviation first
     return jnp.minimum(max_abs, mean * of_mean)
+
+
+def bias_range(
+    spec: AcceleratorSpec, x_scale: Scale, bias: Float[Array, "M"], depth: int
+) -> Float[Array, "..."]:
+    """Smallest range of a kernel with which a bias and its sum fit the accumulator; no gradient.
+
+    A bias is held at the scale of the products, so that a kernel far smaller than its bias would
+    leave the bias no integer. A kernel's range is raised to this one: the kernel loses bits, which
+    weigh little beside such a bias, and neither the bias nor the sum overflows.
+
+    Args:
+      spec: the chip.
+      x_scale: scale of what the kernel is multiplied with.
+      bias: real values.
+      depth: products in a sum, K.
+
+    Returns:
+      Of the tensor or of each column, as the kernel's own range.
+    """
+    tensor = spec.tensor(Role.WEIGHT)
+    magnitude = jax.lax.stop_gradient(jnp.abs(bias)).astype(jnp.float32)
+    if not tensor.per_channel:
+        magnitude = magnitude.max()
+    steps = 2 ** (tensor.format.bits - 1) if tensor.power_of_two else tensor.format.maximum
+    return divide(magnitude * (steps / largest_bias(spec, depth)), jax.lax.stop_gradient(x_scale))
+
+
+def largest_bias(spec: AcceleratorSpec, depth: int) -> float:
+    """Largest integer that a bias may be, for ``depth`` products of any size beside it.
+
+    An accumulator that the products alone can fill leaves the bias half of its range: such a chip
+    saturates by design.
+    """
+    operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
+    widest = max(spec.tensor(role).format.bits for role in operands)
+    products = depth * 2.0 ** (widest - 1) * spec.tensor(Role.WEIGHT).format.maximum
+    room = max(2.0 ** (spec.accumulator.bits - 1) - products, 2.0 ** (spec.accumulator.bits - 2))
+    # Scales are rounded to float32 after this: a little is left for that.
+    return min(room, 2.0 ** (spec.bias_bits - 1)) * (1 - 2.0**-20)

@@ -18,9 +18,9 @@ from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
-from rnnt_qat.quant.scales import weight_range
+from rnnt_qat.quant.scales import bias_range, weight_range
 from rnnt_qat.quant.sites import Sites
-from rnnt_qat.typing import PyTree
+from rnnt_qat.typing import Array, PyTree
 
 Path = tuple[str, ...]
 
@@ -101,7 +101,7 @@ class _Freezer:
         if "input" in sites:
             xs = ops.input("input", xs)
         real_bias = self.params[*path, "bias"]
-        weights = self._kernel(path, ops, kernel)
+        weights = self._kernel(path, ops, kernel, xs, real_bias)
         width = weights.values.shape[0]
         silence = xs.replace(values=jnp.zeros((1, width), xs.values.dtype))
         bias = ops.accumulate(silence, weights, real_bias)
@@ -126,13 +126,23 @@ class _Freezer:
         dtype = ops.spec.tensor(sites[site]).format.storage
         return ops.load(site, jnp.zeros((1, 1), dtype))
 
-    def _kernel(self, path: Path, ops: NnaOperators, site: str) -> Value:
+    def _kernel(
+        self,
+        path: Path,
+        ops: NnaOperators,
+        site: str,
+        xs: Value | None = None,
+        bias: Array | None = None,
+    ) -> Value:
         kernel = self.params[*path, site]
         tensor = ops.spec.tensor(dict(ops.sites)[site])
-        weights = ops.weight(site, kernel)
+        weights = ops.weight(site, kernel, xs, bias)
         self.params[*path, site] = weights.values
         if (*path, site) not in self.ranges:  # it is there where it was trained
             self.ranges[*path, site] = weight_range(tensor, kernel)
+        if xs is not None and bias is not None:
+            needed = bias_range(ops.spec, xs.scale, bias, kernel.shape[0])
+            self.ranges[*path, site] = jnp.maximum(self.ranges[*path, site], needed)
         return weights
 
     def _operators(self, path: Path, sites: Sites) -> OperatorSet:

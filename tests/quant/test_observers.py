@@ -70,3 +70,37 @@ def test_least_squared_error(bits):
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("observer", [PercentileObserver(percent=99.9), MseObserver(bits=4)])
+def test_counts_beyond_what_float32_holds(observer):
+    """A bin of 2^27 values still counts one by one: the rare 8.0 is outside of the 99.9 %."""
+    batches = jnp.where(jnp.arange(2**21) < 512, 8.0, 0.5)
+
+    @jax.jit
+    def run(state):
+        mask = jnp.bool_(True)
+        step = lambda state, _: (observer.observe(state, batches, mask), None)  # noqa: E731
+        return jax.lax.scan(step, state, length=64)[0]
+
+    state = run(observer.initial_state())
+    count = np.asarray(state.high, np.int64) * 2**32 + np.asarray(state.low, np.int64)
+    assert sorted(count[count > 0]) == [64 * 512, 64 * (2**21 - 512)]
+    if isinstance(observer, PercentileObserver):
+        assert float(observer.max_abs(state)) == 0.5
+
+
+def test_counts_beyond_32_bits():
+    observer = PercentileObserver(percent=99.9)
+    state = observer.observe(observer.initial_state(), jnp.asarray([0.5]), jnp.bool_(True))
+    state = state._replace(high=state.high.at[state.low.argmax()].set(5))
+    state = observer.observe(state, jnp.full(2**10, 8.0), jnp.bool_(True))
+    assert float(observer.max_abs(state)) == 0.5
+
+
+def test_batches_of_padding_alone_do_not_pull_an_average_down():
+    observer = MovingAverageObserver(decay=0.5)
+    state = observer.initial_state()
+    for valid in (True, False, False, True):
+        state = observer.observe(state, jnp.asarray([[3.0, -1.0]]), jnp.asarray([valid]))
+    assert float(observer.max_abs(state)) == 3.0

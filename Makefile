@@ -28,6 +28,20 @@ recognizer:
 test: $(VENV)/installed lint  ## Every test, the slow ones too, on two processes.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# The library's quick tests under each Python that this machine has, with the newest packages.
+PYTHONS ?= python3.11 python3.12 python3.13
+LIBRARY := tests/fixedpoint tests/accelerators tests/quant tests/layers tests/losses tests/decoding tests/serving
+.PHONY: test_pythons
+test_pythons:  ## The library under every Python of PYTHONS that is here.
+	@for python in $(PYTHONS); do \
+	  if ! $$python --version > /dev/null 2>&1; then echo "$$python: not on this machine, skipped"; continue; fi; \
+	  environment=.venvs/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  $$python -m venv $$environment && \
+	  $$environment/bin/python -m pip install --quiet '.[dev]' && \
+	  $$environment/bin/python -c 'import sys, jax, flax; print("Python", sys.version.split()[0], "jax", jax.__version__, "flax", flax.__version__)' && \
+	  $$environment/bin/python -m pytest -q -n 2 -m "not slow" $(LIBRARY) || exit 1; \
+	done
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +56,4 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) workdir
+	rm -rf $(VENV) .venvs workdir

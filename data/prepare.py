@@ -7,11 +7,15 @@ from typing import cast, get_args
 from absl import app, flags, logging
 
 from data.asterisk_prompts.builder import AsteriskPrompts
+from data.connected_digits.builder import ConnectedDigits
 from data.corpus import CorpusBuilder
 from data.data_dir import DATA_DIR
-from data.librispeech.builder import LibriSpeech, Source
+from data.librispeech.builder import BY_SPEAKER, LibriSpeech, Source
 from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource
+from data.phrases.builder import Phrases
+from data.speechocean762.builder import SpeechOcean762
+from data.spoken_digits.builder import SpokenDigits
 from data.synthetic_speech.builder import SyntheticSpeech
 from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
 from data.uqm_voices.builder import UqmVoices
@@ -38,11 +42,18 @@ _LIBRISPEECH_CONFIG = flags.DEFINE_enum(
     [config.name for config in LibriSpeech.BUILDER_CONFIGS],
     "Split one folder by speaker, or take LibriSpeech's own splits.",
 )
+_LIBRISPEECH_NAME = flags.DEFINE_string(
+    "librispeech_name",
+    BY_SPEAKER,
+    "What a folder of speakers is called, librispeech/NAME: several lie beside each other.",
+)
 _LIBRISPEECH_TEST_SPEAKERS = flags.DEFINE_list(
-    "librispeech_test_speakers", [], "Who is tested (by_speaker); by default a fifth of them."
+    "librispeech_test_speakers", [], "Who is tested (by_speaker); by default a fifth; or none."
 )
 _LIBRISPEECH_VALIDATION_SPEAKERS = flags.DEFINE_list(
-    "librispeech_validation_speakers", [], "Who validates (by_speaker); by default a fifteenth."
+    "librispeech_validation_speakers",
+    [],
+    "Who validates; by default a fifteenth; or none.",
 )
 _SYNTHETIC_DEFAULT = SyntheticSpeechConfig()
 _SYNTHETIC_HOURS = flags.DEFINE_float(
@@ -52,13 +63,44 @@ _SYNTHETIC_TEXTS = flags.DEFINE_enum(
     "synthetic_texts",
     _SYNTHETIC_DEFAULT.text_source,
     get_args(TextSourceName),
-    "What is said: telephone prompts of a grammar, or Moby-Dick, which npm downloads.",
+    "What is said: telephone prompts, digit strings or commands of a grammar, or Moby-Dick, which "
+    "npm downloads.",
 )
 _SYNTHETIC_VOICES = flags.DEFINE_list(
     "synthetic_voices", list(_SYNTHETIC_DEFAULT.voices), "Who speaks; twice is twice as often."
 )
 _SYNTHETIC_SEED = flags.DEFINE_integer(
     "synthetic_seed", _SYNTHETIC_DEFAULT.seed, "Of everything drawn for synthetic speech."
+)
+_SPEECHOCEAN762_DIR = flags.DEFINE_string(
+    "speechocean762_dir", None, "Folder that holds speechocean762's train and test."
+)
+_SPEECHOCEAN762_VALIDATION_SPEAKERS = flags.DEFINE_list(
+    "speechocean762_validation_speakers", [], "Who of train validates; by default a tenth; or none."
+)
+_SPOKEN_DIGITS_DIR = flags.DEFINE_string(
+    "spoken_digits_dir", None, "The Free Spoken Digit Dataset: single digits to take or to join."
+)
+_SPOKEN_DIGITS_TEST_SPEAKERS = flags.DEFINE_list(
+    "spoken_digits_test_speakers", [], "Whose digits are tested; by default a fifth; or none."
+)
+_SPOKEN_DIGITS_VALIDATION_SPEAKERS = flags.DEFINE_list(
+    "spoken_digits_validation_speakers", [], "Whose validate; by default a fifteenth; or none."
+)
+_CONNECTED_DIGITS_STRINGS = flags.DEFINE_integer(
+    "connected_digits_strings", 300, "Digit strings joined for each speaker.", lower_bound=1
+)
+_PHRASES_DIR = flags.DEFINE_string(
+    "phrases_dir", None, "Folder that holds a folder a phrase: wake words, Speech Commands."
+)
+_PHRASES_NAME = flags.DEFINE_string(
+    "phrases_name", "phrases", "What that folder's corpus is called: phrases/NAME."
+)
+_PHRASES_TEST_SPEAKERS = flags.DEFINE_list(
+    "phrases_test_speakers", [], "Who is tested, where speakers are named; by default a fifth."
+)
+_PHRASES_VALIDATION_SPEAKERS = flags.DEFINE_list(
+    "phrases_validation_speakers", [], "Who validates, where named; by default a fifteenth."
 )
 _UQM_DEBS = flags.DEFINE_string("uqm_debs", None, "Folder with uqm-voice_*.deb, uqm-content_*.deb.")
 _UQM_CONFIG = flags.DEFINE_enum(
@@ -86,6 +128,7 @@ def _librispeech() -> CorpusBuilder:
         data_dir=DATA_DIR.value,
         source=source,
         config=_LIBRISPEECH_CONFIG.value,
+        name=_LIBRISPEECH_NAME.value,
         test_speakers=_LIBRISPEECH_TEST_SPEAKERS.value,
         validation_speakers=_LIBRISPEECH_VALIDATION_SPEAKERS.value,
         workers=_WORKERS.value,
@@ -105,6 +148,53 @@ def _synthetic_speech() -> CorpusBuilder:
     return SyntheticSpeech(data_dir=DATA_DIR.value, config=config, workers=_WORKERS.value)
 
 
+def _folder(flag: flags.FlagHolder[str | None], of: str) -> Path:
+    if not flag.value:
+        raise CorpusError(f"name the folder of {of} with --{flag.name}")
+    return Path(flag.value)
+
+
+def _speechocean762() -> CorpusBuilder:
+    return SpeechOcean762(
+        data_dir=DATA_DIR.value,
+        folder=_folder(_SPEECHOCEAN762_DIR, "speechocean762"),
+        validation_speakers=_SPEECHOCEAN762_VALIDATION_SPEAKERS.value,
+        workers=_WORKERS.value,
+    )
+
+
+def _spoken_digits() -> CorpusBuilder:
+    return SpokenDigits(
+        data_dir=DATA_DIR.value,
+        folder=_folder(_SPOKEN_DIGITS_DIR, "the Free Spoken Digit Dataset"),
+        test_speakers=_SPOKEN_DIGITS_TEST_SPEAKERS.value,
+        validation_speakers=_SPOKEN_DIGITS_VALIDATION_SPEAKERS.value,
+        workers=_WORKERS.value,
+    )
+
+
+def _connected_digits() -> CorpusBuilder:
+    return ConnectedDigits(
+        data_dir=DATA_DIR.value,
+        folder=_folder(_SPOKEN_DIGITS_DIR, "the Free Spoken Digit Dataset"),
+        test_speakers=_SPOKEN_DIGITS_TEST_SPEAKERS.value,
+        validation_speakers=_SPOKEN_DIGITS_VALIDATION_SPEAKERS.value,
+        strings=_CONNECTED_DIGITS_STRINGS.value,
+        workers=_WORKERS.value,
+    )
+
+
+def _phrases() -> CorpusBuilder:
+    return Phrases(
+        data_dir=DATA_DIR.value,
+        folder=_folder(_PHRASES_DIR, "phrases"),
+        name=_PHRASES_NAME.value,
+        test_speakers=_PHRASES_TEST_SPEAKERS.value,
+        validation_speakers=_PHRASES_VALIDATION_SPEAKERS.value,
+        workers=_WORKERS.value,
+    )
+
+
 def _uqm_voices() -> CorpusBuilder:
     if not _UQM_DEBS.value:
         raise CorpusError(
@@ -121,7 +211,11 @@ def _uqm_voices() -> CorpusBuilder:
 
 BUILDERS: dict[str, Callable[[], CorpusBuilder]] = {
     "asterisk_prompts": _asterisk_prompts,
+    "connected_digits": _connected_digits,
     "librispeech": _librispeech,
+    "phrases": _phrases,
+    "speechocean762": _speechocean762,
+    "spoken_digits": _spoken_digits,
     "synthetic_speech": _synthetic_speech,
     "uqm_voices": _uqm_voices,
 }

@@ -22,6 +22,7 @@ class Cause(enum.StrEnum):
     EMPTY_AUDIO = "empty audio"
     SILENT = "silent audio"
     EXCLUDED_SPEAKER = "speaker excluded by the config"
+    NOT_A_DIGIT = "not a single digit"
     DUPLICATE = "same recording as another"
     CONTRADICTION = "transcribed in two ways"
     CLIPPED = "clipped audio"

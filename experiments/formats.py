@@ -17,9 +17,8 @@ flags.mark_flag_as_required("config")
 def main() -> None:
     """The table, then the audit of the serving programs."""
     config = experiment_config(_CONFIG)
-    parts = config.model, config.policy, config.frontend.feature_size
-    print(text_table(tensor_rows(*parts)))
-    off_chip = audit(*parts)
+    print(text_table(tensor_rows(config.model, config.policy)))
+    off_chip = audit(config.model, config.policy, config.frontend.feature_size)
     require_on_chip(off_chip)
     if not off_chip:
         print("\nAudit: every operator of the serving programs is an integer one of the chip.")

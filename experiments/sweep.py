@@ -1,4 +1,4 @@
-"""Precision policies over float models: calibrate, train through the chip, evaluate, compare.
+r"""Precision policies over float models: calibrate, train through the chip, evaluate, compare.
 
 The paper's grid of an experiment, over three seeds; its float models are trained first:
 
@@ -7,6 +7,11 @@ python -m experiments.sweep --config=experiments/configs/prompts.py --workdir=wo
 Of float models that there are:
 
 python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
+
+Every combination of some units and widths of the cell state:
+
+python -m experiments.sweep --models=A/models/float --aware_steps=0 \
+    --policies='generic_nna{gate.unit=[table256,plan,hard], cell.bits=[16,12,8]}'
 
 What each part of a policy costs by itself, calibrated:
 
@@ -26,7 +31,8 @@ from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.ablation import parts
-from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.grammar import split_policies
+from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, sweep
@@ -36,7 +42,13 @@ _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
 _MODELS = flags.DEFINE_list("models", None, "Float models instead: one config, its seeds.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
-_POLICIES = flags.DEFINE_list("policies", None, f"Default: {','.join(SweepConfig.policies)}.")
+_POLICIES = flags.DEFINE_string(
+    "policies",
+    None,
+    "Lines of quant.grammar with commas between them; one with choices, e.g. "
+    "'generic_nna{gate.unit=[plan,hard], cell.bits=[16,8]}', stands for all their combinations. "
+    f"Default: {','.join(SweepConfig.policies)}.",
+)
 _ABLATE = flags.DEFINE_string("ablate", None, "This policy and each of its parts alone instead.")
 _AWARE_STEPS = flags.DEFINE_integer(
     "aware_steps",
@@ -113,7 +125,9 @@ def _policies() -> tuple[str, ...]:
         raise flags.ValidationError("give --policies or --ablate, not both")
     try:
         if _ABLATE.value is None:
-            return tuple(policy_by_name(p).name for p in _POLICIES.value or SweepConfig.policies)
+            lines = split_policies(_POLICIES.value or ",".join(SweepConfig.policies))
+            found = [str(policy) for line in lines for policy in policy_choices(line)]
+            return tuple(dict.fromkeys(found))
         policy_by_name(_ABLATE.value)
     except ValueError as error:
         raise flags.ValidationError(str(error)) from None

@@ -13,7 +13,11 @@ from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.state import parameter_count
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
-VARIANTS = {"prompts": ["synthetic_only"], "librispeech": ["word_pieces", "by_speaker"]}
+VARIANTS = {
+    "prompts": ["synthetic_only"],
+    "general": ["decay"],
+    "librispeech": ["word_pieces", "by_speaker"],
+}
 CASES = [
     (p.stem, variant)
     for p in CONFIGS.glob("[a-z]*.py")

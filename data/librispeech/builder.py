@@ -1,8 +1,8 @@
 """Builder of ``librispeech``; README.md in this folder says what it is."""
 
 import dataclasses
-import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,10 @@ import tensorflow_datasets as tfds
 from data.audio import Limits
 from data.corpus import CorpusBuilder, Recording
 from data.skips import SkipReport
+from data.speaker_splits import split_recordings
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
-TEST_FRACTION, VALIDATION_FRACTION = 0.2, 0.07
+BY_SPEAKER = "by_speaker"
 
 _EVALUATION = {
     "validation": ("dev-clean",),
@@ -51,7 +52,7 @@ class LibriSpeech(CorpusBuilder):
     name = "librispeech"
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012  (tfds declares it so)
-        LibriSpeechConfig(name="by_speaker", description="A folder of speakers, split by speaker."),
+        LibriSpeechConfig(name=BY_SPEAKER, description="A folder of speakers, split by speaker."),
         LibriSpeechConfig(
             name="clean_100",
             description="100 h of clean speech to train on; all dev and test subsets.",
@@ -74,7 +75,8 @@ class LibriSpeech(CorpusBuilder):
         *,
         data_dir: str | Path,
         source: Source,
-        config: str = "by_speaker",
+        config: str = BY_SPEAKER,
+        name: str = BY_SPEAKER,
         test_speakers: Sequence[str] = (),
         validation_speakers: Sequence[str] = (),
         **options: Any,
@@ -85,15 +87,25 @@ class LibriSpeech(CorpusBuilder):
           data_dir: where corpora are prepared.
           source: `FolderSource` or `TfdsSource`.
           config: ``by_speaker``, ``clean_100`` or ``full_960``.
+          name: ``by_speaker`` only: what the corpus is called, ``librispeech/NAME``, so that
+            several folders lie beside each other.
           test_speakers: ``by_speaker`` only: who is tested; by default about a fifth of the
-            speakers, in the order of a hash of their names.
+            speakers, in the order of a hash of their names; "none" for no test split.
           validation_speakers: likewise, about a fifteenth.
           **options: those of `CorpusBuilder`.
         """
         self._source = source
         self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
         options.setdefault("limits", Limits(max_duration_s=36.0))  # LibriSpeech's longest is 35.2 s
-        super().__init__(data_dir=data_dir, config=config, **options)
+        if name != BY_SPEAKER:
+            if config != BY_SPEAKER or not re.fullmatch("[a-z][a-z0-9_]*", name):
+                raise CorpusError(
+                    f"librispeech/{config} cannot be called {name!r}: only by_speaker takes a "
+                    "name, of letters, digits and underscores"
+                )
+            description = "A folder of speakers, split by speaker."
+            options["config"] = LibriSpeechConfig(name=name, description=description)
+        super().__init__(data_dir=data_dir, **{"config": config} | options)
 
     def sources(self) -> dict[str, Any]:
         """The source's fingerprint and the named speakers."""
@@ -103,12 +115,8 @@ class LibriSpeech(CorpusBuilder):
         """Lists the subsets, or splits by speaker; see `CorpusBuilder`."""
         subsets = self.builder_config.subsets
         if subsets is None:
-            recordings = list(self._source.recordings(None, self.skip_report))
-            split_of = split_speakers({r.speaker for r in recordings}, **self._named)
-            splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
-            for recording in recordings:
-                splits[split_of[recording.speaker]].append(recording)
-            return splits
+            recordings = self._source.recordings(None, self.skip_report)
+            return split_recordings(recordings, **self._named)
         if any(self._named.values()):
             raise CorpusError(
                 f"librispeech/{self.builder_config.name} has LibriSpeech's own splits; speakers "
@@ -124,41 +132,3 @@ def _join(parts: list[Iterable[Recording]]) -> Iterable[Recording]:
     """One iterable; a list, whose length gives the progress bar its ETA, if all parts are lists."""
     joined = itertools.chain.from_iterable(parts)
     return list(joined) if all(isinstance(part, list) for part in parts) else joined
-
-
-def split_speakers(
-    speakers: set[str], test: Sequence[str] = (), validation: Sequence[str] = ()
-) -> dict[str, str]:
-    """Splits by speaker, depending on nothing but their names.
-
-    Args:
-      speakers: everybody.
-      test: who is tested; empty for about a fifth, at least one.
-      validation: likewise; empty for about a fifteenth, at least one.
-
-    Returns:
-      speaker -> "train", "validation" or "test".
-
-    Raises:
-      CorpusError: a named speaker is not there or is named twice, or nobody is left to train on.
-    """
-    unknown = {*test, *validation} - speakers
-    twice = set(test) & set(validation)
-    if unknown or twice:
-        raise CorpusError(
-            f"speakers not in the folder: {sorted(unknown) or 'none'}; named for both validation "
-            f"and test: {sorted(twice) or 'none'}; there are {', '.join(sorted(speakers))}"
-        )
-    left = sorted(
-        speakers - {*test, *validation}, key=lambda name: hashlib.sha256(name.encode()).digest()
-    )
-    if not test:
-        number = max(1, round(TEST_FRACTION * len(speakers)))
-        test, left = left[:number], left[number:]
-    if not validation:
-        number = max(1, round(VALIDATION_FRACTION * len(speakers)))
-        validation, left = left[:number], left[number:]
-    if not left:
-        raise CorpusError(f"{len(speakers)} speakers are too few to train, validate and test on")
-    split_of = dict.fromkeys(left, "train")
-    return split_of | dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")

@@ -12,9 +12,10 @@ from data.audio import Limits
 from data.corpus import CorpusBuilder, Recording
 from data.synthetic_speech.books import BookTexts
 from data.synthetic_speech.config import SyntheticSpeechConfig
+from data.synthetic_speech.grammar import GRAMMARS
 from data.synthetic_speech.held_out import HELD_OUT_PATH, HeldOutPhrases
 from data.synthetic_speech.plan import make_plan
-from data.synthetic_speech.sentences import PromptTexts, TextSource
+from data.synthetic_speech.sentences import GrammarTexts, TextSource
 from data.synthetic_speech.take import SYNTHESIS_VERSION, CachedTake
 from data.synthetic_speech.voices import VoiceError, load_voice
 from rnnt_qat.input_pipeline.corpus import CorpusError
@@ -29,7 +30,7 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
     """English made offline by speech synthesizers, in any amount, by many pseudo-speakers."""
 
     VERSION = tfds.core.Version("1.0.0")
-    DESCRIPTION = "Synthetic English speech: telephone prompts of a grammar, or a book."
+    DESCRIPTION = "Synthetic English speech: sentences of a grammar, or of a book."
 
     def __init__(
         self,
@@ -95,4 +96,4 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
     def _texts(self) -> TextSource:
         if self.synthesis.text_source == "books":
             return BookTexts(self._downloads)
-        return PromptTexts()
+        return GrammarTexts(GRAMMARS[self.synthesis.text_source])

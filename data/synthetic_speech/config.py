@@ -9,7 +9,7 @@ from data.synthetic_speech.speakers import SpeakersConfig
 from data.synthetic_speech.take import AcousticsConfig
 from data.synthetic_speech.voices import VOICES
 
-TextSourceName = Literal["prompts", "books"]
+TextSourceName = Literal["prompts", "digits", "commands", "books"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class SyntheticSpeechConfig:
     """A synthetic corpus; every field changes its name, so no two share a directory.
 
     Attributes:
-      text_source: ``prompts`` (the telephone grammar) or ``books`` (Moby-Dick).
+      text_source: ``prompts``, ``digits`` or ``commands`` (grammars), or ``books`` (Moby-Dick).
       hours: of training speech, to within some percent.
       validation_hours: of validation speech.
       test_hours: of test speech.

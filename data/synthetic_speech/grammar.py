@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-PROMPT_GRAMMAR_PATH = Path(__file__).with_name("prompts.grammar")
+GRAMMARS = {
+    name: Path(__file__).with_name(f"{name}.grammar") for name in ("prompts", "digits", "commands")
+}
+"""Grammars by the name of the text source."""
+
+PROMPT_GRAMMAR_PATH = GRAMMARS["prompts"]
 
 _TOKEN = re.compile(r"\{(\w+)\}|([\[\]])|([^{}\[\]]+)")
 _WEIGHT = re.compile(r"(\d+)\|\s*(.*)")

@@ -39,8 +39,8 @@ class TextSource(Protocol):
         """What the sentences are made from, as JSON."""
 
 
-class PromptTexts:
-    """Telephone prompts from the grammar in ``prompts.grammar``."""
+class GrammarTexts:
+    """Sentences of a grammar: ``prompts.grammar``, ``digits.grammar``, ``commands.grammar``."""
 
     def __init__(self, path: Path = PROMPT_GRAMMAR_PATH):
         self._path = path

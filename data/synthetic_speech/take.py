@@ -16,11 +16,11 @@ from jaxtyping import Float32, Int16
 
 from data.skips import Cause, SkipError
 from data.synthetic_speech.noise import add_noise, babble, coloured_noise
-from data.synthetic_speech.room import reverberate, room_response, telephone_band
 from data.synthetic_speech.sentences import Sentence
 from data.synthetic_speech.speakers import FORMANT_GRID, PseudoSpeaker
 from data.synthetic_speech.voices import VOICES, load_voice
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
+from rnnt_qat.input_pipeline.room import reverberate, room_response, telephone_band
 
 SYNTHESIS_VERSION = 1
 """Part of every take's key: raise it when the same take becomes other samples."""

@@ -61,6 +61,8 @@ class DataConfig:
       sentencepiece: units of a SentencePiece model trained on the training texts, blank included;
         0 spells by characters.
       statistics_utterances: recordings that the features' mean and deviation are measured on.
+      held_out: parts whose texts are not to be learned: what training would say word for word as
+        one of their utterances is left out, and counted.
     """
 
     train: tuple[Split, ...]
@@ -68,6 +70,7 @@ class DataConfig:
     test: tuple[Split, ...]
     sentencepiece: int = 0
     statistics_utterances: int = 500
+    held_out: tuple[Split, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ class ExperimentConfig:
     Attributes:
       data: corpora and tokenizer.
       model: sizes.
-      precision: name of the accelerator's policy (``rnnt_qat.quant.policies``).
+      precision: line or name of the accelerator's policy (``rnnt_qat.quant.grammar``).
       frontend: audio to features.
       spec_augment: masks on training features.
       pipeline: training batches.

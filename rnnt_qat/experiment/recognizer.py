@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,8 +25,9 @@ from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, loa
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.audit import OffChip
-from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.policies import build_policy, policy_by_name, spec_of
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.policy_spec import PolicySpec
 from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
@@ -86,6 +87,7 @@ class Recognizer:
         manifest = {
             "config": to_json(self.config),
             "policy": self.policy.name,
+            "policy_rules": to_json(spec_of(self.policy)),
             "tokenizer": tokenizer_file(self.tokenizer),
             "origin": self.origin,
         }
@@ -110,7 +112,7 @@ class Recognizer:
                 "experiments.train writes them into WORKDIR/models"
             ) from None
         config = from_json(ExperimentConfig, manifest["config"])
-        policy = policy_by_name(manifest["policy"])
+        policy = _read_policy(manifest)
         variables = _read_variables(directory / "variables.npz", config, policy)
         return cls(
             config=config,
@@ -143,6 +145,19 @@ def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
 def tokenizer_file(tokenizer: Tokenizer) -> str:
     """Name of the file that a tokenizer saves itself in."""
     return "tokenizer.json" if isinstance(tokenizer, CharacterTokenizer) else "tokenizer.model"
+
+
+def _read_policy(manifest: Mapping[str, Any]) -> PrecisionPolicy:
+    """The policy that a manifest's data describe; older ones have its name alone."""
+    if "policy_rules" not in manifest:
+        return policy_by_name(manifest["policy"])
+    policy = build_policy(from_json(PolicySpec, manifest["policy_rules"]))
+    if policy.name != manifest["policy"]:
+        raise ModelDirectoryError(
+            f"recognizer.json: policy is {manifest['policy']!r}, but policy_rules describe "
+            f"{policy.name!r}; restore the one that was edited"
+        )
+    return policy
 
 
 def _read_variables(

@@ -21,9 +21,10 @@ from rnnt_qat.infra.config import ConfigError, to_json
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.infra.provenance import provenance
-from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.input_pipeline.joined import JoinedUtterances
 from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
+from rnnt_qat.input_pipeline.selected import SelectedUtterances, without_texts
 from rnnt_qat.input_pipeline.tokenizer import (
     CharacterTokenizer,
     SentencePieceTokenizer,
@@ -79,7 +80,20 @@ class Experiment:
 
     def _training_source(self, split: Split) -> SpeechSource:
         corpus = open_corpus(self.data_dir, split.corpus, split.split)
-        return JoinedUtterances(corpus, split.joined_seconds) if split.joined_seconds else corpus
+        source: Corpus | SelectedUtterances = corpus
+        if self._held_out_texts:
+            source = without_texts(corpus, self._held_out_texts)
+            if left_out := len(corpus) - len(source):
+                self.console.say(
+                    f"{split.name}: {left_out} of {len(corpus)} utterances say what is held out"
+                )
+        return JoinedUtterances(source, split.joined_seconds) if split.joined_seconds else source
+
+    @functools.cached_property
+    def _held_out_texts(self) -> frozenset[str]:
+        """Transcripts that no training utterance may have."""
+        corpora = (open_corpus(self.data_dir, s.corpus, s.split) for s in self.config.data.held_out)
+        return frozenset(text for corpus in corpora for text in corpus.texts)
 
     @functools.cached_property
     def origin(self) -> Recognizer | None:

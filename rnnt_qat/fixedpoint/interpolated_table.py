@@ -36,15 +36,11 @@ class InterpolatedTable:
             raise ValueError(f"InterpolatedTable.entries_bits={self.entries_bits} not in 1..12")
 
     def check_input(self, input: QFormat) -> None:
-        """The table must reach the input's range, and its segments be whole input steps."""
+        """The table must reach the input's range; entries finer than its steps are not used."""
         if input.frac_bits is None or input.bits > 16:
             raise ValueError(f"the table takes a fixed format of up to 16 bits, not {input}")
         if self.range_bits < input.integer_bits:
             raise ValueError(f"the table ends at 2^{self.range_bits}, {input} goes further")
-        if self._shift(input.frac_bits) < 0:
-            raise ValueError(
-                f"{2**self.entries_bits} entries over 2^{self.range_bits} are finer than {input}"
-            )
         if self._shift(input.frac_bits) + self.output.bits > 31:
             raise ValueError(f"interpolating {input} to {self.output} overflows 32 bits")
 
@@ -93,6 +89,8 @@ class InterpolatedTable:
     def _position(self, x, frac_bits):
         shift = self._shift(frac_bits)
         magnitude = jnp.minimum(jnp.abs(x), (1 << (self.range_bits + frac_bits)) - 1)
+        if shift < 0:  # every input is an entry
+            return magnitude << -shift, jnp.zeros_like(magnitude), 0
         return magnitude >> shift, magnitude & ((1 << shift) - 1), shift
 
     def _mirrored(self, positive):

@@ -1,5 +1,6 @@
 """Sigmoid and tanh by a few lines, for chips without a table."""
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -71,7 +72,7 @@ class PiecewiseLinear:
                 if line.slope_shift is None
                 else offset + (argument << (extra - line.slope_shift))
             )
-            value = jnp.where(argument >= _fixed(line.start, argument_frac), slanted, value)
+            value = jnp.where(argument >= _start(line, argument_frac), slanted, value)
         if self.function is Function.TANH:
             value = 2 * value - (1 << inner_frac)
         drop = inner_frac - self.output.fixed_frac_bits
@@ -86,12 +87,17 @@ class PiecewiseLinear:
         slope = jnp.zeros(x.shape, jnp.float32)
         for line in self.lines:
             steepness = 0.0 if line.slope_shift is None else 2.0**-line.slope_shift
-            slope = jnp.where(argument >= _fixed(line.start, argument_frac), steepness, slope)
+            slope = jnp.where(argument >= _start(line, argument_frac), steepness, slope)
         return slope if self.function is Function.SIGMOID else 4 * slope
 
     def _argument(self, x, frac_bits):
         """Magnitude of sigmoid's argument and its fractional bits: 2x is x with one bit fewer."""
         return jnp.abs(x), frac_bits - int(self.function is Function.TANH)
+
+
+def _start(line: Line, frac_bits: int) -> int:
+    """First magnitude on the line: coarse formats have none where it starts."""
+    return math.ceil(line.start * 2**frac_bits)
 
 
 def _fixed(x: float, frac_bits: int) -> int:

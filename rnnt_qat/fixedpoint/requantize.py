@@ -28,13 +28,15 @@ def shift_left(x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
 def shift_right(x: Int[Array, "*S"], ratio: Ratio, rounding: Rounding) -> Int[Array, "*S"]:
     """``x * ratio`` of int32, where the ratio is a power of two of at most 1.
 
-    Below 2^-31 the result is 0.
+    Below 2^-31 the result is 0 or, truncated, -1 of what is negative.
     """
     places = -multipliers.exponent_of(ratio)
     if isinstance(places, int):
-        return rounding_shift_right(x, places, rounding) if places <= 31 else 0 * x
+        if places > 31:
+            return _sign_alone(x, rounding)
+        return rounding_shift_right(x, places, rounding)
     shifted = rounding_shift_right(x, jnp.minimum(places, 31), rounding)
-    return jnp.where(places > 31, 0, shifted)
+    return jnp.where(places > 31, _sign_alone(x, rounding), shifted)
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class ShiftRescale:
             return shift_right(x, ratio, self.rounding)
         if isinstance(x, wide.Wide):
             right = jnp.clip(-exponent, 0, 62)
+            sign = _sign_alone(x.high, self.rounding)
             shifted = wide.saturate_to_int32(wide.rounding_shift_right(x, right, self.rounding))
         else:
             right = jnp.clip(-exponent, 0, 31)
+            sign = _sign_alone(x, self.rounding)
             shifted = rounding_shift_right(x, right, self.rounding)
-        shifted = jnp.where(-exponent > right, 0, shifted)
+        shifted = jnp.where(-exponent > right, sign, shifted)
         return saturating_shift_left(shifted, jnp.clip(exponent, 0, 31))
 
 
@@ -113,3 +117,8 @@ class SingleRoundingRescale:
 
 
 Rescale = ShiftRescale | DoubleRoundingRescale | SingleRoundingRescale
+
+
+def _sign_alone(x: Int[Array, "*S"], rounding: Rounding) -> Int[Array, "*S"]:
+    """What is left of an integer whose every bit was shifted out."""
+    return x >> 31 if rounding is Rounding.TRUNCATE else 0 * x

@@ -8,7 +8,7 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Rounding(enum.Enum):
-    """Where a number halfway between two integers goes; all else goes to the nearest."""
+    """Where a number between two integers goes: halfway ones, and all others to the nearest."""
 
     AWAY = "away from zero"
     """gemmlowp's RoundingDivideByPOT, C's round()."""
@@ -16,12 +16,16 @@ class Rounding(enum.Enum):
     """IEEE 754, jnp.round, AQT."""
     UP = "towards +infinity"
     """Add half and shift: gemmlowp's doubling high multiply, most hardware."""
+    TRUNCATE = "down"
+    """Every number, halfway or not, to the integer below: bits are dropped, which costs nothing."""
 
 
 def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
-    """Nearest integer, as float32. Exact for every float32, also where ``x + 0.5`` would round."""
+    """An integer, as float32. Exact for every float32, also where ``x + 0.5`` would round."""
     if rounding is Rounding.EVEN:
         return jnp.round(x)
+    if rounding is Rounding.TRUNCATE:
+        return jnp.floor(x)
     whole = jnp.trunc(x)
     fraction = x - whole  # exact
     down = fraction < -0.5 if rounding is Rounding.UP else fraction <= -0.5
@@ -31,13 +35,15 @@ def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
 def rounding_shift_right(
     x: Int[Array, "*S"], shift: int | Int[Array, "..."], rounding: Rounding
 ) -> Int[Array, "*S"]:
-    """``x / 2^shift`` to the nearest integer.
+    """``x / 2^shift`` to an integer.
 
     Args:
       x: int32.
       shift: 0 to 31; a Python int, or an int32 array that broadcasts.
-      rounding: where ties go.
+      rounding: which.
     """
+    if rounding is Rounding.TRUNCATE:
+        return x >> shift
     mask = (jnp.int32(1) << shift) - 1
     below, remainder, half_minus_one = x >> shift, x & mask, (mask >> 1)
     if rounding is Rounding.UP:

@@ -90,14 +90,16 @@ def shift_right(x: Wide, shift: Int[Array, "..."]) -> Wide:
 
 
 def rounding_shift_right(x: Wide, shift: int | Int[Array, "..."], rounding: Rounding) -> Wide:
-    """``x / 2^shift`` to the nearest integer.
+    """``x / 2^shift`` to an integer.
 
     Args:
       x: magnitude below 2^62.
       shift: 0 to 62; it broadcasts.
-      rounding: where ties go.
+      rounding: which.
     """
     shift = jnp.asarray(shift, jnp.int32)
+    if rounding is Rounding.TRUNCATE:
+        return shift_right(x, shift)
     rounds = shift > 0
     half = power_of_two(jnp.maximum(shift - 1, 0))
     if rounding is Rounding.UP:

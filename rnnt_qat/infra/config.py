@@ -1,4 +1,12 @@
-"""Frozen dataclasses as JSON and as overridable fields: the dataclasses are the one schema."""
+"""Convert frozen dataclasses to JSON and to overridable fields: one schema for all three.
+
+A field that saved JSON lacks takes its default. A class whose saved form has changed otherwise has
+a class method ``upgrade(data)``, which returns what any earlier version wrote in today's form.
+
+Tuples of dataclasses that have a ``name`` field are lists in JSON, and are addressed by name where
+they are overridden: ``--config.stages.float.steps=3``. Their sequence is the field ``order`` beside
+the names: ``--config.stages.order=float,calibration`` leaves the others out.
+"""
 
 import dataclasses
 import difflib
@@ -15,6 +23,8 @@ Config = TypeVar("Config")
 
 TYPE = "type"
 """Key that names the class where a field's annotation leaves a choice."""
+ORDER = "order"
+"""Key of the names of a tuple of named dataclasses, beside the dataclasses themselves."""
 
 _PACKAGE = __name__.split(".", maxsplit=1)[0]
 
@@ -52,15 +62,20 @@ def from_json(cls: type[Config], data: Mapping[str, Json]) -> Config:
     """Inverse of ``to_json``.
 
     Raises:
-      ConfigError: an unknown or missing field, a value of the wrong type, or one that the class
-        refuses.
+      ConfigError: an unknown field, a missing one that has no default, a value of the wrong type,
+        or one that the class refuses.
     """
     return _build(cls, data, "")
 
 
+def upgraded(cls: type, data: Mapping[str, Json]) -> dict[str, Json]:
+    """JSON of a config as an earlier version wrote it, in the form that ``to_json`` gives today."""
+    return to_json(from_json(cls, data))
+
+
 def config_dict(config: Any) -> ml_collections.ConfigDict:
     """The fields of a dataclass, for ``ml_collections.config_flags`` to override."""
-    return ml_collections.ConfigDict(_with_tuples(to_json(config)), convert_dict=True)
+    return ml_collections.ConfigDict(_by_name(to_json(config)), convert_dict=True)
 
 
 def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_collections.ConfigDict:
@@ -76,7 +91,7 @@ def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_col
 
 def from_config_dict(cls: type[Config], config: ml_collections.ConfigDict) -> Config:
     """Inverse of ``config_dict``, after overrides."""
-    return from_json(cls, config.to_dict())
+    return from_json(cls, _in_order(config.to_dict(), ""))
 
 
 def field_paths(config: Mapping[str, Json], prefix: str = "") -> list[str]:
@@ -99,17 +114,21 @@ def unknown_field_message(path: str, known: list[str]) -> str:
 
 
 def _build(cls: type, data: Mapping[str, Json], path: str) -> Any:
+    upgrade = getattr(cls, "upgrade", None)
+    data = upgrade(data) if upgrade else data
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     for name in data:
         if name not in names and name != TYPE:
             known = [path + n for n in names]
             raise ConfigError(unknown_field_message(path + name, known))
-    missing = [path + n for n in names if n not in data]
+    missing = [
+        path + f.name for f in dataclasses.fields(cls) if f.name not in data and _required(f)
+    ]
     if missing:
-        raise ConfigError(f"{', '.join(missing)}: missing; was this written by another version?")
+        raise ConfigError(f"{', '.join(missing)}: missing, and there is no default")
 
-    values = {n: _convert(data[n], hints[n], f"{path}{n}") for n in names}
+    values = {n: _convert(data[n], hints[n], f"{path}{n}") for n in names if n in data}
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise ConfigError(f"{path}{name}: {value!r} is not of type {_type_name(hints[name])}")
@@ -173,10 +192,39 @@ def _type_name(hint: Any) -> str:
     )
 
 
-def _with_tuples(value: Json) -> Json:
-    """Lists as tuples, which config flags parse."""
+def _required(field: dataclasses.Field) -> bool:
+    nothing = dataclasses.MISSING
+    return field.default is nothing and field.default_factory is nothing
+
+
+def _by_name(value: Json) -> Json:
+    """Lists as tuples, which config flags parse; lists of named mappings as a mapping by name."""
     if isinstance(value, Mapping):
-        return {k: _with_tuples(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return tuple(_with_tuples(v) for v in value)
+        return {k: _by_name(v) for k, v in value.items()}
+    if not isinstance(value, list):
+        return value
+    if not value or not all(isinstance(v, Mapping) and "name" in v for v in value):
+        return tuple(_by_name(v) for v in value)
+    named = {v["name"]: {k: _by_name(x) for k, x in v.items() if k != "name"} for v in value}
+    for name in named:
+        if not name.isidentifier() or name == ORDER:
+            raise ConfigError(f"{name!r} cannot name a part of a config: take letters, digits, _")
+    if len(named) < len(value):
+        raise ConfigError(f"{', '.join(v['name'] for v in value)}: these names must all differ")
+    return {ORDER: ",".join(named), **named}
+
+
+def _in_order(value: Json, path: str) -> Json:
+    """Inverse of ``_by_name``."""
+    if isinstance(value, Mapping):
+        inner = {k: _in_order(v, f"{path}{k}.") for k, v in value.items()}
+        if ORDER not in inner:
+            return inner
+        order = [name for name in inner.pop(ORDER).split(",") if name]
+        for name in order:
+            if name not in inner:
+                raise ConfigError(f"{path}{ORDER}: no {name!r} here; there are {', '.join(inner)}")
+        return [{"name": name, **inner[name]} for name in order]
+    if isinstance(value, tuple | list):
+        return [_in_order(v, path) for v in value]
     return value

@@ -1,4 +1,4 @@
-"""Waveform augmentation on the fly: speed, gain and noise."""
+"""Waveform augmentation on the fly: speed, rooms, noise, gain and offset."""
 
 import dataclasses
 import fractions
@@ -6,6 +6,7 @@ import fractions
 import numpy as np
 import scipy.signal
 
+from rnnt_qat.input_pipeline.room import reverberate, room_response
 from rnnt_qat.typing import Float, Int
 
 
@@ -20,28 +21,43 @@ class WaveformAugmentation:
       gain_db: range of a uniform gain; what then exceeds full scale is clipped.
       noise_probability: of adding stationary noise with a random spectral tilt.
       snr_db: range of the uniform ratio of speech power to noise power.
+      room_probability: of reverberation, before the noise is added.
+      reverberation_s: range of a room's T60, in seconds.
+      direct_to_reverberant_db: range of the energy of the direct sound over all reflections.
+      offset: largest constant added to the samples, relative to full scale; uniform around 0.
     """
 
     speeds: tuple[float, ...] = (1.0,)
     gain_db: tuple[float, float] = (0.0, 0.0)
     noise_probability: float = 0.0
     snr_db: tuple[float, float] = (10.0, 30.0)
+    room_probability: float = 0.0
+    reverberation_s: tuple[float, float] = (0.1, 0.5)
+    direct_to_reverberant_db: tuple[float, float] = (4.0, 18.0)
+    offset: float = 0.0
 
     def __post_init__(self):
         if not self.speeds or min(self.speeds) < 0.5 or max(self.speeds) > 2:
             raise ValueError(f"augmentation.speeds={self.speeds} must hold factors in [0.5, 2]")
-        for name in ("gain_db", "snr_db"):
+        for name in ("gain_db", "snr_db", "reverberation_s", "direct_to_reverberant_db"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
                 raise ValueError(f"augmentation.{name}={getattr(self, name)} must be (low, high)")
-        if not 0 <= self.noise_probability <= 1:
+        if self.reverberation_s[0] < 0.05:  # the reflections of the first 40 ms must fit in
             raise ValueError(
-                f"augmentation.noise_probability={self.noise_probability} not in [0, 1]"
+                f"augmentation.reverberation_s={self.reverberation_s} must be at least 0.05"
             )
+        for name in ("noise_probability", "room_probability", "offset"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augmentation.{name}={getattr(self, name)} not in [0, 1]")
 
     @property
     def changes_nothing(self) -> bool:
         """Whether an utterance sounds the same in every epoch."""
-        return set(self.speeds) == {1.0} and self.gain_db == (0, 0) and not self.noise_probability
+        return (
+            set(self.speeds) == {1.0}
+            and self.gain_db == (0, 0)
+            and not (self.noise_probability or self.room_probability or self.offset)
+        )
 
     def draw_speeds(self, rng: np.random.Generator, num_examples: int) -> Float[np.ndarray, "E"]:
         """The speed of each example of an epoch."""
@@ -54,10 +70,16 @@ class WaveformAugmentation:
         if speed != 1:
             ratio = _ratio(speed)
             audio = scipy.signal.resample_poly(audio, ratio.denominator, ratio.numerator)
+        if self.room_probability and rng.random() < self.room_probability:
+            room = rng.uniform(*self.reverberation_s), rng.uniform(*self.direct_to_reverberant_db)
+            audio = reverberate(audio, room_response(rng, *room))
         if rng.random() < self.noise_probability:
             audio = audio + self._noise(audio, rng)
         gain = 10 ** (rng.uniform(*self.gain_db) / 20)
-        return np.clip(audio * np.float32(gain), -1, 1 - 2**-15).astype(np.float32)
+        audio = audio * np.float32(gain)
+        if self.offset:
+            audio = audio + np.float32(rng.uniform(-self.offset, self.offset))
+        return np.clip(audio, -1, 1 - 2**-15).astype(np.float32)
 
     def _noise(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         white = rng.standard_normal(len(audio), np.float32)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, Corpus, Utterance
+from rnnt_qat.input_pipeline.selected import SelectedUtterances
 
 PAUSE_SECONDS = 0.1, 0.6
 """Range of the silence between two utterances."""
@@ -21,7 +22,7 @@ class JoinedUtterances:
       num_samples: audio lengths, pauses included.
     """
 
-    def __init__(self, corpus: Corpus, longest_seconds: float, seed: int = 0):
+    def __init__(self, corpus: Corpus | SelectedUtterances, longest_seconds: float, seed: int = 0):
         """Draws the groups.
 
         Args:

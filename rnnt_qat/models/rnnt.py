@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import flax.linen as nn
 import flax.struct
-import jax
 import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
@@ -12,7 +11,6 @@ from rnnt_qat.models.dropout import fold_in_rows
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
-from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PRNGKey, PyTree
 
@@ -129,17 +127,6 @@ class RNNT(nn.Module):
     def head(self) -> JointHead:
         """The joint as a callable pytree."""
         return self.joint.head()
-
-
-def layer_paths(config: RNNTConfig, feature_size: int) -> tuple[tuple[str, ...], ...]:
-    """Paths of the model's layers, for matching a policy's rules."""
-    variables = jax.eval_shape(
-        RNNT(config, FLOAT32).init,
-        jax.random.key(0),
-        *example_inputs(config, feature_size),
-    )
-    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
-    return tuple(sorted({tuple(key.key for key in path[:-1]) for path, _ in leaves}))
 
 
 def example_inputs(config: RNNTConfig, feature_size: int) -> tuple[Array, ...]:

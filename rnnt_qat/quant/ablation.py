@@ -5,22 +5,17 @@ the others. ``CHIP@weights``, ``@activations``, ``@gates``, ``@state`` round the
 to the chip's formats, in every layer, and compute in floating point.
 """
 
+from dataclasses import replace
+
+from rnnt_qat.accelerators.design import GROUPS
 from rnnt_qat.quant.grid_only import GridOnly
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.quant.sites import Role
 
 NETWORKS = ("encoder", "prediction", "joint")
-TENSORS = {
-    "weights": frozenset({Role.WEIGHT}),
-    "activations": frozenset(
-        {Role.INPUT, Role.PROJECTION, Role.JOINT_PRE, Role.JOINT_HIDDEN, Role.LOGITS}
-    ),
-    "gates": frozenset({Role.GATE_PRE, Role.GATE}),
-    "state": frozenset({Role.CELL, Role.HIDDEN}),
-}
-"""Every role is in one of them."""
+PARTS = (*NETWORKS, *GROUPS)
+"""What may be quantized alone: networks, and groups of tensors."""
 
 
 def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
@@ -31,13 +26,13 @@ def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
     """
     if name in NETWORKS:
         rules = tuple(
-            Rule(f"{name}*" if rule.pattern == "*" else rule.pattern, rule.precision)
+            replace(rule, pattern=f"{name}*" if rule.pattern == "*" else rule.pattern)
             for rule in policy.rules
             if rule.pattern == "*" or rule.pattern.startswith(name)
         )
         return PrecisionPolicy(f"{policy.name}@{name}", (*rules, Rule("*", Float32())))
-    if name not in TENSORS:
-        known = ", ".join((*NETWORKS, *TENSORS))
+    if name not in GROUPS:
+        known = ", ".join(PARTS)
         raise ValueError(f"{policy.name}@{name}: there is no such part; there are {known}")
     precisions = {rule.precision for rule in policy.rules}
     chips = [p.spec for p in precisions if isinstance(p, OnAccelerator)]
@@ -46,10 +41,11 @@ def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
             f"{policy.name}@{name}: formats of tensors are a chip's, and {policy.name!r} is not "
             f"one chip for all layers; its parts are {', '.join(NETWORKS)}"
         )
-    return PrecisionPolicy(f"{policy.name}@{name}", (Rule("*", GridOnly(chips[0], TENSORS[name])),))
+    rule = replace(policy.rules[-1], precision=GridOnly(chips[0], GROUPS[name]))
+    return PrecisionPolicy(f"{policy.name}@{name}", (rule,))
 
 
 def parts(policy: PrecisionPolicy) -> tuple[PrecisionPolicy, ...]:
     """All parts that the policy has."""
     on_chip = all(isinstance(rule.precision, OnAccelerator) for rule in policy.rules)
-    return tuple(part(policy, name) for name in (*NETWORKS, *(TENSORS if on_chip else ())))
+    return tuple(part(policy, name) for name in (*NETWORKS, *(GROUPS if on_chip else ())))

@@ -28,6 +28,7 @@ def rescale(operator: Rescale, x: Int[Array, "*S"], ratio: Ratio, bits: int) -> 
       bits: width of the format that the result is saturated to, at most 16.
     """
     single = isinstance(operator, SingleRoundingRescale) and operator.bits == _SIGNIFICAND_BITS
+    single = single and operator.rounding is not Rounding.TRUNCATE  # has no ties to look at
     # An accelerator multiplies integers as fast as floats, and waits for a condition.
     if not single or isinstance(ratio, float) or jax.default_backend() != "cpu":
         return operator(x, ratio)

@@ -17,7 +17,7 @@ import flax.struct
 from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.qtensor import dequantize
-from rnnt_qat.typing import Array, Float, Num, PyTree
+from rnnt_qat.typing import Array, Float, Int, Num, PyTree
 
 Value = Any
 """``Array`` or ``QTensor``: each operator set knows which, and layers need not."""
@@ -42,6 +42,12 @@ class OperatorSet(Protocol):
           w: its values.
           x: what it will be multiplied with, where a bias is added to the product.
           bias: what is added: it is held at the products' scale, which must leave it integers.
+        """
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
+        """Rows of a parameter, real until the layer that takes them stores them (``input``).
+
+        A frozen table holds them in that layer's format already.
         """
 
     def store(self, site: str, x: Value) -> Value:
@@ -100,6 +106,10 @@ class FloatOperators:
     ) -> Array:
         """The parameter itself."""
         return w
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
+        """The rows themselves."""
+        return table[rows]
 
     def store(self, site: str, x: Value) -> Array:
         """The value itself."""

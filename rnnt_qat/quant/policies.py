@@ -1,12 +1,14 @@
-"""Ready-made precision policies, by the name that configs and the command line use.
+"""Precision policies by the line that configs, command lines and model directories write.
 
-Two families, and mixtures of them by layer:
+``quant.grammar`` is the grammar of the line; here are its names and what they build. Two families,
+and mixtures of them by layer:
 
 - ``w{bits}a{bits}``: matrix products alone, of integers of so many bits (AQT's integer
   ``dot_general``), with floating point between them. It is what quantization toolkits train, and
   what stays on a chip that leaves its other operators to the CPU: the matmul-only baseline.
-- ``{chip}``, ``{chip}_w4``, ``{chip}_w2``: all of a chip's arithmetic, with kernels of 8, 4 or 2
-  bits; those below 8 sit on its 8-bit grid.
+- ``{chip}``, ``{chip}_w{bits}``: all of a chip's arithmetic, with kernels of 8 to 2 bits; those
+  below 8 sit on its 8-bit grid. ``{chip}{field=value}`` is the chip with other fields
+  (``accelerators.design``).
 
 ``POLICY@PART`` quantizes one part alone (``quant.ablation``). What follows a ``+`` changes one
 thing in all layers, and several may follow each other (``ethos_u_16x8+mse+lsq``):
@@ -19,76 +21,177 @@ thing in all layers, and several may follow each other (``ethos_u_16x8+mse+lsq``
   instead of the exact function's (``quant.nna_operators.Slope``).
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
+from rnnt_qat.accelerators.design import changed_chip
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
-from rnnt_qat.accelerators.spec import AcceleratorSpec
-from rnnt_qat.quant.ablation import part
+from rnnt_qat.quant.ablation import PARTS, part
+from rnnt_qat.quant.grammar import PolicyError, Vocabulary, parse_policies
 from rnnt_qat.quant.learned_ranges import LearnedRange, LearnedStep, TrainedThreshold
 from rnnt_qat.quant.nna_operators import Slope
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.observers import (
+    MaxObserver,
     MovingAverageObserver,
     MseObserver,
     Observer,
     PercentileObserver,
 )
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
+from rnnt_qat.quant.policy_spec import (
+    ALIASES,
+    FLOAT,
+    MATMUL,
+    OBSERVER,
+    PolicySpec,
+    PrecisionSpec,
+)
 from rnnt_qat.quant.precision import Float32, IntegerMatmul, Precision
 
+CHIPS = {spec.name: spec for spec in (GENERIC_NNA, ETHOS_U_8X8_16, ETHOS_U_16X8)}
+"""Chips by the name that a policy gives them."""
 
-def _everywhere(name: str, precision: Precision) -> PrecisionPolicy:
-    return PrecisionPolicy(name, (Rule("*", precision),))
+OBSERVERS: dict[str, Observer] = {
+    "max": MaxObserver(),
+    "moving_average": MovingAverageObserver(),
+    "percentile": PercentileObserver(),
+    "mse": MseObserver(),
+}
+LEARNED_RANGES: dict[str, LearnedRange] = {"tqt": TrainedThreshold(), "lsq": LearnedStep()}
+UNIT_SLOPE = "unit_slope"
 
+READY_MADE = (
+    FLOAT,
+    "w8a8",
+    "w8a16",
+    "w4a8",
+    "w2a8",
+    *ALIASES,
+    *(name for chip in CHIPS for name in (chip, f"{chip}_w4", f"{chip}_w2")),
+)
+"""Lines that have a name of their own in tables and tests."""
 
-def _chip(spec: AcceleratorSpec) -> tuple[PrecisionPolicy, ...]:
-    """A chip with kernels of 8, 4 and 2 bits."""
-    return (
-        _everywhere(spec.name, OnAccelerator(spec)),
-        _everywhere(f"{spec.name}_w4", OnAccelerator(spec.with_weight_bits(4))),
-        _everywhere(f"{spec.name}_w2", OnAccelerator(spec.with_weight_bits(2))),
-    )
-
-
-FLOAT32 = _everywhere("float32", Float32())
-W8A8 = _everywhere("w8a8", IntegerMatmul(weight_bits=8, activation_bits=8))
-W8A16 = _everywhere("w8a16", IntegerMatmul(weight_bits=8, activation_bits=16))
-W4A8 = _everywhere("w4a8", IntegerMatmul(weight_bits=4, activation_bits=8))
-W2A8 = _everywhere("w2a8", IntegerMatmul(weight_bits=2, activation_bits=8))
-ENCODER_W4_JOINT_W8 = PrecisionPolicy(
-    "encoder_w4_joint_w8",
-    (Rule("encoder/*", IntegerMatmul(weight_bits=4)), Rule("*", IntegerMatmul(weight_bits=8))),
+VOCABULARY = Vocabulary(
+    bases=(FLOAT, MATMUL, *CHIPS),
+    ready_made=READY_MADE,
+    parts=PARTS,
+    suffixes={
+        "observer": [name for name in OBSERVERS if name != "max"],
+        "ranges": list(LEARNED_RANGES),
+        "slope": [UNIT_SLOPE],
+    },
 )
 
-POLICIES = {
-    policy.name: policy
-    for policy in (
-        FLOAT32,
-        W8A8,
-        W8A16,
-        W4A8,
-        W2A8,
-        ENCODER_W4_JOINT_W8,
-        *_chip(GENERIC_NNA),
-        *_chip(ETHOS_U_8X8_16),
-        *_chip(ETHOS_U_16X8),
-    )
-}
 
-Change = Callable[[PrecisionPolicy], PrecisionPolicy]
+def build_precision(spec: PrecisionSpec) -> Precision:
+    """The arithmetic that a precision is written for.
+
+    Raises:
+      ValueError: no chip could compute so; names the field.
+    """
+    values = {field: value for field, value in spec.values.items() if field != OBSERVER}
+    if spec.base == FLOAT:
+        return Float32()
+    if spec.base == MATMUL:
+        weights, activations = values["weights.bits"], values["activations.bits"]
+        return IntegerMatmul(weight_bits=int(weights), activation_bits=int(activations))
+    return OnAccelerator(changed_chip(CHIPS[spec.base], values, str(spec)))
+
+
+@functools.cache
+def build_policy(spec: PolicySpec) -> PrecisionPolicy:
+    """The policy that is written down; its name is its line.
+
+    Raises:
+      ValueError: a field or a suffix that does not suit its chip.
+    """
+    rules = [(rule.pattern, rule.precision) for rule in spec.rules] + [("*", spec.default)]
+    policy = PrecisionPolicy(
+        str(PolicySpec(spec.default, spec.rules)),
+        tuple(Rule(pattern, build_precision(p), _observer(p)) for pattern, p in rules),
+    )
+    if spec.part:
+        policy = part(policy, spec.part)
+    if spec.slope:
+        policy = _on_chip(policy, "unit_slope", lambda p: replace(p, slope=Slope.UNIT))
+    if spec.ranges:
+        learned = LEARNED_RANGES[spec.ranges]
+
+        def trained(precision: OnAccelerator) -> OnAccelerator:
+            try:
+                learned.check(precision.spec)
+            except ValueError as error:
+                raise ValueError(f"+{spec.ranges}: {error}") from None
+            return replace(precision, trained_ranges=True)
+
+        policy = replace(_on_chip(policy, spec.ranges, trained), learned=learned)
+    return replace(policy, name=str(spec), observer=OBSERVERS[spec.observer or "max"])
+
+
+def parse_policy(text: str) -> PolicySpec:
+    """The policy that a line writes down.
+
+    Raises:
+      PolicyError: it is none, or several.
+    """
+    found = policy_choices(text)
+    if len(found) > 1:
+        raise PolicyError(
+            text, text.index("=[") + 1, f"these are {len(found)} policies; a sweep takes them"
+        )
+    return found[0]
+
+
+def policy_choices(text: str) -> tuple[PolicySpec, ...]:
+    """The policies that a line with choices stands for, the first choice varying slowest.
+
+    Raises:
+      PolicyError: it is none.
+    """
+    return parse_policies(text, VOCABULARY, build_policy)
+
+
+def policy_by_name(text: str) -> PrecisionPolicy:
+    """The policy of a line, e.g. of a name.
+
+    Raises:
+      PolicyError: shows where it is wrong.
+    """
+    return build_policy(parse_policy(text))
+
+
+def spec_of(policy: PrecisionPolicy) -> PolicySpec:
+    """What writes a policy down.
+
+    Raises:
+      ValueError: it was made of rules that no line stands for.
+    """
+    spec = parse_policy(policy.name)
+    if build_policy(spec) != policy:
+        raise ValueError(
+            f"policy {policy.name!r} is not what its name builds, so it cannot be written down: "
+            "make it with policy_by_name"
+        )
+    return spec
+
+
+def _observer(spec: PrecisionSpec) -> Observer | None:
+    name = spec.values.get(OBSERVER)
+    return None if name is None else OBSERVERS[str(name)]
 
 
 def _on_chip(
-    policy: PrecisionPolicy, change: Callable[[OnAccelerator], OnAccelerator]
+    policy: PrecisionPolicy, suffix: str, change: Callable[[OnAccelerator], OnAccelerator]
 ) -> PrecisionPolicy:
     """The policy with its chip's layers changed; others must be in floating point."""
     precisions = [rule.precision for rule in policy.rules]
     on_chip = [isinstance(p, OnAccelerator) for p in precisions]
     if not any(on_chip) or not all(isinstance(p, OnAccelerator | Float32) for p in precisions):
-        raise ValueError(f"it is for layers on a chip, and {policy.name} has others")
+        raise ValueError(f"+{suffix}: it is for layers on a chip, and {policy.name} has others")
     rules = tuple(
         replace(rule, precision=change(rule.precision))
         if isinstance(rule.precision, OnAccelerator)
@@ -98,56 +201,8 @@ def _on_chip(
     return replace(policy, rules=rules)
 
 
-def _observed(observer: Observer) -> Change:
-    return lambda policy: replace(policy, observer=observer)
-
-
-def _learned(learned: LearnedRange) -> Change:
-    def trained(precision: OnAccelerator) -> OnAccelerator:
-        learned.check(precision.spec)
-        return replace(precision, trained_ranges=True)
-
-    return lambda policy: replace(_on_chip(policy, trained), learned=learned)
-
-
-def _slope(slope: Slope) -> Change:
-    return lambda policy: _on_chip(policy, lambda precision: replace(precision, slope=slope))
-
-
-CHANGES: dict[str, dict[str, Change]] = {
-    "observer": {
-        "moving_average": _observed(MovingAverageObserver()),
-        "percentile": _observed(PercentileObserver()),
-        "mse": _observed(MseObserver()),
-    },
-    "ranges": {"tqt": _learned(TrainedThreshold()), "lsq": _learned(LearnedStep())},
-    "slope": {"unit_slope": _slope(Slope.UNIT)},
-}
-"""What may follow a ``+``, by what it changes: of each kind one at most."""
-
-
-def policy_by_name(name: str) -> PrecisionPolicy:
-    """The ready-made policy, or a part of it, with its changes.
-
-    Raises:
-      ValueError: a name is unknown, or a change does not suit the policy or an earlier change.
-    """
-    rules, *changes = name.split("+")
-    whole, at, component = rules.partition("@")
-    if whole not in POLICIES:
-        raise ValueError(f"unknown precision policy {whole!r}; ready-made: {', '.join(POLICIES)}")
-    policy = part(POLICIES[whole], component) if at else POLICIES[whole]
-    changed: dict[str, str] = {}
-    for change in changes:
-        kind = next((kind for kind, known in CHANGES.items() if change in known), None)
-        if kind is None:
-            known = ", ".join(f"+{each}" for kind in CHANGES.values() for each in kind)
-            raise ValueError(f"{name}: there is no +{change}; there are {known}")
-        if kind in changed:
-            raise ValueError(f"{name}: +{changed[kind]} and +{change} exclude each other")
-        changed[kind] = change
-        try:
-            policy = CHANGES[kind][change](policy)
-        except ValueError as error:
-            raise ValueError(f"{name}: +{change}: {error}") from None
-    return replace(policy, name=name)
+FLOAT32 = policy_by_name("float32")
+POLICIES = {name: policy_by_name(name) for name in READY_MADE}
+W8A8, W8A16 = POLICIES["w8a8"], POLICIES["w8a16"]
+W4A8, W2A8 = POLICIES["w4a8"], POLICIES["w2a8"]
+ENCODER_W4_JOINT_W8 = POLICIES["encoder_w4_joint_w8"]

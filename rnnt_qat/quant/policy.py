@@ -16,10 +16,12 @@ class Rule:
     Attributes:
       pattern: shell pattern over the module path, e.g. ``encoder/lstm_*``.
       precision: arithmetic of the matching layers.
+      observer: calibrates their ranges; None: the policy's does.
     """
 
     pattern: str
     precision: Precision
+    observer: Observer | None = None
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class PrecisionPolicy:
     """Precision of every layer of a model.
 
     Attributes:
-      name: short name, ``w{bits}a{bits}``, for tables and files.
+      name: for tables and files; of a policy that was written down, its line (``quant.grammar``).
       rules: first match wins; a layer that no rule matches is an error.
       calibrating: compute in floating point and record the ranges instead.
-      observer: finds the range that a calibrated format should cover.
+      observer: finds the range that a calibrated format should cover, where a rule has no own.
       learned: how accelerator-aware training trains the ranges on; None leaves them calibrated.
         The rules' precisions know which: those with ``trained_ranges``.
       diagnosing: note what every operator does to its values (``quant.diagnostics``).
@@ -45,14 +47,25 @@ class PrecisionPolicy:
 
     def resolve(self, path: tuple[str, ...]) -> Precision:
         """Precision of the layer at ``path``."""
-        joined = "/".join(path)
-        for rule in self.rules:
-            if fnmatch.fnmatchcase(joined, rule.pattern):
-                return rule.precision
+        return self.rule(path).precision
+
+    def observer_of(self, path: tuple[str, ...]) -> Observer:
+        """Calibrates the ranges of the layer at ``path``."""
+        return self.rule(path).observer or self.observer
+
+    def rule(self, path: tuple[str, ...]) -> Rule:
+        """The rule that the layer at ``path`` gets.
+
+        Raises:
+          ValueError: there is none.
+        """
+        found = self._match(path)
+        if found is not None:
+            return found
         patterns = ", ".join(repr(rule.pattern) for rule in self.rules)
         raise ValueError(
-            f"policy {self.name!r} has no rule for layer {joined!r} (its patterns: {patterns}); "
-            "add a rule, or end the list with Rule('*', ...)"
+            f"policy {self.name!r} has no rule for layer {'/'.join(path)!r} (its patterns: "
+            f"{patterns}); add a rule, or end the list with Rule('*', ...)"
         )
 
     def calibration(self) -> "PrecisionPolicy":
@@ -69,12 +82,16 @@ class PrecisionPolicy:
         return replace(self, rules=rules)
 
     def unused_rules(self, paths: Iterable[tuple[str, ...]]) -> tuple[Rule, ...]:
-        """Rules that no layer of a model would get; ``models`` make this an error."""
-        joined = ["/".join(path) for path in paths]
-        used = set()
-        for path in joined:
-            for rule in self.rules:
-                if fnmatch.fnmatchcase(path, rule.pattern):
-                    used.add(rule)
-                    break
-        return tuple(rule for rule in self.rules if rule not in used)
+        """Rules that no layer of a model gets; ``models.binding`` makes this an error.
+
+        A last rule for every layer, ``*``, is what remains, be it nothing.
+        """
+        used = {self._match(path) for path in paths}
+        remainder = bool(self.rules) and self.rules[-1].pattern == "*"
+        rules = self.rules[:-1] if remainder else self.rules
+        return tuple(rule for rule in rules if rule not in used)
+
+    def _match(self, path: tuple[str, ...]) -> Rule | None:
+        joined = "/".join(path)
+        matches = (r for r in self.rules if fnmatch.fnmatchcase(joined, r.pattern))
+        return next(matches, None)

@@ -32,8 +32,19 @@ class QuantizedModule(nn.Module):
     policy: PrecisionPolicy
 
     def operators(self, sites: Sites) -> OperatorSet:
-        """The layer's operators; call once, in the module's method, before any scan."""
+        """The layer's operators; call once, in the module's method, before any scan.
+
+        Raises:
+          ValueError: the layer's precision has no format for a site.
+        """
         precision = self.policy.resolve(self.path)
+        for site, role in sites.items():
+            if not precision.holds(role):
+                raise ValueError(
+                    f"policy {self.policy.name!r}: layer {'/'.join(self.path)} has a tensor "
+                    f"{site!r} of role {role.name}, which its chip cannot hold; leave the layer "
+                    "off the chip, or add the role to the chip's tensors"
+                )
         calibrated = precision.calibrated_roles()
         max_abs = {
             site: self.variable(RANGES, site, jnp.zeros, ()).value
@@ -101,7 +112,7 @@ class QuantizedModule(nn.Module):
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
         """A site's observer, and the variable that holds its state."""
         bits = self.policy.resolve(self.path).tensor_format(sites[site]).bits
-        observer = self.policy.observer.for_bits(bits)
+        observer = self.policy.observer_of(self.path).for_bits(bits)
         return observer, site if isinstance(observer, MaxObserver) else site + _OBSERVED
 
 

@@ -3,30 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
-import flax.linen as nn
-import jax
-
 from rnnt_qat.accelerators.spec import Operator
-from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
-from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.models.binding import layer_sites, require_every_rule_used
+from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.precision import Precision
-from rnnt_qat.quant.quantized_module import QuantizedModule
-from rnnt_qat.quant.sites import Role, Sites
-
-Path = tuple[str, ...]
-
-_WRITTEN_BY = {
-    Role.GATE_PRE: (Operator.DOT, Operator.ADD),
-    Role.GATE: (Operator.SIGMOID, Operator.TANH),
-    Role.CELL: (Operator.MUL, Operator.ADD),
-    Role.HIDDEN: (Operator.MUL,),
-    Role.PROJECTION: (Operator.DOT,),
-    Role.JOINT_PRE: (Operator.ADD,),
-    Role.JOINT_HIDDEN: (Operator.TANH,),
-    Role.LOGITS: (Operator.DOT,),
-}
-"""Operators whose results a role holds; the others' tensors are inputs and constants."""
+from rnnt_qat.quant.recorded import written_by
 
 
 @dataclass(frozen=True)
@@ -50,43 +33,20 @@ class TensorRow:
     operators: str
 
 
-def layer_sites(config: RNNTConfig, feature_size: int) -> dict[Path, Sites]:
-    """The sites that each layer declares, by module path."""
-    found: dict[Path, Sites] = {}
-
-    def note(method, arguments, options, context):
-        if isinstance(context.module, QuantizedModule) and context.method_name == "operators":
-            found[context.module.path] = arguments[0]
-        return method(*arguments, **options)
-
-    with nn.intercept_methods(note):
-        model = RNNT(config, FLOAT32)
-        jax.eval_shape(model.init, jax.random.key(0), *example_inputs(config, feature_size))
-    return dict(sorted(found.items()))
-
-
-def tensor_rows(
-    config: RNNTConfig, policy: PrecisionPolicy, feature_size: int
-) -> tuple[TensorRow, ...]:
+def tensor_rows(config: RNNTConfig, policy: PrecisionPolicy) -> tuple[TensorRow, ...]:
     """Every tensor of the model, layer by layer.
 
     Raises:
       ValueError: a rule of the policy matches no layer, or a layer matches no rule.
     """
-    layers = layer_sites(config, feature_size)
-    unused = policy.unused_rules(layers)
-    if unused:
-        patterns = ", ".join(repr(rule.pattern) for rule in unused)
-        raise ValueError(
-            f"policy {policy.name!r}: no layer matches {patterns}; the layers are "
-            f"{', '.join('/'.join(path) for path in layers)}"
-        )
+    require_every_rule_used(config, policy)
+    layers, writers = layer_sites(config), written_by(serving_record(config))
     rows = []
     for path, sites in layers.items():
         precision = policy.resolve(path)
         for site, role in sites.items():
             format = precision.tensor_format(role)
-            operators = _placement(precision, _WRITTEN_BY.get(role, ()))
+            operators = _placement(precision, writers.get((path, site), ()))
             row = "/".join(path), site, role.value, format.numbers, format.scale, operators
             rows.append(TensorRow(*row))
     return tuple(rows)

@@ -33,6 +33,7 @@ from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.systems import Method, System, describe
+from rnnt_qat.quant.policies import spec_of
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
 from rnnt_qat.verify.runtimes import check_loads
 from rnnt_qat.verify.verification import (
@@ -110,15 +111,17 @@ def export_recognizer(
     folder.mkdir(parents=True)
     labels = range(1, recognizer.tokenizer.vocab_size)
     stats = recognizer.frontend.stats
+    policy = {
+        "policy": recognizer.policy.name,
+        "policy_rules": to_json(spec_of(recognizer.policy)),
+    }
     artefact = Artefact(
         model=model,
         pieces=("", *map(recognizer.tokenizer.piece, labels)),
         features=to_json(recognizer.frontend.config)
         | {"mean": np.asarray(stats.mean).tolist(), "std": np.asarray(stats.std).tolist()},
         max_symbols_per_frame=search_of(recognizer).max_symbols_per_frame,
-        origin=json.loads(
-            json.dumps(recognizer.origin | {"policy": recognizer.policy.name} | provenance())
-        ),
+        origin=json.loads(json.dumps(recognizer.origin | policy | provenance())),
     )
     save(artefact, folder / ARTEFACT)
     graphs = {"prediction": prediction_step(model), "joint": joint_step(model)}

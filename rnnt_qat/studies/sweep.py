@@ -12,6 +12,8 @@ from rnnt_qat.experiment.config import ExperimentConfig
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.infra.console import Console
+from rnnt_qat.models.binding import require_every_rule_used
+from rnnt_qat.quant.grammar import slug
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.precision import IntegerMatmul
@@ -25,8 +27,9 @@ class SweepConfig:
     """What is done for each policy.
 
     Attributes:
-      policies: names. ``float32`` is measured as it is anyway; named here too, it is trained on
-        like the others, which tells what the further steps alone are worth.
+      policies: lines of ``quant.grammar``, one policy each. ``float32`` is measured as it is
+        anyway; named here too, it is trained on like the others, which tells what the further
+        steps alone are worth.
       aware_steps: accelerator-aware training after calibration; 0 measures calibration alone, None
         trains as long as the model's own experiment says.
     """
@@ -80,8 +83,9 @@ def sweep(
 ) -> dict[System, Recognizer]:
     """Recognizers of one float model under each policy and after each stage; the float one first.
 
-    Each policy is an experiment of its own in ``workdir/<policy>``, to be taken up where it was
-    left: the model's experiment without its float stage. Its ``models`` are model directories.
+    Each policy is an experiment of its own in ``workdir/<slug of the policy>``, to be taken up
+    where it was left: the model's experiment without its float stage. Its ``models`` are model
+    directories.
 
     Args:
       model: directory of a float recognizer.
@@ -92,6 +96,7 @@ def sweep(
 
     Raises:
       ModelDirectoryError: if the model is not a float one.
+      ValueError: a rule of a policy matches no layer of the model.
     """
     base = Recognizer.load(model)
     if base.policy != FLOAT32:
@@ -104,6 +109,8 @@ def sweep(
     def system(policy: str, stage: str) -> System:
         return System(policy, stage, model_bytes(sizes[0], policy_by_name(policy), sizes[1]))
 
+    for policy in config.policies:
+        require_every_rule_used(base.config.model, policy_by_name(policy))
     recognizers = {system(FLOAT32.name, FLOAT): base}
     for policy in config.policies:
         console.say(f"{model}, policy {policy}")
@@ -111,7 +118,7 @@ def sweep(
         # One measurement a stage would have nothing to select from.
         selects = experiment_config.stages.aware_training.steps > base.config.loop.evaluate_every
         experiment = Experiment(
-            experiment_config, data_dir, workdir / policy, console, validate=selects
+            experiment_config, data_dir, workdir / slug(policy), console, validate=selects
         )
         for stage, recognizer in experiment.train().items():
             if (policy, stage) != (FLOAT32.name, CALIBRATION):  # that is the float model again

@@ -55,5 +55,5 @@ def test_missing_sources_say_how_to_mend_them(named, message, tmp_path):
 def test_an_unknown_corpus_names_the_known():
     with flagsaver.flagsaver():
         flags.FLAGS["corpora"].value = ["libri"]
-        with pytest.raises(flags.IllegalFlagValueError, match="there are: asterisk_prompts, libri"):
+        with pytest.raises(flags.IllegalFlagValueError, match="there are: asterisk_prompts"):
             flags.FLAGS.validate_all_flags()

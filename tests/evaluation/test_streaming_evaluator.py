@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.decoding.greedy import GreedyConfig
-from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig, _pad_rows
 from rnnt_qat.metrics.wer import ErrorCounts
 from tests.evaluation.toy import (
     FRONTEND,
@@ -203,3 +203,13 @@ def test_four_devices_of_two_processes_decode_the_same_and_never_talk(shared):
     for run, (out, error) in zip(runs, outputs, strict=True):
         assert run.returncode == 0, error
         assert json.loads(out.splitlines()[-1]) == want
+
+
+def test_rows_added_for_the_devices_belong_to_no_utterance():
+    (batch, *_) = batches()
+    padded = _pad_rows(batch, 4)
+    assert padded.audio.shape[0] == 4
+    assert list(padded.utterance_index) == [*batch.utterance_index, -1]
+    assert (padded.audio_lengths[3], padded.label_lengths[3]) == (0, 0)
+    assert not padded.audio[3].any()
+    assert _pad_rows(padded, 2).audio.shape[0] == 4

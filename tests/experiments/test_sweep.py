@@ -34,7 +34,7 @@ def test_a_policy_and_each_of_its_parts_with_the_same_changes(changes):
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are():
-    for flag in ({"policies": ["w9a9"]}, {"ablate": "w9a9"}):
+    for flag in ({"policies": "w9a9"}, {"ablate": "w9a9"}):
         with (
             flagsaver.flagsaver(**flag),
             pytest.raises(flags.ValidationError, match="'w9a9'; ready-made: float32, w8a8"),
@@ -42,9 +42,18 @@ def test_an_unknown_policy_is_refused_with_those_there_are():
             sweep._policies()
 
 
+def test_choices_stand_for_all_combinations():
+    with flagsaver.flagsaver(policies="w8a8, generic_nna{cell.bits=[16,8], gate.unit=hard}+mse"):
+        assert sweep._policies() == (
+            "w8a8",
+            "generic_nna{gate.unit=hard, cell.bits=16}+mse",
+            "generic_nna{gate.unit=hard, cell.bits=8}+mse",
+        )
+
+
 def test_one_or_the_other():
     with (
-        flagsaver.flagsaver(ablate="w8a8", policies=["w4a8"]),
+        flagsaver.flagsaver(ablate="w8a8", policies="w4a8"),
         pytest.raises(flags.ValidationError, match="not both"),
     ):
         sweep._policies()

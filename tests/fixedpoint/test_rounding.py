@@ -41,6 +41,7 @@ def test_any_int32(rounding, x, shift):
         (Rounding.AWAY, [-3, -2, -1, 1, 2, 3]),
         (Rounding.EVEN, [-2, -2, 0, 0, 2, 2]),
         (Rounding.UP, [-2, -1, 0, 1, 2, 3]),
+        (Rounding.TRUNCATE, [-3, -2, -1, 0, 1, 2]),
     ],
 )
 def test_ties_of_reals(rounding, expected):
@@ -48,8 +49,13 @@ def test_ties_of_reals(rounding, expected):
     np.testing.assert_array_equal(round_real(x, rounding), expected)
 
 
-@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("rounding", [Rounding.AWAY, Rounding.EVEN, Rounding.UP])
 def test_reals_next_to_a_tie_go_to_the_nearest(rounding):
     half = np.float32(0.5)
     x = np.array([np.nextafter(half, 0), -np.nextafter(half, 0), 8388607.0, -8388609.0], np.float32)
     np.testing.assert_array_equal(round_real(jnp.asarray(x), rounding), [0, 0, 8388607, -8388609])
+
+
+def test_truncated_reals_go_down():
+    x = jnp.asarray([-1.0, -0.75, -1e-30, 0.0, 0.75, 1.0], jnp.float32)
+    assert round_real(x, Rounding.TRUNCATE).tolist() == [-1, -1, -1, 0, 0, 1]

@@ -124,7 +124,6 @@ def test_every_int16_equals_the_definition_in_int64(unit, input, expected, round
         (GemmlowpActivation(SIGMOID), QFormat(16), "Q0.15 to Q6.9"),
         (LitertTable(TANH), QFormat(16), "Qm.n"),
         (InterpolatedTable(TANH, range_bits=2), Q3_12, r"ends at 2\^2"),
-        (InterpolatedTable(TANH, entries_bits=8), QFormat(6, 2), "finer than"),
         (PiecewiseLinear(TANH), QFormat(8), "fixed format"),
         (Int8Table(TANH), Q3_12, "up to 8 bits"),
     ],

@@ -6,7 +6,14 @@ import pytest
 
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
-from rnnt_qat.infra.config import ConfigError, config_dict, from_config_dict, from_json, to_json
+from rnnt_qat.infra.config import (
+    ConfigError,
+    config_dict,
+    from_config_dict,
+    from_json,
+    to_json,
+    upgraded,
+)
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.stages import StagePlan
@@ -74,8 +81,51 @@ def test_misfits_are_named(path, value, message):
             from_json(Example, data)
 
 
-def test_missing_field_is_named():
-    data = to_json(Example())
-    del data["stages"]["calibration"]["batches"]
-    with pytest.raises(ConfigError, match=r"stages\.calibration\.batches: missing"):
+def test_missing_field_takes_its_default_or_is_named():
+    data = to_json(Example(rate=3.0))
+    del data["stages"], data["model"]["encoder"]["dropout_rate"]
+    assert from_json(Example, data) == Example(rate=3.0)
+    del data["model"]["vocabulary"]
+    with pytest.raises(ConfigError, match=r"model\.vocabulary: missing, and there is no default"):
         from_json(Example, data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    name: str
+    count: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    steps: tuple[Step, ...] = (Step("stir"), Step("bake", 40))
+    tags: tuple[str, ...] = ()
+
+    @classmethod
+    def upgrade(cls, data):
+        data = dict(data)
+        return {"tags": data.pop("labels"), **data} if "labels" in data else data
+
+
+def test_a_class_reads_what_earlier_versions_wrote():
+    assert from_json(Recipe, {"labels": ["a"]}) == Recipe(tags=("a",))
+    assert upgraded(Recipe, {"labels": ["a"], "steps": []}) == {"steps": [], "tags": ["a"]}
+
+
+def test_named_parts_are_overridden_by_name_and_ordered_by_a_field(monkeypatch):
+    monkeypatch.setattr("rnnt_qat.infra.config._PACKAGE", "tests")
+    config = config_dict(Recipe())
+    assert from_config_dict(Recipe, config) == Recipe()
+    config.steps.bake.count = 50
+    assert from_config_dict(Recipe, config).steps == (Step("stir"), Step("bake", 50))
+    config.steps.order = "bake,stir,bake"
+    assert [s.name for s in from_config_dict(Recipe, config).steps] == ["bake", "stir", "bake"]
+    config.steps.order = "fry"
+    with pytest.raises(ConfigError, match=r"steps\.order: no 'fry' here; there are bake, stir"):
+        from_config_dict(Recipe, config)
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("order",), ("two words",)])
+def test_names_that_cannot_address_a_part_are_refused(names):
+    with pytest.raises(ConfigError):
+        config_dict(Recipe(tuple(map(Step, names))))

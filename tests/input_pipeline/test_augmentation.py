@@ -65,3 +65,28 @@ def test_speeds_are_drawn_evenly():
 def test_impossible_augmentation_is_refused_by_field(fields):
     with pytest.raises(ValueError, match=rf"augmentation\.{next(iter(fields))}="):
         WaveformAugmentation(**fields)
+
+
+def test_a_room_adds_reflections_after_the_sound_and_an_offset_a_constant():
+    click = np.zeros(16_000, np.float32)
+    click[4000] = 0.25
+    room = WaveformAugmentation(room_probability=1.0, direct_to_reverberant_db=(6, 6))
+    heard = room.apply(click, 1.0, np.random.default_rng(0))
+    assert len(heard) == len(click)
+    np.testing.assert_allclose(heard[:4001], click[:4001], atol=1e-6)
+    ratio = 10 * np.log10(click[4000] ** 2 / np.sum(heard[4001:] ** 2))
+    assert abs(ratio - 6) < 0.1
+    shifted = WaveformAugmentation(offset=0.01).apply(click, 1.0, np.random.default_rng(0)) - click
+    assert 0 < abs(shifted[0]) <= 0.01
+    np.testing.assert_allclose(shifted, shifted[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"room_probability": 0.1}, {"offset": 0.1}])
+def test_whatever_differs_from_epoch_to_epoch_is_known(changes):
+    assert WaveformAugmentation().changes_nothing
+    assert not WaveformAugmentation(**changes).changes_nothing
+
+
+def test_a_room_shorter_than_its_reflections_is_refused():
+    with pytest.raises(ValueError, match=r"must be at least 0\.05"):
+        WaveformAugmentation(reverberation_s=(0.01, 0.2))

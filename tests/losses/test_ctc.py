@@ -3,8 +3,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnt_qat.losses.ctc import ctc_loss
+from tests.reference.ctc import ctc_float64
 
 
 def enumerated(log_probs, labels):
@@ -39,3 +41,20 @@ def test_gradient_is_finite_and_stays_inside_the_lengths():
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[0, 2:], 0)
     assert np.abs(gradient[0, :2]).max() > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_loss_and_gradient_equal_a_float64_oracle(seed):
+    rng = np.random.default_rng(seed)
+    frames, labels = rng.integers(9, 16, 6), rng.integers(0, 5, 6)
+    logits = rng.normal(size=(6, 15, 5)) * 3
+    tokens = rng.integers(1, 3, (6, 4))  # two labels, so that many repeat
+    losses, gradient = jax.value_and_grad(
+        lambda x: ctc_loss(x, jnp.array(frames), jnp.array(tokens), jnp.array(labels)).sum()
+    )(jnp.array(logits, jnp.float32))
+    expected = [
+        ctc_float64(logits[b, : frames[b]], tokens[b, : labels[b]]) for b in range(len(frames))
+    ]
+    np.testing.assert_allclose(losses, sum(loss for loss, _ in expected), rtol=1e-5)
+    for b, (_, row) in enumerate(expected):
+        np.testing.assert_allclose(gradient[b, : frames[b]], row, atol=2e-5)

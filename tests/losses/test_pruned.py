@@ -43,7 +43,7 @@ def test_simple_joiner_is_the_softmax_of_the_sum_with_its_gradient():
         np.testing.assert_allclose(mine, other, atol=2e-5)
 
 
-@pytest.mark.parametrize("apart", [50.0, 87.0, 200.0, 1e4])
+@pytest.mark.parametrize("apart", [50.0, 87.0, 300.0])
 def test_simple_joiner_of_peaks_that_lie_far_apart(apart):
     """Every product of exponentials underflows; the softmax of the sum is as good as any other."""
     encoded, predicted, *rest = random_batch(5, 3, 8, 4, 6, V)

@@ -10,7 +10,7 @@ from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
-from rnnt_qat.models.rnnt import RNNT, RNNTConfig, layer_paths
+from rnnt_qat.models.rnnt import RNNT, RNNTConfig
 from rnnt_qat.quant.policies import FLOAT32, W8A8, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
@@ -146,13 +146,6 @@ def test_a_layer_that_no_rule_covers_is_refused(batch):
     policy = PrecisionPolicy("encoder_only", (Rule("encoder/*", Float32()),))
     with pytest.raises(ValueError, match="'encoder_only' has no rule for layer 'joint'"):
         RNNT(CONFIG, policy).init(jax.random.key(0), *batch)
-
-
-def test_paths_of_the_layers():
-    paths = layer_paths(CONFIG, FEATURES)
-    assert ("encoder", "lstm_0") in paths
-    assert ("joint",) in paths
-    assert PrecisionPolicy("x", (Rule("decoder/*", Float32()),)).unused_rules(paths)
 
 
 @pytest.mark.parametrize("policy", [W8A8, policy_by_name("ethos_u_8x8_16")], ids=lambda p: p.name)

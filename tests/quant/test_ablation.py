@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.accelerators.design import GROUPS
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.quant.ablation import NETWORKS, TENSORS, parts
+from rnnt_qat.quant.ablation import NETWORKS, parts
 from rnnt_qat.quant.grid_only import GridOnly
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
@@ -25,13 +26,13 @@ def test_one_network_is_quantized():
 
 def test_parts_of_a_chip_and_of_products():
     names = [p.name for p in parts(policy_by_name("generic_nna"))]
-    assert names == [f"generic_nna@{name}" for name in (*NETWORKS, *TENSORS)]
+    assert names == [f"generic_nna@{name}" for name in (*NETWORKS, *GROUPS)]
     assert [p.name for p in parts(policy_by_name("w8a8"))] == [f"w8a8@{n}" for n in NETWORKS]
     assert all(policy_by_name(name).name == name for name in names)
 
 
 def test_every_role_is_of_one_kind():
-    roles = [role for kind in TENSORS.values() for role in kind]
+    roles = [role for kind in GROUPS.values() for role in kind]
     assert sorted(roles, key=str) == sorted(Role, key=str)
 
 
@@ -63,7 +64,7 @@ def test_only_the_tensors_named_are_on_the_grid():
 
 
 def test_gradients_pass_the_grid():
-    precision = GridOnly(GENERIC_NNA, TENSORS["gates"])
+    precision = GridOnly(GENERIC_NNA, GROUPS["gates"])
     ops = precision.operators({"pre": Role.GATE_PRE, "gate": Role.GATE}, {})
     slope = jax.grad(lambda x: ops.sigmoid(ops.store("pre", x), "gate"))(0.3)
     assert float(slope) == pytest.approx(float(jax.grad(jax.nn.sigmoid)(0.3)), rel=1e-3)

@@ -16,9 +16,11 @@ INT32_CORNERS = np.unique(
 
 
 def divide(x: np.ndarray, divisor: np.ndarray | int, rounding: Rounding) -> np.ndarray:
-    """``x / divisor`` to the nearest integer, for a positive even divisor or 1."""
+    """``x / divisor`` to an integer, for a positive even divisor or 1."""
     x = np.asarray(x, np.int64)
     quotient, remainder = np.floor_divide(x, divisor), np.mod(x, divisor)
+    if rounding is Rounding.TRUNCATE:
+        return quotient
     twice = 2 * remainder
     tie, above = twice == divisor, twice > divisor
     up = {

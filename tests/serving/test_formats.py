@@ -1,21 +1,15 @@
 import pytest
 
-from rnnt_qat.models.rnnt import layer_paths
 from rnnt_qat.quant.policies import POLICIES, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.serving.formats import layer_sites, tensor_rows, text_table
-from tests.serving.test_audit import FEATURES, LSTM
+from rnnt_qat.serving.formats import tensor_rows, text_table
+from tests.serving.test_audit import LSTM
 
 
 def rows(name):
-    found = tensor_rows(LSTM, policy_by_name(name), FEATURES)
+    found = tensor_rows(LSTM, policy_by_name(name))
     return {(row.layer, row.tensor): row for row in found}
-
-
-def test_every_layer_with_a_kernel_is_there():
-    no_layers = {("ctc",), ("prediction",)}  # a head for training alone; the embedding
-    assert set(layer_sites(LSTM, FEATURES)) == {*layer_paths(LSTM, FEATURES)} - no_layers
 
 
 def test_a_chips_formats():
@@ -47,7 +41,7 @@ def test_layers_by_their_own_rules():
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_table_of_every_policy(name):
-    lines = text_table(tensor_rows(LSTM, policy_by_name(name), FEATURES)).splitlines()
+    lines = text_table(tensor_rows(LSTM, policy_by_name(name))).splitlines()
     assert lines[0].split() == ["layer", "tensor", "role", "numbers", "scale", "operators"]
     assert len({len(line.split("  ")[0]) for line in lines}) > 1
 
@@ -55,4 +49,4 @@ def test_table_of_every_policy(name):
 def test_a_rule_that_matches_nothing_is_refused():
     policy = PrecisionPolicy("typo", (Rule("encodr/*", Float32()), Rule("*", Float32())))
     with pytest.raises(ValueError, match=r"'typo': no layer matches 'encodr/\*'; the layers are "):
-        tensor_rows(LSTM, policy, FEATURES)
+        tensor_rows(LSTM, policy)

@@ -1,6 +1,8 @@
 import csv
 import dataclasses
 
+import pytest
+
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.metrics.wer import character_errors, word_errors
 from rnnt_qat.studies.grid import grid_rows, markdown_grid, pool, write_csv
@@ -69,6 +71,17 @@ def test_letters_of_the_papers_grid():
         "generic_nna@joint, trained": ("generic_nna@joint", "aware"),
     }
     assert list(stages) == [System(*stage, 0).name for stage in stages.values()]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bold"),
+    [(0.01, 0.03, True), (-0.03, -0.01, True), (-0.01, 0.03, False), (0.0, 0.03, False)],
+)
+def test_only_differences_whose_interval_leaves_out_zero_are_bold(low, high, bold):
+    rows = grid_rows(RUNS, SYSTEMS)
+    rows[1] |= {"difference": 0.02, "difference_low": low, "difference_high": high}
+    cell = markdown_grid(rows).splitlines()[3].split("|")[4]
+    assert ("**" in cell) == bold
 
 
 def test_grid(tmp_path):

@@ -2,7 +2,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from rnnt_qat.training.optimizer import (
+    OptimizerConfig,
+    make_optimizer,
+    make_schedule,
+    update_ema,
+)
 from rnnt_qat.training.state import AwareParams
 
 
@@ -37,6 +42,14 @@ def test_ranges_have_their_own_rate_and_norm_and_do_not_decay():
     np.testing.assert_array_equal(deltas.network["w"], expected["w"])
     np.testing.assert_allclose(deltas.ranges["x"], 50.0, rtol=1e-6)
     np.testing.assert_array_equal(deltas.ranges["kernel"], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "decay"), [(0, 1 / 10), (8, 9 / 18), (90, 91 / 100), (10_000, 0.999)]
+)
+def test_the_average_forgets_its_start_soon(step, decay):
+    average = update_ema({"w": jnp.array(1.0)}, {"w": jnp.array(3.0)}, 0.999, jnp.array(step))
+    np.testing.assert_allclose(average["w"], decay * 1.0 + (1 - decay) * 3.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.librispeech.builder import LibriSpeech, split_speakers
+from data.librispeech.builder import LibriSpeech
 from data.librispeech.folder import FolderSource, list_folder
 from data.librispeech.tfds_source import TfdsSource, convert, split_name
 from data.skips import Cause, SkipReport
@@ -29,30 +29,6 @@ def test_what_is_read_is_what_lies_in_the_folder(miniature, tmp_path):
         np.testing.assert_array_equal(read[path.stem].audio, audio)
         assert read[path.stem].speaker == path.parent.parent.name
         assert read[path.stem].text in ("it's so", *(f"speaker {x} speaks" for x in "abcdef"))
-
-
-def test_no_speaker_straddles_and_splits_depend_on_names_only():
-    names = {str(n) for n in range(15)}
-    split_of = split_speakers(names)
-    assert split_of == split_speakers(set(sorted(names, reverse=True)))
-    counts = [list(split_of.values()).count(s) for s in ("train", "validation", "test")]
-    assert counts == [11, 1, 3]
-    named = split_speakers(names, test=["3", "4"], validation=["5"])
-    assert [name for name, split in named.items() if split == "test"] == ["3", "4"]
-    assert named["5"] == "validation"
-
-
-@pytest.mark.parametrize(
-    ("speakers", "options", "message"),
-    [
-        ({"a", "b", "c"}, {"test": ["z"]}, r"not in the folder: \['z'\]"),
-        ({"a", "b", "c"}, {"test": ["a"], "validation": ["a"]}, r"test: \['a'\]"),
-        ({"a", "b"}, {}, "too few"),
-    ],
-)
-def test_impossible_splits(speakers, options, message):
-    with pytest.raises(CorpusError, match=message):
-        split_speakers(speakers, **options)
 
 
 def test_every_defect_is_counted(miniature, tmp_path):
@@ -105,6 +81,16 @@ def test_speakers_cannot_be_named_for_own_subsets(miniature, tmp_path):
     made = builder(miniature, tmp_path / "corpora", config="full_960", test_speakers=["19"])
     with pytest.raises(CorpusError, match="only be named for librispeech/by_speaker"):
         made.prepare()
+
+
+def test_folders_by_name_lie_beside_each_other(miniature, tmp_path):
+    everybody = {"test_speakers": ["none"], "validation_speakers": ["none"]}
+    directory = builder(miniature, tmp_path / "corpora", name="readers", **everybody).prepare()
+    builder(miniature, tmp_path / "corpora").prepare()
+    assert len(open_corpus(tmp_path / "corpora", "librispeech/readers", "train")) == 12
+    assert sorted(p.name for p in directory.glob("index-*")) == ["index-train.jsonl"]
+    with pytest.raises(CorpusError, match="only by_speaker takes a name"):
+        builder(miniature, tmp_path / "corpora", config="clean_100", name="mine")
 
 
 def test_a_folder_of_something_else(tmp_path):

@@ -31,7 +31,10 @@ def test_every_field_changes_the_name():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"text_source": "poems"}, "text_source is 'poems'; it may be prompts or books"),
+        (
+            {"text_source": "poems"},
+            "text_source is 'poems'; it may be prompts or digits or commands or books",
+        ),
         ({"hours": 0.0}, "hours is 0.0; it must be above 0"),
         ({"test_hours": -1.0}, "test_hours is -1.0"),
         ({"voices": ("pico_us", "nobody")}, "no voices nobody; there are hibari_us"),

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from data.synthetic_speech.grammar import Grammar, GrammarError
-from data.synthetic_speech.sentences import PromptTexts
+from data.synthetic_speech.sentences import GrammarTexts
 from data.text import normalise
 
 
@@ -76,21 +76,21 @@ def test_a_malformed_grammar_is_refused_where_it_is_wrong(text, message):
 
 
 def test_every_sentence_of_the_prompt_grammar_has_one_reading():
-    for sentence in itertools.islice(PromptTexts().sentences(random.Random(3)), 3000):
+    for sentence in itertools.islice(GrammarTexts().sentences(random.Random(3)), 3000):
         assert sentence.text == normalise(sentence.spoken)
         assert 1 <= len(sentence.text.split()) <= 120
         assert not any(mark in sentence.spoken for mark in "{}[]|")
 
 
 def test_the_prompt_grammar_repeats_itself_little():
-    texts = [s.text for s in itertools.islice(PromptTexts().sentences(random.Random(4)), 3000)]
+    texts = [s.text for s in itertools.islice(GrammarTexts().sentences(random.Random(4)), 3000)]
     assert len(set(texts)) > 2500
 
 
 def test_an_hour_says_nearly_every_word_of_the_grammar():
     said = {
         word
-        for sentence in itertools.islice(PromptTexts().sentences(random.Random(5)), 2000)
+        for sentence in itertools.islice(GrammarTexts().sentences(random.Random(5)), 2000)
         for word in sentence.text.split()
     }
     words = {part for word in Grammar.from_file().words() for part in normalise(word).split()}

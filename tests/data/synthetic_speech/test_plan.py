@@ -5,7 +5,7 @@ import pytest
 from data.synthetic_speech.config import SyntheticSpeechConfig
 from data.synthetic_speech.held_out import HeldOutPhrases
 from data.synthetic_speech.plan import make_plan
-from data.synthetic_speech.sentences import PromptTexts, Sentence
+from data.synthetic_speech.sentences import GrammarTexts, Sentence
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 CONFIG = SyntheticSpeechConfig(hours=0.3, validation_hours=0.05, test_hours=0.05)
@@ -14,7 +14,7 @@ NOTHING = HeldOutPhrases.from_phrases([])
 
 @pytest.fixture(scope="module")
 def plan():
-    return make_plan(CONFIG, PromptTexts(), HeldOutPhrases.from_file())
+    return make_plan(CONFIG, GrammarTexts(), HeldOutPhrases.from_file())
 
 
 class FewTexts:
@@ -47,7 +47,7 @@ def test_nothing_held_out_is_said_and_what_was_drawn_is_counted(plan):
     assert not any(held_out.forbids(t.sentence.text) for ts in plan.takes.values() for t in ts)
     # Against phrases that the plan does say, so that the test can fail.
     said = [take.sentence.text for take in plan.takes["train"][:40]]
-    other = make_plan(CONFIG, PromptTexts(), HeldOutPhrases.from_phrases(said))
+    other = make_plan(CONFIG, GrammarTexts(), HeldOutPhrases.from_phrases(said))
     assert not {take.sentence.text for take in other.takes["train"]} & set(said)
     assert other.left_out["says a held-out phrase"] >= len(set(said))
 
@@ -59,14 +59,14 @@ def test_splits_have_the_hours_asked_for_by_the_voices_mean_rates(plan):
 
 
 def test_the_plan_follows_from_the_seed(plan):
-    again = make_plan(CONFIG, PromptTexts(), HeldOutPhrases.from_file())
+    again = make_plan(CONFIG, GrammarTexts(), HeldOutPhrases.from_file())
     assert again == plan
 
 
 def test_more_hours_begin_with_the_same_takes(plan):
     longer = make_plan(
         SyntheticSpeechConfig(hours=0.4, validation_hours=0.05, test_hours=0.05),
-        PromptTexts(),
+        GrammarTexts(),
         HeldOutPhrases.from_file(),
     )
     number = len(plan.takes["train"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data.synthetic_speech.room import reverberate, room_response, telephone_band
+from rnnt_qat.input_pipeline.room import reverberate, room_response, telephone_band
 
 
 def test_a_room_has_the_reverberation_and_the_direct_sound_asked_for():

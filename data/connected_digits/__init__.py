@@ -1,0 +1,1 @@
+"""Digit strings joined from single digits of one speaker."""

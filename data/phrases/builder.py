@@ -1,0 +1,90 @@
+"""Builder of ``phrases``; README.md in this folder says what it is."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data.audio import Limits
+from data.corpus import CorpusBuilder, Recording
+from data.librispeech.folder import FolderSource
+from data.phrases.folder import BLOCKS, PhraseFolder, list_phrases
+from data.speaker_splits import split_recordings
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+
+class Phrases(CorpusBuilder):
+    """A folder of folders that are named after what is said in them."""
+
+    name = "phrases"
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Recordings of a few phrases: wake words, commands."
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        folder: Path,
+        name: str = "phrases",
+        test_speakers: Sequence[str] = (),
+        validation_speakers: Sequence[str] = (),
+        **options: Any,
+    ):
+        """Makes a builder.
+
+        Args:
+          data_dir: where corpora are prepared.
+          folder: see `list_phrases`.
+          name: what the corpus is called: ``phrases/NAME``.
+          test_speakers: see `split_speakers`; only where the folder has no lists of its own.
+          validation_speakers: likewise.
+          **options: those of `CorpusBuilder`.
+
+        Raises:
+          CorpusError: the name cannot be a folder's.
+        """
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            raise CorpusError(f"{name!r} is no name: letters, digits and underscores make one")
+        self._source = FolderSource(folder)
+        self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
+        options.setdefault("limits", Limits(max_duration_s=10.0, max_chars_per_s=45.0))
+        config = tfds.core.BuilderConfig(name=name, description="A folder of phrases.")
+        super().__init__(data_dir=data_dir, config=config, **options)
+
+    def sources(self) -> dict[str, Any]:
+        """The folder's fingerprint and the named speakers."""
+        return self._source.fingerprint() | {"speakers": self._named}
+
+    def list_recordings(self) -> Mapping[str, list[Recording]]:
+        """Lists the phrases: split by the folder's lists, by speaker, or by run of recordings."""
+        found = list_phrases(self._source.folder, self.skip_report)
+        if found.split_of:
+            if any(self._named.values()):
+                raise CorpusError(
+                    f"{self._source.folder} has lists of its splits; speakers cannot be named"
+                )
+            splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
+            for recording in found.recordings:
+                splits[found.split_of[recording.id]].append(recording)
+            return splits
+        if found.has_speakers:
+            return split_recordings(found.recordings, **self._named)
+        if any(self._named.values()):
+            raise CorpusError(f"{self._source.folder} does not say who speaks: name nobody")
+        print(
+            f"{self._source.folder}: nothing says who speaks; each phrase's recordings, in the "
+            "order of their names, are split 75/10/15: a speaker may be in two splits"
+        )
+        return _split_runs(found)
+
+
+def _split_runs(found: PhraseFolder) -> dict[str, list[Recording]]:
+    """The last runs of each phrase test, those before them validate."""
+    splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
+    for recording in found.recordings:
+        before = int(recording.speaker.rsplit("/", 1)[1]) / BLOCKS
+        split = "test" if before >= 0.85 else "validation" if before >= 0.75 else "train"
+        splits[split].append(recording)
+    return splits

@@ -1,0 +1,79 @@
+"""Splits of a corpus by speaker: nobody who is tested was heard in training."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from data.corpus import Recording
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+TEST_FRACTION, VALIDATION_FRACTION = 0.2, 0.07
+
+NOBODY = ("none",)
+"""Names of the test or validation speakers where there shall be no such split."""
+
+
+def split_speakers(
+    speakers: set[str], test: Sequence[str] = (), validation: Sequence[str] = ()
+) -> dict[str, str]:
+    """Splits by speaker, depending on nothing but their names.
+
+    Args:
+      speakers: everybody.
+      test: who is tested; empty for about a fifth, at least one; `NOBODY` for no test split.
+      validation: likewise; empty for about a fifteenth, at least one.
+
+    Returns:
+      speaker -> "train", "validation" or "test".
+
+    Raises:
+      CorpusError: a named speaker is not there or is named twice, or nobody is left to train on.
+    """
+    named_test = () if tuple(test) == NOBODY else tuple(test)
+    named_validation = () if tuple(validation) == NOBODY else tuple(validation)
+    unknown = {*named_test, *named_validation} - speakers
+    twice = set(named_test) & set(named_validation)
+    if unknown or twice:
+        raise CorpusError(
+            f"speakers not in the folder: {sorted(unknown) or 'none'}; named for both validation "
+            f"and test: {sorted(twice) or 'none'}; there are {', '.join(sorted(speakers))}"
+        )
+    left = sorted(
+        speakers - {*named_test, *named_validation},
+        key=lambda name: hashlib.sha256(name.encode()).digest(),
+    )
+    if not test:
+        number = max(1, round(TEST_FRACTION * len(speakers)))
+        named_test, left = tuple(left[:number]), left[number:]
+    if not validation:
+        number = max(1, round(VALIDATION_FRACTION * len(speakers)))
+        named_validation, left = tuple(left[:number]), left[number:]
+    if not left:
+        raise CorpusError(f"{len(speakers)} speakers are too few to train, validate and test on")
+    split_of = dict.fromkeys(left, "train")
+    return (
+        split_of | dict.fromkeys(named_validation, "validation") | dict.fromkeys(named_test, "test")
+    )
+
+
+def split_recordings(
+    recordings: Iterable[Recording], test: Sequence[str] = (), validation: Sequence[str] = ()
+) -> dict[str, list[Recording]]:
+    """Recordings a split; a split that nobody shall be in is left out.
+
+    Args:
+      recordings: of every speaker.
+      test: see `split_speakers`.
+      validation: see `split_speakers`.
+
+    Raises:
+      CorpusError: see `split_speakers`.
+    """
+    recordings = list(recordings)
+    split_of = split_speakers({r.speaker for r in recordings}, test, validation)
+    present = set(split_of.values())
+    splits: dict[str, list[Recording]] = {
+        split: [] for split in ("train", "validation", "test") if split in present
+    }
+    for recording in recordings:
+        splits[split_of[recording.speaker]].append(recording)
+    return splits

@@ -1,0 +1,1 @@
+"""speechocean762: English sentences and digit strings read by Mandarin speakers."""

@@ -1,0 +1,119 @@
+"""Builder of ``speechocean762``; README.md in this folder says what it is."""
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data.audio import decode_audio
+from data.corpus import CorpusBuilder, Recording
+from data.librispeech.folder import FolderSource, list_folder
+from data.skips import Cause, SkipError, SkipReport
+from data.speaker_splits import NOBODY, split_recordings
+from data.text import check_normalised, number_words
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+DIGITS = frozenset(["oh", *(number_words(digit) for digit in range(10))])
+
+VALIDATION_FRACTION = 0.1
+"""Of the speakers of the corpus' own train part."""
+
+
+class SpeechOcean762(CorpusBuilder):
+    """Non-native English, half of the speakers children, in the corpus' own train and test."""
+
+    name = "speechocean762"
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "speechocean762 (Zhang et al., Interspeech 2021): English by Mandarin speakers."
+    HOMEPAGE = "https://www.openslr.org/101"
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | Path,
+        folder: Path,
+        validation_speakers: Sequence[str] = (),
+        **options: Any,
+    ):
+        """Makes a builder.
+
+        Args:
+          data_dir: where corpora are prepared.
+          folder: holds ``train`` and ``test``: as openslr has them, or in LibriSpeech's layout.
+          validation_speakers: speakers of ``train`` who validate instead; by default a tenth, in
+            the order of a hash of their names; "none" for no validation split.
+          **options: those of `CorpusBuilder`.
+        """
+        self._source = FolderSource(folder)
+        self._validation_speakers = tuple(validation_speakers)
+        super().__init__(data_dir=data_dir, **options)
+
+    def sources(self) -> dict[str, Any]:
+        """The folder's fingerprint and the named speakers."""
+        return self._source.fingerprint() | {"validation": self._validation_speakers}
+
+    def list_recordings(self) -> Mapping[str, list[Recording]]:
+        """Lists the corpus' parts; ``test_digits`` holds the digit strings of ``test`` again."""
+        train, test = (
+            list_part(self._source.folder, part, self.skip_report) for part in ("train", "test")
+        )
+        heard_twice = {r.speaker for r in train} & {r.speaker for r in test}
+        if heard_twice:
+            raise CorpusError(f"speakers in train and test: {', '.join(sorted(heard_twice))}")
+        validation = self._validation_speakers or _some({r.speaker for r in train})
+        digits = [r for r in test if set(r.text.split()) <= DIGITS]
+        splits = split_recordings(train, test=NOBODY, validation=validation) | {"test": test}
+        return splits | ({"test_digits": digits} if digits else {})
+
+
+def list_part(folder: Path, part: str, skip_report: SkipReport) -> list[Recording]:
+    """Recordings of ``train`` or ``test``, in the order of their ids.
+
+    Args:
+      folder: of the corpus.
+      part: ``train`` or ``test``: a folder that holds Kaldi's ``wav.scp``, ``text`` and
+        ``utt2spk``, whose paths start from ``folder``, or speakers in LibriSpeech's layout.
+      skip_report: counts what cannot be used.
+
+    Raises:
+      CorpusError: there is no such part, or one of its three lists is missing.
+    """
+    lists = folder / part
+    if not (lists / "wav.scp").exists():
+        return list_folder(lists, skip_report)
+    paths, texts, speakers = (_kaldi_table(lists / name) for name in ("wav.scp", "text", "utt2spk"))
+    recordings = []
+    for name in sorted(paths.keys() | texts.keys()):
+        try:
+            if name not in texts:
+                raise SkipError(Cause.UNTRANSCRIBED, paths[name])
+            if name not in paths:
+                raise SkipError(Cause.MISSING_AUDIO, f"no line in {part}/wav.scp")
+            text = check_normalised(" ".join(texts[name].lower().split()))
+        except SkipError as error:
+            skip_report.skip(name, error)
+            continue
+        if name not in speakers:
+            raise CorpusError(f"{lists / 'utt2spk'} does not name the speaker of {name}")
+        decode = functools.partial(decode_audio, folder / paths[name])
+        recordings.append(Recording(name, speakers[name], text, decode))
+    return recordings
+
+
+def _kaldi_table(path: Path) -> dict[str, str]:
+    """The lines "key value" of a Kaldi list."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        raise CorpusError(f"{path} is missing: the folder is not openslr 101 unpacked") from None
+    rows = (line.split(maxsplit=1) for line in lines if line.strip())
+    return {key: value[0].strip() if value else "" for key, *value in rows}
+
+
+def _some(speakers: set[str]) -> tuple[str, ...]:
+    number = max(1, round(VALIDATION_FRACTION * len(speakers)))
+    by_hash = sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return tuple(by_hash[:number])

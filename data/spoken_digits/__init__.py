@@ -1,0 +1,1 @@
+"""Single spoken digits: the Free Spoken Digit Dataset."""

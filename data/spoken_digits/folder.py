@@ -1,0 +1,51 @@
+"""Reads folders of single spoken digits."""
+
+import functools
+import re
+from pathlib import Path
+
+from data.audio import decode_audio
+from data.corpus import Recording
+from data.librispeech.folder import list_folder
+from data.skips import Cause, SkipError, SkipReport
+from data.text import number_words
+from rnnt_qat.input_pipeline.corpus import CorpusError
+
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+")
+
+DIGITS = tuple(number_words(digit) for digit in range(10))
+
+
+def list_digits(folder: Path, skip_report: SkipReport) -> list[Recording]:
+    """Lists single digits, in the order of their ids.
+
+    Args:
+      folder: the Free Spoken Digit Dataset or its folder ``recordings`` (files
+        ``<digit>_<speaker>_<number>.wav``), or a folder of speakers in LibriSpeech's layout.
+      skip_report: counts files of other names, and other words than one digit.
+
+    Raises:
+      CorpusError: there is no such folder, or nothing of either kind in it.
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"{folder} is not a folder; name the Free Spoken Digit Dataset's")
+    recordings = folder / "recordings" if (folder / "recordings").is_dir() else folder
+    files = sorted(recordings.glob("*.wav"))
+    if files:
+        return [r for path in files if (r := _named_after_digit(path, skip_report)) is not None]
+    listed = list_folder(folder, skip_report)
+    for recording in listed:
+        if recording.text not in DIGITS:
+            cause = SkipError(Cause.NOT_A_DIGIT, repr(recording.text))
+            skip_report.skip(recording.id, cause)
+    return [recording for recording in listed if recording.text in DIGITS]
+
+
+def _named_after_digit(path: Path, skip_report: SkipReport) -> Recording | None:
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        skip_report.skip(path.stem, SkipError(Cause.NOT_A_DIGIT, path.name))
+        return None
+    text = number_words(int(match["digit"]))
+    decode = functools.partial(decode_audio, path)
+    return Recording(path.stem, match["speaker"], text, decode)

@@ -1,0 +1,141 @@
+"""A small general English recognizer, 2.2 M parameters: prompts, sentences, digits, wake phrases.
+
+`data/README.md` has the commands that prepare its corpora. ``general.py`` trains at a constant
+rate, for as long as there is time; ``general.py:decay`` lets the rate fall from there:
+
+python -m experiments.train --config=experiments/configs/general.py --workdir=workdir/general
+python -m experiments.train --config=experiments/configs/general.py:decay \
+    --workdir=workdir/general_decay --config.initialize_from=workdir/general/models/float
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from experiments.configs import prompts
+from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
+from rnnt_qat.infra.config import config_of
+from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
+from rnnt_qat.input_pipeline.config import PipelineConfig
+from rnnt_qat.models.encoder import EncoderConfig
+from rnnt_qat.models.prediction import LSTMPredictionConfig
+from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.training.checkpoints import CheckpointConfig
+from rnnt_qat.training.loop import LoopConfig
+from rnnt_qat.training.optimizer import OptimizerConfig
+from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+
+DATA = DataConfig(
+    train=(
+        Split(prompts.PROMPTS, "train", repeats=3),
+        Split(prompts.PROMPTS, "train", repeats=2, joined_seconds=16.0),
+        Split(prompts.SYNTHETIC, "train"),
+        Split("synthetic_speech/commands_1h", "train"),
+        Split("synthetic_speech/digits_1h", "train"),
+        Split("synthetic_speech/books_4h", "train"),
+        Split("speechocean762", "train", repeats=2),
+        Split("librispeech/dev_clean_part", "train"),
+        Split("librispeech/train_part", "train"),
+        Split("librispeech/ljspeech", "train"),
+        Split("connected_digits", "train"),
+        Split("spoken_digits", "train"),
+        Split("phrases/wake_words", "train"),
+    ),
+    validation=(
+        Split(prompts.PROMPTS, "validation"),
+        Split("speechocean762", "validation"),
+        Split("librispeech/dev_clean_part", "validation"),
+        Split("phrases/wake_words", "validation"),
+    ),
+    test=(
+        Split(prompts.PROMPTS, "test"),
+        Split(prompts.SYNTHETIC, "test"),
+        Split("speechocean762", "test"),
+        Split("speechocean762", "test_digits"),
+        Split("connected_digits", "test"),
+        Split("phrases/wake_words", "test"),
+        Split("librispeech/dev_clean_part", "test"),
+    ),
+    # Wake phrases and single digits are all that their corpora ever say.
+    held_out=(
+        Split(prompts.PROMPTS, "validation"),
+        Split(prompts.PROMPTS, "test"),
+        Split("speechocean762", "validation"),
+        Split("speechocean762", "test"),
+        Split("connected_digits", "test"),
+        Split("librispeech/dev_clean_part", "validation"),
+        Split("librispeech/dev_clean_part", "test"),
+    ),
+)
+
+
+def experiment() -> ExperimentConfig:
+    """At a constant rate, on everything."""
+    return dataclasses.replace(
+        prompts.experiment(),
+        data=DATA,
+        model=RNNTConfig(
+            vocabulary=29,
+            encoder=EncoderConfig(
+                num_layers=3,
+                hidden_size=288,
+                layers_before_reduction=0,
+                time_reduction=2,
+                dropout_rate=0.05,
+            ),
+            prediction=LSTMPredictionConfig(embedding_size=64, hidden_size=160, dropout_rate=0.05),
+            joint_size=192,
+        ),
+        pipeline=PipelineConfig(
+            num_buckets=4,
+            batch_seconds=60.0,
+            max_seconds=17.0,
+            frame_multiple=4,
+            augmentation=WaveformAugmentation(
+                speeds=(0.9, 1.0, 1.1),
+                gain_db=(-18.0, 6.0),
+                noise_probability=0.3,
+                snr_db=(8.0, 30.0),
+                room_probability=0.2,
+                offset=0.002,
+            ),
+        ),
+        precision="ethos_u_8x8_16",
+        stages=StagePlan(
+            FloatTraining(
+                steps=6000,
+                optimizer=OptimizerConfig(
+                    learning_rate=1.5e-3, warmup_steps=300, decay="constant", ema_decay=0.998
+                ),
+            ),
+            Calibration(batches=0),
+            AwareTraining(steps=0),
+        ),
+        loop=LoopConfig(log_every=50, evaluate_every=1500, checkpoint=CheckpointConfig(every=200)),
+    )
+
+
+def decay() -> ExperimentConfig:
+    """The end of the training: the rate falls to nothing."""
+    return dataclasses.replace(
+        experiment(),
+        stages=StagePlan(
+            FloatTraining(
+                steps=1500,
+                optimizer=OptimizerConfig(
+                    learning_rate=1.5e-3,
+                    warmup_steps=50,
+                    decay="linear",
+                    final_fraction=0.01,
+                    ema_decay=0.99,
+                ),
+            ),
+            Calibration(batches=0),
+            AwareTraining(steps=0),
+        ),
+    )
+
+
+def get_config(variant: str = "experiment") -> ConfigDict:
+    """The fields to override."""
+    return config_of(variant, {"experiment": experiment, "decay": decay})

@@ -1,0 +1,1 @@
+"""Uses of the library from other projects; each file runs by itself."""

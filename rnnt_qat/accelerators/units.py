@@ -1,0 +1,67 @@
+"""Sigmoid and tanh units by name, and units that follow the formats they read and write."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rnnt_qat.fixedpoint.activation import Activation, Function
+from rnnt_qat.fixedpoint.gemmlowp import GemmlowpActivation
+from rnnt_qat.fixedpoint.int8_table import Int8Table
+from rnnt_qat.fixedpoint.interpolated_table import InterpolatedTable
+from rnnt_qat.fixedpoint.litert_table import LitertTable
+from rnnt_qat.fixedpoint.piecewise import HARD, PLAN, PiecewiseLinear
+from rnnt_qat.fixedpoint.qformat import QFormat
+
+_TABLE = re.compile(r"(table|nearest)(\d+)")
+_ENTRIES = {2**bits: bits for bits in range(1, 13)}
+
+UNIT_NAMES = (
+    *(f"{kind}{entries}" for kind in ("table", "nearest") for entries in (64, 256, 512)),
+    "plan",
+    "hard",
+    "litert",
+    "gemmlowp",
+    "int8",
+)
+"""Names of units: ``tableN`` interpolates between N entries (a power of two), ``nearestN`` takes
+the nearest; ``plan`` is four lines, ``hard`` a clipped one; the others are LiteRT's and TFLM's."""
+
+
+def is_unit_name(name: str) -> bool:
+    """Whether ``named_unit`` knows it."""
+    table = _TABLE.fullmatch(name)
+    return int(table[2]) in _ENTRIES if table else name in UNIT_NAMES
+
+
+def named_unit(name: str, function: Function, output: QFormat) -> Activation:
+    """The unit of that name (``is_unit_name``); its table's reach is still to be fitted."""
+    table = _TABLE.fullmatch(name)
+    if table:
+        return InterpolatedTable(
+            function,
+            entries_bits=_ENTRIES[int(table[2])],
+            range_bits=0,
+            output=output,
+            interpolate=table[1] == "table",
+        )
+    if name in ("plan", "hard"):
+        return PiecewiseLinear(function, PLAN if name == "plan" else HARD, output)
+    if name == "int8":
+        return Int8Table(function, output)
+    return LitertTable(function) if name == "litert" else GemmlowpActivation(function)
+
+
+def fitted_unit(unit: Activation, output: QFormat, inputs: Iterable[QFormat]) -> Activation:
+    """The same unit for other formats.
+
+    Args:
+      unit: one whose format is its own (LiteRT's) stays as it is; the chip then refuses it.
+      output: what it is to write.
+      inputs: what it reads; a table reaches at least as far as the widest.
+    """
+    if isinstance(unit, InterpolatedTable):
+        reaches = [format.integer_bits for format in inputs if format.frac_bits is not None]
+        return replace(unit, output=output, range_bits=max(unit.range_bits, *reaches, 0))
+    if isinstance(unit, PiecewiseLinear | Int8Table):
+        return replace(unit, output=output)
+    return unit

@@ -302,7 +302,9 @@ class RnntIntegers:
             limits.check_requantize(f"{name}/projection/input", format, network.projection.input)
             network.projection.check_limits(f"{name}/projection")
         addends = self.encoder.projection.output, self.prediction.projection.output
-        limits.check_add("the joint's sum (joint/hidden_pre)", (*addends, self.joint.sum))
+        where = "the joint's sum (joint/hidden_pre)"
+        limits.check_add(where, (*addends, self.joint.sum))
+        limits.check_tanh(where, self.joint.sum)
         limits.check_requantize("joint/output/input", self.joint.hidden, self.joint.output.input)
         self.joint.output.check_limits("joint/output")
 

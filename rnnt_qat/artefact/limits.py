@@ -13,6 +13,8 @@ from rnnt_qat.artefact.tensor_format import TensorFormat
 
 _RESULT_BITS = 30
 """Results stay below 2^30: TFLM shifts an accumulator left, by up to twice the ratio, first."""
+_FINEST_TANH = 2.0**-27
+"""Of int8 TANH in TFLM, which multiplies by the scale times 2^27 with a left shift from 0 on."""
 _ADD_SHIFT = {np.dtype(np.int8): 20, np.dtype(np.int16): 15}
 """Left shift of ADD's operands (LiteRT, reference/add.h)."""
 
@@ -95,4 +97,17 @@ def check_add(where: str, formats: tuple[TensorFormat, TensorFormat, TensorForma
             f"{where} has steps of {output.scale:.3g}, more than 2^{shift - 2} times finer than "
             f"its coarser addend's {coarsest:.3g}, on which runtimes abort: the addends' ranges "
             "are far larger than the sum's; calibrate all three on the same batches"
+        )
+
+
+def check_tanh(where: str, source: TensorFormat) -> None:
+    """Refuses an int8 TANH of steps so fine that TFLM's shift is undefined.
+
+    Raises:
+      ValueError: names the tensor that is read and what to change.
+    """
+    if np.dtype(source.dtype) == np.int8 and source.scale < _FINEST_TANH:
+        raise ValueError(
+            f"{where} has steps of {source.scale:.3g}; TANH takes 2^-27 and more: its range fell "
+            "to next to nothing, calibrate it on data that reach its real range"
         )

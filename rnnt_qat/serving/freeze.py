@@ -1,5 +1,6 @@
 """A trained recognizer on integers alone: the same program, fed with what a chip's memory holds."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -52,10 +53,11 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
     """
     require_every_rule_used(model.config, model.policy)
     width = feature_size(model.config, variables["params"])
-    # In one program: operator by operator, each of hundreds would be compiled for itself.
-    return jax.jit(lambda variables: _frozen(model, variables, width))(variables)
+    return _frozen(model, variables, width)
 
 
+# In one program: operator by operator, each of hundreds would be compiled for itself.
+@partial(jax.jit, static_argnums=(0, 2))
 def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     policy = model.policy.for_serving()
     params, ranges = flatten_dict(variables["params"]), flatten_dict(variables[RANGES])

@@ -10,7 +10,7 @@ A *site* names a tensor of the layer ("input", "gate_pre", "cell", ...); the lay
 site's role, and the layer's precision gives that role a format.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 
@@ -25,6 +25,7 @@ Addends = tuple[str, str]
 """Sites of the two addends of a sum."""
 
 
+@runtime_checkable
 class OperatorSet(Protocol):
     """Operators of one layer, bound to the formats of its sites."""
 

@@ -41,9 +41,9 @@ class Hypothesis:
         )
 
     def append(
-        self, token: Int[Array, "*B"], frame: Int[Array, "*B"], emit: Bool[Array, "*B"]
+        self, token: Int[Array, "*B"], frame: Int[Array, "#*B"], emit: Bool[Array, "*B"]
     ) -> "Hypothesis":
-        """Rows where ``emit`` is True grow by ``token``, emitted at ``frame``."""
+        """Rows where ``emit`` is True grow by ``token``, emitted at ``frame`` (it broadcasts)."""
         max_tokens = self.tokens.shape[-1]
         room = self.length < max_tokens
         here = (jnp.arange(max_tokens) == self.length[..., None]) & emit[..., None]

@@ -81,7 +81,7 @@ def exponent_of(power: float | Float[Array, "..."]) -> int | Int[Array, "..."]:
     return jnp.frexp(power)[1] - 1
 
 
-def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "*S"]) -> Int[Array, "*S"]:
+def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Int[Array, "*S"]:
     """``a * b / 2^31`` to the nearest integer, ties up, saturating (Arm's SQRDMULH on 32 bits)."""
     product = wide.add(wide.multiply(a, b), wide.Wide(jnp.int32(0), jnp.uint32(1 << 30)))
     result = (product.high << 1) | (product.low >> 31).astype(jnp.int32)

@@ -36,8 +36,8 @@ def fit(x: Int[Array, "*S"], bits: int, overflow: Overflow) -> Int[Array, "*S"]:
     return saturate(x, bits) if overflow is Overflow.SATURATE else wrap(x, bits)
 
 
-def saturating_add(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> Int[Array, "*S"]:
-    """``a + b`` clipped to ``bits``; int32 operands of any size, the sum never wraps."""
+def saturating_add(a: Int[Array, "*S"], b: Int[Array, "..."], bits: int = 32) -> Int[Array, "..."]:
+    """``a + b`` clipped to ``bits``: int32 of any size, whose sum never wraps; shapes broadcast."""
     total = a + b
     overflowed = ((a ^ total) & (b ^ total)) < 0
     largest = jnp.int32(2**31 - 1)
@@ -45,7 +45,7 @@ def saturating_add(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> 
     return saturate(total, bits)
 
 
-def saturating_sub(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> Int[Array, "*S"]:
+def saturating_sub(a: Int[Array, "*S"], b: Int[Array, "..."], bits: int = 32) -> Int[Array, "..."]:
     """``a - b`` clipped to ``bits``; int32 operands of any size, the difference never wraps."""
     difference = a - b
     overflowed = ((a ^ b) & (a ^ difference)) < 0

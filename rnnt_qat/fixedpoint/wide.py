@@ -31,7 +31,7 @@ def from_limbs(high: Int[Array, "*S"], low: Int[Array, "*S"]) -> Wide:
     return Wide(carried >> 16, ((carried << 16) | (low & 0xFFFF)).astype(jnp.uint32))
 
 
-def multiply(a: Int[Array, "*S"], b: Int[Array, "*S"]) -> Wide:
+def multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Wide:
     """Full product of two int32, from 16-bit limbs (Warren, Hacker's Delight, section 8-2)."""
     a_low, b_low = a & 0xFFFF, b & 0xFFFF
     a_high, b_high = a >> 16, b >> 16

@@ -97,7 +97,7 @@ def test_scales_raised_for_a_bias_are_frozen_as_they_were_trained(name, batch):
         encoded.append(jax.jit(lambda b, s: b.encode(features, mask, s)[0])(bound, state))
     np.testing.assert_array_equal(*encoded)
     top = np.abs(np.asarray(encoded[0], np.float64)[0, -1])
-    assert top[0] == top[-1] == top.max() > 50
+    assert top[0] == top[-1] == top.max() > 20
 
 
 def test_ranges_that_calibration_never_reached_are_named():

@@ -1,15 +1,17 @@
 """Prepares corpora: ``python -m data.prepare --corpora=asterisk_prompts --data_dir=corpora``."""
 
+import codecs
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
-from absl import app, flags, logging
+from absl import flags
 
 from data.asterisk_prompts.builder import AsteriskPrompts
 from data.connected_digits.builder import ConnectedDigits
 from data.corpus import CorpusBuilder
 from data.data_dir import DATA_DIR
+from data.languages import ENGLISH, LANGUAGES
 from data.librispeech.builder import BY_SPEAKER, LibriSpeech, Source
 from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource
@@ -18,7 +20,9 @@ from data.speechocean762.builder import SpeechOcean762
 from data.spoken_digits.builder import SpokenDigits
 from data.synthetic_speech.builder import SyntheticSpeech
 from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
+from data.transcript_files import UTF_8
 from data.uqm_voices.builder import UqmVoices
+from rnnt_qat.infra import program
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 _WORKERS = flags.DEFINE_integer(
@@ -54,6 +58,18 @@ _LIBRISPEECH_VALIDATION_SPEAKERS = flags.DEFINE_list(
     "librispeech_validation_speakers",
     [],
     "Who validates; by default a fifteenth; or none.",
+)
+_LIBRISPEECH_LANGUAGE = flags.DEFINE_enum(
+    "librispeech_language", ENGLISH.code, sorted(LANGUAGES), "Language of the folder's transcripts."
+)
+_LIBRISPEECH_NORMALISE = flags.DEFINE_bool(
+    "librispeech_normalise",
+    True,
+    "Make words of letters of transcripts with punctuation, accents or numbers (data/text.py says "
+    "how); else they are left out.",
+)
+_LIBRISPEECH_ENCODING = flags.DEFINE_string(
+    "librispeech_encoding", UTF_8, "Of transcript files without a byte order mark: latin-1, cp1252."
 )
 _SYNTHETIC_DEFAULT = SyntheticSpeechConfig()
 _SYNTHETIC_HOURS = flags.DEFINE_float(
@@ -121,7 +137,12 @@ def _librispeech() -> CorpusBuilder:
     if _LIBRISPEECH_SOURCE.value == "tfds":
         source: Source = TfdsSource(Path(DATA_DIR.value) / "downloads" / "tfds")
     elif folder:
-        source = FolderSource(Path(folder))
+        source = FolderSource(
+            Path(folder),
+            LANGUAGES[_LIBRISPEECH_LANGUAGE.value],
+            _LIBRISPEECH_NORMALISE.value,
+            _LIBRISPEECH_ENCODING.value,
+        )
     else:
         raise CorpusError("name LibriSpeech's folder with --librispeech_dir")
     return LibriSpeech(
@@ -220,8 +241,19 @@ BUILDERS: dict[str, Callable[[], CorpusBuilder]] = {
     "uqm_voices": _uqm_voices,
 }
 
+
+def _is_encoding(name: str) -> bool:
+    try:
+        return bool(codecs.lookup(name))
+    except LookupError:
+        return False
+
+
 _CORPORA = flags.DEFINE_list(
     "corpora", None, f"Corpora to prepare, by comma: {', '.join(sorted(BUILDERS))}.", required=True
+)
+flags.register_validator(
+    _LIBRISPEECH_ENCODING, _is_encoding, "no such encoding; Python's are e.g. utf-8, cp1252"
 )
 flags.register_validator(
     _CORPORA,
@@ -230,17 +262,14 @@ flags.register_validator(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prepares each corpus that is named."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.WARNING)  # tfds tells the file of every step
     for name in _CORPORA.value:
         try:
             BUILDERS[name]().prepare()
         except CorpusError as error:
-            raise SystemExit(f"data.prepare: {name}: {error}") from None
+            raise CorpusError(f"{name}: {error}") from error
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, key_flags=["data_dir"])

@@ -117,7 +117,7 @@ def largest_bias(spec: AcceleratorSpec, depth: int) -> float:
     saturates by design.
     """
     operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
-    widest = max(spec.tensor(role).format.bits for role in operands)
+    widest = max(tensor.format.bits for tensor in spec.tensors if tensor.role in operands)
     products = depth * 2.0 ** (widest - 1) * spec.tensor(Role.WEIGHT).format.maximum
     room = max(2.0 ** (spec.accumulator.bits - 1) - products, 2.0 ** (spec.accumulator.bits - 2))
     # Scales are rounded to float32 after this: a little is left for that.

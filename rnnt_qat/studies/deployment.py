@@ -164,7 +164,8 @@ def replay_test_set(
       evaluated: what the batched evaluator found on the test set.
       progress: see ``verify``.
     """
-    corpus = open_corpus(data_dir, split.corpus, split.split)
+    rate_hz = recognizer.config.frontend.log_mel.sample_rate_hz
+    corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
     heard = list(hear(recognizer.frontend, corpus))
     found = verify(
         model,

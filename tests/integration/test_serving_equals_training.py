@@ -120,7 +120,8 @@ def test_a_parameter_that_no_operator_took_is_named(monkeypatch):
 
     serving_record.cache_clear()
     monkeypatch.setattr("rnnt_qat.models.encoder.Dense", WithoutBias)
-    model = RNNT(CONFIG, policy_by_name("generic_nna"))
+    # Under a policy of its own: the program of a model that was frozen before is kept.
+    model = RNNT(CONFIG, policy_by_name("generic_nna_w4"))
     variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     with pytest.raises(ValueError, match="projection/bias is a parameter of a layer on the chip"):
         frozen_variables(model, variables)

@@ -70,6 +70,10 @@ def check(rng: np.random.Generator, folder: Path) -> None:
         wanted = expected.get(recording.id)
         if not (damaged or lossy) and recording.text != wanted:
             raise TakenSilentlyError(f"{wanted!r} was read as {recording.text!r} ({encoding})")
+    if (encoding == "utf-8" and "\0" not in "".join(lines)) or (mark and encoding != "utf-8"):
+        lost = {name for name, text in expected.items() if text} - {r.id for r in recordings}
+        if lost and not damaged:
+            raise TakenSilentlyError(f"{sorted(lost)} can be normalised but are left out")
     missing = expected.keys() - {recording.id for recording in recordings} - left_out
     if missing:
         raise TakenSilentlyError(f"{sorted(missing)} are neither kept nor counted")

@@ -17,6 +17,7 @@ texts, so bucketing and vocabulary building never decode audio.
 
 import dataclasses
 import functools
+import hashlib
 import io
 import json
 import math
@@ -40,6 +41,16 @@ LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 
 class CorpusError(UserError):
     """A corpus, split or index that is not there, or audio that its index contradicts."""
+
+
+CHECKSUM = "sha256"
+"""Key of the checksum that preparation.json carries of its other entries."""
+
+
+def preparation_checksum(preparation: dict[str, Any]) -> str:
+    """SHA-256 of what preparation.json holds beside its checksum."""
+    others = {key: value for key, value in preparation.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +125,14 @@ class Corpus(Sequence[Utterance]):
         preparation = self.directory / "preparation.json"
         try:
             made = json.loads(preparation.read_text("utf-8")) if preparation.exists() else {}
+            if made.get(CHECKSUM, preparation_checksum(made)) != preparation_checksum(made):
+                raise ValueError("preparation.json changed since it was written")
             # Corpora prepared before they carried a language are English.
             self.language: str = made.get("language", "en")
             self.characters: str = made.get("characters", LETTERS)
             index = [json.loads(line) for line in content.splitlines()]
+            if not index:
+                raise ValueError("the index is empty")
             self.ids: list[str] = [row["id"] for row in index]
             self.speakers: list[str] = [row["speaker"] for row in index]
             self.texts: list[str] = [row["text"] for row in index]
@@ -184,11 +199,13 @@ class Corpus(Sequence[Utterance]):
                 f"{self.directory}: record {index} of {self.split}, {self.ids[index]!r}, is "
                 f"damaged ({error}); delete the directory and prepare it again"
             ) from error
-        if record["id"].decode() != self.ids[index] or len(audio) != self._recorded[index]:
+        found = tuple(record[key].decode() for key in ("id", "speaker", "text"))
+        expected = (self.ids[index], self.speakers[index], self.texts[index])
+        if (*found, len(audio)) != (*expected, self._recorded[index]):
             raise CorpusError(
-                f"{self.directory}: record {index} of {self.split} is {record['id'].decode()!r} of "
-                f"{len(audio)} samples, its index says {self.ids[index]!r} of "
-                f"{self._recorded[index]}; delete the directory and prepare it again"
+                f"{self.directory}: record {index} of {self.split} is {found} of {len(audio)} "
+                f"samples, its index says {expected} of {self._recorded[index]}; delete the "
+                "directory and prepare it again"
             )
         if self.sample_rate_hz != SAMPLE_RATE_HZ:
             from scipy.signal import resample_poly  # a second to import, and most need none

@@ -29,7 +29,7 @@ from rnnt_qat.quant import exact_rescale
 from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
-from rnnt_qat.quant.scales import bias_range, range_to_scale, weight_scale
+from rnnt_qat.quant.scales import bias_range, by_column, range_to_scale, weight_scale
 from rnnt_qat.quant.straight_through import (
     quantize_straight_through,
     straight_through,
@@ -85,17 +85,18 @@ class NnaOperators:
           x: what it will be multiplied with, where a bias is added to the product.
           bias: the range is raised to what this needs (``quant.scales.bias_range``).
         """
-        tensor, frozen = self.spec.tensor(self._role(site)), jnp.issubdtype(w.dtype, jnp.integer)
+        role, frozen = self._role(site), jnp.issubdtype(w.dtype, jnp.integer)
+        tensor = self.spec.tensor(role)
         if site in self.scales:
             scale = self.scales[site]
         elif frozen:
             raise ValueError(f"the frozen kernel {site!r} came without its scale")
         else:
-            scale = weight_scale(tensor, w)
+            scale = weight_scale(tensor, w, role.blocks)
         if not (frozen or x is None or bias is None or isinstance(bias, wide.Wide)):
-            needed = bias_range(self.spec, x.scale, bias, w.shape[0])
+            needed = bias_range(self.spec, role, x.scale, bias, w.shape[0])
             scale = jnp.maximum(scale, range_to_scale(tensor, needed))
-        return self._quantize(w, scale, tensor.format)
+        return self._quantize(w, by_column(scale, w.shape[1]), tensor.format)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
         """The rows themselves: they are stored where they are read."""

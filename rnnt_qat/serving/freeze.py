@@ -17,7 +17,6 @@ from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 from rnnt_qat.quant.recorded import Call, Path, Record, parameter_path, recorded, table_readers
 from rnnt_qat.quant.scales import bias_range
-from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import PyTree
 
 
@@ -65,9 +64,9 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     for path in sites:
         precision = policy.resolve(path)
         if isinstance(precision, OnAccelerator):
-            for site in (site for site, role in sites[path].items() if role is Role.WEIGHT):
-                if (*path, site) not in ranges:  # it is there where it was trained
-                    ranges[*path, site] = precision.kernel_range(params[*path, site])
+            for site, role in sites[path].items():
+                if role.is_kernel and (*path, site) not in ranges:  # it is there where trained
+                    ranges[*path, site] = precision.kernel_range(role, params[*path, site])
     chunk = jnp.zeros((1, model.config.encoder.time_reduction, width))
     with recorded() as record:
         RNNT(model.config, policy).apply(
@@ -80,7 +79,8 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
         if call.operator == "weight" and isinstance(call.operators, NnaOperators):
             path, (kernel, x, bias) = (*call.layer.path, call.site), call.operands
             if bias is not None:
-                needed = bias_range(call.operators.spec, x.scale, bias, kernel.shape[0])
+                role = call.layer.sites[call.site]
+                needed = bias_range(call.operators.spec, role, x.scale, bias, kernel.shape[0])
                 ranges[path] = jnp.maximum(ranges[path], needed)
     on_chip = {path for path in sites if isinstance(policy.resolve(path), OnAccelerator)}
     left = [path for path in params if path[:-1] in on_chip and path not in frozen]

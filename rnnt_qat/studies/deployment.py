@@ -130,11 +130,11 @@ def export_recognizer(
     check_loads(graphs)
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
-    driver = ChunkDriver(recognizer.frontend, search_of(recognizer).build())
     transducer = freeze_for_serving(recognizer.model, recognizer.variables)
     (folder / "serving").mkdir()
-    chunk_ms = chunks[-1] * driver.encoder_frame_ms(transducer)
-    export_serving_program(driver, transducer, chunk_ms, folder / "serving")
+    frontend, search = recognizer.frontend, search_of(recognizer)
+    chunk_ms = chunks[-1] * ChunkDriver(frontend, search.build()).encoder_frame_ms(transducer)
+    export_serving_program(frontend, search, transducer, chunk_ms, folder / "serving")
     return artefact
 
 

@@ -108,6 +108,7 @@ def rewrite_index(directory, change):
         (lambda rows: rows[:-1], "holds 6 records but its index names 5"),
         (lambda rows: rows[::-1], "prepare it again"),
         (lambda rows: [row | {"num_samples": 7} for row in rows], "its index says .* of 7"),
+        (lambda rows: [row | {"text": "other"} for row in rows], "its index says .*'other'"),
     ],
 )
 def test_an_index_that_contradicts_its_records(data_dir, tmp_path, change, message):
@@ -141,6 +142,8 @@ def test_damage_is_named(data_dir, tmp_path):
         ("index-train.jsonl", b'{"id": "a"'),
         ("index-train.jsonl", b'{"id": "a"}\n'),
         ("index-train.jsonl", b"\xff\xfe"),
+        ("index-train.jsonl", b""),
+        ("preparation.json", b'{"language": "de", "sha256": "0"}'),
         ("preparation.json", b"[]"),
     ):
         directory = tmp_path / "copy"

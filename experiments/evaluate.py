@@ -10,9 +10,15 @@ import pathlib
 import jax
 from absl import flags
 
-from experiments.flags import DATA_DIR, run, set_up_jax
+from experiments.flags import (
+    DATA_DIR,
+    numbers,
+    output_folder,
+    run,
+    set_up_jax,
+    test_sets,
+)
 from rnnt_qat.decoding.beam import BeamConfig
-from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
@@ -22,12 +28,20 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "A training run: its models, its
 _MODELS = flags.DEFINE_list("models", None, "Model directories instead; the first is the baseline.")
 _TEST = flags.DEFINE_list("test", None, "CORPUS:SPLIT, ...; by default the config's test sets.")
 _CHUNK_MS = flags.DEFINE_list("chunk_ms", None, "Chunks of audio; 0 is whole utterances.")
-_BEAM = flags.DEFINE_integer("beam_size", 0, "Beam search of this width; 0 is greedy search.")
+_BEAM = flags.DEFINE_integer(
+    "beam_size", 0, "Beam search of this width; 0 is greedy search.", lower_bound=0
+)
 _TIMED = flags.DEFINE_integer(
-    "timed_repeats", 3, "Repeats that measure the real-time factor; 0 measures nothing."
+    "timed_repeats",
+    3,
+    "Repeats that measure the real-time factor; 0 measures nothing.",
+    lower_bound=0,
 )
 _DIAGNOSE = flags.DEFINE_integer(
-    "diagnose", 0, "Batches of the first test set whose arithmetic is diagnosed; 0: none."
+    "diagnose",
+    0,
+    "Batches of the first test set whose arithmetic is diagnosed; 0: none.",
+    lower_bound=0,
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report by default.")
 
@@ -47,11 +61,15 @@ def main() -> None:
 
     evaluation = dataclasses.replace(first.config.evaluation, timed_repeats=_TIMED.value)
     if _CHUNK_MS.value:
-        chunk_ms = tuple(float(ms) for ms in _CHUNK_MS.value)
-        evaluation = dataclasses.replace(evaluation, chunk_ms=chunk_ms)
+        evaluation = dataclasses.replace(evaluation, chunk_ms=numbers(_CHUNK_MS, float, 0))
     if _BEAM.value:
         evaluation = dataclasses.replace(evaluation, search=BeamConfig(beam_size=_BEAM.value))
-    splits = [Split.parse(name) for name in _TEST.value or ()] or first.config.data.test
+    for recognizer in recognizers.values():
+        frame_ms = recognizer.config.frontend.frame_ms
+        evaluation.require_whole_frames(frame_ms * recognizer.config.model.encoder.time_reduction)
+    splits = test_sets(_TEST, first.config.data.test)
+    if not jax.process_index():
+        output_folder(_OUTPUT, output)
 
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)
@@ -60,7 +78,6 @@ def main() -> None:
     metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
     links = {}
     if _DIAGNOSE.value:
-        output.mkdir(parents=True, exist_ok=True)
         for name, recognizer in recognizers.items():
             rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
             picture = write_diagnosis(output, name, rows)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -11,10 +12,11 @@ from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
-from rnnt_qat.experiment.config import ExperimentConfig
+from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra import program
 from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.infra.host_memory import keep_freed_memory
+from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where several processes train together."
@@ -41,6 +43,59 @@ def define_config() -> flags.FlagHolder:
 def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
     """The config file's experiment with the command line's overrides."""
     return from_config_dict(ExperimentConfig, flag.value)
+
+
+def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
+    """The numbers of a flag that lists some, by comma.
+
+    Args:
+      flag: of ``DEFINE_list``.
+      kind: ``int`` or ``float``.
+      at_least: what each must reach.
+
+    Raises:
+      ValidationError: one is no such number; names the flag.
+    """
+    try:
+        values = tuple(map(kind, flag.value))
+    except ValueError:
+        values = ()
+    if not values or not all(at_least <= value < float("inf") for value in values):
+        what = "whole numbers" if kind is int else "numbers"
+        raise flags.ValidationError(
+            f"--{flag.name}={','.join(flag.value)}: give {what} of at least {at_least:g}, by comma"
+        )
+    return values
+
+
+def output_folder(flag: flags.FlagHolder, path: pathlib.Path) -> pathlib.Path:
+    """A folder that takes results, created, before hours are spent on them.
+
+    Raises:
+      ValidationError: nothing can be written there; names the flag.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise flags.ValidationError(
+            f"--{flag.name}={path}: nothing can be written there ({error.strerror})"
+        ) from error
+    return path
+
+
+def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Split, ...]:
+    """The test sets that a flag lists, each opened once so that a missing one is told early.
+
+    Raises:
+      ConfigError: a name is not CORPUS:SPLIT.
+      CorpusError: there is no such corpus or split.
+    """
+    splits = tuple(Split.parse(name) for name in flag.value or ()) or tuple(by_default)
+    for split in splits:
+        open_corpus(pathlib.Path(DATA_DIR.value), split.corpus, split.split)
+    return splits
 
 
 def set_up_jax(workdir: pathlib.Path) -> None:

@@ -25,7 +25,7 @@ import pathlib
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
+from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
@@ -35,7 +35,7 @@ from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig, sweep
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config, sweep
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
@@ -66,7 +66,9 @@ def main() -> int:
     console, runs = Console(), []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
-        base = Recognizer.load(models[0])
+        loaded = {str(model): Recognizer.load(model) for model in models}
+        require_one_config(loaded)
+        base = next(iter(loaded.values()))
         splits, evaluation = base.config.data.test, base.config.evaluation
         for number, model in enumerate(models):
             systems = sweep(model, config, data_dir, workdir / f"model_{number}", console)
@@ -75,7 +77,7 @@ def main() -> int:
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
-    report = write_comparison(workdir / "report", pool(runs), data_dir, base)
+    report = write_comparison(workdir / "report", pool(runs), data_dir, base, systems=named)
     groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
     tables = [grid_rows(group, systems) for group in groups]
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
@@ -104,7 +106,7 @@ def _workdir() -> pathlib.Path:
 def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:
     """Directories of the config's float models, a seed each; trains those that are missing."""
     models = []
-    for seed in map(int, _SEEDS.value):
+    for seed in numbers(_SEEDS, int, 0):
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
         directory = workdir / f"seed_{seed}"
         model = directory / "models" / FLOAT

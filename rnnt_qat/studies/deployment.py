@@ -6,7 +6,7 @@ One recognizer a call; ``chip_comparison`` takes several side by side.
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,11 +69,35 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
             try:
                 system = describe(recognizer.policy, trained)
             except FreezeError as error:
-                raise FreezeError(f"{model}: {error}; name the others one by one") from error
+                raise FreezeError(f"{model}: {error}. {_to_a_chip(model)}") from error
             if any(other.name == system.name for other in found):
                 system = replace(system, name=f"{system.name} ({model})")
             found[system] = recognizer
     return dict(sorted(found.items(), key=lambda item: item[0].method is not Method.FLOAT))
+
+
+def require_a_chip(systems: Mapping[System, Recognizer]) -> None:
+    """Refuses systems of which none becomes an artefact.
+
+    Raises:
+      FreezeError: saying how a model gets onto a chip.
+    """
+    if all(system.method in (Method.FLOAT, Method.FALLBACK) for system in systems):
+        names = ", ".join(recognizer.policy.name for recognizer in systems.values())
+        raise FreezeError(
+            f"there is no artefact to write: these models ({names}) leave operators between their "
+            f"matrix products in floating point. {_to_a_chip(None)}"
+        )
+
+
+def _to_a_chip(model: Path | None) -> str:
+    """How a float model comes onto a chip that can be exported."""
+    source = "WORKDIR" if model is None else model.parent.parent
+    return (
+        "To put a trained float model on a chip: python -m experiments.sweep "
+        f"--models={source}/models/float --policies=ethos_u_8x8_16 --workdir={source}/sweep, then "
+        f"--model={source}/sweep here; or train with --config.precision=ethos_u_8x8_16"
+    )
 
 
 def folder_name(system: System) -> str:

@@ -26,8 +26,9 @@ from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.export.serving_program import export_serving_program
-from rnnt_qat.frontend.frontend import Frontend
-from rnnt_qat.infra.config import to_json
+from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
+from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.infra.config import from_json, to_json
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
@@ -35,6 +36,7 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.systems import Method, System, describe
 from rnnt_qat.quant.policies import spec_of
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
+from rnnt_qat.typing import Float, Int
 from rnnt_qat.verify.verification import (
     Agreement,
     Heard,
@@ -217,17 +219,41 @@ def replace_tokens(
 
 def hear(frontend: Frontend, corpus: Corpus, chunk_frames: int = 64) -> Iterable[Heard]:
     """Features of every utterance, computed in a stream of chunks by one program."""
-    step = jax.jit(lambda f, audio, lengths, state: f(audio, lengths, state))
-    size = chunk_frames * frontend.config.samples_per_frame
     for utterance in corpus:
-        audio, state, pieces = to_float(utterance.audio), frontend.initial_state(1), []
-        for start in range(0, len(audio), size):
-            chunk = audio[start : start + size]
-            padded = np.pad(chunk, (0, size - len(chunk)))[None]
-            length = np.array([len(chunk)], np.int32)
-            features, _, state = step(frontend, padded, length, state)
-            pieces.append(np.asarray(features[0, : frontend.config.num_frames(len(chunk))]))
-        yield Heard(utterance.id, np.concatenate(pieces))
+        yield Heard(utterance.id, features_of(frontend, utterance.audio, chunk_frames))
+
+
+def features_of(
+    frontend: Frontend, samples: Int[np.ndarray, "N"], chunk_frames: int = 64
+) -> Float[np.ndarray, "T F"]:
+    """Features of one recording, computed in a stream of chunks.
+
+    Args:
+      frontend: audio to features.
+      samples: int16, at the frontend's rate.
+      chunk_frames: features computed at once.
+    """
+    size = chunk_frames * frontend.config.samples_per_frame
+    audio, state, pieces = to_float(samples), frontend.initial_state(1), []
+    for start in range(0, len(audio), size):
+        chunk = audio[start : start + size]
+        padded = np.pad(chunk, (0, size - len(chunk)))[None]
+        length = np.array([len(chunk)], np.int32)
+        features, _, state = _features(frontend, padded, length, state)
+        pieces.append(np.asarray(features[0, : frontend.config.num_frames(len(chunk))]))
+    return np.concatenate(pieces)
+
+
+@jax.jit
+def _features(frontend, audio, lengths, state):
+    return frontend(audio, lengths, state)
+
+
+def frontend_of(artefact: Artefact) -> Frontend:
+    """The frontend that an artefact describes."""
+    settings = dict(artefact.features)
+    mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
+    return Frontend(from_json(FrontendConfig, settings), FeatureStats(mean, std))
 
 
 def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) -> DecodeCounts:

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,7 @@ def main() -> None:
             if not child:
                 os.dup2(out.fileno(), 1)
                 os.dup2(err.fileno(), 2)
+                signal.alarm(120)  # a mistake that is not noticed may train for hours
                 sys.argv = [module.__file__, *argv]
                 try:
                     runner(main)

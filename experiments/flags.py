@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
@@ -128,22 +129,14 @@ def run(main: Callable[[], int | None]) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     argv = _with_equals_signs(argv)
+    sys.argv = argv  # where the config's parser looks for the fields that are overridden
     problem = _missing_config(argv) or _misspelt_override(argv)
     if problem:
         raise flags.Error(problem)
-    try:
-        return flags.FLAGS(argv)
-    except (flags.Error, ConfigError):
-        raise
-    except Exception as error:
-        # A config file is the user's own Python.
-        config = next((value for name, value in _given(argv) if name == "config"), None)
-        if config is None:
-            raise
-        raise ConfigError(f"--config={config}: {_where(error, config)}") from error
+    return flags.FLAGS(argv)
 
 
-def _where(error: Exception, config: str) -> str:
+def _where(error: BaseException, config: str) -> str:
     """What went wrong in a config file, and in which line of it."""
     file = pathlib.Path(config.partition(":")[0]).name
     lines = [
@@ -154,18 +147,20 @@ def _where(error: Exception, config: str) -> str:
 
 
 def _with_equals_signs(argv: Sequence[str]) -> list[str]:
-    """``--config FILE`` as ``--config=FILE``, and so its fields: the form their parser takes."""
+    """``--config FILE`` as ``--config=FILE``, before its fields: the form their parser takes."""
     joined, rest = [argv[0]], list(argv[1:])
     while rest:
         argument = rest.pop(0)
         name = argument.lstrip("-")
         ours = name == "config" or name.startswith("config.")
         if argument == "--":
-            return [*joined, argument, *rest]
+            rest = [argument, *rest]
+            break
         if argument.startswith("-") and ours and "=" not in name and rest:
             argument += f"={rest.pop(0)}"
         joined.append(argument)
-    return joined
+    files = [a for a in joined if a.lstrip("-").startswith("config=")]
+    return [argv[0], *files, *(a for a in joined[1:] if a not in files), *rest]
 
 
 def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
@@ -189,14 +184,14 @@ def _misspelt_override(argv: Sequence[str]) -> str | None:
     """What is wrong with the first ``--config.FIELD`` that the config file does not have."""
     files = [value for name, value in _given(argv) if name == "config"]
     overrides = [name for name, _ in _given(argv) if name.startswith("config.")]
-    if not files or not overrides:
+    if not files:
         return None
     try:
         known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
-    except ConfigError:
-        raise
     except Exception as error:  # a config file is the user's own Python
-        raise ConfigError(f"--config={files[-1]}: {_where(error, files[-1])}") from error
+        cause = error.__context__ or error  # their parser wraps errors with their tracebacks
+        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, files[-1])
+        raise ConfigError(f"--config={files[-1]}: {said}") from error
     for name in overrides:
         path = name.removeprefix("config.").partition("[")[0]
         if path not in known:

@@ -94,7 +94,7 @@ FORMATS = [
 PREPARE = [
     ("--corpora=libri", 2, "there are: "),
     ("--corpora=librispeech", 1, "--librispeech_dir"),
-    ("--corpora=librispeech --librispeech_dir=/nowhere", 1, "/nowhere"),
+    ("--corpora=librispeech --librispeech_dir=/nowhere --data_dir={new}", 1, "/nowhere"),
     ("--corpora=librispeech --librispeech_dir={speech} --data_dir={file}", 1, "{file}"),
 ]
 CASES = {

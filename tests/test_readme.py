@@ -21,7 +21,9 @@ def commands(path: pathlib.Path):
         match = re.match(r"\s*(?:[^`#]*\| )?python -m ((?:experiments|data)\.\w+)(.*)", line)
         if match:
             module, rest = match.groups()
-            yield module, shlex.split(rest, comments=True)
+            argv = shlex.split(rest, comments=True)
+            shell = [i for i, argument in enumerate(argv) if argument in (">", "|")]
+            yield module, argv[: shell[0]] if shell else argv
 
 
 def all_commands():

@@ -8,6 +8,10 @@ Of float models that there are:
 
 python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
 
+The same, but trained and tested on the data of a config, by its stages:
+
+python -m experiments.sweep --models=data/pretrained/general --config=experiments/configs/on_chip.py
+
 Every combination of some units and widths of the cell state:
 
 python -m experiments.sweep --models=A/models/float --aware_steps=0 \
@@ -40,7 +44,9 @@ from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
-_MODELS = flags.DEFINE_list("models", None, "Float models instead: one config, its seeds.")
+_MODELS = flags.DEFINE_list(
+    "models", None, "Float models that there are, of one config; with --config, by its recipe."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
 _POLICIES = flags.DEFINE_string(
     "policies",
@@ -67,9 +73,11 @@ def main() -> int:
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         base = Recognizer.load(models[0])
-        splits, evaluation = base.config.data.test, base.config.evaluation
+        recipe = experiment_config(_CONFIG) if _CONFIG.value is not None else base.config
+        splits, evaluation = recipe.data.test, recipe.evaluation
         for number, model in enumerate(models):
-            systems = sweep(model, config, data_dir, workdir / f"model_{number}", console)
+            directory = workdir / f"model_{number}"
+            systems = sweep(model, config, data_dir, directory, console, recipe)
             named = {system.name: recognizer for system, recognizer in systems.items()}
             runs.append(compare_recognizers(named, splits, evaluation, data_dir, console))
     except StoppedBySignal as stopped:
@@ -92,8 +100,8 @@ def _workdir() -> pathlib.Path:
     Raises:
       ValidationError: the flags leave it open, or what is swept.
     """
-    if (_MODELS.value is None) == (_CONFIG.value is None):
-        raise flags.ValidationError("give --config or --models")
+    if _MODELS.value is None and _CONFIG.value is None:
+        raise flags.ValidationError("give --config or --models, or both")
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value)
     if _MODELS.value is None:

@@ -21,6 +21,7 @@ from rnnt_qat.infra.config import from_json, to_json
 from rnnt_qat.infra.mesh import make_mesh
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
+from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, load_tokenizer
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
@@ -67,11 +68,11 @@ class Recognizer:
         return BoundTransducer(variables=self.variables, model=self.model)
 
     def evaluator(
-        self, split: Split, evaluation: EvaluationConfig, data_dir: pathlib.Path
+        self, splits: Sequence[Split], evaluation: EvaluationConfig, data_dir: pathlib.Path
     ) -> StreamingEvaluator:
-        """Stream-decodes a test set; run it on ``self.variables``."""
+        """Stream-decodes test sets, one after the other; run it on ``self.variables``."""
         return make_evaluator(
-            self.config, evaluation, self.policy, self.frontend, self.tokenizer, split, data_dir
+            self.config, evaluation, self.policy, self.frontend, self.tokenizer, splits, data_dir
         )
 
     def audit(self) -> tuple[OffChip, ...]:
@@ -182,7 +183,12 @@ def _read_variables(
             f"{path} does not fit its recognizer.json: {', '.join(wrong)} missing, strange or of "
             "another shape; was one of the two files replaced?"
         )
-    return {RANGES: {}, **jax.tree.map(jnp.asarray, unflatten_dict(found, sep="/"))}
+
+    def read(array: np.ndarray) -> jax.Array:
+        compact = array.dtype == np.float16
+        return jnp.asarray(array, np.float32 if compact else array.dtype)
+
+    return {RANGES: {}, **jax.tree.map(read, unflatten_dict(found, sep="/"))}
 
 
 def make_evaluator(
@@ -191,15 +197,15 @@ def make_evaluator(
     policy: PrecisionPolicy,
     frontend: Frontend,
     tokenizer: Tokenizer,
-    split: Split,
+    splits: Sequence[Split],
     data_dir: pathlib.Path,
     mesh: Mesh | None = None,
 ) -> StreamingEvaluator:
-    """Stream-decodes a test set with variables of the experiment's model under ``policy``."""
+    """Stream-decodes test sets with variables of the experiment's model under ``policy``."""
     mesh = make_mesh() if mesh is None else mesh
-    corpus = open_corpus(data_dir, split.corpus, split.split)
+    source = Mixture([open_corpus(data_dir, split.corpus, split.split) for split in splits])
     batches = EvalBatches(
-        corpus,
+        source,
         tokenizer,
         config.frontend,
         config.pipeline,
@@ -214,7 +220,7 @@ def make_evaluator(
         frontend,
         tokenizer,
         batches,
-        references=corpus,
+        references=source,
         mesh=mesh,
-        name=split.name,
+        name="+".join(split.name for split in splits),
     )

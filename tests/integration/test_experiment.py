@@ -179,7 +179,7 @@ def test_model_directory_hears_in_a_stream_what_the_evaluator_heard(run, data_di
     recognizer = Recognizer.load(workdir / "models/aware")
     assert recognizer.policy.name == "w8a8"
     split = config().data.test[0]
-    evaluator = recognizer.evaluator(split, config().evaluation, data_dir)
+    evaluator = recognizer.evaluator([split], config().evaluation, data_dir)
     (result,) = evaluator.evaluate(recognizer.variables)
     heard = {u.id: u.hypothesis for u in result.utterances}
 

@@ -1,6 +1,6 @@
 """Word error rate of recognizers against the level of their input.
 
-    python -m benchmarks.level --models=data/pretrained/general --test=asterisk_prompts:test
+    python -m benchmarks.level --models=data/pretrained/assistant --test=asterisk_prompts:test
 
 Every recording of a test set is made louder or quieter by each gain, rounded and cut off as 16-bit
 samples are, and stream-decoded in chunks of 240 ms. Differences to 0 dB are paired.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-_MODELS = flags.DEFINE_list("models", ["data/pretrained/general"], "Directories of recognizers.")
+_MODELS = flags.DEFINE_list("models", ["data/pretrained/assistant"], "Directories of recognizers.")
 _TEST = flags.DEFINE_string("test", "asterisk_prompts:test", "CORPUS:SPLIT that is decoded.")
 _GAINS = flags.DEFINE_list("gains_db", ["-20", "-12", "-6", "6", "10"], "Gains beside 0 dB.")
 _DATA = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")

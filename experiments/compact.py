@@ -1,6 +1,6 @@
 """Writes a model directory of half the size: parameters in 16 bits.
 
-python -m experiments.compact --model=workdir/general/models/float --output=data/pretrained/general
+python -m experiments.compact --model=workdir/a/models/float --output=data/pretrained/a
 """
 
 import pathlib

@@ -10,7 +10,8 @@ python -m experiments.sweep --models=A/models/float,B/models/float,C/models/floa
 
 The same, but trained and tested on the data of a config, by its stages:
 
-python -m experiments.sweep --models=data/pretrained/general --config=experiments/configs/on_chip.py
+python -m experiments.sweep --models=data/pretrained/assistant \
+    --config=experiments/configs/on_chip.py
 
 Every combination of some units and widths of the cell state:
 

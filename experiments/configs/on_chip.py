@@ -1,7 +1,7 @@
 """A shipped recognizer on a chip: calibrated and trained on telephone prompts, in minutes.
 
 python -m data.prepare --corpora=asterisk_prompts,synthetic_speech
-python -m experiments.sweep --models=data/pretrained/general \
+python -m experiments.sweep --models=data/pretrained/assistant \
     --config=experiments/configs/on_chip.py --workdir=workdir/on_chip
 """
 
@@ -9,7 +9,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from experiments.configs import general, prompts
+from experiments.configs import assistant, prompts
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.infra.config import config_dict
 from rnnt_qat.input_pipeline.config import PipelineConfig
@@ -20,9 +20,9 @@ SYNTHETIC = "synthetic_speech/prompts_1.2h"
 
 
 def experiment() -> ExperimentConfig:
-    """The general recognizer's sizes; prompts and an hour of synthetic speech."""
+    """The shipped recognizer's sizes; prompts and an hour of synthetic speech."""
     return dataclasses.replace(
-        general.experiment(),
+        assistant.experiment(),
         data=DataConfig(
             train=(
                 Split(prompts.PROMPTS, "train", repeats=2),

@@ -35,6 +35,7 @@ ETHOS_U_8X8_16 = AcceleratorSpec(
         ),
         TensorSpec(Role.CELL, QFormat(16, 11), rescale=ShiftRescale()),
         TensorSpec(Role.HIDDEN, QFormat(8, 7), rescale=DoubleRoundingRescale()),
+        TensorSpec(Role.PROJECTED, QFormat(8), rescale=DoubleRoundingRescale()),
         TensorSpec(Role.PROJECTION, QFormat(8), rescale=_DENSE),
         TensorSpec(Role.JOINT_PRE, QFormat(8)),
         TensorSpec(Role.JOINT_HIDDEN, QFormat(8, 7), tanh=Int8Table(Function.TANH)),

@@ -18,6 +18,9 @@ class Role(enum.Enum):
     """The LSTM's cell state."""
     HIDDEN = "hidden"
     """The LSTM's output and recurrent state, operand of a matrix product."""
+    PROJECTED = "projected"
+    """The projection of an LSTM's hidden state: its output and recurrent state, operand of a matrix
+    product. Only networks with such layers ask for it."""
     PROJECTION = "projection"
     """Output of a dense layer: what the joint adds."""
     JOINT_PRE = "joint_pre"

@@ -65,7 +65,8 @@ class TensorSpec:
 
 
 DEFAULT_MOVE = ShiftRescale()
-WRITTEN_BY_DOT = (Role.GATE_PRE, Role.PROJECTION, Role.LOGITS)
+OPERANDS = (Role.INPUT, Role.HIDDEN, Role.PROJECTED, Role.JOINT_HIDDEN)
+WRITTEN_BY_DOT = (Role.GATE_PRE, Role.PROJECTED, Role.PROJECTION, Role.LOGITS)
 WRITTEN_BY_MUL = (Role.CELL, Role.HIDDEN)
 ADDENDS = (Role.GATE_PRE, Role.CELL, Role.PROJECTION, Role.JOINT_PRE)
 SIGMOID_READS = {Role.GATE: (Role.GATE_PRE,)}
@@ -80,7 +81,8 @@ class AcceleratorSpec:
       name: short name, as configs use it.
       description: whose arithmetic this is, and the source.
       operators: what the chip computes itself.
-      tensors: one entry a role.
+      tensors: one entry a role. A chip may lack roles: it is a model that asks for them
+        (``QuantizedModule.operators`` refuses a layer whose sites the chip cannot hold).
       accumulator: of matrix products.
       bias_bits: width of a bias, held at the accumulator's scale.
       overflow: of every other result.
@@ -106,18 +108,31 @@ class AcceleratorSpec:
     def __post_init__(self):
         """Refuses what no chip could do, naming the field."""
         roles = [tensor.role for tensor in self.tensors]
-        missing = [role.name for role in Role if role not in roles]
-        if missing or len(roles) != len(Role):
-            self._refuse("tensors", f"every role needs one entry; missing or doubled: {missing}")
+        doubled = sorted({role.name for role in roles if roles.count(role) > 1})
+        if doubled or Role.WEIGHT not in roles:
+            self._refuse(
+                "tensors", f"a role has one entry, WEIGHT must have one; doubled: {doubled}"
+            )
         for tensor in self.tensors:
             self._check_tensor(tensor)
         self._check_products()
         self._check_additions()
         self._check_activations()
 
+    def holds(self, role: Role) -> bool:
+        """Whether the chip has a format for a role."""
+        return any(tensor.role is role for tensor in self.tensors)
+
     def tensor(self, role: Role) -> TensorSpec:
-        """Entry of a role."""
-        return next(tensor for tensor in self.tensors if tensor.role is role)
+        """Entry of a role.
+
+        Raises:
+          ValueError: the chip has none.
+        """
+        for tensor in self.tensors:
+            if tensor.role is role:
+                return tensor
+        raise ValueError(f"{self.name} holds no tensors of role {role.name}")
 
     def with_weight_bits(self, bits: int) -> "AcceleratorSpec":
         """The same chip with kernels on a coarser grid, which its 8-bit weights hold as well."""
@@ -142,8 +157,8 @@ class AcceleratorSpec:
         weight = self.tensor(Role.WEIGHT).format
         if weight.bits > 8:
             self._refuse("tensors[WEIGHT].format", f"{weight.bits} bits; weights have up to 8")
-        operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
-        widest = max(self.tensor(role).format.bits for role in operands)
+        operands = tuple(filter(self.holds, OPERANDS))
+        widest = max((self.tensor(role).format.bits for role in operands), default=2)
         if self.accumulator.bits < widest + weight.bits - 1:
             self._refuse(
                 "accumulator.bits",
@@ -156,7 +171,7 @@ class AcceleratorSpec:
             )
         if self.bias_bits > self.accumulator.bits:
             self._refuse("bias_bits", f"{self.bias_bits} exceeds the accumulator")
-        for role in (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL):
+        for role in filter(self.holds, (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL)):
             where, rescale = f"tensors[{role.name}].rescale", self.tensor(role).rescale
             if rescale is None:
                 self._refuse(where, "missing: products are written to this role")
@@ -173,13 +188,15 @@ class AcceleratorSpec:
                         )
 
     def _check_additions(self):
-        for role in ADDENDS:
+        for role in filter(self.holds, ADDENDS):
             if not self._is_power_of_two(role):
                 self._refuse(f"tensors[{role.name}].power_of_two", "addends meet by shifting")
 
     def _check_activations(self):
         for unit_name, reads in (("sigmoid", SIGMOID_READS), ("tanh", TANH_READS)):
             for role, inputs in reads.items():
+                if not self.holds(role):
+                    continue
                 tensor = self.tensor(role)
                 where = f"tensors[{role.name}].{unit_name}"
                 unit: Activation | None = getattr(tensor, unit_name)
@@ -189,7 +206,7 @@ class AcceleratorSpec:
                     continue
                 if unit.output != tensor.format:
                     self._refuse(where, f"writes {unit.output}, the role holds {tensor.format}")
-                for read in inputs:
+                for read in filter(self.holds, inputs):
                     self._check_unit_input(where, unit, read)
 
     def _check_unit_input(self, where: str, unit: Activation, read: Role):

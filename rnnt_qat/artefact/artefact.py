@@ -33,6 +33,7 @@ from rnnt_qat.artefact.integers import (
     RnntIntegers,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.infra.errors import UserError
 
 FORMAT = "rnnt_qat integer artefact"
 VERSION = 2
@@ -54,7 +55,7 @@ _KINDS = {
 _ENUMS = {kind.__name__: kind for kind in (LstmActivation, Requantization)}
 
 
-class ArtefactError(ValueError):
+class ArtefactError(UserError, ValueError):
     """An artefact is not what it should be; the message names the file and the part."""
 
 

@@ -24,6 +24,7 @@ from rnnt_qat.artefact.integers import (
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.fixedpoint.wide import Wide
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.layers.dense import DENSE_SITES
 from rnnt_qat.layers.lstm import LSTM_SITES
 from rnnt_qat.models.joint import JOINT_SITES
@@ -41,7 +42,7 @@ EXPORTABLE = (ETHOS_U_8X8_16, ETHOS_U_16X8)
 """Chips whose arithmetic LiteRT's reference kernels have."""
 
 
-class FreezeError(ValueError):
+class FreezeError(UserError, ValueError):
     """A model that cannot be frozen; the message names the layer or the range."""
 
 

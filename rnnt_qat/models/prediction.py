@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnt_qat.layers.dense import Dense
+from rnnt_qat.layers.embedding import Embedding
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.models.dropout import dropout
@@ -63,11 +64,8 @@ class LSTMPrediction(nn.Module):
 
     def setup(self):
         """Layers, named ``embedding``, ``lstm_{n}`` and ``projection``."""
-        self.embedding = self.param(
-            "embedding",
-            nn.initializers.normal(1.0),
-            (self.vocabulary, self.config.embedding_size),
-        )
+        self.table = Embedding(self.policy, self.vocabulary, self.config.embedding_size)
+        nn.share_scope(self, self.table)  # its parameter is this network's: ``embedding``
         self.lstm = [
             LSTM(policy=self.policy, features=self.config.hidden_size)
             for _ in range(self.config.num_layers)
@@ -86,7 +84,7 @@ class LSTMPrediction(nn.Module):
         row_keys: PRNGKey | None = None,
     ) -> tuple[Value, tuple[LSTMState, ...]]:
         """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
-        xs = jnp.asarray(self.embedding)[inputs]
+        xs = self.table(inputs)
         xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         new_state = []
         for index, lstm in enumerate(self.lstm):
@@ -106,11 +104,8 @@ class StatelessPrediction(nn.Module):
 
     def setup(self):
         """Layers, named ``embedding`` and ``projection``."""
-        self.embedding = self.param(
-            "embedding",
-            nn.initializers.normal(1.0),
-            (self.vocabulary, self.config.embedding_size),
-        )
+        self.table = Embedding(self.policy, self.vocabulary, self.config.embedding_size)
+        nn.share_scope(self, self.table)  # its parameter is this network's: ``embedding``
         self.projection = Dense(policy=self.policy, features=self.output_size)
 
     def initial_state(self, batch_size: int) -> Int[Array, "B C"]:
@@ -130,7 +125,7 @@ class StatelessPrediction(nn.Module):
         history = jnp.concatenate([state, inputs], axis=1)
         length = inputs.shape[1]
         context = [history[:, k : k + length] for k in range(self.config.context)]
-        xs = jnp.concatenate([self.embedding[labels] for labels in context], axis=-1)
+        xs = jnp.concatenate([self.table(labels) for labels in context], axis=-1)
         xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         # The state after the last valid label; masked labels leave it as it is.
         position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])

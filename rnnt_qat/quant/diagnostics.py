@@ -21,7 +21,7 @@ from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import Addends, OperatorSet, Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.qtensor import QTensor, dequantize
-from rnnt_qat.typing import Array, Bool, Float, Num, PyTree
+from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
 
 DIAGNOSTICS = "diagnostics"
 """Collection of tallies, by ``site operator``."""
@@ -80,6 +80,10 @@ class Recorder:
         return dataclasses.replace(self, mask=None)._noted(
             site, "quantize", self.plain.weight(site, w), w
         )
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
+        """As it is."""
+        return self.plain.lookup(table, rows)
 
     def store(self, site: str, x: Value) -> Value:
         """Noted beside the value that is stored."""

@@ -16,7 +16,7 @@ from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.quant.scales import range_to_scale, weight_scale
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.quant.straight_through import quantize_straight_through
-from rnnt_qat.typing import Array, DTypeLike, Float
+from rnnt_qat.typing import Array, DTypeLike, Float, Int, Num
 
 
 @flax.struct.dataclass
@@ -38,6 +38,10 @@ class GridOperators:
     def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
         """Kernel, rounded or not."""
         return self._rounded(site, w)
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
+        """The rows themselves: they are stored where they are read."""
+        return table[rows]
 
     def store(self, site: str, x: Value) -> Array:
         """Value, rounded or not."""
@@ -108,6 +112,10 @@ class GridOnly:
 
     spec: AcceleratorSpec
     roles: frozenset[Role]
+
+    def holds(self, role: Role) -> bool:
+        """What the chip holds, and what is not rounded."""
+        return role not in self.roles or self.spec.holds(role)
 
     def calibrated_roles(self) -> frozenset[Role]:
         """Of the roles, those whose scale the chip leaves open."""

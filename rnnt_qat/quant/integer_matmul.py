@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from rnnt_qat.accelerators.spec import Operator, TensorSpec
+from rnnt_qat.accelerators.spec import OPERANDS, Operator, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant import smooth_units
@@ -14,9 +14,9 @@ from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.quant.scales import weight_scale
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.quant.straight_through import quantize_straight_through
-from rnnt_qat.typing import Array, Float, Num
+from rnnt_qat.typing import Array, Float, Int, Num
 
-MATMUL_OPERANDS = frozenset({Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN})
+MATMUL_OPERANDS = frozenset(OPERANDS)
 
 
 @flax.struct.dataclass
@@ -40,6 +40,10 @@ class IntegerMatmulOperators:
         tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, per_channel=True)
         scale = weight_scale(tensor, w)
         return QTensor(quantize_straight_through(w, scale, format.minimum, format.maximum), scale)
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
+        """The rows themselves: they are stored where they are read."""
+        return table[rows]
 
     def store(self, site: str, x: Value) -> Value:
         """Operand sites go on their grid, all others stay real."""

@@ -81,6 +81,10 @@ class NnaOperators:
             scale = weight_scale(tensor, w)
         return self._quantize(w, scale, tensor.format)
 
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
+        """The rows themselves: they are stored where they are read."""
+        return table[rows]
+
     @jax.named_scope(REQUANTIZE)
     def store(self, site: str, x: Value) -> QTensor:
         """Quantizes reals, requantizes accumulators, moves stored tensors to the site's grid."""

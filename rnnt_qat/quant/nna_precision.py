@@ -30,6 +30,10 @@ class OnAccelerator:
     trained_ranges: bool = False
     serving: bool = False
 
+    def holds(self, role: Role) -> bool:
+        """What the chip holds."""
+        return self.spec.holds(role)
+
     def calibrated_roles(self) -> frozenset[Role]:
         """Roles whose scale the chip leaves open; a kernel's only if trained or frozen."""
         open_roles = {tensor.role for tensor in self.spec.tensors if tensor.calibrated}

@@ -17,7 +17,7 @@ import flax.struct
 from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.qtensor import dequantize
-from rnnt_qat.typing import Array, Float, Num, PyTree
+from rnnt_qat.typing import Array, Float, Int, Num, PyTree
 
 Value = Any
 """``Array`` or ``QTensor``: each operator set knows which, and layers need not."""
@@ -30,6 +30,12 @@ class OperatorSet(Protocol):
 
     def weight(self, site: str, w: Float[Array, "K M"]) -> Value:
         """A parameter as the chip stores it; asked for once a step, outside any scan."""
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
+        """Rows of a parameter, real until the layer that takes them stores them (``input``).
+
+        A frozen table holds them in that layer's format already.
+        """
 
     def store(self, site: str, x: Value) -> Value:
         """A value or an accumulator brought into the format of ``site``."""
@@ -81,6 +87,10 @@ class FloatOperators:
     def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
         """The parameter itself."""
         return w
+
+    def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
+        """The rows themselves."""
+        return table[rows]
 
     def store(self, site: str, x: Value) -> Array:
         """The value itself."""

@@ -38,6 +38,9 @@ FLOAT32_FORMAT = TensorFormat(32, "float32")
 class Precision(Protocol):
     """Arithmetic of one layer."""
 
+    def holds(self, role: Role) -> bool:
+        """Whether there is a format for tensors of a role."""
+
     def calibrated_roles(self) -> frozenset[Role]:
         """Roles whose range must be calibrated."""
 
@@ -63,6 +66,10 @@ class Precision(Protocol):
 @dataclass(frozen=True)
 class Float32:
     """Plain floating point, in the dtype of the activations."""
+
+    def holds(self, role: Role) -> bool:
+        """Every role."""
+        return True
 
     def calibrated_roles(self) -> frozenset[Role]:
         """None."""
@@ -115,6 +122,10 @@ class IntegerMatmul:
                 raise ValueError(
                     f"IntegerMatmul.{name}={getattr(self, name)}: products take 2 to {most} bits"
                 )
+
+    def holds(self, role: Role) -> bool:
+        """Every role."""
+        return True
 
     def calibrated_roles(self) -> frozenset[Role]:
         """Operands of matrix products."""

@@ -32,8 +32,19 @@ class QuantizedModule(nn.Module):
     policy: PrecisionPolicy
 
     def operators(self, sites: Sites) -> OperatorSet:
-        """The layer's operators; call once, in the module's method, before any scan."""
+        """The layer's operators; call once, in the module's method, before any scan.
+
+        Raises:
+          ValueError: the layer's precision has no format for a site.
+        """
         precision = self.policy.resolve(self.path)
+        for site, role in sites.items():
+            if not precision.holds(role):
+                raise ValueError(
+                    f"policy {self.policy.name!r}: layer {'/'.join(self.path)} has a tensor "
+                    f"{site!r} of role {role.name}, which its chip cannot hold; leave the layer "
+                    "off the chip, or add the role to the chip's tensors"
+                )
         calibrated = precision.calibrated_roles()
         max_abs = {
             site: self.variable(RANGES, site, jnp.zeros, ()).value

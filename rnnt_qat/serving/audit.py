@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint.dot import argmax
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.audit import Kind, OffChip, off_chip_operators
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import RANGES
-from rnnt_qat.quant.sites import Role
+from rnnt_qat.quant.recorded import features_reader
 from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.typing import PyTree
 
@@ -52,7 +53,9 @@ def _programs(
         return program, kinds, shapes
 
     frames = _CHUNK * config.encoder.time_reduction
-    dtype = policy.for_serving().resolve(("encoder", "lstm_0")).state_dtype(Role.INPUT)
+    reader = features_reader(serving_record(config))
+    precision = policy.for_serving().resolve(reader.layer.path)
+    dtype = precision.state_dtype(reader.layer.sites[reader.site])
     encoder_state, prediction_state = jax.eval_shape(
         lambda v: serving.apply(v, method=_initial_states), variables
     )

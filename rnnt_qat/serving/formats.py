@@ -6,21 +6,10 @@ from dataclasses import astuple, dataclass, fields
 from rnnt_qat.accelerators.spec import Operator
 from rnnt_qat.models.binding import layer_sites, require_every_rule_used
 from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.precision import Precision
-from rnnt_qat.quant.sites import Role
-
-_WRITTEN_BY = {
-    Role.GATE_PRE: (Operator.DOT, Operator.ADD),
-    Role.GATE: (Operator.SIGMOID, Operator.TANH),
-    Role.CELL: (Operator.MUL, Operator.ADD),
-    Role.HIDDEN: (Operator.MUL,),
-    Role.PROJECTION: (Operator.DOT,),
-    Role.JOINT_PRE: (Operator.ADD,),
-    Role.JOINT_HIDDEN: (Operator.TANH,),
-    Role.LOGITS: (Operator.DOT,),
-}
-"""Operators whose results a role holds; the others' tensors are inputs and constants."""
+from rnnt_qat.quant.recorded import written_by
 
 
 @dataclass(frozen=True)
@@ -51,13 +40,13 @@ def tensor_rows(config: RNNTConfig, policy: PrecisionPolicy) -> tuple[TensorRow,
       ValueError: a rule of the policy matches no layer, or a layer matches no rule.
     """
     require_every_rule_used(config, policy)
-    layers = layer_sites(config)
+    layers, writers = layer_sites(config), written_by(serving_record(config))
     rows = []
     for path, sites in layers.items():
         precision = policy.resolve(path)
         for site, role in sites.items():
             format = precision.tensor_format(role)
-            operators = _placement(precision, _WRITTEN_BY.get(role, ()))
+            operators = _placement(precision, writers.get((path, site), ()))
             row = "/".join(path), site, role.value, format.numbers, format.scale, operators
             rows.append(TensorRow(*row))
     return tuple(rows)

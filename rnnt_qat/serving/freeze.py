@@ -4,29 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnt_qat.fixedpoint import wide
-from rnnt_qat.layers.dense import DENSE_SITES
-from rnnt_qat.layers.lstm import LSTM_SITES
-from rnnt_qat.models.binding import require_every_rule_used
+from rnnt_qat.models.binding import layer_sites, require_every_rule_used
 from rnnt_qat.models.bound_transducer import BoundTransducer
-from rnnt_qat.models.joint import JOINT_SITES
-from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNT
+from rnnt_qat.models.serving_record import feature_size, serve_once
 from rnnt_qat.quant.nna_operators import NnaOperators
-from rnnt_qat.quant.operators import OperatorSet, Value
-from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
-from rnnt_qat.quant.scales import weight_range
-from rnnt_qat.quant.sites import Sites
+from rnnt_qat.quant.recorded import Call, Path, Record, parameter_path, recorded, table_readers
+from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import PyTree
-
-Path = tuple[str, ...]
-
-_REAL = np.zeros((1, 1), np.float32)
-"""Silence that is on no grid: features, or what a layer off the accelerator hands on."""
 
 
 def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
@@ -39,7 +29,7 @@ def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
       variables: its trained parameters and calibrated ranges.
 
     Raises:
-      ValueError: a range was never calibrated; names it.
+      ValueError: a range was never calibrated, or a parameter went into no operator; names it.
     """
     check_calibrated(variables[RANGES])
     return BoundTransducer(
@@ -51,101 +41,75 @@ def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
 def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
     """Variables of the model under ``policy.for_serving()``.
 
-    Kernels and the embedding become int8 or int16, biases int32 (``Wide`` where the accumulator is
+    Kernels and tables become int8 or int16, biases int32 (``Wide`` where the accumulator is
     wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
+    The serving programs run once on real parameters, and what each operator made of its parameter
+    is what the chip's memory holds.
 
     Raises:
-      ValueError: a rule of the policy matches no layer.
+      ValueError: a rule of the policy matches no layer, or a parameter went into no operator.
     """
     require_every_rule_used(model.config, model.policy)
+    width = feature_size(model.config, variables["params"])
     # In one program: operator by operator, each of hundreds would be compiled for itself.
-    return jax.jit(lambda variables: _frozen(model, variables))(variables)
+    return jax.jit(lambda variables: _frozen(model, variables, width))(variables)
 
 
-def _frozen(model: RNNT, variables: PyTree) -> PyTree:
-    freezer, config = _Freezer(model.policy.for_serving(), variables), model.config
-    xs: Value = _REAL
-    for index in range(config.encoder.num_layers):
-        xs = freezer.lstm(("encoder", f"lstm_{index}"), xs)
-    freezer.product(("encoder", "projection"), DENSE_SITES, xs)
-
-    first, layers = "projection", 0
-    if not isinstance(config.prediction, StatelessPredictionConfig):
-        first, layers = "lstm_0", config.prediction.num_layers
-    sites = LSTM_SITES if layers else DENSE_SITES
-    xs = freezer.embedding(("prediction", "embedding"), ("prediction", first), sites)
-    for index in range(layers):
-        xs = freezer.lstm(("prediction", f"lstm_{index}"), xs)
-    freezer.product(("prediction", "projection"), DENSE_SITES, xs)
-
-    freezer.product(("joint",), JOINT_SITES, freezer.held(("joint",), JOINT_SITES, "hidden"))
-    return {"params": unflatten_dict(freezer.params), RANGES: unflatten_dict(freezer.ranges)}
-
-
-class _Freezer:
-    """Follows silence through the layers: a bias is what it leaves in an accumulator."""
-
-    def __init__(self, policy: PrecisionPolicy, variables: PyTree) -> None:
-        self._policy = policy
-        self.params: dict[Path, Any] = flatten_dict(variables["params"])
-        self.ranges: dict[Path, Any] = flatten_dict(variables[RANGES])
-
-    def lstm(self, path: Path, xs: Value) -> Value:
-        """Freezes an LSTM that hears ``xs``; its hidden state at rest."""
-        self.product(path, LSTM_SITES, xs, "input_kernel")
-        ops = self._operators(path, LSTM_SITES)
-        if isinstance(ops, NnaOperators):
-            self._kernel(path, ops, "recurrent_kernel")
-        return self.held(path, LSTM_SITES, "hidden")
-
-    def product(self, path: Path, sites: Sites, xs: Value, kernel: str = "kernel") -> None:
-        """Freezes the kernel and bias of a product that takes ``xs``."""
-        ops = self._operators(path, sites)
-        if not isinstance(ops, NnaOperators):
-            return
-        if "input" in sites:
-            xs = ops.input("input", xs)
-        real_bias = self.params[*path, "bias"]
-        weights = self._kernel(path, ops, kernel)
-        width = weights.values.shape[0]
-        silence = xs.replace(values=jnp.zeros((1, width), xs.values.dtype))
-        bias = ops.accumulate(silence, weights, real_bias)
-        self.params[*path, "bias"] = (
-            bias.values[0] if bias.low is None else wide.from_limbs(bias.values[0], bias.low[0])
+def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
+    policy = model.policy.for_serving()
+    params, ranges = flatten_dict(variables["params"]), flatten_dict(variables[RANGES])
+    sites = layer_sites(model.config)
+    for path in sites:
+        precision = policy.resolve(path)
+        if isinstance(precision, OnAccelerator):
+            for site in (site for site, role in sites[path].items() if role is Role.WEIGHT):
+                if (*path, site) not in ranges:  # it is there where it was trained
+                    ranges[*path, site] = precision.kernel_range(params[*path, site])
+    chunk = jnp.zeros((1, model.config.encoder.time_reduction, width))
+    with recorded() as record:
+        RNNT(model.config, policy).apply(
+            {"params": unflatten_dict(params), RANGES: unflatten_dict(ranges)},
+            chunk,
+            method=serve_once,
         )
+    frozen = _integers(record)
+    on_chip = {path for path in sites if isinstance(policy.resolve(path), OnAccelerator)}
+    left = [path for path in params if path[:-1] in on_chip and path not in frozen]
+    if left:
+        raise ValueError(
+            f"{'/'.join(left[0])} is a parameter of a layer on the chip that no operator took: "
+            "give it to weight, accumulate or lookup, or the chip cannot hold it"
+        )
+    return {
+        "params": unflatten_dict(params | frozen),
+        RANGES: unflatten_dict(ranges),
+    }
 
-    def embedding(self, path: Path, reader: Path, sites: Sites) -> Value:
-        """Freezes the table in the format of the layer that reads its rows."""
-        ops = self._operators(reader, sites)
-        if not isinstance(ops, NnaOperators):
-            return _REAL
-        held = ops.store("input", self.params[path])
-        self.params[path] = held.values
-        return held
 
-    def held(self, path: Path, sites: Sites, site: str) -> Value:
-        """Silence as a site holds it."""
-        ops = self._operators(path, sites)
-        if not isinstance(ops, NnaOperators):
-            return _REAL
-        dtype = ops.spec.tensor(sites[site]).format.storage
-        return ops.load(site, jnp.zeros((1, 1), dtype))
+def _integers(record: Record) -> dict[Path, Any]:
+    """What operators of a chip made of their parameters, by path."""
+    frozen: dict[Path, Any] = {}
+    for call in record.calls:
+        if not isinstance(call.operators, NnaOperators):
+            continue
+        if call.operator == "weight":
+            frozen[parameter_path(call)] = call.result.values
+        elif call.operator == "accumulate" and call.operands[2] is not None:
+            frozen[parameter_path(call)] = _bias(call)
+    tables = {parameter_path(c): c.operands[0] for c in record.calls if c.operator == "lookup"}
+    for path, reader in table_readers(record).items():
+        if isinstance(reader.operators, NnaOperators):
+            frozen[path] = reader.operators.store(reader.site, tables[path]).values
+    return frozen
 
-    def _kernel(self, path: Path, ops: NnaOperators, site: str) -> Value:
-        kernel = self.params[*path, site]
-        tensor = ops.spec.tensor(dict(ops.sites)[site])
-        weights = ops.weight(site, kernel)
-        self.params[*path, site] = weights.values
-        if (*path, site) not in self.ranges:  # it is there where it was trained
-            self.ranges[*path, site] = weight_range(tensor, kernel)
-        return weights
 
-    def _operators(self, path: Path, sites: Sites) -> OperatorSet:
-        precision = self._policy.resolve(path)
-        calibrated = precision.calibrated_roles()
-        ranges = {
-            site: self.ranges[*path, site]
-            for site, role in sites.items()
-            if role in calibrated and (*path, site) in self.ranges
-        }
-        return precision.operators(sites, ranges)
+def _bias(call: Call) -> Any:
+    """A bias in the accumulator: what it leaves there when everything else is silent."""
+    x, weights, bias = call.operands
+    silence = x.replace(
+        values=jnp.zeros((1, weights.values.shape[0]), x.values.dtype), integers=None
+    )
+    left = call.operators.accumulate(silence, weights, bias)
+    if left.low is None:
+        return left.values[0]
+    return wide.from_limbs(left.values[0], left.low[0])

@@ -7,9 +7,10 @@ from flax.traverse_util import flatten_dict
 
 from rnnt_qat.models.binding import layer_sites
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.sites import Role
+from rnnt_qat.quant.recorded import parameters
 
 
 def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) -> int:
@@ -20,18 +21,13 @@ def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) 
     """
     inputs = example_inputs(config, feature_size)
     variables = jax.eval_shape(RNNT(config, FLOAT32).init, jax.random.key(0), *inputs)
-    sites = layer_sites(config)
-    reader = min(path for path in sites if path[0] == "prediction")
-    bits = 0
-    for (*layer, name), leaf in flatten_dict(variables["params"]).items():
-        path = tuple(layer)
-        if name == "embedding":
-            width = policy.resolve(reader).tensor_format(Role.INPUT).bits
-        elif path not in sites:
-            continue
-        elif name == "bias":
-            width = policy.resolve(path).bias_bits()
+    shapes = flatten_dict(variables["params"])
+    sites, bits = layer_sites(config), 0
+    for path, parameter in parameters(serving_record(config)).items():
+        precision = policy.resolve(parameter.layer)
+        if parameter.site:
+            width = precision.tensor_format(sites[parameter.layer][parameter.site]).bits
         else:
-            width = policy.resolve(path).tensor_format(sites[path][name]).bits
-        bits += width * math.prod(leaf.shape)
+            width = precision.bias_bits()
+        bits += width * math.prod(shapes[path].shape)
     return -(-bits // 8)

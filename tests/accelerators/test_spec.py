@@ -38,14 +38,18 @@ def with_tensor(spec, role, **fields):
     return replace(spec, tensors=tensors)
 
 
+def without(spec, *roles):
+    return replace(spec, tensors=tuple(t for t in spec.tensors if t.role not in roles))
+
+
 IMPOSSIBLE = {
-    "a role without an entry": (
-        lambda: replace(GENERIC_NNA, tensors=GENERIC_NNA.tensors[1:]),
-        r"generic_nna.*tensors.*INPUT",
+    "no weights": (
+        lambda: without(GENERIC_NNA, Role.WEIGHT),
+        r"generic_nna.*tensors: a role has one entry, WEIGHT must have one",
     ),
     "a role twice": (
         lambda: replace(GENERIC_NNA, tensors=(*GENERIC_NNA.tensors, GENERIC_NNA.tensors[0])),
-        "tensors",
+        r"tensors: .*doubled: \['INPUT'\]",
     ),
     "a tensor of 24 bits": (
         lambda: with_tensor(GENERIC_NNA, Role.LOGITS, format=QFormat(24)),
@@ -130,3 +134,10 @@ def test_a_chip_without_tanh_is_possible():
     spec = replace(GENERIC_NNA, tensors=tensors, operators=frozenset(Operator) - {Operator.TANH})
     assert spec.tensor(Role.GATE).format == Q0_15
     assert isinstance(spec.move_rescale, ShiftRescale)
+
+
+def test_a_chip_may_lack_what_a_model_never_asks_for():
+    spec = without(GENERIC_NNA, Role.CELL, Role.HIDDEN, Role.GATE, Role.GATE_PRE, Role.PROJECTED)
+    assert not spec.holds(Role.CELL)
+    with pytest.raises(ValueError, match="generic_nna holds no tensors of role CELL"):
+        spec.tensor(Role.CELL)

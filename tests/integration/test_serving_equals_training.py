@@ -2,16 +2,19 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnnt_qat.decoding.greedy import GreedyConfig
+from rnnt_qat.layers.dense import DENSE_SITES, Dense
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
@@ -79,6 +82,26 @@ def test_ranges_that_calibration_never_reached_are_named():
     variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     with pytest.raises(ValueError, match="no range was calibrated for encoder/lstm_0/input"):
         freeze(model, variables)
+
+
+def test_a_parameter_that_no_operator_took_is_named(monkeypatch):
+    class WithoutBias(Dense):
+        @nn.compact
+        def __call__(self, x, mask=None):
+            ops = self.operators(DENSE_SITES)
+            x = ops.input("input", x)
+            shape = ops.values(x).shape[-1], self.features
+            kernel = self.param("kernel", nn.initializers.ones, shape)
+            self.param("bias", nn.initializers.zeros, (self.features,))
+            return ops.accumulate(x, ops.weight("kernel", kernel))
+
+    serving_record.cache_clear()
+    monkeypatch.setattr("rnnt_qat.models.encoder.Dense", WithoutBias)
+    model = RNNT(CONFIG, policy_by_name("generic_nna"))
+    variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
+    with pytest.raises(ValueError, match="projection/bias is a parameter of a layer on the chip"):
+        frozen_variables(model, variables)
+    serving_record.cache_clear()
 
 
 def test_layers_off_the_accelerator_keep_their_parameters():

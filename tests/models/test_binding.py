@@ -1,10 +1,17 @@
+from dataclasses import replace
+
 import jax
 import pytest
 from flax.traverse_util import flatten_dict
 
+from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.models.binding import layer_sites, require_every_rule_used
 from rnnt_qat.models.rnnt import RNNT, example_inputs
+from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, POLICIES, policy_by_name
+from rnnt_qat.quant.policy import PrecisionPolicy, Rule
+from rnnt_qat.quant.precision import Float32
+from rnnt_qat.quant.sites import Role
 from tests.serving.test_audit import FEATURES, LSTM, STATELESS
 
 
@@ -37,3 +44,14 @@ def test_a_rule_without_a_layer_is_refused_naming_the_layers(line, pattern):
 def test_the_remainder_may_be_nothing():
     line = "generic_nna[encoder/*:weights=4, prediction/*:weights=4, joint:weights=2]"
     require_every_rule_used(LSTM, policy_by_name(line))
+
+
+def test_a_chip_is_checked_against_the_sites_of_the_model():
+    tensors = tuple(t for t in GENERIC_NNA.tensors if t.role not in (Role.CELL, Role.PROJECTED))
+    chip = OnAccelerator(replace(GENERIC_NNA, tensors=tensors))
+    policy = PrecisionPolicy("no_cell", (Rule("encoder/lstm_*", Float32()), Rule("*", chip)))
+    inputs = example_inputs(STATELESS, FEATURES)
+    jax.eval_shape(RNNT(STATELESS, policy).init, jax.random.key(0), *inputs)
+    for bound in (policy, policy.calibration(), policy.for_serving()):
+        with pytest.raises(ValueError, match="layer prediction/lstm_0 has a tensor 'cell' of role"):
+            jax.eval_shape(RNNT(LSTM, bound).init, jax.random.key(0), *inputs)

@@ -100,7 +100,7 @@ def experiment() -> ExperimentConfig:
         precision="ethos_u_8x8_16",
         stages=StagePlan(
             FloatTraining(
-                steps=1800,
+                steps=2000,
                 optimizer=OptimizerConfig(
                     learning_rate=2e-3,
                     warmup_steps=30,
@@ -127,7 +127,7 @@ def short() -> ExperimentConfig:
         ),
         stages=StagePlan(
             FloatTraining(
-                steps=600,
+                steps=2000,
                 optimizer=OptimizerConfig(
                     learning_rate=2.5e-3, warmup_steps=30, decay="constant", ema_decay=0.998
                 ),

@@ -101,6 +101,10 @@ class LstmNode16x8:
         ys = graph.concatenate(hiddens, 0, f"{name}/hiddens") if frames > 1 else hiddens[0]
         return ys, hidden, cell
 
+    def step(self, x: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """One frame of N streams: ``x [N, D]`` and their states ``[N, H]`` to the new states."""
+        return self._step(self._input(x, f"{name}/projected"), hidden, cell, name)
+
     def _step(self, row: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
         graph, layer = self._graph, self._layer
         recurred = self._recurrent(hidden, f"{name}/recurred")
@@ -124,26 +128,31 @@ def fused_lstm(layer: LstmIntegers, steps: int = 1) -> bytes:
     return graph.finish([add_fused_lstm(graph, layer, x, "lstm")])
 
 
-def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers]) -> bytes:
+def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers], streams: int = 1) -> bytes:
     """A graph of one step of one or more stacked 16x8 LSTMs, states outside.
 
-    Inputs: x int16 ``[1, D]``, then hidden ``[1, H]`` and cell ``[1, H]`` of each layer. Outputs:
+    Inputs: x int16 ``[N, D]``, then hidden ``[N, H]`` and cell ``[N, H]`` of each layer. Outputs:
     the new hidden and cell of each layer; the last hidden is the stack's output.
+
+    Args:
+      layers: one layer, or several of which each reads the hidden state of the one before.
+      streams: N, streams that are stepped together.
     """
     stack = [layers] if isinstance(layers, LstmIntegers) else list(layers)
     graph = GraphBuilder("lstm_step_16x8")
-    x = graph.input("x", (1, stack[0].input_size), stack[0].input)
+    x = graph.input("x", (streams, stack[0].input_size), stack[0].input)
     states = [
         (
-            graph.input(f"hidden_{n}", (1, layer.hidden_size), layer.hidden),
-            graph.input(f"cell_{n}", (1, layer.hidden_size), layer.cell),
+            graph.input(f"hidden_{n}", (streams, layer.hidden_size), layer.hidden),
+            graph.input(f"cell_{n}", (streams, layer.hidden_size), layer.cell),
         )
         for n, layer in enumerate(stack)
     ]
     outputs: list[Tensor] = []
     for n, (layer, (hidden, cell)) in enumerate(zip(stack, states, strict=True)):
-        x, new_hidden, new_cell = LstmNode16x8(graph, layer, f"lstm_{n}")(x, hidden, cell)
-        outputs += [new_hidden, new_cell]
+        node = LstmNode16x8(graph, layer, f"lstm_{n}")
+        x, new_cell = node.step(x, hidden, cell, f"lstm_{n}/0")
+        outputs += [x, new_cell]
     return graph.finish(outputs)
 
 

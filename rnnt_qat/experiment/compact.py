@@ -19,7 +19,8 @@ def compact(recognizer: Recognizer) -> Recognizer:
     """
 
     def half(parameter: np.ndarray) -> np.ndarray:
-        rounded = np.asarray(parameter).astype(np.float16)
+        with np.errstate(over="ignore"):  # it is told below
+            rounded = np.asarray(parameter).astype(np.float16)
         if not np.isfinite(rounded).all():
             raise ValueError(
                 f"parameters up to {np.abs(np.asarray(parameter)).max():g} do not fit float16"

@@ -148,10 +148,14 @@ class Player:
 
     def reset(self) -> None:
         """Before the first frame and the start symbol."""
-        model = self.model
-        self._encoder = [initial_lstm_state(layer) for layer in model.encoder.layers]
-        self._prediction = [initial_lstm_state(layer) for layer in model.prediction.layers]
-        self._labels = [BLANK_ID] * model.prediction.context
+        self._encoder = [initial_lstm_state(layer) for layer in self.model.encoder.layers]
+        self.reset_prediction()
+
+    def reset_prediction(self) -> None:
+        """Before the start symbol; the encoder goes on."""
+        prediction = self.model.prediction
+        self._prediction = [initial_lstm_state(layer) for layer in prediction.layers]
+        self._labels = [BLANK_ID] * prediction.context
 
     def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
         """The next chunk; only an utterance's last may lack frames of a group."""
@@ -196,7 +200,7 @@ class Player:
         model, joint = self.model, self.model.joint
         formats = (model.encoder.projection.output, model.prediction.projection.output, joint.sum)
         hidden_pre = fixed.add(encoded, predicted, formats)
-        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden)
+        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden, model.arithmetic)
         x = _in_format(hidden[None], joint.hidden, joint.output.input)
         logits = play_dense(joint.output, x, model.arithmetic)
         self._record("joint/hidden_pre", hidden_pre[None])

@@ -281,7 +281,8 @@ def make_evaluator(
     """Stream-decodes test sets with variables of the experiment's model under ``policy``."""
     mesh = make_mesh() if mesh is None else mesh
     evaluation.require_whole_frames(config.frontend.frame_ms * config.model.encoder.time_reduction)
-    source = Mixture([open_corpus(data_dir, split.corpus, split.split) for split in splits])
+    rate_hz = config.frontend.log_mel.sample_rate_hz
+    source = Mixture([open_corpus(data_dir, s.corpus, s.split, rate_hz) for s in splits])
     batches = EvalBatches(
         source,
         tokenizer,

@@ -13,8 +13,8 @@ from rnnt_qat.typing import Array, Bool, PRNGKey
 
 LSTM_SITES = {
     "input": Role.INPUT,
-    "input_kernel": Role.WEIGHT,
-    "recurrent_kernel": Role.WEIGHT,
+    "input_kernel": Role.GATE_WEIGHT,
+    "recurrent_kernel": Role.GATE_WEIGHT,
     "gate_input": Role.GATE_PRE,
     "gate_pre": Role.GATE_PRE,
     "gate": Role.GATE,
@@ -77,7 +77,8 @@ class LSTM(QuantizedModule):
         )
         bias = self.param("bias", _gate_bias, (4 * self.features,))
 
-        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
+        input_weights = ops.weight("input_kernel", input_kernel, xs, bias)
+        accumulated = ops.accumulate(xs, input_weights, bias)
         pre_x = ops.values(ops.store("gate_input", accumulated))
         weights = ops.weight("recurrent_kernel", recurrent_kernel)
         hiddens, cells, final = lstm_scan(

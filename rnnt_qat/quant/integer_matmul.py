@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from rnnt_qat.accelerators.spec import OPERANDS, Operator, TensorSpec
+from rnnt_qat.accelerators.spec import OPERANDS, Grain, Operator, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant import smooth_units
@@ -34,10 +34,16 @@ class IntegerMatmulOperators:
     weight_bits: int = flax.struct.field(pytree_node=False)
     activation_bits: int = flax.struct.field(pytree_node=False)
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> QTensor:
-        """Kernel on its grid; no gradient flows through its range."""
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> QTensor:
+        """Kernel on its grid; no gradient flows through its range. The bias stays real."""
         format = QFormat(self.weight_bits, narrow=True)
-        tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, per_channel=True)
+        tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, grain=Grain.CHANNEL)
         scale = weight_scale(tensor, w)
         return QTensor(quantize_straight_through(w, scale, format.minimum, format.maximum), scale)
 

@@ -5,7 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import TensorSpec
+from rnnt_qat.accelerators.kernels import Scale
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
@@ -52,31 +54,96 @@ _SMALLER_STEP = 1.3
 _LEVELS = 127
 
 
-def weight_scale(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-    """Scale of a kernel, of the tensor or of each column; no gradient."""
-    return range_to_scale(tensor, weight_range(tensor, w))
+def weight_scale(
+    tensor: TensorSpec, w: Float[Array, "K M"], blocks: int = 1
+) -> Float[Array, "..."]:
+    """Scale of a kernel as ``weight_range`` has its range; no gradient."""
+    return range_to_scale(tensor, weight_range(tensor, w, blocks))
 
 
-def weight_range(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-    """Range of a kernel, of the tensor or of each column; no gradient.
+def weight_range(
+    tensor: TensorSpec, w: Float[Array, "K M"], blocks: int = 1
+) -> Float[Array, "..."]:
+    """Range of a kernel; no gradient.
 
     From 7 bits on it covers every weight. Narrower grids would round most of the others to
     zero to reach the largest one, so their step is the one that suits the bulk, and what lies
     outside saturates.
+
+    Args:
+      tensor: the chip's entry for kernels.
+      w: the kernel.
+      blocks: parts of its columns that are different gates.
+
+    Returns:
+      A scalar, or ``[blocks]`` or ``[M]`` where gates or columns have ranges of their own.
     """
-    axis = 0 if tensor.per_channel else None
+    by_gate = tensor.grain is Grain.GATE and blocks > 1
+    if by_gate:
+        w = w.reshape(w.shape[0], blocks, -1)
+    axis = {Grain.GATE: (0, 2) if by_gate else None, Grain.CHANNEL: 0}.get(tensor.grain)
     magnitude = jax.lax.stop_gradient(jnp.abs(w))
-    max_abs = magnitude.max(axis=axis)
+    max_abs = magnitude.max(axis=axis, keepdims=True)
     bits = tensor.format.bits
     if bits not in _NARROW_STEP:
-        return max_abs
+        return max_abs.squeeze(axis)
     # A sum of integers is the same in any order: the step must not differ between programs.
     covered = jnp.maximum(max_abs, _SMALLEST_RANGE)
     levels = jnp.round(divide(magnitude, covered) * _LEVELS).astype(jnp.int32)
-    count = w.size if axis is None else w.shape[0]
-    mean = divide(levels.sum(axis=axis), _LEVELS * count) * covered
+    count = w.size // max_abs.size
+    mean = divide(levels.sum(axis=axis, keepdims=True), _LEVELS * count) * covered
     # A power of two is rounded up from here.
     powers = 2.0 ** (bits - 1) / _SMALLER_STEP
     steps = powers if tensor.power_of_two else tensor.format.maximum
     of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps  # a Gaussian's deviation first
-    return jnp.minimum(max_abs, mean * of_mean)
+    return jnp.minimum(max_abs, mean * of_mean).squeeze(axis)
+
+
+def by_column(scale: Float[Array, "..."], columns: int) -> Float[Array, "..."]:
+    """A kernel's scale as products take it: a scalar, or one a column where gates have theirs."""
+    if scale.ndim == 0 or scale.shape[0] == columns:
+        return scale
+    return jnp.repeat(scale, columns // scale.shape[0])
+
+
+def bias_range(
+    spec: AcceleratorSpec, role: Role, x_scale: Scale, bias: Float[Array, "M"], depth: int
+) -> Float[Array, "..."]:
+    """Smallest range of a kernel with which a bias and its sum fit the accumulator; no gradient.
+
+    A bias is held at the scale of the products, so that a kernel far smaller than its bias would
+    leave the bias no integer. A kernel's range is raised to this one: the kernel loses bits, which
+    weigh little beside such a bias, and neither the bias nor the sum overflows.
+
+    Args:
+      spec: the chip.
+      role: of the kernel.
+      x_scale: scale of what the kernel is multiplied with.
+      bias: real values.
+      depth: products in a sum, K.
+
+    Returns:
+      A scalar, or one a gate or column, as ``weight_range``.
+    """
+    tensor = spec.tensor(role)
+    magnitude = jax.lax.stop_gradient(jnp.abs(bias)).astype(jnp.float32)
+    if tensor.grain is Grain.GATE and role.blocks > 1:
+        magnitude = magnitude.reshape(role.blocks, -1).max(axis=1)
+    elif tensor.grain is not Grain.CHANNEL:
+        magnitude = magnitude.max()
+    steps = 2 ** (tensor.format.bits - 1) if tensor.power_of_two else tensor.format.maximum
+    return divide(magnitude * (steps / largest_bias(spec, depth)), jax.lax.stop_gradient(x_scale))
+
+
+def largest_bias(spec: AcceleratorSpec, depth: int) -> float:
+    """Largest integer that a bias may be, for ``depth`` products of any size beside it.
+
+    An accumulator that the products alone can fill leaves the bias half of its range: such a chip
+    saturates by design.
+    """
+    operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
+    widest = max(tensor.format.bits for tensor in spec.tensors if tensor.role in operands)
+    products = depth * 2.0 ** (widest - 1) * spec.tensor(Role.WEIGHT).format.maximum
+    room = max(2.0 ** (spec.accumulator.bits - 1) - products, 2.0 ** (spec.accumulator.bits - 2))
+    # Scales are rounded to float32 after this: a little is left for that.
+    return min(room, 2.0 ** (spec.bias_bits - 1)) * (1 - 2.0**-20)

@@ -8,6 +8,11 @@ Of float models that there are:
 
 python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
 
+The same, but trained and tested on the data of a config, by its stages:
+
+python -m experiments.sweep --models=data/pretrained/assistant \
+    --config=experiments/configs/on_chip.py
+
 Every combination of some units and widths of the cell state:
 
 python -m experiments.sweep --models=A/models/float --aware_steps=0 \
@@ -31,7 +36,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
+from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
@@ -44,12 +49,14 @@ from rnnt_qat.studies.comparison import write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
-_MODELS = flags.DEFINE_list("models", None, "Float models instead: one config, its seeds.")
+_MODELS = flags.DEFINE_list(
+    "models", None, "Float models that there are, of one config; with --config, by its recipe."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
 _POLICIES = flags.DEFINE_string(
     "policies",
@@ -78,11 +85,16 @@ def main() -> int:
     console, runs = Console(), []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
-        base = Recognizer.load(models[0])
-        splits, evaluation = base.config.data.test, base.config.evaluation
+        loaded = {str(model): Recognizer.load(model) for model in models}
+        require_one_config(loaded)
+        base = next(iter(loaded.values()))
+        given = _MODELS.value is not None and _CONFIG.value is not None
+        asked = experiment_config(_CONFIG) if given else None
+        recipe = asked or base.config
+        splits, evaluation = recipe.data.test, recipe.evaluation
         for number, model in enumerate(models):
             folder = workdir / f"model_{number}"
-            measured = measure(model, config, splits, evaluation, data_dir, folder, console)
+            measured = measure(model, config, splits, evaluation, data_dir, folder, console, asked)
             systems = [each.system for each in measured]
             runs.append(results_of(measured))
     except StoppedBySignal as stopped:
@@ -117,8 +129,8 @@ def _workdir() -> pathlib.Path:
     Raises:
       ValidationError: the flags leave it open, or what is swept.
     """
-    if (_MODELS.value is None) == (_CONFIG.value is None):
-        raise flags.ValidationError("give --config or --models")
+    if _MODELS.value is None and _CONFIG.value is None:
+        raise flags.ValidationError("give --config or --models, or both")
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value)
     if _MODELS.value is None:
@@ -129,7 +141,7 @@ def _workdir() -> pathlib.Path:
 def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:
     """Directories of the config's float models, a seed each; trains those that are missing."""
     models = []
-    for seed in map(int, _SEEDS.value):
+    for seed in numbers(_SEEDS, int, 0):
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
         directory = workdir / f"seed_{seed}"
         model = directory / "models" / FLOAT

@@ -94,5 +94,5 @@ def bucket_of(num_samples: Int[np.ndarray, "E"], buckets: tuple[Bucket, ...]) ->
     """Position of the shortest bucket that holds each example."""
     edges = [bucket.num_samples for bucket in buckets]
     if len(num_samples) and num_samples.max() > edges[-1]:
-        raise ValueError(f"{num_samples.max()} samples do not fit the longest bucket, {edges[-1]}")
+        raise ConfigError(f"{num_samples.max()} samples do not fit the longest bucket, {edges[-1]}")
     return np.searchsorted(edges, num_samples)

@@ -7,6 +7,7 @@ import flax.struct
 import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
+from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.models.dropout import fold_in_rows
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
@@ -40,15 +41,9 @@ class RNNTConfig:
     simple_joiner: bool = False
 
     def __post_init__(self):
-        """Refuses sizes that leave a network without a layer, a unit or a label."""
-        if self.vocabulary < 2:
-            raise ValueError(f"vocabulary={self.vocabulary} must hold the blank and a label")
-        sizes = ("joint_size", "num_layers", "hidden_size", "time_reduction", "embedding_size")
-        rooms = {"": self, "encoder.": self.encoder, "prediction.": self.prediction}
-        for room, config in rooms.items():
-            for name in (*sizes, "context"):
-                if getattr(config, name, 1) < 1:
-                    raise ValueError(f"{room}{name}={getattr(config, name)} must be at least 1")
+        """Refuses sizes of nothing; a vocabulary is the blank and one label at least."""
+        require_at_least(1, self, "joint_size")
+        require_at_least(2, self, "vocabulary")
 
 
 @flax.struct.dataclass

@@ -7,10 +7,12 @@ other operators on the CPU, (d) accelerator-aware training, through all of the c
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 
 from rnnt_qat.experiment.config import ExperimentConfig
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.infra.config import to_json
 from rnnt_qat.infra.console import Console
 from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.quant.grammar import slug
@@ -18,6 +20,7 @@ from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.precision import IntegerMatmul
 from rnnt_qat.serving.size import model_bytes
+from rnnt_qat.training.checkpoints import ConfigMismatchError, differing_fields
 from rnnt_qat.training.stages import Stage, TrainingStage
 
 AWARE, CALIBRATION, FLOAT = "aware", "calibration", "float"
@@ -42,6 +45,26 @@ class SweepConfig:
         "ethos_u_8x8_16_w2",
     )
     aware_steps: int | None = None
+
+
+def require_one_config(models: Mapping[str, Recognizer]) -> None:
+    """Refuses float models whose errors make no sense when they are pooled: others than seeds.
+
+    Raises:
+      ConfigMismatchError: naming the first model that differs, and in what.
+    """
+    (first, baseline), *others = models.items()
+    for name, other in others:
+        lines = [
+            line
+            for line in differing_fields(to_json(baseline.config), to_json(other.config))
+            if line.partition(": ")[0].partition(".")[0] not in ("seed", "loop", "initialize_from")
+        ]
+        if lines:
+            raise ConfigMismatchError(
+                f"{first} and {name} are not seeds of one config, so their errors cannot be "
+                "pooled; sweep each by itself:\n  " + "\n  ".join(lines)
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +104,7 @@ def sweep(
     data_dir: pathlib.Path,
     workdir: pathlib.Path,
     console: Console,
+    recipe: ExperimentConfig | None = None,
 ) -> dict[System, Recognizer]:
     """Recognizers of one float model under each policy and after each stage; the float one first.
 
@@ -94,6 +118,8 @@ def sweep(
       data_dir: where corpora are prepared.
       workdir: takes the experiments.
       console: takes progress lines.
+      recipe: data, stages and pipeline to train by; None for the model's own. Sizes and frontend
+        are the model's in any case.
 
     Raises:
       ModelDirectoryError: if the model is not a float one.
@@ -106,6 +132,9 @@ def sweep(
             "which experiments.train keeps in WORKDIR/models/float"
         )
     sizes = base.config.model, base.config.frontend.feature_size
+    followed = dataclasses.replace(
+        recipe or base.config, model=base.config.model, frontend=base.config.frontend
+    )
 
     def system(policy: str, stage: str) -> System:
         return System(policy, stage, model_bytes(sizes[0], policy_by_name(policy), sizes[1]))
@@ -115,9 +144,9 @@ def sweep(
     recognizers = {system(FLOAT32.name, FLOAT): base}
     for policy in config.policies:
         console.say(f"{model}, policy {policy}")
-        experiment_config = _without_float(base.config, model, policy, config.aware_steps)
+        experiment_config = _without_float(followed, model, policy, config.aware_steps)
         # One measurement a stage would have nothing to select from.
-        selects = max(s.steps for s in experiment_config.stages) > base.config.loop.evaluate_every
+        selects = max(s.steps for s in experiment_config.stages) > followed.loop.evaluate_every
         experiment = Experiment(
             experiment_config, data_dir, workdir / slug(policy), console, validate=selects
         )

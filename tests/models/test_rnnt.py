@@ -181,19 +181,3 @@ def test_a_rematerialized_encoder_has_the_same_gradients(batch):
     encoder = dataclasses.replace(CONFIG.encoder, rematerialize=True)
     again = gradients(dataclasses.replace(CONFIG, encoder=encoder))
     jax.tree.map(np.testing.assert_array_equal, gradients(CONFIG), again)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"vocabulary": 1}, "vocabulary=1 must hold the blank and a label"),
-        ({"joint_size": 0}, "joint_size=0 must be at least 1"),
-        ({"encoder": EncoderConfig(hidden_size=-5)}, r"encoder\.hidden_size=-5"),
-        ({"encoder": EncoderConfig(time_reduction=0)}, r"encoder\.time_reduction=0"),
-        ({"prediction": LSTMPredictionConfig(num_layers=0)}, r"prediction\.num_layers=0"),
-        ({"prediction": StatelessPredictionConfig(context=0)}, r"prediction\.context=0"),
-    ],
-)
-def test_sizes_that_make_no_network_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(CONFIG, **change)

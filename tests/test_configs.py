@@ -1,18 +1,20 @@
 """Every config file gives an experiment, whole after a round trip."""
 
 import importlib.util
+import json
 import pathlib
 
 import jax
 import pytest
 
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.infra.config import from_config_dict
+from rnnt_qat.infra.config import from_config_dict, to_json
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.state import parameter_count
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
+GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
     "assistant": ["short"],
@@ -44,6 +46,14 @@ def test_config_is_an_experiment(name, variant):
     config = experiment(name, variant)
     assert config.model.vocabulary == (config.data.sentencepiece or 29)
     assert config.stage("float").steps > 0
+
+
+@pytest.mark.parametrize(("name", "variant"), sorted(CASES))
+def test_config_resolves_to_what_it_did(name, variant):
+    """A default that changes changes every run: ``tests/golden/make_configs.py`` writes it down."""
+    path = GOLDEN / f"{name}{'-' if variant else ''}{variant}.json"
+    resolved = json.loads(json.dumps(to_json(experiment(name, variant))))
+    assert resolved == json.loads(path.read_text())
 
 
 def lstm(inputs, hidden):

@@ -26,9 +26,8 @@ from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.export.serving_program import export_serving_program
-from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
-from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.infra.config import from_json, to_json
+from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.infra.config import to_json
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
@@ -255,13 +254,6 @@ def features_of(
 @jax.jit
 def _features(frontend, audio, lengths, state):
     return frontend(audio, lengths, state)
-
-
-def frontend_of(artefact: Artefact) -> Frontend:
-    """The frontend that an artefact describes."""
-    settings = dict(artefact.features)
-    mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
-    return Frontend(from_json(FrontendConfig, settings), FeatureStats(mean, std))
 
 
 def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) -> DecodeCounts:

@@ -1,7 +1,7 @@
 """Writes what every shipped config resolves to: ``python -m tests.golden.make_configs``.
 
-Run it when a config changes on purpose; the difference in ``tests/golden/configs`` is then part of the
-change, for its reader to see.
+Run it when a config changes on purpose; the difference in ``tests/golden/configs`` is then part
+of the change, for its reader to see.
 """
 
 import json

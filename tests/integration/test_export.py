@@ -128,8 +128,8 @@ def test_the_artefact_alone_hears_and_counts_what_the_model_did(exported, data_d
     assert [text for text, _ in found] == [u.hypothesis for u in result.utterances]
     assert any(text for text, _ in found)
     soundfile.write(root / "first.wav", corpus[0].audio, 16_000)
-    command = [sys.executable, "-m", "experiments.play", f"--audio={root / 'first.wav'}"]
-    command += [f"--artefact={root / 'out/post-training_W8_8x8_16/artefact'}"]
+    command = [sys.executable, "-m", "experiments.transcribe", f"--audio={root / 'first.wav'}"]
+    command += [f"--model={root / 'out/post-training_W8_8x8_16/artefact'}"]
     played = subprocess.run(command, check=True, capture_output=True, text=True)
     assert played.stdout == f"{root / 'first.wav'}\t{found[0][0]}\n"
     counted = decode_counts(recognizer, result, 2)

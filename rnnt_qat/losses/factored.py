@@ -116,6 +116,8 @@ def transducer_loss_factored(
     predicted = _zero_padding(predicted, _valid(label_lengths + 1, U1))
     if band is not None and band.shape != (B, T, U1):
         raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
+    if not B:
+        return jnp.zeros(0, jnp.float32)
     tiling = Tiling(B, T, U1)
     cells_per_turn = chunk_frames * U1 * B
     tiles_per_turn = min(max(1, cells_per_turn // (TILE_FRAMES * TILE_LABELS)), tiling.count)

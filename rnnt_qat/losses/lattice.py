@@ -190,7 +190,9 @@ def _loss(
     n, row = jnp.clip(frame_lengths + label_lengths, 0, M - 1), jnp.arange(B)
     at_end = alpha.values[n, row, jnp.clip(label_lengths, 0, U1 - 1)]
     # A label sequence of probability zero costs +inf; a row without a lattice costs nothing.
-    cost = jnp.where(at_end <= IMPOSSIBLE / 2, jnp.inf, -(at_end + alpha.log_scale[n, row]))
+    # The probability of a certain one may round to above 1; it is no less than certain.
+    cost = jnp.maximum(-(at_end + alpha.log_scale[n, row]), 0.0)
+    cost = jnp.where(at_end <= IMPOSSIBLE / 2, jnp.inf, cost)
     return jnp.where(is_feasible(frame_lengths, label_lengths, M - U1, U1 - 1), cost, 0.0)
 
 
@@ -201,7 +203,9 @@ def lattice_loss(
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
 ) -> Float[Array, "B"]:
-    """Negative log-likelihood of each row's labels, float32; 0 where ``is_feasible`` is False.
+    """Negative log-likelihood of each row's labels, float32, at least 0.
+
+    It is 0 where ``is_feasible`` is False.
 
     Differentiable by the log-probabilities: the gradient is minus the arc's posterior.
     """

@@ -66,6 +66,8 @@ def transducer_loss_pruned(
     """
     if width < 2:
         raise ValueError(f"width is {width}: a band needs at least 2 labels a frame to climb")
+    if not encoded_lengths.shape[0]:
+        return jnp.zeros(0, jnp.float32), jnp.zeros(0, jnp.float32)
     arcs = simple_arcs(
         simple_encoded, simple_predicted, encoded_lengths, labels, label_lengths, blank_id=blank_id
     )

@@ -48,9 +48,9 @@ def transducer_loss(
       fastemit_lambda: strength of FastEmit; 0 gives the gradient of the plain likelihood.
 
     Returns:
-      Negative log-likelihood in nats, float32. Rows without an alignment (no frames, or a length
-      beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of probability 0 cost
-      +inf with gradient 0.
+      Negative log-likelihood in nats, float32, at least 0. Rows without an alignment (no frames,
+      or a length beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of
+      probability 0 cost +inf with gradient 0.
 
     Raises:
       ValueError: the shapes are inconsistent, or ``blank_id`` is outside the vocabulary.
@@ -58,6 +58,8 @@ def transducer_loss(
     check_lattice_shapes(logits.shape[:3], logit_lengths, labels, label_lengths)
     if not 0 <= blank_id < logits.shape[-1]:
         raise ValueError(f"blank_id {blank_id} is outside the vocabulary of {logits.shape[-1]}")
+    if not logits.shape[0]:
+        return jnp.zeros(0, jnp.float32)
     return _loss(blank_id, float(fastemit_lambda), logits, logit_lengths, labels, label_lengths)
 
 

@@ -26,8 +26,6 @@ from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
 
-LIBRISPEECH = "librispeech/dev_clean_part"
-
 DATA = DataConfig(
     train=(
         Split(prompts.PROMPTS, "train", repeats=4),
@@ -52,7 +50,6 @@ DATA = DataConfig(
         Split("speechocean762", "test_digits"),
         Split("connected_digits", "test"),
         Split("phrases/wake_words", "test"),
-        Split(LIBRISPEECH, "test"),
     ),
     # Wake phrases and single digits are all that their corpora ever say.
     held_out=(
@@ -61,7 +58,6 @@ DATA = DataConfig(
         Split("speechocean762", "validation"),
         Split("speechocean762", "test"),
         Split("connected_digits", "test"),
-        Split(LIBRISPEECH, "test"),
     ),
 )
 

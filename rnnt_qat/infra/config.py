@@ -39,6 +39,17 @@ class ConfigError(UserError, ValueError):
     """A config, or an override of one, that does not fit the schema."""
 
 
+def require_at_least(least: int, config: Any, *names: str) -> None:
+    """Refuses numbers of a dataclass that are too small, by the field's name.
+
+    Raises:
+      ValueError: the first of the named fields that is below ``least``.
+    """
+    for name in names:
+        if (value := getattr(config, name)) < least:
+            raise ValueError(f"{type(config).__name__}.{name}={value}: it must be at least {least}")
+
+
 def to_json(config: Any) -> dict[str, Json]:
     """A dataclass as nested dicts, lists and scalars; every field is there.
 
@@ -48,7 +59,7 @@ def to_json(config: Any) -> dict[str, Json]:
 
     def convert(value: Any, hint: Any) -> Json:
         if dataclasses.is_dataclass(value):
-            tag = {} if hint is type(value) else {TYPE: _class_path(type(value))}
+            tag = {} if hint is type(value) else {TYPE: class_path(type(value))}
             return tag | to_json(value)
         if isinstance(value, tuple):
             # An element's class is its own choice: dataclasses in tuples always name it.
@@ -182,7 +193,8 @@ def _convert(value: Json, hint: Any, path: str) -> Any:
     return value
 
 
-def _class_path(cls: type) -> str:
+def class_path(cls: type) -> str:
+    """Returns what ``type`` says in JSON of a class."""
     return f"{cls.__module__}:{cls.__qualname__}"
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import flax.linen as nn
 
+from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.lstm_scan import LSTMState
@@ -36,7 +37,8 @@ class EncoderConfig:
     rematerialize: bool = False
 
     def __post_init__(self):
-        """Refuses a reduction that no layer follows."""
+        """Refuses sizes of nothing, and a reduction that no layer follows."""
+        require_at_least(1, self, "num_layers", "hidden_size", "time_reduction")
         if not 0 <= self.layers_before_reduction < self.num_layers:
             raise ValueError(
                 f"EncoderConfig.layers_before_reduction={self.layers_before_reduction} must lie in "

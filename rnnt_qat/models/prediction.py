@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax.numpy as jnp
 
+from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.embedding import Embedding
 from rnnt_qat.layers.lstm import LSTM
@@ -31,6 +32,10 @@ class LSTMPredictionConfig:
     num_layers: int = 1
     dropout_rate: float = 0.0
 
+    def __post_init__(self):
+        """Refuses sizes of nothing."""
+        require_at_least(1, self, "embedding_size", "hidden_size", "num_layers")
+
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
         """The network."""
         return LSTMPrediction(self, policy, vocabulary, output_size)
@@ -48,6 +53,10 @@ class StatelessPredictionConfig:
     embedding_size: int = 128
     context: int = 2
     dropout_rate: float = 0.0
+
+    def __post_init__(self):
+        """Refuses sizes of nothing."""
+        require_at_least(1, self, "embedding_size", "context")
 
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
         """The network."""

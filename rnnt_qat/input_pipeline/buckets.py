@@ -40,13 +40,16 @@ def choose_buckets(
     Args:
       num_samples: audio length of each example, positive.
       num_labels: labels of each example.
-      num_buckets: the most buckets, that is compilations of the training step.
-      quantum: samples that every bucket's N is a multiple of.
-      batch_samples: budget of a batch, padding included.
-      row_multiple: what every batch size is a multiple of (devices times accumulation steps).
+      num_buckets: maximum number of buckets, i.e. of compilations of the training step.
+      quantum: divisor of the padded length N of every bucket, in samples.
+      batch_samples: maximum samples of a batch, including padding.
+      row_multiple: divisor of every batch size (devices times accumulation steps).
+
+    Returns:
+      The buckets, shortest first; fewer than ``num_buckets`` if there are fewer distinct lengths.
 
     Raises:
-      ConfigError: no example, or the budget cannot hold ``row_multiple`` rows of the longest one.
+      ConfigError: there are no examples, or the budget cannot hold ``row_multiple`` rows of the longest one.
     """
     if not len(num_samples):
         raise ConfigError(

@@ -49,7 +49,8 @@ def choose_buckets(
       The buckets, shortest first; fewer than ``num_buckets`` if there are fewer distinct lengths.
 
     Raises:
-      ConfigError: there are no examples, or the budget cannot hold ``row_multiple`` rows of the longest one.
+      ConfigError: there are no examples, or the budget cannot hold ``row_multiple`` rows of the
+        longest one.
     """
     if not len(num_samples):
         raise ConfigError(

@@ -10,8 +10,8 @@ by ``python -m data.prepare`` and readable without TensorFlow::
       preparation.json        # sources and options of the preparation
 
 A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': bytes, 'duration_s': float32}``; its
-audio is FLAC, 16 kHz mono 16-bit. FLAC reduces LibriSpeech (960 h) from 90 to 55 GB, and one core still
-decodes about 6,000 seconds of speech per second. Lengths and texts are in the index, so
+audio is FLAC, 16 kHz mono 16-bit. FLAC takes 55 GB for the 960 h of LibriSpeech, PCM 90 GB, and one
+core still decodes about 6,000 seconds of speech per second. Lengths and texts are in the index, so
 bucketing and vocabulary building do not decode audio.
 """
 

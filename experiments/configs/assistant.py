@@ -27,8 +27,6 @@ from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 
-LIBRISPEECH = "librispeech/dev_clean_part"
-
 DATA = DataConfig(
     train=(
         Split(prompts.PROMPTS, "train", repeats=4),
@@ -53,7 +51,6 @@ DATA = DataConfig(
         Split("speechocean762", "test_digits"),
         Split("connected_digits", "test"),
         Split("phrases/wake_words", "test"),
-        Split(LIBRISPEECH, "test"),
     ),
     # Wake phrases and single digits are all that their corpora ever say.
     held_out=(
@@ -62,7 +59,6 @@ DATA = DataConfig(
         Split("speechocean762", "validation"),
         Split("speechocean762", "test"),
         Split("connected_digits", "test"),
-        Split(LIBRISPEECH, "test"),
     ),
 )
 

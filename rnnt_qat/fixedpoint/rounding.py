@@ -8,7 +8,7 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Rounding(enum.Enum):
-    """Rounding mode; modes other than ``TRUNCATE`` round to nearest."""
+    """Rounding mode: the integer that a number between two integers is mapped to."""
 
     AWAY = "away from zero"
     """Ties away from zero: gemmlowp's RoundingDivideByPOT, C's round()."""

@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from experiments.configs import prompts_smoke
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
@@ -24,7 +25,7 @@ def sweeping(tmp_path, monkeypatch):
     (model / "variables.npz").write_text("weights")
     computed, broken = [], []
 
-    def sweep(model, config, data_dir, workdir, console):
+    def sweep(model, config, data_dir, workdir, console, recipe):
         systems = {System("float32", "float", 4000): None}
         for policy in config.policies:
             if policy in broken:
@@ -40,7 +41,7 @@ def sweeping(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "sweep", sweep)
     monkeypatch.setattr(cells, "compare_recognizers", compare)
 
-    def run(policies=("w8a8", "generic_nna{cell.bits=8}"), steps=3, evaluation=None):
+    def run(policies=("w8a8", "generic_nna{cell.bits=8}"), steps=3, evaluation=None, recipe=None):
         computed.clear()
         config = SweepConfig(policies, steps)
         console = Console(io.StringIO())
@@ -52,6 +53,7 @@ def sweeping(tmp_path, monkeypatch):
             tmp_path,
             tmp_path / "work",
             console,
+            recipe,
         )
         return measured, list(computed)
 
@@ -78,7 +80,7 @@ def test_an_interrupted_sweep_goes_on(sweeping):
     assert len(measured) == 5
 
 
-@pytest.mark.parametrize("change", ["steps", "evaluation", "model", "half"])
+@pytest.mark.parametrize("change", ["steps", "evaluation", "recipe", "model", "half"])
 def test_cells_of_something_else_are_computed(sweeping, change):
     sweeping.run(("w8a8",))
     options = {}
@@ -86,10 +88,12 @@ def test_cells_of_something_else_are_computed(sweeping, change):
         options = {"steps": 4}
     elif change == "evaluation":
         options = {"evaluation": EvaluationConfig(chunk_ms=(120.0,))}
+    elif change == "recipe":
+        options = {"recipe": prompts_smoke.experiment()}
     elif change == "model":
         (sweeping.model / "variables.npz").write_text("other weights")
     else:
         (sweeping.work / "w8a8/results/cell.json").unlink()
     _, computed = sweeping.run(("w8a8",), **options)
     assert ("w8a8",) in computed
-    assert (() in computed) == (change in ("evaluation", "model"))
+    assert (() in computed) == (change in ("evaluation", "recipe", "model"))

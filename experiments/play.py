@@ -1,4 +1,4 @@
-"""Transcribes recordings from an artefact alone: the integers of the chip, played in NumPy.
+"""Transcribes recordings with an exported artefact, in the chip's integer arithmetic in NumPy.
 
 python -m experiments.play --artefact=workdir/a/export/AAT_W8_8x8_16/artefact --audio=hello.wav
 """
@@ -21,11 +21,11 @@ _CHUNK = flags.DEFINE_integer("chunk", 4, "Encoder frames that are decoded at on
 
 
 class AudioError(UserError):
-    """A file that holds no audio."""
+    """A file without audio."""
 
 
 def main() -> None:
-    """One line a recording: its name, a tab, its text."""
+    """Prints one line per recording: its name, a tab, its text."""
     artefact = artefacts.load(pathlib.Path(_ARTEFACT.value))
     frontend = frontend_of(artefact)
     rate_hz = frontend.config.log_mel.sample_rate_hz

@@ -17,7 +17,7 @@ from rnnt_qat.serving.freeze import freeze as freeze_for_serving
 from rnnt_qat.typing import PyTree
 from rnnt_qat.verify.trace import Traced, compare_traces
 from rnnt_qat.verify.transducer_replay import TransducerRecognizer
-from rnnt_qat.verify.verification import Agreement, Heard, verify
+from rnnt_qat.verify.verification import Agreement, UtteranceFeatures, verify
 
 CONFIG = RNNTConfig(
     vocabulary=5,
@@ -53,7 +53,7 @@ def recognizer(rng: np.random.Generator, chip: str) -> list[Agreement]:
     loudness = scale * np.iinfo(integers.encoder.layers[0].input.dtype).max / 2
     features = (loudness * rng.normal(size=(FRAMES, FEATURES))).astype(np.float32)
     served = freeze_for_serving(model, variables)
-    found = verify(integers, served, [Heard("drawn", features)], (1, 2), SYMBOLS)
+    found = verify(integers, served, [UtteranceFeatures("drawn", features)], (1, 2), SYMBOLS)
     trained = TransducerRecognizer(BoundTransducer(variables, model), integers)
     ours, theirs = Traced(Player(integers)), Traced(trained)
     chunk = CONFIG.encoder.time_reduction

@@ -1,1 +1,1 @@
-"""From a prepared corpus to bucketed, padded batches."""
+"""Input pipeline: bucketed, padded batches from prepared corpora."""

@@ -1,4 +1,4 @@
-"""Rows of audio and labels to one padded batch."""
+"""Assembly of a padded batch from rows of audio and labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,15 @@ Row = tuple[int, Float[np.ndarray, "N"], Int[np.ndarray, "U"]]
 
 
 def assemble(rows: Sequence[Row | None], bucket: Bucket) -> AudioBatch:
-    """A batch of NumPy arrays in the bucket's N and U, one row each; None is a padding row."""
+    """Pads rows to one batch of NumPy arrays.
+
+    Args:
+      rows: rows of the batch; None is a padding row, with lengths 0 and utterance index -1.
+      bucket: padded lengths N and U.
+
+    Returns:
+      A batch of ``len(rows)`` rows.
+    """
     num_rows = len(rows)
     fields: dict[str, Any] = {
         "audio": np.zeros((num_rows, bucket.num_samples), np.float32),

@@ -1,4 +1,4 @@
-"""Waveform augmentation on the fly: speed, rooms, noise, gain and offset."""
+"""On-the-fly waveform augmentation: speed, reverberation, noise, gain and offset."""
 
 import dataclasses
 import fractions
@@ -12,19 +12,19 @@ from rnnt_qat.typing import Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class WaveformAugmentation:
-    """What may happen to a training utterance; nothing by default.
+    """Options of waveform augmentation; the defaults change nothing.
 
     Reference: Ko et al. 2015, "Audio augmentation for speech recognition", section 2 (speed).
 
     Attributes:
-      speeds: one is drawn for each example; 1.1 is 10 % faster and higher.
-      gain_db: range of a uniform gain; what then exceeds full scale is clipped.
-      noise_probability: of adding stationary noise with a random spectral tilt.
-      snr_db: range of the uniform ratio of speech power to noise power.
-      room_probability: of reverberation, before the noise is added.
-      reverberation_s: range of a room's T60, in seconds.
-      direct_to_reverberant_db: range of the energy of the direct sound over all reflections.
-      offset: largest constant added to the samples, relative to full scale; uniform around 0.
+      speeds: factors of which one is drawn for each example; 1.1 is 10 % faster and higher.
+      gain_db: range of the gain (uniform) in dB; samples that exceed full scale are clipped.
+      noise_probability: probability of adding stationary noise with a random spectral tilt.
+      snr_db: range of the signal-to-noise ratio (uniform) in dB.
+      room_probability: probability of reverberation, which is applied before the noise.
+      reverberation_s: range of the reverberation time T60 in seconds.
+      direct_to_reverberant_db: range of the direct-to-reverberant energy ratio in dB.
+      offset: maximum DC offset relative to full scale; uniform in [-offset, offset].
     """
 
     speeds: tuple[float, ...] = (1.0,)
@@ -42,7 +42,7 @@ class WaveformAugmentation:
         for name in ("gain_db", "snr_db", "reverberation_s", "direct_to_reverberant_db"):
             if getattr(self, name)[0] > getattr(self, name)[1]:
                 raise ValueError(f"augmentation.{name}={getattr(self, name)} must be (low, high)")
-        if self.reverberation_s[0] < 0.05:  # the reflections of the first 40 ms must fit in
+        if self.reverberation_s[0] < 0.05:  # must hold the reflections of the first 40 ms
             raise ValueError(
                 f"augmentation.reverberation_s={self.reverberation_s} must be at least 0.05"
             )
@@ -52,7 +52,7 @@ class WaveformAugmentation:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether an utterance sounds the same in every epoch."""
+        """Whether the samples of an utterance are the same in every epoch."""
         return (
             set(self.speeds) == {1.0}
             and self.gain_db == (0, 0)
@@ -60,13 +60,22 @@ class WaveformAugmentation:
         )
 
     def draw_speeds(self, rng: np.random.Generator, num_examples: int) -> Float[np.ndarray, "E"]:
-        """The speed of each example of an epoch."""
+        """Draws the speed of each example of an epoch."""
         return rng.choice(np.asarray(self.speeds), num_examples)
 
     def apply(
         self, audio: Float[np.ndarray, "N"], speed: float, rng: np.random.Generator
     ) -> Float[np.ndarray, "M"]:
-        """Augments float samples in [-1, 1); ``M = samples_at_speed(N, speed)``."""
+        """Augments a recording.
+
+        Args:
+          audio: float samples in [-1, 1).
+          speed: speed factor, as drawn by ``draw_speeds``.
+          rng: random generator of all other draws.
+
+        Returns:
+          float32 samples in [-1, 1); ``M = samples_at_speed(N, speed)``.
+        """
         if speed != 1:
             ratio = _ratio(speed)
             audio = scipy.signal.resample_poly(audio, ratio.denominator, ratio.numerator)
@@ -92,7 +101,7 @@ class WaveformAugmentation:
 def samples_at_speed(
     num_samples: Int[np.ndarray, "E"], speeds: Float[np.ndarray, "E"]
 ) -> Int[np.ndarray, "E"]:
-    """Audio lengths after resampling each to its speed."""
+    """Computes the audio lengths in samples after the change of speed."""
     lengths = np.array(num_samples)
     for speed in np.unique(speeds):
         ratio = _ratio(speed)

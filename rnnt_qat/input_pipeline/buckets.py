@@ -1,4 +1,4 @@
-"""Length buckets: the few static shapes of a training run."""
+"""Length buckets: the static batch shapes of a training run."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from rnnt_qat.typing import Int
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """One static shape.
+    """One static batch shape.
 
     Attributes:
-      num_samples: N, audio samples a row; a multiple of the quantum.
-      num_labels: U, labels a row: enough for the examples of this bucket and of shorter ones.
-      batch_size: B, rows of the whole batch, over all processes.
+      num_samples: audio samples per row, N; a multiple of the quantum.
+      num_labels: labels per row, U: sufficient for examples of this bucket and of shorter ones.
+      batch_size: rows of the whole batch over all processes, B.
     """
 
     num_samples: int
@@ -32,21 +32,25 @@ def choose_buckets(
     batch_samples: int,
     row_multiple: int,
 ) -> tuple[Bucket, ...]:
-    """The buckets, shortest first, that pad these examples with the fewest samples.
+    """Chooses the buckets that minimize the padding of the given examples.
 
-    Boundaries are chosen by dynamic programming over the distinct lengths in quanta, so they are
-    optimal for the distribution given; fewer than ``num_buckets`` come back if fewer lengths exist.
+    The boundaries are found by dynamic programming over the distinct lengths in quanta and are
+    optimal for the given distribution.
 
     Args:
       num_samples: audio length of each example, positive.
       num_labels: labels of each example.
-      num_buckets: the most buckets, that is compilations of the training step.
-      quantum: samples that every bucket's N is a multiple of.
-      batch_samples: budget of a batch, padding included.
-      row_multiple: what every batch size is a multiple of (devices times accumulation steps).
+      num_buckets: maximum number of buckets, i.e. of compilations of the training step.
+      quantum: divisor of the padded length N of every bucket, in samples.
+      batch_samples: maximum samples of a batch, including padding.
+      row_multiple: divisor of every batch size (devices times accumulation steps).
+
+    Returns:
+      The buckets, shortest first; fewer than ``num_buckets`` if there are fewer distinct lengths.
 
     Raises:
-      ConfigError: no example, or the budget cannot hold ``row_multiple`` rows of the longest one.
+      ConfigError: there are no examples, or the budget cannot hold ``row_multiple`` rows of the
+        longest one.
     """
     if not len(num_samples):
         raise ConfigError(
@@ -72,7 +76,7 @@ def choose_buckets(
 
 
 def _last_of_each_part(sizes: np.ndarray, counts: np.ndarray, parts: int) -> list[int]:
-    """Cuts ascending ``sizes`` into parts that minimise sum(counts * the part's last size)."""
+    """Splits ascending ``sizes`` into parts that minimize sum(counts * last size of the part)."""
     total = len(sizes)
     before = np.concatenate([[0], np.cumsum(counts)])
     best = np.concatenate([[0.0], np.full(total, np.inf)])  # cost of the first j sizes
@@ -91,7 +95,7 @@ def _last_of_each_part(sizes: np.ndarray, counts: np.ndarray, parts: int) -> lis
 
 
 def bucket_of(num_samples: Int[np.ndarray, "E"], buckets: tuple[Bucket, ...]) -> np.ndarray:
-    """Position of the shortest bucket that holds each example."""
+    """Returns the index of the shortest bucket that fits each example."""
     edges = [bucket.num_samples for bucket in buckets]
     if len(num_samples) and num_samples.max() > edges[-1]:
         raise ConfigError(f"{num_samples.max()} samples do not fit the longest bucket, {edges[-1]}")

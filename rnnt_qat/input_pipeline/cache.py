@@ -1,4 +1,4 @@
-"""What was made of utterances, kept in memory up to a limit."""
+"""Size-limited in-memory cache of processed utterances."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -12,20 +12,20 @@ Arrays = TypeVar("Arrays", bound=PyTree)
 
 
 class Cache:
-    """NumPy arrays, or pytrees of them; many threads may ask.
+    """A thread-safe cache of NumPy arrays or pytrees of them.
 
-    What has come in stays: every epoch visits every utterance once, in an order of its own, so
-    throwing out the oldest would keep nothing that is asked for next.
+    Entries are never evicted: every epoch reads every utterance once in a new order, so a least
+    recently used policy would evict entries before they are read again.
     """
 
     def __init__(self, max_bytes: int):
-        """Keeps at most ``max_bytes``."""
+        """Creates a cache of at most ``max_bytes``."""
         self._free = max_bytes
         self._kept: dict[Hashable, PyTree] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
-        """What ``make`` returned for this key, or returns now."""
+        """Returns the cached result of ``make`` for this key, or calls it."""
         if key in self._kept:
             return self._kept[key]
         arrays = make()

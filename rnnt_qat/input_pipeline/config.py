@@ -1,4 +1,4 @@
-"""How training batches are made."""
+"""Configuration of the input pipeline."""
 
 import dataclasses
 
@@ -7,23 +7,24 @@ from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 
 @dataclasses.dataclass(frozen=True)
 class PipelineConfig:
-    """How training batches are made.
+    """Options of the input pipeline.
 
     Attributes:
-      num_buckets: the most static shapes, that is compilations of the training step.
-      batch_seconds: audio in a batch over all processes, padding included, at most.
-      max_seconds: longer utterances are skipped and counted.
-      max_labels_per_second: above it, an utterance is skipped and counted: its transcript and
-        its audio cannot belong together.
-      frame_multiple: what the (stacked) frames of every bucket are a multiple of: a multiple of the
-        encoder's time reduction.
-      features_on_host: True: the pipeline's threads compute features and give ``Batch``; False: it
-        gives ``AudioBatch`` and the training step computes them on the device.
-      augmentation: of the waveform; nothing by default.
-      cache_bytes: decoded audio kept in memory, at most; in its place finished rows of features
-        where those are computed on the host and no augmentation changes them.
-      read_threads: threads that read and prepare batches.
-      prefetch_batches: batches prepared ahead.
+      num_buckets: maximum number of static shapes, i.e. of compilations of the training step.
+      batch_seconds: maximum seconds of audio in a batch over all processes, including padding.
+      max_seconds: maximum duration of an utterance; longer ones are skipped and counted.
+      max_labels_per_second: maximum rate of labels; utterances above it are skipped and counted,
+        because transcript and audio cannot match.
+      frame_multiple: divisor of the number of (stacked) frames of every bucket; must be a multiple
+        of the time reduction of the encoder.
+      features_on_host: if True, the threads of the pipeline compute features and it yields
+        ``Batch``; if False, it yields ``AudioBatch`` and the training step computes the features on
+        the device.
+      augmentation: options of waveform augmentation; the default changes nothing.
+      cache_bytes: maximum size of the cache of decoded audio. If features are computed on the host
+        and no augmentation changes them, it holds rows of features instead.
+      read_threads: number of threads that read and prepare batches.
+      prefetch_batches: number of batches prepared in advance.
     """
 
     num_buckets: int = 5

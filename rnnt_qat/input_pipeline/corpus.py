@@ -1,18 +1,18 @@
-"""The one reader of prepared corpora; every pipeline and evaluator gets its speech here.
+"""Reader of prepared corpora, used by all pipelines and evaluators.
 
-A corpus is a tensorflow-datasets (tfds) builder's directory in array_record files, prepared by
-``python -m data.prepare`` and readable without TensorFlow::
+A corpus is the directory of a tensorflow-datasets (tfds) builder with array_record files, prepared
+by ``python -m data.prepare`` and readable without TensorFlow::
 
     <data_dir>/<name>[/<config>]/<version>/
       features.json dataset_info.json <name>-<split>.array_record-*     # tfds' own files
-      index-<split>.jsonl     # a line a record, in order: id, speaker, text, num_samples
-      skip_report.json        # what was left out, counted by cause
-      preparation.json        # what it was made from
+      index-<split>.jsonl     # one line per record, in order: id, speaker, text, num_samples
+      skip_report.json        # excluded recordings, counted by cause
+      preparation.json        # sources and options of the preparation
 
 A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': bytes, 'duration_s': float32}``; its
-audio is FLAC, 16 kHz mono 16-bit. FLAC rather than PCM: LibriSpeech's 960 h take 55 GB, not 90 GB,
-and one core still decodes some 6,000 seconds of speech a second. The index answers for lengths and
-texts, so bucketing and vocabulary building never decode audio.
+audio is FLAC, 16 kHz mono 16-bit. FLAC takes 55 GB for the 960 h of LibriSpeech, PCM 90 GB, and one
+core still decodes about 6,000 seconds of speech per second. Lengths and texts are in the index, so
+bucketing and vocabulary building do not decode audio.
 """
 
 import dataclasses
@@ -32,37 +32,37 @@ from jaxtyping import Int16, Int64
 from rnnt_qat.infra.errors import UserError
 
 SAMPLE_RATE_HZ = 16_000
-"""Rate of every prepared corpus, whatever its recordings had."""
+"""Sample rate of every prepared corpus."""
 
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
-"""The characters of a normalised English transcript."""
+"""Characters of a normalised English transcript."""
 
 
 class CorpusError(UserError):
-    """A corpus, split or index that is not there, or audio that its index contradicts."""
+    """Error for a missing corpus, split or index, or for records that contradict the index."""
 
 
 CHECKSUM = "sha256"
-"""Key of the checksum that preparation.json carries of its other entries."""
+"""Key in preparation.json of the checksum over its other entries."""
 
 
 def preparation_checksum(preparation: dict[str, Any]) -> str:
-    """SHA-256 of what preparation.json holds beside its checksum."""
+    """Computes the SHA-256 of the entries of preparation.json other than the checksum."""
     others = {key: value for key, value in preparation.items() if key != CHECKSUM}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One recording and what was said in it.
+    """A recording and its transcript.
 
     Attributes:
-      id: unique within the corpus.
-      speaker: who speaks, unique within the corpus.
-      text: normalised transcript: words of a-z and apostrophe, one space between, never empty.
+      id: id, unique within the corpus.
+      speaker: name of the speaker, unique within the corpus.
+      text: normalised transcript (see ``Corpus.characters``), single-spaced, never empty.
       audio: samples, never empty.
-      sample_rate_hz: their rate.
+      sample_rate_hz: sample rate of the audio.
     """
 
     id: str
@@ -73,38 +73,39 @@ class Utterance:
 
     @property
     def duration_s(self) -> float:
-        """Length of the audio in seconds."""
+        """Duration of the audio in seconds."""
         return len(self.audio) / self.sample_rate_hz
 
 
 class Corpus(Sequence[Utterance]):
-    """One split of a prepared corpus: random access by position, lengths and texts at no cost.
+    """A split of a prepared corpus: random access by position; lengths and texts are in memory.
 
-    It opens its files on first use and pickles as a path, so it can be handed to worker processes.
+    The files are opened on first use, and the object pickles as a path, so it can be passed to
+    worker processes.
 
     Attributes:
-      directory: the tfds directory, version included.
+      directory: tfds directory, including the version.
       split: name of the split.
-      language: BCP 47 tag of the transcripts' language.
-      characters: those that a transcript may hold.
-      ids: utterance ids, in the records' order.
-      speakers: speakers, in the records' order.
-      texts: normalised transcripts, in the records' order.
-      num_samples: lengths of the audio in samples, in the records' order.
-      sample_rate_hz: rate that the audio is given at.
+      language: BCP 47 tag of the language of the transcripts.
+      characters: characters that a transcript may contain.
+      ids: utterance ids, in the order of the records.
+      speakers: speakers, in the order of the records.
+      texts: normalised transcripts, in the order of the records.
+      num_samples: audio lengths in samples, in the order of the records.
+      sample_rate_hz: sample rate of the returned audio.
     """
 
     def __init__(self, directory: str | Path, split: str, sample_rate_hz: int = SAMPLE_RATE_HZ):
         """Reads the index of `split`.
 
         Args:
-          directory: a prepared tfds directory, version included.
-          split: one of its splits.
-          sample_rate_hz: rate to resample the audio to, `SAMPLE_RATE_HZ` at most.
+          directory: a prepared tfds directory, including the version.
+          split: name of a split.
+          sample_rate_hz: sample rate to resample the audio to, at most `SAMPLE_RATE_HZ`.
 
         Raises:
-          CorpusError: the directory has no index of such a split, or its files are damaged; or
-            corpora hold nothing for the rate's upper band.
+          CorpusError: the directory has no index of this split, its files are damaged, or the
+            sample rate exceeds that of the corpora.
         """
         if not 0 < sample_rate_hz <= SAMPLE_RATE_HZ:
             raise CorpusError(
@@ -127,7 +128,7 @@ class Corpus(Sequence[Utterance]):
             made = json.loads(preparation.read_text("utf-8")) if preparation.exists() else {}
             if made.get(CHECKSUM, preparation_checksum(made)) != preparation_checksum(made):
                 raise ValueError("preparation.json changed since it was written")
-            # Corpora prepared before they carried a language are English.
+            # Corpora prepared before the language was stored are English.
             self.language: str = made.get("language", "en")
             self.characters: str = made.get("characters", LETTERS)
             index = [json.loads(line) for line in content.splitlines()]
@@ -149,17 +150,17 @@ class Corpus(Sequence[Utterance]):
 
     @property
     def _ratio(self) -> tuple[int, int]:
-        """Samples given for samples recorded, in lowest terms."""
+        """Ratio of the returned to the recorded sample rate, in lowest terms."""
         divisor = math.gcd(self.sample_rate_hz, SAMPLE_RATE_HZ)
         return self.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
 
     @functools.cached_property
     def _records(self) -> Any:
-        import tensorflow_datasets as tfds  # slow to import, and not needed for the index
+        import tensorflow_datasets as tfds  # slow import, not needed for the index
 
         try:
             records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
-        except Exception as error:  # array_record's own errors are of many classes
+        except Exception as error:  # array_record raises many error classes
             raise CorpusError(
                 f"{self.directory}: the records of {self.split} cannot be opened ({error}); delete "
                 "the directory and prepare it again"
@@ -188,13 +189,15 @@ class Corpus(Sequence[Utterance]):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]  # negative positions, and IndexError past the end
+        index = range(len(self))[
+            index
+        ]  # supports negative positions; raises IndexError past the end
         try:
             record = self._records[index]
             audio, _ = soundfile.read(io.BytesIO(record["audio"]), dtype="int16")
         except CorpusError:
             raise
-        except Exception as error:  # array_record's own errors are of many classes
+        except Exception as error:  # array_record raises many error classes
             raise CorpusError(
                 f"{self.directory}: record {index} of {self.split}, {self.ids[index]!r}, is "
                 f"damaged ({error}); delete the directory and prepare it again"
@@ -208,7 +211,9 @@ class Corpus(Sequence[Utterance]):
                 "directory and prepare it again"
             )
         if self.sample_rate_hz != SAMPLE_RATE_HZ:
-            from scipy.signal import resample_poly  # a second to import, and most need none
+            from scipy.signal import (
+                resample_poly,
+            )  # the import takes a second, and most uses need no resampling
 
             resampled = resample_poly(audio.astype(np.float32), *self._ratio)
             audio = np.clip(np.rint(resampled), -(2**15), 2**15 - 1).astype(np.int16)
@@ -219,22 +224,22 @@ class Corpus(Sequence[Utterance]):
 def open_corpus(
     data_dir: str | Path, name: str, split: str, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Corpus:
-    """Opens a split of a prepared corpus, its newest version unless one is named.
+    """Opens a split of a prepared corpus, in the newest version unless one is named.
 
     Args:
-      data_dir: where corpora are prepared: the ``--data_dir`` of ``python -m data.prepare``.
+      data_dir: folder of prepared corpora: the ``--data_dir`` of ``python -m data.prepare``.
       name: ``corpus``, ``corpus/config`` where the corpus has configs, or either with ``/version``:
         ``asterisk_prompts``, ``librispeech/by_speaker``, ``librispeech/by_speaker/1.0.0``.
       split: ``train``, ``validation`` or ``test`` (a corpus may have others, see its README).
-      sample_rate_hz: rate to resample the audio to: that of the frontend that hears it.
+      sample_rate_hz: sample rate to resample the audio to: that of the frontend.
 
     Returns:
       The split: ``len``, ``corpus[i] -> Utterance`` and the index columns ``ids``, ``speakers``,
       ``texts``, ``num_samples``.
 
     Raises:
-      CorpusError: nothing is prepared under that name, or it has no such split; the message says
-        which command prepares it, or which configs or splits there are.
+      CorpusError: nothing is prepared under this name, or it has no such split; the message gives
+        the command that prepares it, or the available configs or splits.
     """
     root = Path(data_dir) / name
     if (root / "features.json").exists():

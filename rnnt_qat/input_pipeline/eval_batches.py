@@ -1,4 +1,4 @@
-"""One pass over a split, for evaluation."""
+"""Batches of one pass over a split, for evaluation."""
 
 from collections.abc import Iterator
 
@@ -17,13 +17,13 @@ from rnnt_qat.input_pipeline.tokenizer import Tokenizer
 
 
 class EvalBatches:
-    """Every utterance of a split exactly once, none skipped, the same batches on every pass.
+    """Batches with every utterance of a split exactly once, identical on every pass.
 
-    Batches are bucketed by length, short ones first, and hold audio: a streaming evaluator cuts it
-    into chunks. ``utterance_index`` says whose each row is.
+    Batches are bucketed by length, shortest first. They hold audio, which a streaming evaluator
+    divides into chunks. ``utterance_index`` identifies the utterance of each row.
 
     Attributes:
-      buckets: the static shapes, over all processes.
+      buckets: static shapes, over all processes.
     """
 
     def __init__(
@@ -40,17 +40,18 @@ class EvalBatches:
         """Plans the pass.
 
         Args:
-          source: a corpus split or a mixture (its repeats do not count here).
-          tokenizer: spells the transcripts.
-          frontend_config: its frames set the buckets' sizes.
-          config: ``num_buckets``, ``batch_seconds`` (more if ``row_multiple`` rows need it),
-            ``frame_multiple`` and the reading threads are used; its limits on utterances are not.
-          row_multiple: what every batch size is a multiple of, over all processes.
-          process_index: this process.
-          process_count: processes that share each batch.
+          source: a corpus split or a mixture, whose repeats are ignored.
+          tokenizer: converts transcripts to labels.
+          frontend_config: defines the frame length.
+          config: options of the pipeline, of which ``num_buckets``, ``batch_seconds`` (exceeded if
+            ``row_multiple`` rows need more), ``frame_multiple`` and the reading threads apply; the
+            limits on utterances do not.
+          row_multiple: divisor of every batch size over all processes.
+          process_index: number of this process.
+          process_count: number of processes that share each batch.
 
         Raises:
-          TokenizerError: a transcript cannot be spelled; names the utterance.
+          TokenizerError: a transcript cannot be tokenized; the message names the utterance.
         """
         self._source = source
         self._examples = all_examples(source, tokenizer)

@@ -1,4 +1,4 @@
-"""From a corpus to the examples of training: tokenized, feasible, and the rest accounted for."""
+"""Selection of training examples: tokenized, feasible, with a report of the skipped ones."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ from rnnt_qat.typing import Int
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """What an epoch consists of; a repeated utterance is several examples.
+    """Examples of an epoch; an utterance with repeats is several examples.
 
     Attributes:
       utterance: position of each example in its source.
@@ -30,18 +30,18 @@ class Examples:
 
     @property
     def num_labels(self) -> Int[np.ndarray, "E"]:
-        """Labels of each example."""
+        """Number of labels of each example."""
         return np.array([len(labels) for labels in self.labels], np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """Utterances left out of training: how many by cause, and the first of each.
+    """Report of the utterances excluded from training.
 
     Attributes:
-      total: utterances looked at.
-      counts: how many by cause.
-      first: id and particulars of a cause's first utterance.
+      total: number of utterances examined.
+      counts: number of excluded utterances by cause.
+      first: id and details of the first excluded utterance by cause.
     """
 
     total: int
@@ -58,7 +58,15 @@ class Skipped:
 
 
 def all_examples(source: SpeechSource, tokenizer: Tokenizer) -> Examples:
-    """Every utterance of ``source``, in order; TokenizerError names one that cannot be spelled."""
+    """Tokenizes every utterance of ``source``, in order.
+
+    Args:
+      source: a corpus split or a mixture.
+      tokenizer: converts transcripts to labels.
+
+    Raises:
+      TokenizerError: a transcript cannot be tokenized; the message names the utterance.
+    """
     labels = []
     for id, text in zip(source.ids, source.texts, strict=True):
         try:
@@ -75,16 +83,19 @@ def feasible_examples(
     max_samples: int,
     max_labels_per_sample: float,
 ) -> tuple[Examples, Skipped]:
-    """The utterances that can be trained on, repeated as a :class:`Mixture` asks, and the others.
+    """Selects the utterances that can be trained on, with the repeats of a :class:`Mixture`.
 
     Args:
       source: a corpus split or a mixture.
-      tokenizer: spells the transcripts.
-      max_samples: longest audio.
-      max_labels_per_sample: past it, transcript and audio cannot belong together.
+      tokenizer: converts transcripts to labels.
+      max_samples: maximum length of the audio in samples.
+      max_labels_per_sample: maximum rate of labels; above it, transcript and audio cannot match.
+
+    Returns:
+      The examples of an epoch, and the report of the skipped utterances.
 
     Raises:
-      ValueError: nothing is left.
+      ValueError: no utterance is left.
     """
     counts: collections.Counter[str] = collections.Counter()
     first: dict[str, str] = {}
@@ -112,7 +123,7 @@ def feasible_examples(
 def _judge(
     text: str, num_samples: int, tokenizer: Tokenizer, max_samples: int, max_rate: float
 ) -> tuple[list[int], str, str]:
-    """Labels, or the cause and particulars of leaving the utterance out."""
+    """Returns the labels of an utterance, or the cause and details of its exclusion."""
     if not num_samples:
         return [], "without audio", "0 samples"
     if not text.strip():

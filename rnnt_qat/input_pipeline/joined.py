@@ -1,4 +1,4 @@
-"""Short utterances joined into long ones, so that training has the lengths that will be met."""
+"""Concatenation of short utterances, to match the lengths that occur in use."""
 
 import collections
 import dataclasses
@@ -13,14 +13,14 @@ PAUSE_SECONDS = 0.1, 0.6
 
 
 class JoinedUtterances:
-    """A corpus split in which each utterance is several of one speaker, one after the other.
+    """A corpus split whose utterances are concatenations of utterances of one speaker.
 
-    Every utterance of the corpus is in exactly one joined one; which go together is drawn once.
+    Every utterance of the corpus is part of exactly one concatenation. The grouping is drawn once.
 
     Attributes:
       texts: transcripts, joined by spaces.
-      ids: of the first utterance of each, and how many follow it.
-      num_samples: audio lengths, pauses included.
+      ids: id of the first part, and the number of further parts.
+      num_samples: audio lengths in samples, including pauses.
     """
 
     def __init__(self, corpus: Corpus | SelectedUtterances, longest_seconds: float, seed: int = 0):
@@ -28,9 +28,12 @@ class JoinedUtterances:
 
         Args:
           corpus: the split.
-          longest_seconds: a joined utterance's length is drawn up to this; an utterance that is
-            longer stays alone.
-          seed: of the grouping.
+          longest_seconds: maximum of the drawn length of a concatenation in seconds; an utterance
+            that is longer is not joined.
+          seed: seed of the grouping.
+
+        Raises:
+          ValueError: ``longest_seconds`` is not positive.
         """
         if longest_seconds <= 0:
             raise ValueError(f"joined to {longest_seconds} s: the length must be positive")

@@ -1,4 +1,4 @@
-"""Several corpora as one, each repeated as often an epoch as its share asks for."""
+"""Mixture of several corpora, each with a number of repeats per epoch."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from rnnt_qat.typing import Int
 
 
 class SpeechSource(Protocol):
-    """What the pipeline needs of a corpus split: lengths and texts at no cost, audio on demand."""
+    """Interface of a corpus split: lengths and texts without decoding, audio on demand."""
 
     texts: list[str]
     ids: list[str]
@@ -18,21 +18,29 @@ class SpeechSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Any:
-        """An utterance; its ``audio`` is int16 ``[num_samples[index]]``."""
+        """Returns an utterance; its ``audio`` is int16 ``[num_samples[index]]``."""
 
 
 class Mixture:
-    """Corpora end to end; an utterance's index is its position in the concatenation.
+    """A concatenation of corpora; the index of an utterance is its position in it.
 
     Attributes:
-      texts: transcripts.
-      ids: utterance ids.
-      num_samples: audio lengths.
-      repeats: how often each utterance comes in an epoch of training.
+      texts: transcript of each utterance.
+      ids: id of each utterance.
+      num_samples: audio length of each utterance in samples.
+      repeats: number of times that each utterance occurs in an epoch of training.
     """
 
     def __init__(self, sources: Sequence[SpeechSource], repeats: Sequence[int] | None = None):
-        """Joins ``sources``; ``repeats`` holds one positive whole number each, 1 by default."""
+        """Concatenates corpora.
+
+        Args:
+          sources: the corpora.
+          repeats: positive integer for each corpus; None is 1 for all.
+
+        Raises:
+          ValueError: the numbers do not match or are not positive integers.
+        """
         repeats = [1] * len(sources) if repeats is None else list(repeats)
         if not sources or len(repeats) != len(sources):
             raise ValueError(f"{len(sources)} corpora need as many repeats, got {repeats}")

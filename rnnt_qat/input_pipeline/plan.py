@@ -1,4 +1,4 @@
-"""An epoch's plan: which examples share a batch, and in what order the batches come."""
+"""Plan of an epoch: the examples of each batch, and the order of the batches."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from rnnt_qat.input_pipeline.buckets import Bucket, bucket_of
 from rnnt_qat.typing import Int
 
 PADDING = -1
-"""The example of a row that holds none."""
+"""Example number of a padding row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,15 +16,24 @@ class PlannedBatch:
     """The rows of one batch, over all processes.
 
     Attributes:
-      bucket: its shape.
-      examples: example of each row, ``PADDING`` at the end of the longest bucket's last batch.
+      bucket: shape of the batch.
+      examples: example number of each row; ``PADDING`` only at the end of the last batch of the
+        longest bucket.
     """
 
     bucket: Bucket
     examples: Int[np.ndarray, "B"]
 
     def rows_of_process(self, index: int, count: int) -> Int[np.ndarray, "b"]:
-        """The rows that process ``index`` of ``count`` loads: contiguous, equal shares."""
+        """Returns the rows of one process: contiguous, equal shares.
+
+        Args:
+          index: number of the process.
+          count: number of processes.
+
+        Raises:
+          ValueError: the rows cannot be shared equally.
+        """
         share, rest = divmod(len(self.examples), count)
         if rest:
             raise ValueError(f"a batch of {len(self.examples)} rows is not shared by {count}")
@@ -36,15 +45,18 @@ def plan_epoch(
     buckets: tuple[Bucket, ...],
     rng: np.random.Generator | None = None,
 ) -> list[PlannedBatch]:
-    """Batches with every example exactly once; a pure function of its arguments.
+    """Plans the batches of an epoch, with every example exactly once.
 
-    What does not fill a bucket's last batch moves on to the next longer bucket, so only one batch
-    of an epoch can have rows without an example.
+    Examples that do not fill the last batch of a bucket move to the next longer bucket, so at most
+    one batch of an epoch has padding rows. The plan is a pure function of the arguments.
 
     Args:
-      num_samples: audio length of each example.
+      num_samples: audio length of each example in samples.
       buckets: shapes, shortest first.
-      rng: shuffles examples within buckets, and the batches; None keeps the order.
+      rng: shuffles the examples within buckets and the batches; None keeps the order.
+
+    Returns:
+      The batches in the order of the epoch.
     """
     where = bucket_of(num_samples, buckets)
     batches = []
@@ -66,7 +78,7 @@ def plan_epoch(
 
 
 def num_batches(num_samples: Int[np.ndarray, "E"], buckets: tuple[Bucket, ...]) -> int:
-    """Length of :func:`plan_epoch`'s list, without making it."""
+    """Computes the number of batches of :func:`plan_epoch` without planning them."""
     members = np.bincount(bucket_of(num_samples, buckets), minlength=len(buckets))
     batches = rest = 0
     for count, bucket in zip(members.tolist(), buckets, strict=True):

@@ -1,4 +1,4 @@
-"""Synthetic room responses and the telephone's band."""
+"""Synthetic room impulse responses and the telephone band."""
 
 import functools
 
@@ -14,18 +14,18 @@ TELEPHONE_BAND_HZ = (300.0, 3400.0)
 def room_response(
     rng: np.random.Generator, reverberation_s: float, direct_to_reverberant_db: float
 ) -> Float32[np.ndarray, "N"]:
-    """A room's impulse response: the direct sound, a few reflections, a noise-like tail.
+    """Draws a room impulse response: direct sound, a few reflections and a noise-like tail.
 
     The tail is Gaussian noise that decays by 60 dB in `reverberation_s` (Polack's statistical
     model), from 2 ms on; reflections are six single samples in the first 40 ms.
 
     Args:
-      rng: draws reflections and tail.
-      reverberation_s: T60, in seconds.
-      direct_to_reverberant_db: energy of the direct sound over all else.
+      rng: random generator.
+      reverberation_s: reverberation time T60 in seconds.
+      direct_to_reverberant_db: ratio of the energies of the direct sound and the rest in dB.
 
     Returns:
-      The response; its first sample is the direct sound, 1.
+      float32 response; the first sample is the direct sound and equals 1.
     """
     length = int(reverberation_s * SAMPLE_RATE_HZ)
     time_s = np.arange(length) / SAMPLE_RATE_HZ
@@ -43,12 +43,12 @@ def room_response(
 def reverberate(
     audio: Float32[np.ndarray, "N"], response: Float32[np.ndarray, "R"]
 ) -> Float32[np.ndarray, "N"]:
-    """The audio as heard through `response`, cut to its own length."""
+    """Convolves the audio with `response`, truncated to the length of the audio."""
     return scipy.signal.fftconvolve(audio, response)[: len(audio)].astype(np.float32)
 
 
 def telephone_band(audio: Float32[np.ndarray, "N"]) -> Float32[np.ndarray, "N"]:
-    """Only what a telephone line passes: fourth-order Butterworth band pass, 300 to 3400 Hz."""
+    """Filters to the telephone band: fourth-order Butterworth band pass, 300 to 3400 Hz."""
     return scipy.signal.sosfilt(_telephone_filter(), audio).astype(np.float32)
 
 

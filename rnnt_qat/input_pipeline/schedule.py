@@ -1,4 +1,4 @@
-"""The endless sequence of epochs: which batch a step gets."""
+"""Schedule of epochs: the batch of each training step."""
 
 import bisect
 import functools
@@ -11,12 +11,12 @@ from rnnt_qat.input_pipeline.buckets import Bucket
 from rnnt_qat.input_pipeline.plan import PlannedBatch, num_batches, plan_epoch
 from rnnt_qat.typing import Float, Int
 
-# Streams of random numbers, so that one draw never moves another.
+# Keys of independent random streams, so that one kind of draw does not affect another.
 _PLAN, _SPEED, _WAVEFORM = range(3)
 
 
 class EpochSchedule:
-    """Plans of the epochs, made when asked for, from any thread; pure functions of the seed."""
+    """Lazily computed, thread-safe plans of the epochs, as pure functions of the seed."""
 
     def __init__(
         self,
@@ -25,18 +25,25 @@ class EpochSchedule:
         augmentation: WaveformAugmentation,
         seed: int,
     ):
-        """Schedules examples of these lengths, changed by the speeds that each epoch draws."""
+        """Creates a schedule.
+
+        Args:
+          num_samples: audio length of each example, before the change of speed.
+          buckets: static shapes, shortest first.
+          augmentation: draws the speed of each example in each epoch.
+          seed: seed of shuffling and augmentation.
+        """
         self._num_samples = num_samples
         self._buckets = buckets
         self._augmentation = augmentation
         self._seed = seed
         self._starts = [0]
         self._lock = threading.Lock()
-        # Prefetching threads cross the boundary of two epochs.
+        # Two plans: prefetching threads work on both sides of an epoch boundary.
         self.plan = functools.lru_cache(maxsize=2)(self._plan)
 
     def locate(self, step: int) -> tuple[int, int]:
-        """Epoch of a step, and the batch's position in that epoch; both from 0."""
+        """Returns the epoch of a step and the position of its batch in that epoch, both from 0."""
         with self._lock:
             while self._starts[-1] <= step:
                 self._starts.append(self._starts[-1] + self.batches_in(len(self._starts) - 1))
@@ -44,17 +51,17 @@ class EpochSchedule:
             return epoch, step - self._starts[epoch]
 
     def batches_in(self, epoch: int) -> int:
-        """Batches of an epoch: a change of speed may move utterances between buckets."""
+        """Counts the batches of an epoch; they vary, as speeds move utterances between buckets."""
         return num_batches(self._lengths(self._speeds(epoch)), self._buckets)
 
     def _plan(self, epoch: int) -> tuple[list[PlannedBatch], Float[np.ndarray, "E"]]:
-        """Batches of an epoch, and the speed of each example in it."""
+        """Computes the batches of an epoch, and the speed of each example in it."""
         speeds = self._speeds(epoch)
         rng = self._rng(_PLAN, epoch)
         return plan_epoch(self._lengths(speeds), self._buckets, rng), speeds
 
     def waveform_rng(self, epoch: int, example: int) -> np.random.Generator:
-        """What the rest of an example's augmentation is drawn from."""
+        """Creates the random generator of the augmentation (other than speed) of an example."""
         return self._rng(_WAVEFORM, epoch, example)
 
     def _speeds(self, epoch: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Some utterances of a corpus split."""
+"""Subset of the utterances of a corpus split."""
 
 from collections.abc import Iterable, Set
 
@@ -9,20 +9,20 @@ from rnnt_qat.typing import Int
 
 
 class SelectedUtterances:
-    """A corpus split without some of its utterances.
+    """A subset of the utterances of a corpus split.
 
     Attributes:
-      texts: transcripts.
-      ids: utterance ids.
-      speakers: who speaks.
-      num_samples: audio lengths.
-      sample_rate_hz: rate of the audio.
+      texts: transcript of each utterance.
+      ids: id of each utterance.
+      speakers: speaker of each utterance.
+      num_samples: audio length of each utterance in samples.
+      sample_rate_hz: sample rate of the audio.
     """
 
     num_samples: Int[np.ndarray, "E"]
 
     def __init__(self, corpus: Corpus, positions: Iterable[int]):
-        """Takes the utterances at ``positions``, in that order."""
+        """Selects the utterances at ``positions``, in that order."""
         self._corpus = corpus
         self._positions = list(positions)
         self.texts = [corpus.texts[i] for i in self._positions]
@@ -39,7 +39,7 @@ class SelectedUtterances:
 
 
 def without_texts(corpus: Corpus, texts: Set[str]) -> SelectedUtterances:
-    """The utterances whose whole transcript is none of ``texts``."""
+    """Selects the utterances whose whole transcript is not in ``texts``."""
     return SelectedUtterances(
         corpus, (i for i, text in enumerate(corpus.texts) if text not in texts)
     )

@@ -1,7 +1,7 @@
-"""Between transcripts and labels: characters, or SentencePiece units.
+"""Tokenizers: conversion between transcripts and labels, by characters or SentencePiece units.
 
-Label 0 is the transducer's blank and stands for no text. A tokenizer is one file: ``*.json`` for
-characters, ``*.model`` for SentencePiece.
+Label 0 is the blank of the transducer and has no text. A tokenizer is stored in one file:
+``*.json`` for characters, ``*.model`` for SentencePiece.
 """
 
 import io
@@ -18,34 +18,47 @@ from rnnt_qat.typing import BLANK_ID
 
 
 class TokenizerError(UserError, ValueError):
-    """A transcript that cannot be spelled, a label that is none, or a file that is no tokenizer."""
+    """Error for an unsupported transcript, an invalid label or an invalid tokenizer file."""
 
 
 class Tokenizer(Protocol):
-    """A reversible spelling of normalised transcripts."""
+    """A reversible mapping between normalised transcripts and labels."""
 
     @property
     def vocab_size(self) -> int:
-        """V: labels, the blank included."""
+        """Number of labels V, including the blank."""
 
     def encode(self, text: str) -> list[int]:
-        """Labels in [1, V); TokenizerError if the text is empty or has unknown characters."""
+        """Converts a transcript to labels in [1, V).
+
+        Raises:
+          TokenizerError: the text is empty or has unknown characters.
+        """
 
     def piece(self, label: int) -> str:
-        """Text of one label, a space where a word starts; TokenizerError unless it is in [1, V)."""
+        """Returns the text of one label, with a space where a word starts.
+
+        Raises:
+          TokenizerError: the label is not in [1, V).
+        """
 
     def decode(self, labels: Iterable[int]) -> str:
-        """Transcript of labels in [1, V), no space around it."""
+        """Converts labels in [1, V) to a transcript without leading or trailing spaces."""
 
     def save(self, path: str | Path) -> None:
-        """Writes the file that :func:`load_tokenizer` reads."""
+        """Writes a file that :func:`load_tokenizer` reads."""
 
 
 class CharacterTokenizer:
-    """One label a character, from 1 in the order given."""
+    """Tokenizer with one label per character, numbered from 1 in the given order."""
 
     def __init__(self, characters: str = LETTERS):
-        """Raises TokenizerError if there is none, one repeats, or one is odd white space."""
+        """Creates a tokenizer for ``characters``.
+
+        Raises:
+          TokenizerError: there are no characters, one is repeated, or one is white space other than
+            the space.
+        """
         if (
             not isinstance(characters, str)
             or not characters
@@ -59,21 +72,21 @@ class CharacterTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """V: characters and the blank."""
+        """Number of labels V: the characters and the blank."""
         return len(self.characters) + 1
 
     def encode(self, text: str) -> list[int]:
-        """Labels in [1, V) of a transcript."""
+        """Converts a transcript to labels in [1, V)."""
         _check_transcript(text, self._label)
         return [self._label[character] for character in text]
 
     def piece(self, label: int) -> str:
-        """The label's character."""
+        """Returns the character of a label."""
         _check_label(label, self.vocab_size)
         return self.characters[label - 1]
 
     def decode(self, labels: Iterable[int]) -> str:
-        """Transcript of labels in [1, V)."""
+        """Converts labels in [1, V) to a transcript."""
         return "".join(self.piece(label) for label in labels).strip()
 
     def save(self, path: str | Path) -> None:
@@ -83,13 +96,17 @@ class CharacterTokenizer:
 
 
 class SentencePieceTokenizer:
-    """SentencePiece units; the model's unknown unit, id 0, gives its place to the blank.
+    """Tokenizer with SentencePiece units; id 0, the unknown unit of the model, is the blank.
 
     Reference: Kudo 2018, "Subword regularization" (arXiv 1804.10959), section 3.2 (unigram model).
     """
 
     def __init__(self, model: bytes):
-        """Raises TokenizerError unless ``model`` has the unknown unit at 0 and no control units."""
+        """Loads a serialized SentencePiece model.
+
+        Raises:
+          TokenizerError: the unknown unit of the model is not 0, or it has control or byte units.
+        """
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
@@ -112,7 +129,15 @@ class SentencePieceTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "SentencePieceTokenizer":
-        """A unigram model of ``vocab_size`` labels, blank included; same texts, same model."""
+        """Trains a unigram model; it is a deterministic function of its arguments.
+
+        Args:
+          texts: normalised transcripts.
+          vocab_size: number of labels, including the blank.
+
+        Raises:
+          TokenizerError: there are no texts, or SentencePiece cannot train the model on them.
+        """
         texts = list(texts)
         if not texts:
             raise TokenizerError("no transcripts to train a SentencePiece model on")
@@ -133,7 +158,7 @@ class SentencePieceTokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            reason = str(error).split("] ")[-1]  # after the C++ file, line and condition
+            reason = str(error).split("] ")[-1]  # remove the prefix of C++ file, line and condition
             raise TokenizerError(
                 f"no SentencePiece model of --vocab_size={vocab_size} from these texts: {reason}"
             ) from error
@@ -141,11 +166,11 @@ class SentencePieceTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """V: units and the blank."""
+        """Number of labels V: the units and the blank."""
         return self._processor.vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Labels in [1, V) of a transcript."""
+        """Converts a transcript to labels in [1, V)."""
         _check_transcript(text, self._characters)
         labels = self._processor.EncodeAsIds(text)
         if BLANK_ID in labels or self.decode(labels) != text.strip():
@@ -156,12 +181,12 @@ class SentencePieceTokenizer:
         return labels
 
     def piece(self, label: int) -> str:
-        """The label's unit, a space where a word starts."""
+        """Returns the unit of a label, with a space where a word starts."""
         _check_label(label, self.vocab_size)
         return self._processor.IdToPiece(label).replace("▁", " ")
 
     def decode(self, labels: Iterable[int]) -> str:
-        """Transcript of labels in [1, V)."""
+        """Converts labels in [1, V) to a transcript."""
         return "".join(self.piece(label) for label in labels).strip()
 
     def save(self, path: str | Path) -> None:
@@ -171,7 +196,11 @@ class SentencePieceTokenizer:
 
 
 def load_tokenizer(path: str | Path) -> CharacterTokenizer | SentencePieceTokenizer:
-    """The tokenizer of a file, characters (``.json``) or SentencePiece (``.model``)."""
+    """Loads a tokenizer of characters (``.json``) or SentencePiece units (``.model``).
+
+    Raises:
+      TokenizerError: the file does not exist or is not a valid tokenizer.
+    """
     path = Path(path)
     try:
         if path.suffix == ".model":

@@ -1,4 +1,4 @@
-"""An endless, deterministic, resumable iterator of training batches."""
+"""Infinite, deterministic, resumable iterator of training batches."""
 
 import hashlib
 import itertools
@@ -27,16 +27,16 @@ from rnnt_qat.typing import Float, Int
 
 
 class TrainIterator(Iterator[AudioBatch | Batch]):
-    """Batches of an endless sequence of epochs; what step ``n`` gets depends on ``n`` alone.
+    """An infinite iterator of batches; the batch of step ``n`` depends only on ``n``.
 
-    Each epoch has every feasible utterance exactly once (times its mixture's repeats) over all
-    processes. Batches hold NumPy arrays, this process' rows of them.
+    Each epoch contains every feasible utterance exactly once (times the repeats of its mixture)
+    over all processes. Batches hold NumPy arrays with the rows of this process.
 
     Attributes:
-      buckets: the static shapes, over all processes.
-      skipped: utterances left out, by cause.
-      num_examples: examples of an epoch.
-      step: batches given so far.
+      buckets: static shapes, over all processes.
+      skipped: report of the utterances excluded.
+      num_examples: number of examples of an epoch.
+      step: number of batches returned so far.
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
 
         Args:
           source: a corpus split or a mixture.
-          tokenizer: spells the transcripts.
-          frontend: its frames set the buckets' sizes; computes features where config says so.
-          config: how batches are made.
-          seed: of shuffling and augmentation.
-          row_multiple: what every batch size is a multiple of, over all processes: devices times
-            accumulation steps.
-          process_index: this process.
-          process_count: processes that share each batch.
+          tokenizer: converts transcripts to labels.
+          frontend: defines the frame length; computes the features if ``config.features_on_host``.
+          config: options of the pipeline.
+          seed: seed of shuffling and augmentation.
+          row_multiple: divisor of every batch size over all processes: devices times accumulation
+            steps.
+          process_index: number of this process.
+          process_count: number of processes that share each batch.
 
         Raises:
-          ValueError: no feasible utterance, or ``row_multiple`` does not fit the batch's budget or
-            the processes.
+          ValueError: there is no feasible utterance, or ``row_multiple`` is incompatible
+            with the budget of a batch or the number of processes.
         """
         if row_multiple % process_count or not 0 <= process_index < process_count:
             raise ValueError(
@@ -121,11 +121,11 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         return self._epochs.batches_in(epoch)
 
     def state(self) -> dict[str, Any]:
-        """The position, for a checkpoint: JSON-able."""
+        """Returns the position as JSON-serializable data, for a checkpoint."""
         return {"step": self.step, "data": self._fingerprint}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continues after the batch that ``state`` was taken after.
+        """Restores the position of ``state``: the next batch is the one that followed it.
 
         Raises:
           ValueError: the state belongs to other data, seed or pipeline settings.
@@ -142,7 +142,7 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
 
 
 class _Steps:
-    """The numbers from 0, as a data source."""
+    """A data source of the step numbers from 0."""
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -152,7 +152,7 @@ class _Steps:
 
 
 class _Loader:
-    """A step's batch."""
+    """A callable that loads the batch of a step."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Loader:
         if config.features_on_host:
             self._cpu = jax.local_devices(backend="cpu")[0]
             self._features = jax.jit(frontend.batch)
-        # Then an utterance is the same row of a bucket in every epoch.
+        # Without augmentation an utterance has the same features in every epoch: cache the rows.
         self._keeps_rows = config.features_on_host and self._augmentation.changes_nothing
 
     def __call__(self, step: int) -> AudioBatch | Batch:
@@ -186,7 +186,7 @@ class _Loader:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
 
     def _row(self, bucket: Bucket, epoch: int, example: int, speed: float) -> AudioBatch | Batch:
-        """A batch of one: features a row at a time stay in the processor's cache."""
+        """Loads a batch of one row: computing features row by row stays in the CPU cache."""
         if example == PADDING:
             return self._finish(assemble([None], bucket))
         utterance = int(self._examples.utterance[example])
@@ -218,7 +218,7 @@ def _fingerprint(
     config: PipelineConfig,
     seed: int,
 ) -> str:
-    """Of all that decides which example comes when, and how it is changed."""
+    """Hashes all inputs that determine the order and the augmentation of the examples."""
     digest = hashlib.sha256(repr((seed, buckets, config.augmentation)).encode())
     for example in (examples.utterance, examples.num_samples, examples.num_labels):
         digest.update(np.asarray(example, np.int64).tobytes())

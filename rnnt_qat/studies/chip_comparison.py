@@ -141,7 +141,7 @@ def _compile(
 ) -> dict[tuple[str, str, int], CompiledRecognizer]:
     """By system, target and chunk; the graphs of those on a chip are kept beside their sources."""
     compiled = {}
-    tell = progress_line(console, "compiling")
+    report_progress = progress_line(console, "compiling")
     done, total = 0, len(models) * len(config.targets)
     for system, model in models.items():
         fallback = system.method is Method.FALLBACK
@@ -155,7 +155,7 @@ def _compile(
             ):
                 compiled[system.name, target.name, one.chunk_frames] = one
             done += 1
-            tell(done, total)
+            report_progress(done, total)
     return compiled
 
 

@@ -40,7 +40,7 @@ from rnnt_qat.typing import Float, Int
 from rnnt_qat.verify.runtimes import check_loads
 from rnnt_qat.verify.verification import (
     Agreement,
-    Heard,
+    UtteranceFeatures,
     Verification,
     differing_tokens,
     first_differing_token,
@@ -194,11 +194,11 @@ def replay_test_set(
     """
     rate_hz = recognizer.config.frontend.log_mel.sample_rate_hz
     corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
-    heard = list(hear(recognizer.frontend, corpus))
+    utterances = list(utterance_features(recognizer.frontend, corpus))
     found = verify(
         model,
         freeze_for_serving(recognizer.model, recognizer.variables),
-        heard,
+        utterances,
         chunks,
         search_of(recognizer).max_symbols_per_frame,
         progress,
@@ -213,7 +213,7 @@ def replay_test_set(
         if differing and not first:
             first = f"{name}: {first_differing_token(ours, theirs)}"
     batched = Agreement(
-        "JAX, batches of audio", 0, len(heard), tokens, differing, first_difference=first
+        "JAX, batches of audio", 0, len(utterances), tokens, differing, first_difference=first
     )
     return replace(found, agreements=(batched, *found.agreements))
 
@@ -225,10 +225,12 @@ def replace_tokens(
     return replace(transcript, tokens=tokens, emission_frames=frames)
 
 
-def hear(frontend: Frontend, corpus: Corpus, chunk_frames: int = 64) -> Iterable[Heard]:
+def utterance_features(
+    frontend: Frontend, corpus: Corpus, chunk_frames: int = 64
+) -> Iterable[UtteranceFeatures]:
     """Features of every utterance, computed in a stream of chunks by one program."""
     for utterance in corpus:
-        yield Heard(utterance.id, features_of(frontend, utterance.audio, chunk_frames))
+        yield UtteranceFeatures(utterance.id, features_of(frontend, utterance.audio, chunk_frames))
 
 
 def features_of(
@@ -292,7 +294,7 @@ def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
     """
     began: tuple[float, int] | None = None
 
-    def tell(done: int, total: int) -> None:
+    def report_progress(done: int, total: int) -> None:
         nonlocal began
         now = time.monotonic()
         left = ""
@@ -303,4 +305,4 @@ def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
             left = f", {format_duration(seconds)} left"
         console.progress(f"{what}: {done / total:.0%}{left}")
 
-    return tell
+    return report_progress

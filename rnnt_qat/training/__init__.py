@@ -1,1 +1,1 @@
-"""State, optimizer, update step, loop, checkpoints."""
+"""Training: state, optimizer, update step, stages, loop, checkpoints."""

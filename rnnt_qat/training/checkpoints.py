@@ -1,4 +1,7 @@
-"""Checkpoints of one stage: asynchronous, the best and the last kept, bound to their config."""
+"""Asynchronous checkpoints of one stage, validated against the config that wrote them.
+
+The newest checkpoints and the one of lowest WER are kept.
+"""
 
 import dataclasses
 import json
@@ -24,31 +27,34 @@ WER = "wer"
 
 
 CHECKSUMS = "checksums.json"
-"""File in a checkpoint with the SHA-256 of the others."""
+"""Name of the file in a checkpoint that holds the SHA-256 of the other files."""
 
 DAMAGED = "damaged"
-"""Folder beside the stages' that takes checkpoints which cannot be used."""
+"""Name of the folder, next to the stages' folders, for unusable checkpoints."""
 
-# Orbax writes these two after the checksums are taken: a time, and that all is written.
+# Orbax writes these two files (a timestamp and a completion marker) after the checksums are taken,
+# so they cannot be covered by them.
 _WRITTEN_LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
 _DELETING = ".deleting"
 
 
 class ConfigMismatchError(UserError, ValueError):
-    """A run was asked to go on under a config that is not its own."""
+    """An attempt to resume a run under a config other than its own."""
 
 
 class DamagedCheckpointError(UserError, ValueError):
-    """A checkpoint whose files are missing, cut short or changed."""
+    """A checkpoint whose files are missing, truncated or modified."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """When a run can be taken up again.
+    """Checkpoint interval and retention.
 
     Attributes:
-      every: steps between checkpoints; one more follows each evaluation and ends each stage.
-      keep_last: newest checkpoints kept in each stage, beside the one of lowest WER.
+      every: steps between checkpoints, >= 1. Each evaluation and the end of each stage also write
+        a checkpoint.
+      keep_last: number of newest checkpoints kept per stage, >= 1, in addition to the one of
+        lowest WER.
     """
 
     every: int = 500
@@ -62,7 +68,13 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a checkpoint holds beside its directory."""
+    """The content of a checkpoint.
+
+    Attributes:
+      state: training state as global arrays.
+      iterator_state: position of the input pipeline, as JSON.
+      step: step that the checkpoint was written at.
+    """
 
     state: TrainState
     iterator_state: Json
@@ -72,19 +84,20 @@ class Restored:
 class Checkpoints:
     """The checkpoints of one stage of a run.
 
-    A checkpoint appears under its step's number once it is complete, its checksums with it, and
-    leaves by being renamed, so a kill at any time leaves whole checkpoints alone. To be made by a
-    process that has the working directory to itself: it clears away what a killed one left.
+    A checkpoint appears under its step number only once it and its checksums are complete, and is
+    renamed before it is deleted, so a process killed at any time leaves only complete checkpoints.
+    The process must hold the working directory exclusively: the constructor removes what a killed
+    process left behind.
 
     Args:
-      directory: created if missing.
-      config: the run's resolved config as JSON; kept in every checkpoint.
-      keep_last: newest checkpoints to keep.
+      directory: folder of the checkpoints; created if missing.
+      config: the run's resolved config as JSON; stored in every checkpoint.
+      keep_last: number of newest checkpoints to keep.
       may_differ: dotted paths of fields in which a checkpoint's config may differ from ``config``.
-      upgrade: makes JSON of today's configs of what an earlier version wrote.
+      upgrade: converts config JSON written by an earlier version to the current form.
 
     Attributes:
-      set_aside: checkpoints that were found incomplete and moved away, as lines to show.
+      set_aside: one message for each incomplete checkpoint that was moved away.
     """
 
     def __init__(
@@ -109,15 +122,15 @@ class Checkpoints:
 
         best = checkpoint_managers.BestN(
             get_metric_fn=wer,
-            reverse=True,  # Orbax keeps the tail of the order
+            reverse=True,  # Orbax keeps the last elements of the sorted sequence
             n=1,
         )
         options = ocp.CheckpointManagerOptions(
-            best_fn=wer,  # without it Orbax records no metrics
+            best_fn=wer,  # Orbax records metrics only if this is given
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                 [checkpoint_managers.LatestN(keep_last), best]
             ),
-            # Deleting takes a while, renaming does not: no step is ever half there.
+            # Renaming is atomic and deleting is not: no partially deleted step is ever visible.
             todelete_subdir=_DELETING,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
@@ -126,13 +139,13 @@ class Checkpoints:
     def save(
         self, step: int, state: TrainState, iterator_state: Json, wer: float | None = None
     ) -> None:
-        """Begins to write a checkpoint; returns once the device's arrays are copied.
+        """Starts writing a checkpoint; returns once the arrays are copied from the device.
 
         Args:
-          step: ``state.step``, known to the host. A step that is there already is left alone.
-          state: global arrays.
-          iterator_state: where the next batch is; the same on all processes.
-          wer: word error rate of ``state.ema_params``, if it was just measured.
+          step: value of ``state.step``. If a checkpoint of this step exists, nothing is written.
+          state: training state as global arrays.
+          iterator_state: position of the next batch, as JSON; the same on all processes.
+          wer: word error rate of ``state.ema_params``, in [0, inf); None if not measured.
         """
         if step in self._manager.all_steps():
             return
@@ -149,23 +162,27 @@ class Checkpoints:
         )
 
     def latest_step(self) -> int | None:
-        """The newest complete checkpoint."""
+        """Returns the step of the newest complete checkpoint, or None if there is none."""
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """The checkpoint of lowest WER; the newest where none was evaluated."""
+        """Returns the step of lowest WER, or the newest step if none was evaluated."""
         measured = {s: wer for s in self._manager.all_steps() if (wer := self.wer(s)) is not None}
         return min(measured, key=lambda s: measured[s]) if measured else self.latest_step()
 
     def wer(self, step: int) -> float | None:
-        """What was measured at a step, if anything was."""
+        """Returns the word error rate measured at a step, or None if none was measured."""
         return (self._manager.metrics(step) or {}).get(WER)
 
     def holds(self, step: int, field: str) -> bool:
         """Returns whether a checkpoint's state has a field.
 
+        Args:
+          step: step of the checkpoint.
+          field: name of a field of ``TrainState``.
+
         Raises:
-          DamagedCheckpointError: naming the folder.
+          DamagedCheckpointError: if the checkpoint cannot be read; the message names the folder.
         """
         folder = self.directory / str(step)
         try:
@@ -175,11 +192,11 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{folder} is damaged: {error}") from error
 
     def check_config(self, step: int) -> None:
-        """Refuses a checkpoint that another config wrote.
+        """Checks that a checkpoint was written under this config.
 
         Raises:
-          ConfigMismatchError: naming the fields that differ.
-          DamagedCheckpointError: naming the folder.
+          ConfigMismatchError: if it was not; the message names the fields that differ.
+          DamagedCheckpointError: if it cannot be read; the message names the folder.
         """
         self._verify(step)
         restored = self._read(step, ocp.args.Composite(config=ocp.args.JsonRestore()))
@@ -190,13 +207,16 @@ class Checkpoints:
         """Reads a checkpoint of this stage and this config.
 
         Args:
-          step: one of the kept steps.
-          template: a state of the same structure, arrays or shapes.
-          shardings: where each leaf shall live.
+          step: step of a kept checkpoint.
+          template: a state of the same structure, of arrays or ``jax.ShapeDtypeStruct``.
+          shardings: sharding of each leaf, in the structure of ``template``.
+
+        Returns:
+          The restored state and iterator position.
 
         Raises:
-          ConfigMismatchError: if another config wrote it.
-          DamagedCheckpointError: naming the folder.
+          ConfigMismatchError: if the checkpoint was written under another config.
+          DamagedCheckpointError: if it cannot be read; the message names the folder.
         """
         self.check_config(step)
         abstract = jax.tree.map(
@@ -213,7 +233,7 @@ class Checkpoints:
         return Restored(restored.state, restored.iterator["state"], step)
 
     def discard(self, step: int) -> pathlib.Path:
-        """Moves a checkpoint that cannot be used out of the way; returns where it is now."""
+        """Moves an unusable checkpoint to the ``DAMAGED`` folder; returns its new path."""
         moved = self.directory.parent / DAMAGED / f"{self.directory.name}_{step}"
         if jax.process_index() == 0:
             _move(self.directory / str(step), moved)
@@ -223,18 +243,18 @@ class Checkpoints:
         return moved
 
     def wait(self) -> None:
-        """Returns once everything begun is on disk."""
+        """Blocks until all pending writes are on disk."""
         self._manager.wait_until_finished()
         if jax.process_index() == 0:
             shutil.rmtree(self.directory / _DELETING, ignore_errors=True)
 
     def close(self) -> None:
-        """Waits, then releases the writer's threads."""
+        """Waits for pending writes and releases the writer's threads."""
         self.wait()
         self._manager.close()
 
     def _clear(self) -> None:
-        """Removes what a killed process began to write or to delete; moves away half steps."""
+        """Removes unfinished writes and deletions of a killed process; moves incomplete steps."""
         if not self.directory.is_dir():
             return
         for path in sorted(self.directory.iterdir()):
@@ -246,7 +266,7 @@ class Checkpoints:
                 self.set_aside.append(f"{path}: {problem}; moved to {moved}, which can be deleted")
 
     def _seal(self) -> None:
-        """Writes the checksums of the step being saved, all of its files being complete."""
+        """Writes the checksums of the step being saved; called when its files are complete."""
         if jax.process_index():
             return
         found = self.directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
@@ -254,7 +274,7 @@ class Checkpoints:
         (folder / CHECKSUMS).write_text(json.dumps(checksums(folder, _WRITTEN_LAST), indent=1))
 
     def _verify(self, step: int) -> None:
-        """Raises DamagedCheckpointError, on every process, if a file is not as it was written."""
+        """Raises DamagedCheckpointError on every process if a file's checksum has changed."""
         folder = self.directory / str(step)
         if step in self._verified:
             return
@@ -275,13 +295,13 @@ class Checkpoints:
         except (OSError, ValueError, KeyError) as error:
             folder = self.directory / str(step)
             if (folder / CHECKSUMS).exists() and not isinstance(error, OSError):
-                raise  # the files are as written, so it is not they that are wrong
+                raise  # the checksums match, so the fault is not in the files
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise DamagedCheckpointError(f"{folder} is damaged: {reason}") from error
 
 
 def _incomplete(step: pathlib.Path) -> str:
-    """What a step's folder lacks to be a checkpoint; empty if nothing."""
+    """Returns why a step's folder is not a complete checkpoint; empty if it is one."""
     try:
         json.loads((step / "_CHECKPOINT_METADATA").read_text())
         metrics = json.loads((step / "metrics" / "metrics").read_text())
@@ -307,20 +327,29 @@ def _move(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def _meet(name: str) -> None:
-    """All processes come here before any goes on."""
+    """Synchronizes all processes at a barrier."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def _anywhere(here: bool) -> bool:
-    """Whether it holds on any process."""
+    """Returns whether the condition holds on any process."""
     if jax.process_count() == 1:
         return here
     return bool(multihost_utils.process_allgather(here).any())
 
 
 def differing_fields(saved: Json, asked: Json, path: str = "") -> list[str]:
-    """One line a field that differs between two JSON values, by dotted path."""
+    """Lists the fields in which two JSON values differ.
+
+    Args:
+      saved: the earlier value.
+      asked: the current value.
+      path: dotted path of the two values, which prefixes those of their fields.
+
+    Returns:
+      One line per differing field: its dotted path and both values.
+    """
     if isinstance(saved, Mapping) and isinstance(asked, Mapping):
         lines = []
         for key in sorted({*saved, *asked}):
@@ -340,19 +369,19 @@ def differing_fields(saved: Json, asked: Json, path: str = "") -> list[str]:
 def require_same_config(
     saved: Json, asked: Json, where: str, may_differ: Sequence[str] = ()
 ) -> list[str]:
-    """Refuses to go on under another config than the one that something was written under.
+    """Checks that a config equals the one under which something was written.
 
     Args:
-      saved: the former config as JSON.
-      asked: the one of now.
-      where: what was written, for the message.
-      may_differ: dotted paths of fields, inner ones included, that may have changed.
+      saved: the saved config as JSON.
+      asked: the current config as JSON.
+      where: name of what was written, for the message.
+      may_differ: dotted paths of fields that may differ, with all fields below them.
 
     Returns:
-      One line for each of those that did change.
+      One line for each field of ``may_differ`` that differs.
 
     Raises:
-      ConfigMismatchError: naming the other fields that differ.
+      ConfigMismatchError: if other fields differ; the message names them.
     """
 
     def free(line: str) -> bool:

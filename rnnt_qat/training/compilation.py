@@ -1,4 +1,4 @@
-"""One compiled program a batch shape, counted and timed."""
+"""Compilation of the update, one program per batch shape, counted and timed."""
 
 import time
 
@@ -12,15 +12,17 @@ from rnnt_qat.typing import PyTree
 
 
 class CompiledUpdate:
-    """An update that donates its state; what depends on the batch compiles once for each shape.
+    """A compiled update that donates its state.
+
+    The part that depends on the batch is compiled once for each batch shape.
 
     Args:
-      update: the pure functions.
-      mesh: the devices; a batch's rows are cut over them.
-      shard_above: of ``state_shardings``: where the state's leaves live, before and after.
+      update: the pure functions to compile.
+      mesh: the devices over which a batch's rows are sharded.
+      shard_above: threshold of ``state_shardings`` in elements, for the state's shardings.
 
     Attributes:
-      seconds: time that compilations took, tracing included.
+      seconds: total compilation time in seconds, including tracing.
     """
 
     def __init__(self, update: Update, mesh: Mesh, shard_above: int):
@@ -31,15 +33,23 @@ class CompiledUpdate:
 
     @property
     def count(self) -> int:
-        """Batch shapes compiled so far."""
+        """Number of batch shapes compiled so far."""
         return len(self._learn)
 
     def needs_compilation(self, batch: PyTree) -> bool:
-        """Whether this batch has a shape not seen before."""
+        """Returns whether no program is compiled for this batch's shapes yet."""
         return _shapes(batch) not in self._learn
 
     def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
-        """The next state; the arrays of the one given are gone."""
+        """Applies the update; the buffers of ``state`` are donated and no longer valid.
+
+        Args:
+          state: the state to update.
+          batch: global arrays whose first axis is sharded over the mesh.
+
+        Returns:
+          The next state and the step's report.
+        """
         if self.needs_compilation(batch):
             self._compile(state, batch)
         assert self._apply is not None
@@ -68,7 +78,7 @@ class CompiledUpdate:
         self.seconds += time.monotonic() - begun
 
     def summary(self) -> str:
-        """How many compilations, and how long they took."""
+        """Returns the number of compilations and the time that they took, as text."""
         return f"{self.count} batch shapes compiled in {self.seconds:.1f} s"
 
 

@@ -1,7 +1,7 @@
-"""Training states as versions before stages had hooks and teachers wrote them.
+"""Conversion of training states written before stages had hooks and teachers.
 
-They lack ``hooks``, ``teacher`` and ``interval.terms``, and the optimizer's state is that of the
-direction alone: the learning rate was applied outside of it, at the step that the state counts.
+Those states lack ``hooks``, ``teacher`` and ``interval.terms``. Their optimizer state is that of
+the update direction only: the learning rate was applied outside the optimizer.
 """
 
 import dataclasses
@@ -15,17 +15,17 @@ from rnnt_qat.training.state import IntervalSums, TrainState
 from rnnt_qat.typing import PyTree
 
 NEW_FIELD = "hooks"
-"""A field of ``TrainState`` that they lack."""
+"""A field of ``TrainState`` that earlier states lack; its absence identifies them."""
 
 
 def earlier_form(template: TrainState) -> dict[str, PyTree]:
-    """Returns the part of a state that they hold, in the tree that they hold it in.
+    """Returns the fields of a state that earlier versions wrote, in the structure they used.
 
     Args:
-      template: a state of today, arrays or shapes, of a stage without hooks and teacher.
+      template: a current state, of arrays or shapes, of a stage without hooks and teacher.
 
     Raises:
-      ValueError: the stage has some; no earlier version can have written its state.
+      ValueError: if the stage has hooks or a teacher, which no earlier version can have written.
     """
     if jax.tree.leaves((template.hooks, template.teacher)):
         raise ValueError("a checkpoint of an earlier version has neither hooks nor a teacher")
@@ -40,12 +40,15 @@ def earlier_form(template: TrainState) -> dict[str, PyTree]:
 def from_earlier_form(
     saved: dict[str, PyTree], template: TrainState, stage_step: int
 ) -> TrainState:
-    """Returns the state of today.
+    """Converts an earlier state to the current form.
 
     Args:
-      saved: arrays in the tree of ``earlier_form``.
-      template: the state that the tree was made for.
-      stage_step: batches seen in its stage.
+      saved: arrays in the structure returned by ``earlier_form``.
+      template: the state that was passed to ``earlier_form``.
+      stage_step: number of batches processed in the state's stage.
+
+    Returns:
+      A state in the structure of ``template``.
     """
     terms = {name: jnp.zeros((), jnp.float32) for name in template.interval.terms}
     opt_state: Any = saved["opt_state"]

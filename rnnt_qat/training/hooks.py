@@ -1,4 +1,4 @@
-"""Hooks: what a stage does to the parameters after each update, such as pruning them."""
+"""Hooks: functions that change the parameters after each update, e.g. pruning."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,20 +9,20 @@ from rnnt_qat.typing import Array, Int, PyTree
 
 
 class Hook(Protocol):
-    """A frozen dataclass in ``TrainingStage.hooks``.
+    """A hook of a training stage: a frozen dataclass in ``TrainingStage.hooks``.
 
-    Its methods see the network's parameters alone, never trained ranges, and are traced.
+    Its methods receive the network's parameters, never trained ranges, and are traced.
     """
 
     @property
     def name(self) -> str:
-        """What addresses the hook in a config."""
+        """Name that addresses the hook in a config."""
 
     def check(self, steps: int) -> None:
-        """Raises ValueError if a stage of so many steps is too short for the hook."""
+        """Raises ValueError if a stage of ``steps`` steps is too short for the hook."""
 
     def init(self, params: PyTree) -> PyTree:
-        """Returns the hook's own state at the start of a stage; checkpoints keep it."""
+        """Returns the hook's initial state in a stage; it is stored in checkpoints."""
 
     def post_update(
         self, params: PyTree, state: PyTree, step: Int[Array, ""]
@@ -30,22 +30,27 @@ class Hook(Protocol):
         """Returns the parameters and the hook's state after an update.
 
         Args:
-          params: parameters that the optimizer has just changed.
-          state: the hook's.
-          step: batches seen in the stage before this one.
+          params: the network's parameters after the optimizer's update.
+          state: the hook's state.
+          step: number of batches processed in the stage before this one; int32 scalar.
         """
 
     def post_average(self, ema_params: PyTree, state: PyTree) -> PyTree:
-        """Returns the averaged parameters, which are evaluated and served, as the hook wants them.
+        """Returns the averaged parameters, which are evaluated and served, after the hook.
 
         Args:
-          ema_params: their average with those that ``post_update`` returned.
-          state: the hook's, after ``post_update``.
+          ema_params: moving average that includes the parameters returned by ``post_update``.
+          state: the hook's state after ``post_update``.
         """
 
 
 def begin(hooks: Sequence[Hook], params: PyTree) -> tuple[PyTree, ...]:
-    """Returns the hooks' states at the start of a stage."""
+    """Returns the initial state of each hook of a stage.
+
+    Args:
+      hooks: the stage's hooks.
+      params: ``AwareParams`` or the network's parameters.
+    """
     return tuple(hook.init(network(params)) for hook in hooks)
 
 
@@ -55,13 +60,13 @@ def after_update(
     """Runs the hooks on updated parameters.
 
     Args:
-      hooks: of the stage; each sees what the one before returned.
+      hooks: the stage's hooks; each receives what the previous one returned.
       params: ``AwareParams`` or the network's parameters.
-      states: of the hooks.
-      step: batches seen in the stage before this one.
+      states: one state per hook.
+      step: number of batches processed in the stage before this one; int32 scalar.
 
     Returns:
-      Parameters, the hooks' states, and what is to be done to the averaged parameters.
+      The parameters, the hooks' states, and a function to apply to the averaged parameters.
     """
     changed, new_states = network(params), []
     for hook, state in zip(hooks, states, strict=True):
@@ -78,7 +83,7 @@ def after_update(
 
 
 def network(params: PyTree) -> PyTree:
-    """Returns the network's parameters, of a stage that trains ranges or of another."""
+    """Returns the network's parameters, whether or not the stage trains ranges."""
     return params.network if isinstance(params, AwareParams) else params
 
 

@@ -1,4 +1,4 @@
-"""The training loop: stages one after the other, each to be taken up where it was left."""
+"""The training loop: runs stages in sequence and resumes each from its last checkpoint."""
 
 import collections
 import contextlib
@@ -34,23 +34,23 @@ from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import StepReport
 from rnnt_qat.typing import PyTree
 
-# Updates that the host may run ahead of the device: enough to hide its own work, few enough that
-# the batches waiting on the device stay few.
+# Updates that the host may dispatch ahead of the device: enough to hide the host's work, few enough
+# to bound the number of batches held in device memory.
 STEPS_IN_FLIGHT = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """Rhythm and limits of training, in steps.
+    """Intervals and limits of the training loop, in steps.
 
     Attributes:
-      log_every: between records of the training loss.
-      evaluate_every: between evaluations; one more ends each stage.
-      checkpoint: when and how many checkpoints.
-      skipped_in_a_row_limit: consecutive skipped batches that end the run with an error.
-      shard_above: arrays of more elements are kept in shares, one a device, instead of copied to
-        each (``infra.mesh.state_shardings``).
-      console_seconds: least time between progress lines where there is no terminal.
+      log_every: steps between records of the training loss.
+      evaluate_every: steps between evaluations; each stage also ends with one.
+      checkpoint: interval and retention of checkpoints.
+      skipped_in_a_row_limit: number of consecutive skipped batches that ends the run with an error.
+      shard_above: number of elements above which an array is sharded over the devices instead of
+        replicated (``infra.mesh.state_shardings``).
+      console_seconds: minimum time in seconds between progress lines if the output is no terminal.
     """
 
     log_every: int = 20
@@ -67,30 +67,33 @@ class LoopConfig:
 
 
 class ResumableIterator(Iterator, Protocol):
-    """Batches without end, from any position; each process gets its own rows of a batch."""
+    """An infinite iterator over batches with a restorable position.
+
+    Each process receives its own rows of a batch.
+    """
 
     def state(self) -> Any:
-        """Position after the last batch handed out, as JSON, the same on all processes."""
+        """Returns the position after the last batch, as JSON; the same on all processes."""
 
     def restore(self, state: Any) -> None:
-        """Goes to a position: the next batch is the one that followed it."""
+        """Sets the position to one returned by ``state``."""
 
 
 class SkippedBatchesError(UserError, RuntimeError):
-    """Too many batches in a row gave no finite update."""
+    """Too many consecutive batches without a finite update."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BestState:
-    """A stage's state of lowest WER.
+    """The state of lowest WER of a stage.
 
     Attributes:
-      stage: its name.
-      step: batches done.
-      wer: what was measured; None where nothing was.
-      state: global arrays.
-      precision: the stage's (``TrainingStage.precision``).
-      trained: whether the stage changed parameters through that policy.
+      stage: name of the stage.
+      step: number of batches processed.
+      wer: word error rate; None if it was not measured.
+      state: training state as global arrays.
+      precision: the stage's ``TrainingStage.precision``.
+      trained: whether the stage trained parameters under that policy.
     """
 
     stage: str
@@ -102,7 +105,7 @@ class BestState:
 
 
 class _Input:
-    """Batches on the devices, one fetched ahead; ``position`` is that of the one in use."""
+    """Batches on the devices, prefetched by one; ``position`` is that of the current batch."""
 
     def __init__(self, iterator: ResumableIterator, mesh: Mesh):
         self._iterator, self._mesh = iterator, mesh
@@ -122,21 +125,21 @@ class _Input:
 
 
 class Trainer:
-    """Runs stages over one stream of batches in a working directory.
+    """Runs the stages of an experiment over one stream of batches.
 
-    Each goes on from the state that the one before found best, not from its last.
+    Each stage starts from the best state of the previous stage, not from its last state.
 
     Args:
-      stages: bound to their task.
-      create_state: makes the state before the first step; the same on every process.
+      stages: the stages, bound to their task.
+      create_state: returns the initial state; the same on every process.
       iterator: training batches.
-      workdir: takes checkpoints, records and TensorBoard files.
-      config: the run's resolved config as JSON; a working directory of another one is refused.
-      loop: rhythm and limits.
+      workdir: folder of checkpoints, records and TensorBoard files.
+      config: the run's resolved config as JSON; a working directory of another config is refused.
+      loop: intervals and limits.
       mesh: devices of all processes.
-      console: takes progress lines.
+      console: output of progress lines.
       may_differ: dotted paths of the config's fields that may change when a run is resumed.
-      upgrade: makes JSON of today's configs of what an earlier version wrote.
+      upgrade: converts config JSON written by an earlier version to the current form.
     """
 
     def __init__(
@@ -173,12 +176,12 @@ class Trainer:
         self._wer: float | None = None
 
     def run(self) -> TrainState:
-        """Trains to the end of the last stage, from the newest checkpoint if there is one.
+        """Trains to the end of the last stage, resuming from the newest checkpoint if there is one.
 
         Raises:
-          StoppedBySignal: after SIGINT or SIGTERM, its checkpoint on disk.
+          StoppedBySignal: after SIGINT or SIGTERM, once a checkpoint is on disk.
           ConfigMismatchError: if the working directory belongs to another config.
-          SkippedBatchesError: past ``skipped_in_a_row_limit``.
+          SkippedBatchesError: if ``skipped_in_a_row_limit`` batches in a row are skipped.
         """
         first, state = self._restore_or_create()
         step = int(to_host(state.step))
@@ -191,7 +194,7 @@ class Trainer:
             with StopRequest(self._console.say) as self._stop:
                 for index in range(first, len(self._stages)):
                     if step == self._first_steps[index + 1]:
-                        continue  # resumed at this stage's end
+                        continue  # the checkpoint was written at this stage's end
                     if step == self._first_steps[index]:
                         state = self._begin(index, state)
                     state = self._run_stage(index, state, step)
@@ -203,7 +206,10 @@ class Trainer:
         return state
 
     def best_states(self) -> Iterator[BestState]:
-        """The state of lowest WER of each stage that has begun, the newest if none was."""
+        """Yields the best state of each stage that has checkpoints.
+
+        This is the state of lowest WER, or the newest one if none was evaluated.
+        """
         for index, (stage, checkpoints) in enumerate(
             zip(self._stages, self._checkpoints, strict=True)
         ):
@@ -220,7 +226,7 @@ class Trainer:
                 )
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
-        """The stage to go on with, and the state in it: of the newest checkpoint that is whole."""
+        """Returns the current stage's index and state, from the newest usable checkpoint."""
         for checkpoints in self._checkpoints:
             for line in checkpoints.set_aside:
                 self._console.say(f"warning: {line}")
@@ -243,7 +249,7 @@ class Trainer:
         return 0, place_state(state, self._shardings(state))
 
     def _restore(self, index: int, step: int) -> Restored:
-        # A stage changes the state's structure, so the template goes the same way.
+        # Stages change the state's structure, so the template is passed through each of them.
         self._checkpoints[index].check_config(step)
         template = jax.eval_shape(self._create_state)
         for i in range(index + 1):
@@ -256,11 +262,11 @@ class Trainer:
         restored = checkpoints.restore(step, form, self._shardings(form))
         saved: Any = restored.state
         state = from_earlier_form(saved, template, step - self._first_steps[index])
-        # What was added lies on one device so far.
+        # Added fields are on a single device so far.
         return dataclasses.replace(restored, state=jax.device_put(state, self._shardings(state)))
 
     def _restore_best(self, index: int, step: int) -> Restored:
-        """The state that a stage's outcome is taken from; no other one takes its place unasked."""
+        """Restores the best state of a stage; never falls back to another checkpoint."""
         try:
             return self._restore(index, step)
         except DamagedCheckpointError as error:
@@ -274,7 +280,7 @@ class Trainer:
         return state_shardings(self._mesh, state, self._loop.shard_above)
 
     def _begin(self, index: int, state: TrainState) -> TrainState:
-        """The stage's first state: what the stage before found best, counters going on."""
+        """Returns the stage's first state: the previous stage's best state, counters continued."""
         if index:
             state = self._with_best_of(index - 1, state)
 
@@ -285,7 +291,7 @@ class Trainer:
         return jax.jit(begin, out_shardings=shardings)(state, teacher)
 
     def _first_state(self, index: int, state: TrainState, teacher: PyTree) -> TrainState:
-        """What a stage begins with, of what the stage before ended with; to be traced."""
+        """Returns a stage's first state from the previous stage's last state; traced."""
         state = self._stages[index - 1].end(state) if index else state
         return self._stages[index].begin(state, teacher)
 
@@ -294,7 +300,7 @@ class Trainer:
         return () if teacher is None else teacher
 
     def _with_best_of(self, index: int, state: TrainState) -> TrainState:
-        """A stage's last state with the parameters and ranges of its state of lowest WER."""
+        """Returns a stage's last state with the parameters and ranges of its best state."""
         self._checkpoints[index].wait()
         step = self._checkpoints[index].best_step()
         if step is None or step == self._first_steps[index + 1]:
@@ -361,12 +367,12 @@ class Trainer:
     def _compile(
         self, stage: str, update: CompiledUpdate, state: TrainState, batch: PyTree, all_saved: bool
     ) -> tuple[TrainState, StepReport]:
-        """Updates with a new batch shape; where all is saved, a signal ends the process at once."""
+        """Runs an update that compiles; if all is saved, a signal ends the process at once."""
         number, before = update.count + 1, update.seconds
         self._console.progress(
             f"{stage}: compiling for batch shape {number}; this can take minutes", force=True
         )
-        alone = jax.process_count() == 1  # others would wait for this process
+        alone = jax.process_count() == 1  # otherwise the other processes would wait for this one
         unsaved = contextlib.nullcontext()
         with self._stop.nothing_to_save("compiling") if all_saved and alone else unsaved:
             updated = update(state, batch)
@@ -375,7 +381,7 @@ class Trainer:
         return updated
 
     def _stop_agreed(self, step: int) -> int:
-        """The signal to stop on, 0 for none; all processes stop after the same step."""
+        """Returns the signal to stop on, 0 for none; all processes agree on the step."""
         asked = self._stop.signal_number or 0
         if jax.process_count() == 1:
             return asked
@@ -427,10 +433,16 @@ class Trainer:
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
-    """Whether a run in the working directory got as far as its first checkpoint."""
+    """Returns whether the working directory holds a checkpoint."""
     return any(p.name.isdigit() for p in (workdir / "checkpoints").glob("*/*"))
 
 
 def stage_directory(workdir: pathlib.Path, index: int, name: str) -> pathlib.Path:
-    """Where a stage keeps its checkpoints."""
+    """Returns the folder of a stage's checkpoints.
+
+    Args:
+      workdir: the run's working directory.
+      index: position of the stage in the plan, from 0.
+      name: name of the stage.
+    """
     return workdir / "checkpoints" / f"{index}_{name}"

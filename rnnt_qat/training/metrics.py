@@ -1,4 +1,4 @@
-"""Records of a run: JSONL and TensorBoard, which read as if it had never been interrupted."""
+"""Records of a run as JSONL and TensorBoard, without gaps or repetitions after a resume."""
 
 import json
 import os
@@ -10,17 +10,17 @@ import tensorboardX
 
 
 class MetricsWriter:
-    """Appends scalars by step.
+    """A writer of scalar metrics by step.
 
-    ``metrics.jsonl`` holds what the config and the seed decide, so two runs of one config write
-    the same file; ``throughput.jsonl`` holds what the machine decides. TensorBoard shows both, one
-    curve a metric through all stages, and the curve ``stage`` with each one's number and name.
+    ``metrics.jsonl`` depends on the config and the seed only, so two runs of one config write the
+    same file; ``throughput.jsonl`` depends on the machine. TensorBoard receives both, with one
+    curve per metric through all stages and the curve ``stage`` with each stage's number and name.
 
     Args:
-      directory: created if missing.
-      restored_step: records past this step are dropped, for they will be written again; None for
-        a new run, which starts empty.
-      enabled: False on all processes but one.
+      directory: folder of the files; created if missing.
+      restored_step: step of the restored checkpoint. Records of later steps are dropped, because
+        they will be written again. None for a new run, which starts with empty files.
+      enabled: whether this process writes; True on exactly one process.
     """
 
     def __init__(
@@ -34,20 +34,32 @@ class MetricsWriter:
         self._metrics_path = directory / "metrics.jsonl"
         self._metrics = _open_truncated(self._metrics_path, last)
         self._throughput = _open_truncated(directory / "throughput.jsonl", last)
-        # A resumed run numbers its stages as the run before did.
+        # A resumed run continues the stage numbers of the interrupted run.
         self._stages = list(dict.fromkeys(r["stage"] for r in read_records(self._metrics_path)))
         self._tensorboard = tensorboardX.SummaryWriter(
             str(directory / "tensorboard"),
             purge_step=None if restored_step is None else restored_step + 1,
-            filename_suffix=f".{time.time_ns()}",  # files of one second would bear one name
+            filename_suffix=f".{time.time_ns()}",  # names would collide within one second
         )
 
     def write(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
-        """What the model did at ``step``; on disk when this returns."""
+        """Writes the model's metrics at a step and flushes them to disk.
+
+        Args:
+          step: number of batches processed.
+          stage: name of the stage.
+          metrics: values by name.
+        """
         self._append("_metrics", step, stage, metrics)
 
     def write_throughput(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
-        """How fast the machine went up to ``step``."""
+        """Writes throughput metrics of the interval that ends at a step.
+
+        Args:
+          step: number of batches processed.
+          stage: name of the stage.
+          metrics: values by name.
+        """
         self._append("_throughput", step, stage, metrics)
 
     def _append(self, stream: str, step: int, stage: str, metrics: Mapping[str, float]) -> None:
@@ -72,7 +84,7 @@ class MetricsWriter:
 
 
 def read_records(path: pathlib.Path) -> list[dict]:
-    """The records of a JSONL file, in order; a last line cut short by a kill is left out."""
+    """Reads the records of a JSONL file, in order, up to a line truncated by a killed process."""
     records = []
     for line in path.read_text().splitlines():
         try:
@@ -83,7 +95,7 @@ def read_records(path: pathlib.Path) -> list[dict]:
 
 
 def _open_truncated(path: pathlib.Path, last_step: int):
-    """Opens for appending after dropping records past ``last_step``, in one atomic exchange."""
+    """Opens a file for appending after atomically dropping records past ``last_step``."""
     records = [r for r in read_records(path) if r["step"] <= last_step] if path.exists() else []
     partial = path.with_suffix(".partial")
     partial.write_text("".join(json.dumps(r) + "\n" for r in records))

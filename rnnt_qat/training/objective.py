@@ -1,4 +1,4 @@
-"""Objectives: what a stage minimises, as a weighted sum of named terms."""
+"""Objectives of a stage: a weighted sum of named loss terms."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,32 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Objective(Protocol):
-    """A frozen dataclass in ``WeightedObjective.objective``; one file each in ``objectives/``."""
+    """A loss function as a frozen dataclass; implementations are in ``rnnt_qat/objectives/``."""
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of the terms that a call returns."""
+        """Names of the terms returned by ``__call__``."""
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a call reads the teacher's outputs."""
+        """Whether ``__call__`` reads the teacher's outputs."""
 
     def check(self, model: Any) -> None:
-        """Raises ValueError, naming the field, if a model so configured lacks what a call reads."""
+        """Raises ValueError, naming the field, if the model config lacks a required output."""
 
     def __call__(
         self, outputs: Any, teacher: Any, batch: Any, step: Int[Array, ""]
     ) -> Mapping[str, Float[Array, "B"]]:
-        """Returns the terms of each row; the objective is their sum.
+        """Computes the terms of each row; the objective is their sum.
 
         Args:
-          outputs: what the model makes of the batch.
-          teacher: what the teacher makes of it, without gradient; None in a stage without one.
-          batch: the batch.
-          step: batches seen in the stage before this one.
+          outputs: the model's outputs for the batch.
+          teacher: the teacher's outputs, without gradient; None in a stage without a teacher.
+          batch: the batch of B rows.
+          step: number of batches processed in the stage before this one; int32 scalar.
+
+        Returns:
+          Term values by name, float32 ``[B]``.
         """
 
 
@@ -41,12 +44,12 @@ class WeightedObjective:
     """An objective with its weight.
 
     Attributes:
-      name: what addresses it in a config, and its terms in records (``terms/NAME/TERM``).
-      objective: what is computed.
-      weight: what multiplies it.
-      ramp_from: weight at the stage's first step.
-      ramp_steps: steps over which the weight goes from ``ramp_from`` to ``weight``, linearly; 0
-        leaves it constant.
+      name: name in configs and in records (``terms/NAME/TERM``).
+      objective: the loss function.
+      weight: factor of the objective in the total.
+      ramp_from: weight at the stage's first step, if ``ramp_steps`` > 0.
+      ramp_steps: number of steps, >= 0, over which the weight changes linearly from ``ramp_from``
+        to ``weight``; 0 keeps it constant.
     """
 
     name: str
@@ -70,7 +73,7 @@ Objectives = tuple[WeightedObjective, ...]
 
 
 def term_names(objectives: Sequence[WeightedObjective]) -> tuple[str, ...]:
-    """Returns the names of all terms in records."""
+    """Returns the names of all terms, as written to records."""
     return tuple(f"{each.name}/{term}" for each in objectives for term in each.objective.terms)
 
 
@@ -81,14 +84,20 @@ def total(
     batch: Any,
     step: Int[Array, ""],
 ) -> tuple[Float[Array, "B"], dict[str, Float[Array, "B"]]]:
-    """Returns the weighted sum of the objectives of each row, and all terms by name.
+    """Computes the weighted sum of the objectives for each row.
 
     Args:
-      objectives: one at least.
-      outputs: what the model makes of the batch.
-      teacher: what the teacher makes of it, or None.
-      batch: the batch.
-      step: batches seen in the stage before this one.
+      objectives: at least one objective.
+      outputs: the model's outputs for the batch.
+      teacher: the teacher's outputs, or None.
+      batch: the batch of B rows.
+      step: number of batches processed in the stage before this one; int32 scalar.
+
+    Returns:
+      The weighted sum, ``[B]``, and all unweighted terms by name, ``[B]`` each.
+
+    Raises:
+      TypeError: if an objective returns other terms than it declares.
     """
     values: list[Array] = []
     terms: dict[str, Array] = {}
@@ -102,5 +111,5 @@ def total(
 
 
 def _sum(values: list[Array]) -> Array:
-    # Begins with the first value, not with zero: one more operation in each graph.
+    # Starting from zero would add an operation to each graph.
     return sum(values[1:], start=values[0])

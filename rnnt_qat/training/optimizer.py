@@ -14,20 +14,20 @@ from rnnt_qat.typing import Array, Bool, Float, Int, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """How parameters follow their gradients in one stage.
+    """Hyperparameters of the optimizer in one stage.
 
     Attributes:
-      learning_rate: peak, reached after the warmup.
-      warmup_steps: linear rise from zero.
-      decay: shape of the fall from the peak to the stage's end.
+      learning_rate: peak learning rate, reached after the warmup.
+      warmup_steps: number of steps of linear increase to the peak.
+      decay: shape of the decay from the peak to the stage's end.
       final_fraction: learning rate at the stage's end as a fraction of the peak.
       beta1: decay of Adam's first moment (Kingma and Ba 2015).
       beta2: decay of Adam's second moment.
-      epsilon: added to the root of the second moment.
+      epsilon: constant added to the root of the second moment.
       weight_decay: decoupled decay (Loshchilov and Hutter 2019) of parameters of rank >= 2.
       clip_norm: global gradient norm above which gradients are scaled down.
-      ema_decay: decay of the parameters' moving average; 0 makes it the parameters themselves.
-      accumulation: microbatches that a batch is cut into, to hold less memory at once.
+      ema_decay: decay of the parameters' moving average, in [0, 1); 0 disables averaging.
+      accumulation: number of microbatches per batch; more of them need less memory.
     """
 
     learning_rate: float = 1e-3
@@ -60,7 +60,8 @@ class OptimizerConfig:
             raise ValueError(f"accumulation is {self.accumulation}; it must be at least 1")
 
 
-# Each maps the progress through the decay, in [0, 1], to a weight that falls from 1 to 0.
+# Each maps the progress of the decay, in [0, 1], to a factor that decreases from 1 to 0, except for
+# the constant.
 _DECAYS: dict[str, Callable[[Array], Array]] = {
     "cosine": lambda progress: 0.5 * (1 + jnp.cos(jnp.pi * progress)),
     "linear": lambda progress: 1 - progress,
@@ -69,10 +70,14 @@ _DECAYS: dict[str, Callable[[Array], Array]] = {
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Returns the learning rate as a function of the batches seen in a stage of ``steps`` steps.
+    """Returns the learning rate as a function of the step within a stage.
 
-    ``optax.warmup_cosine_decay_schedule`` draws the same curve, but begins at a rate of zero (the
-    first batch would teach nothing) and knows no other decay.
+    ``optax.warmup_cosine_decay_schedule`` has the same shape, but starts at a rate of zero, which
+    wastes the first batch, and supports cosine decay only.
+
+    Args:
+      config: peak, warmup and decay.
+      steps: length of the stage.
     """
     decay = _DECAYS[config.decay]
     decay_steps = max(steps - config.warmup_steps, 1)
@@ -89,14 +94,15 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def make_optimizer(
     config: OptimizerConfig, steps: int, range_rate: float | None = None
 ) -> optax.GradientTransformation:
-    """Returns the optimizer of a stage: gradients to what is added to the parameters.
+    """Returns the optimizer of a stage, learning rate included.
 
     Args:
-      config: of the network's parameters.
+      config: hyperparameters for the network's parameters.
       steps: length of the stage, over which the learning rate decays.
-      range_rate: learning rate of trained ranges as a multiple of the network's: the parameters are
-        then ``AwareParams``. Ranges do not decay, and are clipped by their own norm, which sums
-        over whole tensors and would drown the network's. None where no ranges are trained.
+      range_rate: learning rate of trained ranges as a multiple of the network's; the parameters are
+        then ``AwareParams``. Ranges have no weight decay. Their gradients are clipped separately,
+        because each sums over a whole tensor and would dominate the network's gradient norm. None
+        if no ranges are trained.
     """
     clip = optax.clip_by_global_norm(config.clip_norm)
     adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
@@ -107,15 +113,23 @@ def make_optimizer(
         ranges = optax.chain(clip, adam, optax.scale(range_rate))
         labels = AwareParams(network="network", ranges="ranges")
         direction = optax.partition({"network": direction, "ranges": ranges}, labels)
-    # Outermost, so that the state is a pair: the direction's, and the schedule's count.
+    # The schedule is outermost, so that the state is a pair: the direction's and the step count.
     return optax.chain(direction, optax.scale_by_learning_rate(make_schedule(config, steps)))
 
 
 def keep_skipped(applied: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    """Returns the optimizer's state after a batch: ``new`` if it was learned from, else ``old``.
+    """Selects the optimizer's state after a batch, which may have been skipped.
 
-    Schedules alone go on: they count batches, as ``TrainState.step`` does, so that a skipped batch
-    does not shift the learning rates of those that follow.
+    Schedule counts always advance: they count batches, as ``TrainState.step`` does, so that a
+    skipped batch does not shift the learning rates of the following ones.
+
+    Args:
+      applied: whether the update was applied; boolean scalar.
+      new: optimizer state after the update.
+      old: optimizer state before the update.
+
+    Returns:
+      ``new`` if applied, else ``old`` with the schedule counts of ``new``.
     """
 
     def is_schedule(node: PyTree) -> bool:
@@ -128,13 +142,25 @@ def keep_skipped(applied: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
 
 
 def _decayed(params: PyTree) -> PyTree:
-    """Matrices shrink; biases, scales and other vectors do not."""
+    """Returns the mask of decayed parameters: matrices, but not biases, scales or other vectors."""
     return jax.tree.map(lambda p: p.ndim >= 2, params)
 
 
 def update_ema(
     ema_params: PyTree, params: PyTree, decay: float, stage_step: Int[Array, ""]
 ) -> PyTree:
-    """One step of the moving average; short memory early, so that the start is soon forgotten."""
+    """Computes one step of the parameters' exponential moving average.
+
+    The decay is smaller in early steps, so that the initial parameters are forgotten quickly.
+
+    Args:
+      ema_params: the average before this step.
+      params: the parameters after this step's update.
+      decay: asymptotic decay, in [0, 1).
+      stage_step: number of batches processed in the stage before this one; int32 scalar.
+
+    Returns:
+      The new average, in the structure of ``params``.
+    """
     decay_now = jnp.minimum(decay, (1.0 + stage_step) / (10.0 + stage_step))
     return jax.tree.map(lambda e, p: decay_now * e + (1 - decay_now) * p, ema_params, params)

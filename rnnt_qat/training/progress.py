@@ -1,4 +1,4 @@
-"""A stage's progress line and rates."""
+"""Progress line and throughput of a stage."""
 
 import time
 
@@ -6,13 +6,13 @@ from rnnt_qat.infra.console import format_duration
 
 
 class Progress:
-    """Rates over the time spent on updates: compiling and evaluating do not count.
+    """Throughput over the time spent on updates, without compilation and evaluation.
 
     Args:
-      stage: its name.
-      step: batches done.
-      last_step: that the stage ends with.
-      last_of_all: step that the last stage ends with.
+      stage: name of the stage.
+      step: number of batches processed so far.
+      last_step: last step of the stage.
+      last_of_all: last step of the last stage.
     """
 
     def __init__(self, stage: str, step: int, last_step: int, last_of_all: int):
@@ -25,15 +25,21 @@ class Progress:
         self.loss = float("nan")
 
     def paused(self, really: bool = True) -> "_Pause":
-        """A context whose time is left out."""
+        """Returns a context whose time is not counted, if ``really``."""
         return _Pause(self, really)
 
     def leave_out(self, seconds: float) -> None:
-        """Time that was not spent on updates."""
+        """Excludes time that was not spent on updates."""
         self._measured_at += seconds
 
     def measure(self, step: int, utterances: float, audio_seconds: float) -> None:
-        """Takes in what an interval held."""
+        """Computes the rates of the interval since the previous call.
+
+        Args:
+          step: number of batches processed so far.
+          utterances: number of utterances in the interval.
+          audio_seconds: seconds of audio in the interval.
+        """
         now = time.monotonic()
         seconds = max(now - self._measured_at, 1e-9)
         steps = step - self._measured_step
@@ -44,7 +50,7 @@ class Progress:
         self._measured_at, self._measured_step = now, step
 
     def rates(self) -> dict[str, float]:
-        """Throughput of the last interval."""
+        """Returns the throughput of the last interval, by metric name."""
         return {
             "utterances_per_second": self._utterances_a_second,
             "audio_hours_per_hour": self._audio_rate,
@@ -52,7 +58,12 @@ class Progress:
         }
 
     def line(self, step: int, wer: float | None) -> str:
-        """The progress line."""
+        """Returns the progress line.
+
+        Args:
+          step: number of batches processed so far.
+          wer: last validation WER as a fraction; None if not measured.
+        """
         parts = [f"{self._stage} {step}/{self._last_step}"]
         if self.loss == self.loss:
             parts.append(f"loss {self.loss:.3f}")
@@ -66,7 +77,8 @@ class Progress:
                 f"ETA {format_duration(eta)}",
             ]
             if self._last_of_all > self._last_step:
-                # Other stages have other steps; their evaluations and compilation come on top.
+                # Approximate: steps of other stages take a different time, and their evaluations
+                # and compilation are not included.
                 rest = (self._last_of_all - step) * self._seconds_a_step
                 parts.append(f"all stages about {format_duration(rest)}")
         return "  ".join(parts)

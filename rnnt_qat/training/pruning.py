@@ -1,7 +1,7 @@
-"""Magnitude pruning: the smallest weights become zero, and stay zero.
+"""Magnitude pruning: sets the smallest weights to zero and keeps them there.
 
-Zero is exact in every format of a kernel (its zero point is 0), so what is pruned in floating point
-is zero on the chip, where compressed weights take less memory and time.
+Every kernel format represents zero exactly (its zero point is 0), so weights pruned in floating
+point are zero on the chip, where compressed weights take less memory and time.
 """
 
 import dataclasses
@@ -18,19 +18,20 @@ Masks = dict[str, Bool[Array, "..."]]
 
 @dataclasses.dataclass(frozen=True)
 class MagnitudePruning:
-    """A hook that sets ever more of each kernel to zero (Zhu and Gupta 2017).
+    """A hook that gradually increases the sparsity of each kernel (Zhu and Gupta 2017).
 
-    The sparsity rises as a cubic: fast while there is much to spare. A stage begins with the zeros
-    that it finds: ``final_sparsity=0`` in a later stage keeps what an earlier one has pruned.
+    The sparsity follows a cubic that rises fastest at the beginning, while many weights are
+    redundant. Weights that are zero at the start of a stage stay zero: ``final_sparsity=0`` in a
+    later stage keeps the pruning of an earlier one.
 
     Attributes:
-      name: what addresses the hook in a config.
-      final_sparsity: share of zeros in each kernel at the end.
-      initial_sparsity: share at ``begin_step``.
-      begin_step: step of the stage at which pruning begins.
-      ramp_steps: steps from there to the final sparsity.
-      every: steps between choices of what is pruned; between them the choice stands.
-      pattern: shell pattern over the parameters' paths, e.g. ``encoder/*_kernel``.
+      name: name that addresses the hook in a config.
+      final_sparsity: fraction of zeros in each kernel after the ramp, in [0, 1).
+      initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
+      begin_step: step of the stage at which pruning begins, >= 0.
+      ramp_steps: number of steps from ``begin_step`` to the final sparsity, >= 0.
+      every: steps between updates of the masks, >= 1.
+      pattern: shell pattern over parameter paths, e.g. ``encoder/*_kernel``.
     """
 
     name: str = "pruning"
@@ -60,7 +61,7 @@ class MagnitudePruning:
             )
 
     def sparsity(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Returns the share of zeros that is due at a step of the stage."""
+        """Returns the scheduled fraction of zeros at a step of the stage."""
         since = step - self.begin_step
         done = (
             jnp.clip(since / self.ramp_steps, 0.0, 1.0) if self.ramp_steps else 1.0 * (since >= 0)
@@ -68,10 +69,10 @@ class MagnitudePruning:
         return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * (1 - done) ** 3
 
     def init(self, params: PyTree) -> Masks:
-        """Returns the masks of the weights that are not zero.
+        """Returns the initial masks, True for nonzero weights.
 
         Raises:
-          ValueError: no parameter has a path that matches the pattern.
+          ValueError: if no parameter path matches the pattern.
         """
         leaves = flatten_dict(params, sep="/")
         masks = {
@@ -89,12 +90,15 @@ class MagnitudePruning:
     def post_update(
         self, params: PyTree, state: Masks, step: Int[Array, ""]
     ) -> tuple[PyTree, Masks]:
-        """Returns the parameters with the pruned ones zero, and the masks of those that are left.
+        """Prunes the parameters and updates the masks when they are due.
 
         Args:
-          params: the network's.
-          state: masks before.
-          step: batches seen in the stage before this one.
+          params: the network's parameters.
+          state: masks before this step, by parameter path.
+          step: number of batches processed in the stage before this one; int32 scalar.
+
+        Returns:
+          The pruned parameters and the masks, True for weights that are kept.
         """
         last = self.begin_step + self.ramp_steps
         since = step - self.begin_step
@@ -105,16 +109,16 @@ class MagnitudePruning:
             sparsity = self.sparsity(step)
             return {path: _largest(leaves[path], mask, sparsity) for path, mask in masks.items()}
 
-        # Sorting a kernel costs more than an update of it; it is rarely due.
+        # Sorting a kernel costs more than its update, so it runs only when due.
         masks = jax.lax.cond(due, choose, lambda masks: masks, state)
         return _masked(params, masks), masks
 
     def post_average(self, ema_params: PyTree, state: Masks) -> PyTree:
-        """Returns the averaged parameters with the pruned ones zero.
+        """Returns the averaged parameters with the masks applied.
 
         Args:
-          ema_params: their average.
-          state: the masks.
+          ema_params: moving average of the parameters.
+          state: masks by parameter path.
         """
         return _masked(ema_params, state)
 
@@ -122,8 +126,8 @@ class MagnitudePruning:
 def _largest(
     weights: Float[Array, "*S"], mask: Bool[Array, "*S"], sparsity: Float[Array, ""]
 ) -> Bool[Array, "*S"]:
-    """The mask of what remains when a share of the weights, the smallest, is pruned."""
-    magnitudes = jnp.where(mask, jnp.abs(weights), -1.0)  # what is pruned is pruned first
+    """Returns the mask of the weights kept when a fraction of them, the smallest, is pruned."""
+    magnitudes = jnp.where(mask, jnp.abs(weights), -1.0)  # pruned weights sort first: they stay so
     count = jnp.floor(sparsity * weights.size).astype(jnp.int32)
     ascending = jnp.sort(magnitudes.ravel())
     threshold = jnp.where(count > 0, ascending[jnp.maximum(count - 1, 0)], -1.0)

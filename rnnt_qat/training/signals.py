@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop after the step under way."""
+"""Handling of SIGINT and SIGTERM as requests to stop after the current step."""
 
 import contextlib
 import signal
@@ -12,13 +12,13 @@ Handler = Callable[[int, types.FrameType | None], Any] | int | None
 
 
 class StopRequest:
-    """While entered, a first SIGINT or SIGTERM is noted; a second one ends the process at once.
+    """A context that records the first SIGINT or SIGTERM; a second one ends the process at once.
 
     Args:
-      said: is told in a line what the first signal leads to; called from another thread.
+      said: called from another thread with a line that explains the effect of the first signal.
 
     Attributes:
-      signal_number: the signal noted, or None.
+      signal_number: the recorded signal, or None.
     """
 
     def __init__(self, said: Callable[[str], None] = lambda line: None):
@@ -37,7 +37,7 @@ class StopRequest:
     def __exit__(self, *_) -> None:
         while self._former:
             number, handler = self._former.popitem()
-            # None: code that is not Python's had installed it, and it cannot be put back from here.
+            # None: the handler was not installed from Python and cannot be restored from here.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._watch.__exit__()
 
@@ -46,10 +46,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def nothing_to_save(self, doing: str) -> Iterator[None]:
-        """While entered, already the first signal ends the process: no step would be lost.
+        """Returns a context in which the first signal ends the process, as no step would be lost.
 
         Args:
-          doing: what is going on, for the line that is said then.
+          doing: description of the current activity, for the message.
         """
         self._nothing_to_save = doing
         try:
@@ -71,11 +71,11 @@ class StopRequest:
 
 
 class StoppedBySignal(Exception):  # noqa: N818 - not an error: the run can go on
-    """A run stopped with its checkpoint on disk.
+    """Signals that a run was stopped with its checkpoint on disk.
 
     Attributes:
-      signal_number: what asked it to.
-      step: batches done.
+      signal_number: the signal that stopped the run.
+      step: number of batches processed.
     """
 
     def __init__(self, signal_number: int, step: int):
@@ -85,5 +85,5 @@ class StoppedBySignal(Exception):  # noqa: N818 - not an error: the run can go o
 
     @property
     def exit_code(self) -> int:
-        """What shells expect of a process that a signal ended: 128 + its number."""
+        """Exit code of a process ended by the signal, as shells report it: 128 + its number."""
         return exit_code_of(self.signal_number)

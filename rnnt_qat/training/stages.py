@@ -1,7 +1,7 @@
-"""Stages: a run is a tuple of them, each with a precision policy, objectives and hooks.
+"""Stages of a run, each with a precision policy, objectives and hooks.
 
-The plan of accelerator-aware training is float training, calibration, training through the chip
-(``default_stages``). Other plans are other tuples: an 8-bit model on the way to a 4-bit one, say.
+A run is a tuple of stages. The default plan is float training, calibration and accelerator-aware
+training (``default_stages``); other plans, such as 8-bit before 4-bit training, are other tuples.
 """
 
 import dataclasses
@@ -23,20 +23,22 @@ from rnnt_qat.typing import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class BoundStage:
-    """A stage bound to a task: what the loop runs.
+    """A stage bound to a task, as run by the training loop.
 
     Attributes:
-      name: of its checkpoints, records and progress line.
-      steps: batches it consumes.
-      precision: name of the policy under which its outcome is computed; empty: the experiment's.
-      trains: whether it changes parameters through that policy.
-      begin: ``(state, teacher)``: what the stage before ended with, made ready for this one.
-      end: the last state without what is this stage's alone: the parameters are the network's, and
-        ranges that were trained are in ``quant_stats``.
-      make_update: ``(first_step, log_every, mesh)`` to the stage's update.
-      teacher: parameters of its teacher, on the host; None: it has none, or its own first ones.
-      evaluate: measures a state's averaged parameters; None where nothing is to be measured.
-      check: raises if the state that this stage ends with cannot be used.
+      name: name in checkpoints, records and the progress line.
+      steps: number of batches.
+      precision: name of the policy that its result computes under; empty for the experiment's.
+      trains: whether it trains parameters under that policy.
+      begin: maps the previous stage's final state and the teacher's parameters to the first state
+        of this stage.
+      end: maps the last state to one without stage-specific fields: ``params`` are the network's,
+        and trained ranges are in ``quant_stats``.
+      make_update: maps ``(first_step, log_every, mesh)`` to the stage's update.
+      teacher: parameters of the teacher, on the host; None if there is no teacher or if it is the
+        network that the stage starts from.
+      evaluate: evaluates a state's averaged parameters; None to skip evaluation.
+      check: raises an error if the stage's final state is unusable.
     """
 
     name: str
@@ -53,21 +55,22 @@ class BoundStage:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingStage:
-    """Training by gradients.
+    """A stage of gradient-based training.
 
     Attributes:
-      name: what addresses the stage in a config, and names its checkpoints and model directory.
-      steps: batches; 0 leaves the stage out.
-      precision: name of the policy that the forward pass computes under; empty: the experiment's
-        ``precision``. Under a chip's policy this is accelerator-aware training (Shakiah et al.
-        2022). Any but ``float32`` needs a calibration under the same policy before it.
-      optimizer: how parameters follow gradients.
-      objectives: what is minimised; empty: the experiment's ``objectives``.
-      hooks: what is done to the parameters after each update.
-      teacher: a recognizer that computes in floating point on the same features beside the
-        student, for objectives that read it: a model directory, or ``self`` for the network that
-        the stage starts from; empty: none.
-      bfloat16: compute in bfloat16; parameters, their averages and the loss stay float32.
+      name: name of the stage in configs, of its checkpoints and of its model directory.
+      steps: number of batches; 0 omits the stage.
+      precision: name of the policy of the forward pass; empty for the experiment's ``precision``.
+        Under a chip's policy this is accelerator-aware training (Shakiah et al. 2022). Any policy
+        but ``float32`` requires an earlier calibration under the same policy.
+      optimizer: hyperparameters of the optimizer.
+      objectives: objectives to minimise; empty for the experiment's ``objectives``.
+      hooks: functions applied to the parameters after each update.
+      teacher: model directory of a teacher for objectives that need one, or ``self`` for the
+        network that the stage starts from; empty for none. The teacher computes in floating point
+        on the student's features.
+      bfloat16: whether to compute in bfloat16; parameters, their averages and the loss stay
+        float32.
     """
 
     name: str
@@ -102,7 +105,7 @@ class TrainingStage:
             own_teacher = teacher is not None and teacher.params is None
             return dataclasses.replace(
                 state,
-                # The averaged parameters are those that were evaluated.
+                # Continue from the averaged parameters, since those were evaluated.
                 params=_copied(params),
                 ema_params=params,
                 opt_state=self._optimizer(model).init(params),
@@ -139,14 +142,14 @@ class TrainingStage:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Observation of the ranges that a policy's formats need; no parameter changes.
+    """A stage that observes the ranges of a policy's formats and leaves parameters unchanged.
 
-    It is evaluated as the model that calibration alone gives.
+    Its evaluation measures post-training quantization.
 
     Attributes:
-      name: as of a ``TrainingStage``.
-      batches: how many are observed; 0 leaves the stage out.
-      precision: name of the policy; empty: the experiment's ``precision``.
+      name: name of the stage in configs, of its checkpoints and of its model directory.
+      batches: number of batches to observe; 0 omits the stage.
+      precision: name of the policy; empty for the experiment's ``precision``.
     """
 
     name: str = "calibration"
@@ -159,7 +162,7 @@ class Calibration:
 
     @property
     def steps(self) -> int:
-        """Batches."""
+        """Number of batches, under the name that all stages share."""
         return self.batches
 
     def bind(self, task: Task) -> BoundStage:
@@ -205,24 +208,24 @@ def default_stages() -> tuple[Stage, ...]:
 
 
 def with_steps(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """Returns the stages that have steps: those that are run."""
+    """Returns the stages with a nonzero number of steps, which are those that run."""
     return tuple(stage for stage in stages if stage.steps)
 
 
 def bind(stages: Iterable[Stage], task: Task) -> tuple[BoundStage, ...]:
-    """Returns the stages that have steps, bound to a task."""
+    """Returns the stages with a nonzero number of steps, bound to a task."""
     return tuple(stage.bind(task) for stage in with_steps(stages))
 
 
 def check_stages(stages: Sequence[Stage], precision: str) -> None:
-    """Refuses a plan that cannot run.
+    """Checks that a plan can run.
 
     Args:
       stages: the plan.
-      precision: the experiment's, that of stages which name none.
+      precision: the experiment's policy, used by stages with an empty ``precision``.
 
     Raises:
-      ValueError: two stages share a name, or one trains under formats that nothing calibrated.
+      ValueError: if two stages share a name, or one trains under a policy without calibration.
     """
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
@@ -241,7 +244,7 @@ def check_stages(stages: Sequence[Stage], precision: str) -> None:
 
 
 def _copied(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: x.copy(), tree)  # donation needs buffers of its own
+    return jax.tree.map(lambda x: x.copy(), tree)  # donated buffers must not be shared
 
 
 def _end(model: ModelUnderPolicy, state: TrainState) -> TrainState:
@@ -261,7 +264,7 @@ def _check_ranges(model: ModelUnderPolicy) -> Callable[[TrainState], None]:
 
 
 def _in_bfloat16(loss: LossFunction) -> LossFunction:
-    """The loss of bfloat16 copies of the parameters; gradients come back in float32."""
+    """Returns the loss with parameters cast to bfloat16; gradients remain float32."""
 
     def cast_loss(params, frozen, batch, step, key):
         half = jax.tree.map(lambda p: p.astype("bfloat16"), params)

@@ -1,4 +1,4 @@
-"""Everything a run is, as one pytree: restoring it continues the run to the bit."""
+"""The complete state of a run as one pytree; restoring it continues the run bit-exactly."""
 
 from collections.abc import Iterable
 
@@ -12,17 +12,17 @@ from rnnt_qat.typing import Array, Float, Int, PRNGKey, PyTree
 
 @flax.struct.dataclass
 class IntervalSums:
-    """Sums over the updates since the last log record; they live on the device.
+    """Sums over the updates since the last log record, on the device; float32 scalars.
 
     Attributes:
       loss: summed negative log-likelihood (nats) of the rows of applied updates.
-      rows: utterances those updates learned from.
-      labels: their tokens.
-      gradient_norm: summed global norms before clipping, one an applied update.
-      updates: applied updates.
-      audio_seconds: audio of all rows seen, applied or not.
-      utterances: all rows seen, padding rows not counted.
-      terms: summed terms of the objectives by name, of the rows of applied updates.
+      rows: number of utterances in applied updates.
+      labels: number of tokens of those utterances.
+      gradient_norm: sum over applied updates of the global gradient norm before clipping.
+      updates: number of applied updates.
+      audio_seconds: seconds of audio in all batches, applied or not.
+      utterances: number of utterances in all batches, without padding rows.
+      terms: summed objective terms by name, of the rows of applied updates.
     """
 
     loss: Float[Array, ""]
@@ -36,10 +36,10 @@ class IntervalSums:
 
     @classmethod
     def zero(cls, terms: Iterable[str] = ()) -> "IntervalSums":
-        """An empty interval of a stage whose objectives have these terms."""
+        """Returns an empty interval for a stage whose objectives have these terms."""
 
         def zero() -> Array:
-            return jnp.zeros((), jnp.float32)  # a buffer each: the state is donated
+            return jnp.zeros((), jnp.float32)  # one buffer per field, because the state is donated
 
         return cls(
             loss=zero(),
@@ -55,13 +55,14 @@ class IntervalSums:
 
 @flax.struct.dataclass
 class Skips:
-    """Batches and rows that were not learned from; int32 counts since the run began.
+    """Numbers of skipped batches and rows since the run began; int32 scalars.
 
     Attributes:
-      batches: updates not applied: loss or gradient not finite, or no feasible row.
-      in_a_row: of these, the ones since the last applied update.
-      longest_run: the largest ``in_a_row`` so far.
-      infeasible_rows: utterances that no alignment explains, left out of their batch's loss.
+      batches: updates that were not applied, because the loss or the gradient was not finite or no
+        row was feasible.
+      in_a_row: consecutive skipped updates up to now.
+      longest_run: maximum of ``in_a_row`` so far.
+      infeasible_rows: utterances without a valid alignment, excluded from their batch's loss.
     """
 
     batches: Int[Array, ""]
@@ -71,17 +72,17 @@ class Skips:
 
     @classmethod
     def zero(cls) -> "Skips":
-        """Nothing skipped yet."""
+        """Returns zero counts."""
         return cls(*(jnp.zeros((), jnp.int32) for _ in range(4)))
 
 
 @flax.struct.dataclass
 class AwareParams:
-    """What accelerator-aware training trains where the ranges are trained too.
+    """Trained parameters of a stage that also trains ranges.
 
     Attributes:
       network: the network's parameters.
-      ranges: those that ranges come from, in the tree of ``quant_stats``.
+      ranges: parameters of the ranges, in the structure of ``quant_stats``.
     """
 
     network: PyTree
@@ -90,20 +91,21 @@ class AwareParams:
 
 @flax.struct.dataclass
 class TrainState:
-    """The whole state of training.
+    """The complete training state.
 
     Attributes:
-      step: batches consumed over all stages, int32; skipped batches count.
+      step: number of batches processed over all stages, int32, including skipped batches.
       params: float32 parameters; ``AwareParams`` in a stage that trains ranges.
-      ema_params: exponential moving average of ``params``: what is evaluated and served.
-      opt_state: the optimizer's state in this stage, the schedule's step included; empty where
-        nothing is optimized.
+      ema_params: exponential moving average of ``params``, used for evaluation and serving.
+      opt_state: the stage's optimizer state, including the schedule's step; empty in a stage
+        without an optimizer.
       quant_stats: the quantization ranges, float32.
-      key_data: the run's random key as uint32 words; a step's key is folded from it and ``step``.
+      key_data: the run's random key as uint32 words; each step's key is derived from it and
+        ``step``.
       interval: sums since the last log record.
-      skips: counts of what was not learned from.
-      hooks: the state of each of the stage's hooks, in their order.
-      teacher: parameters of the stage's teacher; empty where it has none.
+      skips: numbers of skipped batches and rows.
+      hooks: states of the stage's hooks, in order.
+      teacher: parameters of the stage's teacher; empty if it has none.
     """
 
     step: Int[Array, ""]
@@ -119,11 +121,17 @@ class TrainState:
 
     @classmethod
     def create(cls, params: PyTree, quant_stats: PyTree, seed: int) -> "TrainState":
-        """The state before the first step, with no optimizer yet."""
+        """Returns the state before the first step, without an optimizer.
+
+        Args:
+          params: the network's initial parameters, float32.
+          quant_stats: the initial quantization ranges, float32.
+          seed: seed of the run's random key.
+        """
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            ema_params=jax.tree.map(jnp.copy, params),  # donation needs buffers of its own
+            ema_params=jax.tree.map(jnp.copy, params),  # donated buffers must not be shared
             opt_state=(),
             quant_stats=quant_stats,
             key_data=jax.random.key_data(jax.random.key(seed)),
@@ -132,10 +140,10 @@ class TrainState:
         )
 
     def step_key(self) -> PRNGKey:
-        """The key of the current step: the same whatever happened on the way to it."""
+        """Returns the random key of the current step, which depends on the seed and step only."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.key_data), self.step)
 
 
 def parameter_count(params: PyTree) -> int:
-    """Number of scalars in a tree of parameters."""
+    """Returns the number of scalars in a tree of parameters."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""One jitted update: gradients of a loss function, skipped when they are not finite."""
+"""The training update: applies gradients, or skips the batch if they are not finite."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -25,15 +25,15 @@ from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey, PyTree
 
 @flax.struct.dataclass
 class RowLosses:
-    """What a loss function says of each row of a batch.
+    """Losses and sizes of the B rows of a batch.
 
     Attributes:
-      loss: what is minimised, in nats; read only where ``feasible``.
+      loss: loss to minimise, in nats; valid only where ``feasible``.
       present: False for padding rows.
-      feasible: False where no alignment explains the labels; implies ``present``.
-      labels: tokens of the row.
-      audio_seconds: audio of the row.
-      terms: the objectives' terms by name, before their weights; for records alone.
+      feasible: False if the labels have no valid alignment; implies ``present``.
+      labels: number of tokens of the row.
+      audio_seconds: seconds of audio of the row.
+      terms: unweighted objective terms by name, for records only.
     """
 
     loss: Float[Array, "B"]
@@ -46,11 +46,11 @@ class RowLosses:
 
 @flax.struct.dataclass
 class Frozen:
-    """What a loss reads and no gradient changes.
+    """Inputs of a loss that are not trained.
 
     Attributes:
       quant_stats: the quantization ranges.
-      teacher: parameters of the stage's teacher; empty where it has none.
+      teacher: parameters of the stage's teacher; empty if it has none.
     """
 
     quant_stats: PyTree = flax.struct.field(default_factory=dict)
@@ -58,32 +58,33 @@ class Frozen:
 
 
 class LossFunction(Protocol):
-    """A model, a frontend and objectives, bound into one function of the variables and a batch."""
+    """A function of variables and a batch that binds a model, a frontend and objectives."""
 
     def __call__(
         self, params: PyTree, frozen: Frozen, batch: PyTree, step: Int[Array, ""], key: PRNGKey
     ) -> RowLosses:
-        """Returns the losses of a batch's rows, each on its own.
+        """Computes the losses of a batch's rows independently.
 
         Args:
-          params: what is trained.
-          frozen: what else the loss reads.
-          batch: as the iterator gives it.
-          step: batches seen in the stage before this one; schedules of weights follow it.
-          key: for dropout and augmentation.
+          params: the trained parameters.
+          frozen: inputs that are not trained.
+          batch: a batch of the training iterator.
+          step: number of batches processed in the stage before this one; int32 scalar. Weight
+            schedules depend on it.
+          key: random key for dropout and augmentation.
         """
 
 
 class ObserveFunction(Protocol):
-    """A forward pass that returns ``quant_stats`` with the ranges of this batch taken in."""
+    """A forward pass that updates ``quant_stats`` with the ranges of a batch."""
 
     def __call__(self, params: PyTree, quant_stats: PyTree, batch: PyTree) -> PyTree:
-        """The ranges after this batch."""
+        """Returns the ranges after this batch."""
 
 
 @flax.struct.dataclass
 class StepReport:
-    """What the host may want to know after a step; scalars on the device."""
+    """Statistics of a step for the host, as scalars on the device."""
 
     interval: IntervalSums
     skips: Skips
@@ -92,16 +93,16 @@ class StepReport:
 
 @flax.struct.dataclass
 class BatchSums:
-    """A batch in scalars, float32 but for ``infeasible_rows``, int32.
+    """Sums over the rows of a batch; float32 scalars, ``infeasible_rows`` int32.
 
     Attributes:
-      loss: summed over its feasible rows.
-      rows: feasible rows.
-      labels: their tokens.
-      audio_seconds: audio of all rows.
-      utterances: all rows that are no padding.
-      infeasible_rows: utterances without an alignment.
-      terms: the objectives' terms, summed over the feasible rows.
+      loss: summed loss of feasible rows, in nats.
+      rows: number of feasible rows.
+      labels: number of tokens of feasible rows.
+      audio_seconds: seconds of audio of all rows.
+      utterances: number of rows without padding rows.
+      infeasible_rows: number of utterances without a valid alignment.
+      terms: objective terms summed over feasible rows.
     """
 
     loss: Float[Array, ""]
@@ -114,12 +115,12 @@ class BatchSums:
 
     @classmethod
     def of(cls, rows: RowLosses) -> "BatchSums":
-        """Sums over the rows."""
+        """Computes the sums over the rows."""
 
         def total(x: Array, dtype=jnp.float32) -> Array:
             return jnp.sum(x, dtype=dtype)
 
-        # Selects inside the sums: a NaN in a row that is left out stays out.
+        # Select before summing, so that a NaN in an excluded row does not propagate.
         return cls(
             loss=total(jnp.where(rows.feasible, rows.loss, 0.0)),
             rows=total(rows.feasible),
@@ -136,18 +137,18 @@ class BatchSums:
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """A step as two programs, so that only the first is compiled for every shape of batch.
+    """An update split into two programs; only the first is compiled for every batch shape.
 
     Attributes:
-      learn: state and batch to what the batch says, a pytree whose shapes do not depend on it.
-      apply: state and what was learned to the next state.
+      learn: maps the state and a batch to a pytree whose shapes do not depend on the batch.
+      apply: maps the state and that pytree to the next state and the step's report.
     """
 
     learn: Callable[[TrainState, PyTree], PyTree]
     apply: Callable[[TrainState, PyTree], tuple[TrainState, StepReport]]
 
     def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
-        """Both, one after the other."""
+        """Runs ``learn`` and ``apply``."""
         return self.apply(state, self.learn(state, batch))
 
 
@@ -162,21 +163,21 @@ def training_update(
     range_rate: float | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Update:
-    """An update that learns from a batch, each device from its rows.
+    """Returns an update by gradients, computed in parallel over the mesh.
 
-    The gradient is that of the mean over the feasible rows of the whole batch, whatever the
-    microbatches and devices. An update whose loss or gradient is not finite, or without a
-    feasible row, changes the counters alone.
+    The gradient is that of the mean loss over the feasible rows of the global batch, independent
+    of the numbers of microbatches and devices. If the loss or the gradient is not finite, or no
+    row is feasible, the update changes only counters and schedules.
 
     Args:
-      loss: rows' losses.
-      config: the stage's optimizer.
-      mesh: the devices.
+      loss: loss function of the rows.
+      config: hyperparameters of the optimizer.
+      mesh: the devices over which rows are sharded.
       first_step: ``TrainState.step`` at which the stage begins.
       steps: length of the stage.
-      log_every: the interval sums restart after every so many steps.
-      range_rate: of trained ranges (``make_optimizer``).
-      hooks: what is done to the parameters after each applied update, one after the other.
+      log_every: number of steps after which the interval sums restart.
+      range_rate: relative learning rate of trained ranges (``make_optimizer``).
+      hooks: hooks applied to the parameters after each applied update, in order.
     """
     optimizer = make_optimizer(config, steps, range_rate)
     schedule = make_schedule(config, steps)
@@ -235,12 +236,12 @@ def training_update(
 def calibration_update(
     observe: ObserveFunction, describe: LossFunction, *, log_every: int
 ) -> Update:
-    """An update that takes a batch's ranges into ``quant_stats`` and leaves parameters alone.
+    """Returns an update that adds a batch's ranges to ``quant_stats`` and keeps the parameters.
 
     Args:
-      observe: the forward pass with observers; it sees the averaged parameters, which serve.
-      describe: rows' losses under float arithmetic, logged beside.
-      log_every: the interval sums restart after every so many steps.
+      observe: forward pass with observers, run with the averaged parameters, which are served.
+      describe: loss function of the rows in floating point, for records only.
+      log_every: number of steps after which the interval sums restart.
     """
 
     def learn(state: TrainState, batch: PyTree) -> tuple[PyTree, BatchSums]:
@@ -268,7 +269,7 @@ def _next_interval(
     norm: Float[Array, ""],
     log_every: int,
 ) -> IntervalSums:
-    """The interval's sums with this batch, begun afresh after a log record."""
+    """Adds a batch to the interval's sums, which restart after each log record."""
     fresh = state.step % log_every == 0
     new = IntervalSums(
         loss=jnp.where(applied, sums.loss, 0.0),
@@ -284,7 +285,7 @@ def _next_interval(
 
 
 def _accumulate(gradient, whole: PyTree, batch: PyTree, microbatches: int):
-    """Gradient of the summed loss, and the batch's sums, over microbatches."""
+    """Accumulates the gradient of the summed loss and the batch's sums over microbatches."""
 
     def learn(micro):
         return gradient(*whole, micro)

@@ -33,12 +33,12 @@ from rnnt_qat.verify.transducer_replay import TransducerRecognizer
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """One utterance as the encoder hears it.
+class UtteranceFeatures:
+    """The features of one utterance, as the encoder receives them.
 
     Attributes:
-      id: its name.
-      features: normalised and stacked.
+      id: the utterance's name.
+      features: normalised and stacked log-mel frames, ``[T, F]``.
     """
 
     id: str
@@ -95,7 +95,7 @@ class Verification:
 def verify(
     model: RnntIntegers,
     transducer: Transducer,
-    utterances: Sequence[Heard],
+    utterances: Sequence[UtteranceFeatures],
     chunks: Sequence[int],
     max_symbols_per_frame: int,
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -21,7 +21,7 @@ from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import W8A8
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.verify.replay import first_difference
-from rnnt_qat.verify.verification import Heard, verify
+from rnnt_qat.verify.verification import UtteranceFeatures, verify
 
 LSTM_PREDICTION = LSTMPredictionConfig(embedding_size=6, hidden_size=10, num_layers=1)
 FEATURE_SIZE, FRAMES = 9, 11
@@ -63,7 +63,7 @@ def utterances(features):
     """The calibrated one and two more, one of an odd number of frames."""
     rng = np.random.default_rng(1)
     others = [rng.normal(size=(frames, FEATURE_SIZE)).astype(np.float32) for frames in (8, 5)]
-    return [Heard(f"u{n}", x) for n, x in enumerate((features, *others))]
+    return [UtteranceFeatures(f"u{n}", x) for n, x in enumerate((features, *others))]
 
 
 @pytest.mark.slow

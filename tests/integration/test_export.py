@@ -25,14 +25,19 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import RANGES
-from rnnt_qat.studies.deployment import decode_counts, hear, load_systems, require_a_chip
+from rnnt_qat.studies.deployment import (
+    decode_counts,
+    load_systems,
+    require_a_chip,
+    utterance_features,
+)
 from tests.integration.test_experiment import CORPUS, config, data_dir  # noqa: F401
 
 CHIP, FALLBACK = "ethos_u_8x8_16", "w8a8"
 
 
 def recognizer(policy_name, variables, heard):
-    """A recognizer of random weights; a chip's is calibrated on what it will hear."""
+    """A recognizer of random weights; a chip's is calibrated on its test data."""
     experiment = dataclasses.replace(config(), precision=CHIP)
     policy = policy_by_name(policy_name)
     calibrating = RNNT(experiment.model, policy.calibration())
@@ -62,7 +67,7 @@ def exported(data_dir, tmp_path_factory):  # noqa: F811
     root = tmp_path_factory.mktemp("export")
     experiment = config()
     corpus = open_corpus(data_dir, CORPUS, "test")
-    heard = next(iter(hear(bare(experiment).frontend, corpus))).features
+    heard = next(iter(utterance_features(bare(experiment).frontend, corpus))).features
     inputs = example_inputs(experiment.model, experiment.frontend.feature_size)
     shapes = jax.eval_shape(RNNT(experiment.model, policy_by_name("float32")).init,
                             jax.random.key(0), *inputs)  # fmt: skip
@@ -122,7 +127,9 @@ def test_the_artefact_alone_hears_and_counts_what_the_model_did(exported, data_d
     (recognizer,) = load_systems([root / "models/calibration"]).values()
     artefact = load(root / "out/post-training_W8_8x8_16/artefact")
     corpus = open_corpus(data_dir, CORPUS, "test")
-    found = [recognize(artefact, u.features, 4) for u in hear(recognizer.frontend, corpus)]
+    found = [
+        recognize(artefact, u.features, 4) for u in utterance_features(recognizer.frontend, corpus)
+    ]
     (path,) = (root / "out/evaluation").glob("*post-training*.json")
     result = load_result(path)
     assert [text for text, _ in found] == [u.hypothesis for u in result.utterances]

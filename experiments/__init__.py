@@ -1,1 +1,1 @@
-"""The binaries: short, over rnnt_qat."""
+"""Command-line programs on top of rnnt_qat."""

@@ -16,7 +16,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Takes the smaller one.", required
 
 
 def main() -> None:
-    """Reads, rounds, writes."""
+    """Reads a model directory, rounds its parameters and writes the result."""
     output = pathlib.Path(_OUTPUT.value)
     compact(Recognizer.load(pathlib.Path(_MODEL.value))).save(output)
     print(f"{output}: {sum(p.stat().st_size for p in output.iterdir()) / 1e6:.2f} MB")

@@ -1,4 +1,4 @@
-"""Stream-decodes test sets with trained models, compares them, writes a report.
+"""Stream-decodes test sets with trained models and writes a report that compares them.
 
 python -m experiments.evaluate --workdir=workdir/prompts
 python -m experiments.evaluate --models=a/models/float,b/models/aware --test=asterisk_prompts:test
@@ -49,7 +49,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report 
 
 
 def main() -> None:
-    """Decodes, compares, reports."""
+    """Decodes the test sets, compares the models and writes the report."""
     chunk_ms = _chunk_ms()
     if _MODELS.value:
         directories = name_models([pathlib.Path(m) for m in _MODELS.value])
@@ -80,7 +80,7 @@ def main() -> None:
         named = {f"{name}, beam of {_BEAM.value}": r for name, r in recognizers.items()}
         results += compare_recognizers(named, splits, beam, data_dir, console)
     if jax.process_index():
-        return  # every process has all results; one writes them
+        return  # every process has all results, so only one writes them
     metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
     links = {}
     if _DIAGNOSE.value:
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _chunk_ms() -> tuple[float, ...]:
-    """Sizes of chunks as numbers; none if the flag is not given."""
+    """Returns the chunk sizes in milliseconds; empty if the flag is not given."""
     if not _CHUNK_MS.value:
         return ()
     try:

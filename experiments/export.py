@@ -1,4 +1,4 @@
-"""Trained models to the chip: artefacts, graphs, replay through runtimes, compiled latency, report.
+"""Exports trained models: artefacts, graphs, replay through runtimes, compiled latency, report.
 
 python -m experiments.export --model=workdir/prompts --output=workdir/prompts/export
 python -m experiments.export --model=a/models/float,a/models/aware,workdir/grid --targets=u55-128
@@ -29,7 +29,7 @@ _CHUNKS = flags.DEFINE_list("chunks", ["1", "4"], "Encoder frames a chunk.")
 
 
 def main() -> int:
-    """Exports, verifies, compiles, reports; 1 if an integer or a token differs."""
+    """Exports, verifies, compiles and reports; returns 1 if an integer or a token differs."""
     output, console = pathlib.Path(_OUTPUT.value), Console()
     known = {target.name: target for target in TARGETS}
     if unknown := set(_TARGETS.value) - set(known):
@@ -37,7 +37,7 @@ def main() -> int:
             f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
         )
     chunks = numbers(_CHUNKS, int, 1)
-    # The output is new, so the compiled programs of the replay are kept in the user's cache.
+    # Each export has a new output folder, so compiled programs are cached in the user's cache.
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     set_up_jax(pathlib.Path(cache) / "rnnt_qat")
     systems = load_systems(map(pathlib.Path, _MODEL.value))

@@ -1,4 +1,4 @@
-"""Flags that the binaries share: a config file with overrides, and the processes of a job."""
+"""Flags shared by the programs: a config file with overrides, and the processes of a job."""
 
 import os
 import pathlib
@@ -37,25 +37,25 @@ _SHARED = ("data_dir", "cpu_devices", "coordinator", "process_id", "num_processe
 
 
 def define_config() -> flags.FlagHolder:
-    """The flag ``--config=FILE.py``, with ``--config.FIELD=VALUE`` for each field."""
+    """Defines the flag ``--config=FILE.py``, with ``--config.FIELD=VALUE`` for each field."""
     return config_flags.DEFINE_config_file("config", None, "A file of experiments/configs.")
 
 
 def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
-    """The config file's experiment with the command line's overrides."""
+    """Returns the config file's experiment with the command line's overrides."""
     return from_config_dict(ExperimentConfig, flag.value)
 
 
 def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
-    """The numbers of a flag that lists some, by comma.
+    """Parses the numbers of a comma-separated flag.
 
     Args:
-      flag: of ``DEFINE_list``.
+      flag: a flag defined by ``DEFINE_list``.
       kind: ``int`` or ``float``.
-      at_least: what each must reach.
+      at_least: smallest valid value.
 
     Raises:
-      ValidationError: one is no such number; names the flag.
+      ValidationError: if a value is invalid; the message names the flag.
     """
     try:
         values = tuple(map(kind, flag.value))
@@ -70,10 +70,14 @@ def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
 
 
 def output_folder(flag: flags.FlagHolder, path: pathlib.Path) -> pathlib.Path:
-    """A folder that takes results, created, before hours are spent on them.
+    """Creates an output folder, so that an unwritable path is reported before a long computation.
+
+    Args:
+      flag: the flag that gives the folder.
+      path: path of the folder.
 
     Raises:
-      ValidationError: nothing can be written there; names the flag.
+      ValidationError: if the folder is not writable; the message names the flag.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -87,11 +91,15 @@ def output_folder(flag: flags.FlagHolder, path: pathlib.Path) -> pathlib.Path:
 
 
 def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Split, ...]:
-    """The test sets that a flag lists, each opened once so that a missing one is told early.
+    """Returns the test sets listed by a flag; opens each one, so that a missing one fails early.
+
+    Args:
+      flag: flag of comma-separated names CORPUS:SPLIT.
+      by_default: test sets to return if the flag is empty.
 
     Raises:
-      ConfigError: a name is not CORPUS:SPLIT.
-      CorpusError: there is no such corpus or split.
+      ConfigError: if a name is not CORPUS:SPLIT.
+      CorpusError: if there is no such corpus or split.
     """
     splits = tuple(Split.parse(name) for name in flag.value or ()) or tuple(by_default)
     for split in splits:
@@ -100,36 +108,36 @@ def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Spli
 
 
 def set_up_jax(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs for restarts; makes the devices and meets the processes asked for.
+    """Configures the compilation cache, the CPU devices and the processes of a job.
 
-    To be called before anything computes.
+    Must be called before any computation.
     """
     keep_freed_memory()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
     if _CPU_DEVICES.value > 1:
         jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
-        # A device waits for the others inside a thread of XLA's pool, so there must be more threads
-        # than devices; each computes in its own.
+        # A device that waits for others occupies a thread of XLA's pool, so there must be more
+        # threads than devices. Each device computes in one thread.
         os.environ.setdefault("NPROC", str(4 * _CPU_DEVICES.value))
         flags_given = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags_given} --xla_cpu_multi_thread_eigen=false".strip()
     if _COORDINATOR.value is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        # JAX would take SIGTERM for itself, and the trainer would never hear of it.
+        # JAX's preemption service would handle SIGTERM itself, so the trainer would not receive it.
         jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs a binary's ``main`` (``infra.program.run``), the shared flags in its ``--help``."""
+    """Runs a program's ``main`` with ``infra.program.run``; ``--help`` lists the shared flags."""
     defined = [name for name in ("config", *_SHARED) if name in flags.FLAGS]
     program.run(main, _parse, defined)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     argv = _with_equals_signs(argv)
-    sys.argv = argv  # where the config's parser looks for the fields that are overridden
+    sys.argv = argv  # the config's parser reads overridden fields from here
     problem = _missing_config(argv) or _misspelt_override(argv)
     if problem:
         raise flags.Error(problem)
@@ -137,7 +145,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _where(error: BaseException, config: str) -> str:
-    """What went wrong in a config file, and in which line of it."""
+    """Returns the error of a config file with its line number."""
     file = pathlib.Path(config.partition(":")[0]).name
     lines = [
         f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(file)
@@ -147,7 +155,7 @@ def _where(error: BaseException, config: str) -> str:
 
 
 def _with_equals_signs(argv: Sequence[str]) -> list[str]:
-    """``--config FILE`` as ``--config=FILE``, before its fields: the form their parser takes."""
+    """Rewrites ``--config FILE`` as ``--config=FILE`` before its fields, as the parser requires."""
     joined, rest = [argv[0]], list(argv[1:])
     while rest:
         argument = rest.pop(0)
@@ -164,13 +172,13 @@ def _with_equals_signs(argv: Sequence[str]) -> list[str]:
 
 
 def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
-    """Names and values of the flags written as ``--NAME=VALUE``."""
+    """Returns the names and values of flags given as ``--NAME=VALUE``."""
     parts = [a.lstrip("-").partition("=") for a in argv[1:] if a.startswith("-")]
     return [(name, value) for name, _, value in parts]
 
 
 def _missing_config(argv: Sequence[str]) -> str | None:
-    """What is wrong with a ``--config`` that is no file."""
+    """Returns the error message if ``--config`` is not a file, else None."""
     for name, value in _given(argv):
         path = pathlib.Path(value.partition(":")[0])
         if name == "config" and not path.is_file():
@@ -181,14 +189,14 @@ def _missing_config(argv: Sequence[str]) -> str | None:
 
 
 def _misspelt_override(argv: Sequence[str]) -> str | None:
-    """What is wrong with the first ``--config.FIELD`` that the config file does not have."""
+    """Returns the error message for the first unknown ``--config.FIELD``, else None."""
     files = [value for name, value in _given(argv) if name == "config"]
     overrides = [name for name, _ in _given(argv) if name.startswith("config.")]
     if not files:
         return None
     try:
         known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
-    except Exception as error:  # a config file is the user's own Python
+    except Exception as error:  # a config file is user code and may raise anything
         cause = error.__context__ or error  # their parser wraps errors with their tracebacks
         said = str(cause) if isinstance(cause, ConfigError) else _where(cause, files[-1])
         raise ConfigError(f"--config={files[-1]}: {said}") from error

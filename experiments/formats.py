@@ -1,4 +1,4 @@
-"""Prints what every tensor of a config's recognizer is on its chip, and what the chip leaves out.
+"""Prints the format of every tensor of a config's recognizer, and operators off its chip.
 
 python -m experiments.formats --config=experiments/configs/prompts.py --config.precision=generic_nna
 """
@@ -15,7 +15,7 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    """The table, then the audit of the serving programs."""
+    """Prints the table of formats and the audit of the serving programs."""
     config = experiment_config(_CONFIG)
     print(text_table(tensor_rows(config.model, config.policy)))
     off_chip = audit(config.model, config.policy, config.frontend.feature_size)

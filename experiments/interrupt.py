@@ -1,4 +1,4 @@
-"""Ctrl-C as the end of the audio: what was heard is finished and told."""
+"""Handling of Ctrl-C as the end of the audio: received audio is still transcribed."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -9,13 +9,12 @@ Piece = TypeVar("Piece")
 
 
 class Interrupt:
-    """Turns the first SIGINT into the end of a stream; a second one is a KeyboardInterrupt.
+    """A context in which the first SIGINT ends a stream and a second one raises KeyboardInterrupt.
 
-    A context manager. While a piece is waited for, the wait is broken off; while one is computed,
-    it is finished first.
+    The signal interrupts waiting for a piece of audio, but not the processing of one.
 
     Attributes:
-      came: whether there was one.
+      came: whether a SIGINT was received.
     """
 
     def __init__(self) -> None:
@@ -30,12 +29,12 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._former)
 
     def until(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces up to the interrupt."""
+        """Yields the pieces up to the interrupt."""
         iterator = iter(pieces)
         while not self.came:
             self._waiting = True
             try:
-                if self.came:  # between the two lines above
+                if self.came:  # the signal may arrive between the loop condition and the line above
                     return
                 piece = next(iterator)
             except (StopIteration, KeyboardInterrupt):

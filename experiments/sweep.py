@@ -78,7 +78,7 @@ _AWARE_STEPS = flags.DEFINE_integer(
 
 
 def main() -> int:
-    """Runs the grid, then compares on the first model's test sets."""
+    """Runs the sweep, then compares the systems on the first model's test sets."""
     workdir, data_dir = _workdir(), pathlib.Path(DATA_DIR.value)
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax(workdir)
@@ -115,7 +115,7 @@ def main() -> int:
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:
-    """The rows of each test set at each chunk size."""
+    """Groups rows by test set and chunk size."""
     found: dict[str, list[Row]] = {}
     for row in (row for rows in tables for row in rows):
         chunk = f"{row['chunk_ms']:g} ms" if row["chunk_ms"] else "whole utterances"
@@ -124,10 +124,10 @@ def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:
 
 
 def _workdir() -> pathlib.Path:
-    """Takes the experiments and the report.
+    """Returns the folder of the experiments and the report.
 
     Raises:
-      ValidationError: the flags leave it open, or what is swept.
+      ValidationError: if the flags do not determine both the folder and the models to sweep.
     """
     if _MODELS.value is None and _CONFIG.value is None:
         raise flags.ValidationError("give --config or --models, or both")
@@ -139,13 +139,13 @@ def _workdir() -> pathlib.Path:
 
 
 def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:
-    """Directories of the config's float models, a seed each; trains those that are missing."""
+    """Returns the directories of the config's float models, one per seed; trains missing ones."""
     models = []
     for seed in numbers(_SEEDS, int, 0):
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
         directory = workdir / f"seed_{seed}"
         model = directory / "models" / FLOAT
-        if not (model / "recognizer.json").exists():  # written last: half a directory is none
+        if not (model / "recognizer.json").exists():  # written last, so it marks completion
             console.say(f"seed {seed}")
             Experiment(config, data_dir, directory, console).train(last_stage=FLOAT)
         models.append(model)
@@ -153,10 +153,10 @@ def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) ->
 
 
 def _policies() -> tuple[str, ...]:
-    """Names of the policies that the flags ask for.
+    """Returns the policies given by the flags.
 
     Raises:
-      ValidationError: there is no such policy.
+      ValidationError: if a policy is invalid.
     """
     if sum(flag.value is not None for flag in (_ABLATE, _POLICIES, _MAP)) > 1:
         raise flags.ValidationError("give --policies, --ablate or --map, not two of them")
@@ -176,7 +176,10 @@ def _policies() -> tuple[str, ...]:
 
 
 def _is_policy(name: str) -> bool:
-    """False of a part without layers on a chip, under a change that is for such layers."""
+    """Returns whether a name is a valid policy.
+
+    It is not if a change for layers on a chip is applied to a part without any.
+    """
     try:
         policy_by_name(name)
     except ValueError:

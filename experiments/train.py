@@ -1,4 +1,4 @@
-"""Trains a recognizer: float, calibration, accelerator-aware; resumes where it was stopped.
+"""Trains a recognizer (float, calibration, accelerator-aware), or resumes an interrupted run.
 
 python -m experiments.train --config=experiments/configs/prompts.py --workdir=workdir/prompts
 """
@@ -22,7 +22,7 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> int:
-    """Trains to the end, or until a signal."""
+    """Trains to the end or until a signal; returns the exit code."""
     workdir = pathlib.Path(_WORKDIR.value)
     set_up_jax(workdir)
     config, data_dir = experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value)

@@ -19,7 +19,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "The model file, *.model.", requir
 
 
 def main() -> None:
-    """Trains, saves, and prints what the units do to the transcripts."""
+    """Trains and saves the units, and prints statistics of the tokenized transcripts."""
     data_dir, output = pathlib.Path(DATA_DIR.value), pathlib.Path(_OUTPUT.value)
     corpora = [open_corpus(data_dir, name, _SPLIT.value) for name in _CORPORA.value]
     texts = [text for corpus in corpora for text in corpus.texts]

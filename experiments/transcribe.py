@@ -1,4 +1,4 @@
-"""Transcribes recordings, or audio as it comes; partial transcripts are printed on the way.
+"""Transcribes recordings or live audio, with partial transcripts.
 
 python -m experiments.transcribe --model=workdir/prompts/models/aware --audio=a.wav,b.m4a
 python -m experiments.transcribe --model=... --audio=talk.flac --format=srt > talk.srt
@@ -62,11 +62,11 @@ _FORMAT = flags.DEFINE_enum("format", "text", list(FORMATS), "What is printed.")
 
 
 class TranscribeFlagError(flags.Error):
-    """A flag's value that does not fit the model or another flag."""
+    """A flag value that is incompatible with the model or another flag."""
 
 
 def main() -> int:
-    """Partials go to stderr, segments to stdout."""
+    """Prints partial transcripts to stderr and segments to stdout; returns the exit code."""
     names = _checked_names()
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     set_up_jax(pathlib.Path(cache) / "rnnt_qat")
@@ -108,7 +108,7 @@ def _checked_names() -> list[str]:
 
 
 class _Transcribers:
-    """A model's transcribers: of recordings, and of live audio."""
+    """The transcribers of a model, for recordings and for live audio."""
 
     def __init__(self, model: pathlib.Path):
         self._model: Recognizer | None = None
@@ -125,7 +125,7 @@ class _Transcribers:
             self._model = Recognizer.load(model)
 
     def of(self, name: str) -> LiveTranscriber:
-        """The transcriber of a recording, or of stdin."""
+        """Returns the transcriber for a recording or stdin."""
         recording, live = self._endpoints
         endpoint = live if name == "-" else recording
         if endpoint not in self._made:
@@ -145,7 +145,7 @@ class _Transcribers:
 
 
 def _endpoints() -> tuple[EndpointConfig | None, EndpointConfig | None]:
-    """Of recordings, and of stdin."""
+    """Returns the endpointing rules for recordings and for stdin."""
     chosen = _ENDPOINT.value
     if chosen == "off":
         return None, None
@@ -177,7 +177,7 @@ def _transcribe(
     """Prints the segments of one recording.
 
     Raises:
-      SkipError: it cannot be read, or not to its end; what was said before is printed.
+      SkipError: if it cannot be read to its end; segments before the error are printed.
     """
     said: list[Word] = []
     fault: list[SkipError] = []

@@ -1,1 +1,1 @@
-"""The jitted streaming evaluator, its reports and plots."""
+"""Streaming evaluation of test sets, with reports and plots."""

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what it recognises, as PNG files."""
+"""Plots of training runs and evaluation results, as PNG files."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -40,15 +40,15 @@ _PERCENT = FuncFormatter(lambda x, _: f"{round(100 * x, 6):g} %")
 
 
 def plot_training_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Training loss, and every test set's word error rate with its interval, by step.
+    """Plots the training loss and each test set's word error rate with its interval by step.
 
     Args:
-      path: PNG to write.
-      records: of ``metrics.jsonl``: ``{"step": int, "stage": str, "loss": float}`` from training,
-        ``{"step": int, "stage": str, "<test set>/wer": float, ...}`` from evaluation.
+      path: PNG file to write.
+      records: records of ``metrics.jsonl``: ``{"step": int, "stage": str, "loss": float}`` of
+        training and ``{"step": int, "stage": str, "<test set>/wer": float, ...}`` of evaluation.
 
     Raises:
-      ValueError: no record has a loss or a word error rate.
+      ValueError: if no record has a loss or a word error rate.
     """
     losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
     curves: dict[str, list] = defaultdict(list)
@@ -99,13 +99,13 @@ def plot_emissions(
     result: EvaluationResult,
     utterance: UtteranceResult,
 ) -> None:
-    """One utterance's log-mel spectrogram under the tokens, each at the time of its emission.
+    """Plots an utterance's log-mel spectrogram with its tokens at their emission times.
 
     Args:
-      path: PNG to write.
-      audio: the utterance's samples in [-1, 1).
-      config: what a log-mel frame is.
-      result: what the utterance was decoded in; its chunks are marked.
+      path: PNG file to write.
+      audio: the utterance's samples in [-1, 1), ``[N]``.
+      config: config of the log-mel spectrogram.
+      result: result that contains the utterance; its chunk boundaries are marked.
       utterance: one of ``result.utterances``.
     """
     samples = jnp.pad(jnp.asarray(audio, jnp.float32), (0, -len(audio) % config.hop))
@@ -168,7 +168,12 @@ def plot_emissions(
 
 
 def plot_wer_bars(path: str | Path, results: Sequence[EvaluationResult]) -> None:
-    """Word error rates with intervals, a bar a result, cut into kinds of error, by test set."""
+    """Plots word error rates by test set: one bar per result, divided into kinds of error.
+
+    Args:
+      path: PNG file to write.
+      results: results of any systems on any test sets.
+    """
     groups = by_test_set(results)
     with matplotlib.rc_context(_STYLE):
         height = 0.9 + sum(0.55 + 0.34 * len(group) for group in groups.values())
@@ -181,7 +186,7 @@ def plot_wer_bars(path: str | Path, results: Sequence[EvaluationResult]) -> None
             _wer_panel(axes, group)
             axes.set_title(f"{test_set} ({group[0].words.reference_length} words)")
         panels[-1].set_xlabel("word error rate")
-        # The longest whisker and the figure behind it have room in every panel.
+        # Leave room for the longest error bar and its label in every panel.
         panels[-1].set_xlim(0, 1.15 * max(0.01, *(result.wer.high for result in results)))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3)
@@ -196,15 +201,15 @@ def plot_heat_map(
     texts: Sequence[Sequence[str]],
     title: str,
 ) -> None:
-    """A table whose cells are coloured: 0 is white, 1 is dark, nan stays blank.
+    """Plots a table with coloured cells: 0 is white, 1 is dark, NaN is blank.
 
     Args:
-      path: PNG to write.
-      rows: names, downwards.
-      columns: names, across.
-      values: in [0, 1].
-      texts: what stands in each cell.
-      title: above it.
+      path: PNG file to write.
+      rows: row names, from top to bottom.
+      columns: column names, from left to right.
+      values: values in [0, 1] or NaN, ``[R, C]``.
+      texts: text of each cell, by row.
+      title: title of the plot.
     """
     with matplotlib.rc_context(_STYLE | {"font.size": 7}):
         size = (3.0 + 0.8 * len(columns), 0.8 + 0.17 * len(rows))
@@ -266,16 +271,16 @@ def _colours():
 
 
 def _smooth(values: Float[np.ndarray, "S"]) -> Float[np.ndarray, "S"]:
-    """Mean of a window centred on each value, of a fiftieth of the curve."""
+    """Returns moving averages over centred windows of a fiftieth of the curve's length."""
     half = max(1, len(values) // 100)
     padded = np.pad(values, half, mode="edge")
     return np.convolve(padded, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")
 
 
 def _mark_stages(panels: Sequence[Axes], records: Sequence[Mapping[str, Any]]) -> None:
-    """A line where each training stage but the first begins, and their names above it all.
+    """Draws a line at the start of each training stage but the first, and the stages' names.
 
-    A stage begins at the step that the one before ended with, which is always recorded.
+    A stage starts at the last step of the previous one, which is always recorded.
     """
     starts: dict[str, int] = {}
     before = 0

@@ -1,6 +1,6 @@
-"""Results on disk: JSON for programs, Markdown for people, side by side with paired differences.
+"""Evaluation results as JSON files and Markdown reports with paired differences.
 
-The first result of a test set is what the others are compared with.
+The first result of a test set is the baseline of the others.
 """
 
 import dataclasses
@@ -24,11 +24,16 @@ from rnnt_qat.metrics.wer import ErrorCounts
 
 
 class ResultError(UserError, ValueError):
-    """A file that holds no evaluation result."""
+    """A file without a valid evaluation result."""
 
 
 def save_result(result: EvaluationResult, path: str | Path) -> None:
-    """Writes all of a result as JSON, with its summary and the tokens' times for other readers."""
+    """Writes a result as JSON, with a summary and the tokens' times for other programs.
+
+    Args:
+      result: the result.
+      path: file to write.
+    """
     record = dataclasses.asdict(result)
     for row, utterance in zip(record["utterances"], result.utterances, strict=True):
         row["token_times_ms"] = [round(t, 3) for t in result.token_times_ms(utterance)]
@@ -37,14 +42,14 @@ def save_result(result: EvaluationResult, path: str | Path) -> None:
 
 
 def load_result(path: str | Path) -> EvaluationResult:
-    """Reads ``save_result``'s file.
+    """Reads a file written by ``save_result``.
 
     Raises:
-      ResultError: it is not one; names the file and what is wrong.
+      ResultError: if the file is invalid; the message names it and the error.
     """
     try:
         record = json.loads(Path(path).read_text("utf-8"))
-        del record["summary"]  # follows from the rest
+        del record["summary"]  # redundant: computed from the other fields
         speed = record.pop("real_time_factor")
         return EvaluationResult(
             **record
@@ -61,7 +66,7 @@ def load_result(path: str | Path) -> EvaluationResult:
 
 
 def _utterance(row: dict) -> UtteranceResult:
-    del row["token_times_ms"]  # follows from the frames
+    del row["token_times_ms"]  # redundant: computed from the emission frames
     return UtteranceResult(
         **row
         | {name: tuple(row[name]) for name in ("tokens", "pieces", "emission_frames")}
@@ -71,12 +76,13 @@ def _utterance(row: dict) -> UtteranceResult:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A result beside the baseline of its test set.
+    """A result compared with the baseline of its test set.
 
     Attributes:
-      result: what is compared.
-      difference: word error rate minus the baseline's, paired; None for the baseline itself.
-      emission_delay_ms: of tokens in utterances where both recognised the same; None likewise.
+      result: the compared result.
+      difference: paired difference of the word error rate to the baseline's; None for the baseline.
+      emission_delay_ms: delay of tokens in milliseconds relative to the baseline, over utterances
+        with the same hypothesis in both; None for the baseline.
     """
 
     result: EvaluationResult
@@ -85,10 +91,10 @@ class Comparison:
 
 
 def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
-    """Each result beside the first one, all of one test set.
+    """Compares results of one test set with the first one.
 
     Raises:
-      ValueError: they are not over the same utterances; names both results.
+      ValueError: if two results have different utterances; the message names both.
     """
     baseline = results[0]
     comparisons = [Comparison(baseline, None, None)]
@@ -114,7 +120,7 @@ def compare(results: Sequence[EvaluationResult]) -> list[Comparison]:
 
 
 def by_test_set(results: Sequence[EvaluationResult]) -> dict[str, list[EvaluationResult]]:
-    """Results of each test set, in the order given."""
+    """Groups results by test set and keeps their order."""
     groups: dict[str, list[EvaluationResult]] = {}
     for result in results:
         groups.setdefault(result.test_set, []).append(result)
@@ -122,7 +128,7 @@ def by_test_set(results: Sequence[EvaluationResult]) -> dict[str, list[Evaluatio
 
 
 def markdown_table(results: Sequence[EvaluationResult]) -> str:
-    """Results of one test set, one a row; the first is the baseline."""
+    """Returns a Markdown table of one test set's results; the first one is the baseline."""
     header = [
         "system",
         "chunk",
@@ -168,13 +174,13 @@ def markdown_report(
     examples: int = 5,
     preface: str = "",
 ) -> str:
-    """The whole report.
+    """Returns the complete report as Markdown.
 
     Args:
-      results: any systems on any test sets.
-      plots: caption to file name, relative to the report.
-      preface: Markdown that comes first, e.g. what the systems are.
-      examples: utterances with most errors to show for each result.
+      results: results of any systems on any test sets.
+      plots: file names relative to the report, by caption.
+      examples: number of utterances with the most errors to show for each result.
+      preface: Markdown to insert after the title, e.g. a description of the systems.
     """
     parts = ["# Evaluation", *([preface] if preface else [])]
     for caption, file in (plots or {}).items():
@@ -214,7 +220,17 @@ def write_report(
     plots: Mapping[str, str] | None = None,
     preface: str = "",
 ) -> Path:
-    """Writes ``report.md`` and one JSON a result; returns the report's path."""
+    """Writes ``report.md`` and one JSON file per result.
+
+    Args:
+      directory: output folder.
+      results: results of any systems on any test sets.
+      plots: file names relative to the report, by caption.
+      preface: Markdown to insert after the title.
+
+    Returns:
+      The report's path.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     names = [result_file_name(result) for result in results]
@@ -229,7 +245,7 @@ def write_report(
 
 
 def result_file_name(result: EvaluationResult) -> str:
-    """``<test set>-<system>-<chunk>.json``, letters that file names dislike replaced."""
+    """Returns ``<test set>-<system>-<chunk>.json`` with unsafe characters replaced."""
     chunk = "whole" if result.chunk_ms is None else f"{result.chunk_ms:g}ms"
     name = f"{result.test_set}-{result.system}-{chunk}"
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) + ".json"
@@ -265,7 +281,7 @@ def _label(result: EvaluationResult) -> str:
 
 
 def _marked(utterance: UtteranceResult) -> str:
-    """The reference with its errors marked, run by run: what was missed, then what was heard."""
+    """Returns the reference with errors marked: deleted words, then recognised words, per run."""
     output = jiwer.process_words(utterance.reference, utterance.hypothesis)
     reference, hypothesis = output.references[0], output.hypotheses[0]
     parts = []

@@ -1,4 +1,4 @@
-"""What an evaluation found: a record an utterance, and what follows from them."""
+"""Evaluation results: one record per utterance, and metrics computed from them."""
 
 import dataclasses
 import functools
@@ -14,17 +14,17 @@ class UtteranceResult:
     """One decoded utterance.
 
     Attributes:
-      id: its name in the corpus.
-      reference: what was said.
-      hypothesis: what was recognised.
-      words: word errors.
-      characters: character errors.
+      id: name of the utterance in the corpus.
+      reference: reference transcript.
+      hypothesis: recognised transcript.
+      words: counts of word errors.
+      characters: counts of character errors.
       tokens: recognised tokens.
       pieces: text of each token.
       emission_frames: encoder frame at which each token was emitted.
-      log_prob: natural log-probability of the hypothesis, as its search defines it.
-      overflow: tokens emitted after the hypothesis was full, and lost.
-      audio_s: seconds of audio.
+      log_prob: natural log-probability of the hypothesis, as defined by its search.
+      overflow: number of tokens dropped because the hypothesis was full.
+      audio_s: duration of the audio in seconds.
     """
 
     id: str
@@ -45,15 +45,15 @@ class EvaluationResult:
     """A decoded test set.
 
     Attributes:
-      test_set: name of what was decoded.
-      system: name of what decoded it (a precision policy, a checkpoint), for comparisons.
-      search: the search's options, in words.
-      chunk_ms: audio that arrived at once; None for whole utterances.
-      encoder_frame_ms: audio that an encoder frame advances.
-      utterances: in the order of the test set.
-      missing: utterances of the test set that never came in a batch.
-      bootstrap: how the intervals are drawn.
-      real_time_factor: of the batched decoding, if it was measured.
+      test_set: name of the test set.
+      system: name of the decoding system (a precision policy, a checkpoint), for comparisons.
+      search: the search's options as text.
+      chunk_ms: audio per chunk in milliseconds; None for whole utterances.
+      encoder_frame_ms: frame shift of the encoder in milliseconds.
+      utterances: decoded utterances in the order of the test set.
+      missing: number of utterances of the test set that were in no batch.
+      bootstrap: config of the confidence intervals.
+      real_time_factor: real-time factor of batched decoding; None if it was not measured.
     """
 
     test_set: str
@@ -68,45 +68,45 @@ class EvaluationResult:
 
     @functools.cached_property
     def words(self) -> ErrorCounts:
-        """Word errors of the test set."""
+        """Counts of word errors over the test set."""
         return ErrorCounts.total(u.words for u in self.utterances)
 
     @functools.cached_property
     def characters(self) -> ErrorCounts:
-        """Character errors of the test set."""
+        """Counts of character errors over the test set."""
         return ErrorCounts.total(u.characters for u in self.utterances)
 
     @functools.cached_property
     def wer(self) -> Interval:
-        """Word error rate."""
+        """Word error rate, as a fraction, with its interval."""
         return error_rate_interval([u.words for u in self.utterances], self.bootstrap)
 
     @functools.cached_property
     def cer(self) -> Interval:
-        """Character error rate."""
+        """Character error rate, as a fraction, with its interval."""
         return error_rate_interval([u.characters for u in self.utterances], self.bootstrap)
 
     @property
     def utterance_error_rate(self) -> float:
-        """Share of the utterances that are not recognised to the letter: of phrases, commands."""
+        """Fraction of utterances with at least one error."""
         return sum(u.words.errors > 0 for u in self.utterances) / len(self.utterances)
 
     @property
     def audio_s(self) -> float:
-        """Seconds of audio decoded."""
+        """Duration of the decoded audio in seconds."""
         return sum(u.audio_s for u in self.utterances)
 
     @property
     def overflow(self) -> int:
-        """Tokens lost because a hypothesis was full."""
+        """Number of tokens dropped because a hypothesis was full."""
         return sum(u.overflow for u in self.utterances)
 
     def token_times_ms(self, utterance: UtteranceResult, *, chunked: bool = False) -> list[float]:
-        """Milliseconds of audio heard when each token could be emitted.
+        """Returns the milliseconds of audio processed when each token was emitted.
 
         Args:
           utterance: one of ``utterances``.
-          chunked: count the wait for the end of a chunk too, else the model's own time.
+          chunked: whether to include the wait for the end of the chunk.
         """
         chunk_ms = self.chunk_ms if self.chunk_ms is not None else 1000 * utterance.audio_s
         return emission_times_ms(
@@ -118,25 +118,25 @@ class EvaluationResult:
 
     @functools.cached_property
     def first_token_ms(self) -> Percentiles:
-        """Audio heard when the first token of an utterance could be shown, chunks awaited."""
+        """Milliseconds of audio received at the first token, including the wait for its chunk."""
         return Percentiles.of(
             [self.token_times_ms(u, chunked=True)[0] for u in self.utterances if u.tokens]
         )
 
     @functools.cached_property
     def first_token_emitted_ms(self) -> Percentiles:
-        """Audio heard when the model emitted the first token, as if it came a frame at a time."""
+        """Milliseconds of audio received at the first token, for frame-by-frame processing."""
         return Percentiles.of([self.token_times_ms(u)[0] for u in self.utterances if u.tokens])
 
     @functools.cached_property
     def last_token_to_end_ms(self) -> Percentiles:
-        """From the last token's emission (model's own time) to the end of the audio, at least 0."""
+        """Milliseconds, >= 0, from the last token's emission, unchunked, to the audio's end."""
         return Percentiles.of(
             [1000 * u.audio_s - self.token_times_ms(u)[-1] for u in self.utterances if u.tokens]
         )
 
     def metrics(self) -> Iterator[tuple[str, float]]:
-        """The figures of the whole test set, for curves and logs."""
+        """Yields the names and values of the test set's metrics, for records."""
         length = max(self.words.reference_length, 1)
         yield "wer", self.wer.value
         yield "wer_low", self.wer.low

@@ -1,7 +1,7 @@
-"""Stream-decodes a whole test set: one program a bucket shape, for every checkpoint.
+"""Streaming evaluation of a test set, with one compiled program per bucket shape.
 
-The parameters are an argument of the program, rows are cut over the mesh, and each device runs its
-rows to the end without asking the others: a row costs its own device its own steps.
+Parameters are arguments of the program, so all checkpoints share it. Rows are sharded over the
+mesh, and each device decodes its rows without synchronizing with the others.
 """
 
 import dataclasses
@@ -29,38 +29,38 @@ from rnnt_qat.typing import PyTree
 
 
 class Tokenizer(Protocol):
-    """What the evaluator needs of a tokenizer."""
+    """The part of a tokenizer that the evaluator uses."""
 
     def decode(self, labels: Iterable[int]) -> str:
-        """Text of some tokens."""
+        """Returns the text of a sequence of tokens."""
 
     def piece(self, label: int) -> str:
-        """Text of one token, a space where a word starts."""
+        """Returns the text of one token, with a space where a word starts."""
 
 
 class References(Protocol):
-    """Names and transcripts of a split, e.g. a ``Corpus``; ``utterance_index`` points into them."""
+    """Names and transcripts of a split, e.g. a ``Corpus``, indexed by ``utterance_index``."""
 
     @property
     def ids(self) -> Sequence[str]:
-        """Names, in the split's order."""
+        """Names of the utterances, in the split's order."""
 
     @property
     def texts(self) -> Sequence[str]:
-        """Transcripts, in the split's order."""
+        """Transcripts of the utterances, in the split's order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """How a test set is decoded.
+    """Config of streaming decoding.
 
     Attributes:
-      search: options of the search; their type says which search it is.
-      chunk_ms: sizes of the chunks in which audio arrives, one result each, whole encoder frames;
-        0 gives each utterance in one piece. Greedy search finds the same tokens for all of them.
-      bootstrap: how intervals are drawn.
-      timed_repeats: decode one batch of every bucket this many times more to measure the real-time
-        factor; 0 measures nothing.
+      search: options of the search; their type selects the search.
+      chunk_ms: chunk sizes in milliseconds, multiples of the encoder frame, with one result each;
+        0 decodes whole utterances. The tokens of greedy search do not depend on the chunk size.
+      bootstrap: config of the confidence intervals.
+      timed_repeats: number of additional decodes of one batch per bucket, to measure the real-time
+        factor; 0 disables the measurement.
     """
 
     search: SearchConfig = dataclasses.field(default_factory=GreedyConfig)
@@ -76,13 +76,13 @@ class EvaluationConfig:
             )
 
     def require_whole_frames(self, frame_ms: float) -> None:
-        """Refuses chunks that are no whole encoder frames, before anything is trained or decoded.
+        """Checks that chunks are multiples of the encoder frame, before training or decoding.
 
         Args:
-          frame_ms: audio that an encoder frame advances.
+          frame_ms: frame shift of the encoder in milliseconds.
 
         Raises:
-          ConfigError: naming the chunk and the nearest that will do.
+          ConfigError: if one is not; the message names it and the nearest valid size.
         """
         for chunk_ms in self.chunk_ms:
             frames = round(chunk_ms / frame_ms)
@@ -95,11 +95,11 @@ class EvaluationConfig:
 
 
 class StreamingEvaluator:
-    """Decodes a test set with any parameters of one model.
+    """An evaluator of a test set for any parameters of one model.
 
     Attributes:
-      name: of the test set; prefix of its metrics.
-      compilations: programs compiled so far, at most one a chunk size and bucket shape.
+      name: name of the test set, which prefixes its metrics.
+      compilations: number of compiled programs, at most one per chunk size and bucket shape.
     """
 
     def __init__(
@@ -114,20 +114,20 @@ class StreamingEvaluator:
         mesh: Mesh | None = None,
         name: str = "test",
     ):
-        """Prepares the programs; nothing is compiled yet.
+        """Prepares the programs without compiling them.
 
         Args:
-          config: how to decode.
-          make_transducer: parameters (any pytree) to a recognizer; called while tracing.
-          frontend: audio to features.
-          tokenizer: tokens to text.
-          batches: the test set, iterated anew by every evaluation. Rows of ``utterance_index`` -1
-            are padding. On several processes each gives its own rows, in as many batches and the
-            same shapes.
-          references: ids and transcripts; without them an utterance is called by its index and its
-            reference is what its labels decode to.
-          mesh: devices to decode on; all of them by default.
-          name: of the test set.
+          config: config of decoding.
+          make_transducer: maps parameters (any pytree) to a recognizer; called while tracing.
+          frontend: computes features from audio.
+          tokenizer: maps tokens to text.
+          batches: the test set, iterated by every evaluation. Rows of ``utterance_index`` -1 are
+            padding. Each of several processes provides its own rows, with the same number of
+            batches and the same shapes.
+          references: ids and transcripts. If None, the id is the utterance's index and the
+            reference is decoded from its labels.
+          mesh: devices to decode on; None for all devices.
+          name: name of the test set.
         """
         self.config = config
         self.name = name
@@ -142,9 +142,9 @@ class StreamingEvaluator:
         self._programs = {ms: self._program(ms or None) for ms in config.chunk_ms}
 
     def run(self, params: PyTree) -> Iterator[tuple[str, float]]:
-        """Metrics of the test set as ``(name/metric, value)``, for a trainer's log.
+        """Yields the metrics of the test set as ``(name/metric, value)``, for training records.
 
-        The first chunk size has the plain names; another one's end in ``@<chunk_ms>ms``.
+        Names of metrics at chunk sizes other than the first end in ``@<chunk_ms>ms``.
         """
         for i, result in enumerate(self.evaluate(params)):
             suffix = f"@{result.chunk_ms or 0:g}ms" if i else ""
@@ -152,18 +152,18 @@ class StreamingEvaluator:
                 yield f"{self.name}/{metric}{suffix}", value
 
     def evaluate(self, params: PyTree, system: str = "model") -> list[EvaluationResult]:
-        """Decodes the test set, one result a chunk size.
+        """Decodes the test set and returns one result per chunk size.
 
         Args:
-          params: what ``make_transducer`` takes, on the host or on any devices.
-          system: name of the parameters, for comparisons.
+          params: parameters for ``make_transducer``, on the host or on any devices.
+          system: name of the system, for comparisons.
         """
         params = self._place(params)
         return [self._evaluate(params, system, ms) for ms in self.config.chunk_ms]
 
     def _program(self, chunk_ms: float | None):
         def decode(params, audio, audio_lengths):
-            # Python runs while tracing only, so the two facts are noted once a compilation.
+            # This Python code runs only while tracing, so both fields are set once per compilation.
             transducer = self._make_transducer(params)
             self.compilations += 1
             self._encoder_frame_ms = self._driver.encoder_frame_ms(transducer)
@@ -176,12 +176,12 @@ class StreamingEvaluator:
                 mesh=self._mesh,
                 in_specs=(PartitionSpec(), rows, rows),
                 out_specs=rows,
-                check_vma=False,  # devices part ways in while loops, which is what we want
+                check_vma=False,  # while loops run different numbers of iterations on each device
             )
         )
 
     def _place(self, params: PyTree) -> PyTree:
-        """Parameters that live elsewhere come to the mesh; those that live on it stay as cut."""
+        """Replicates parameters over the mesh; those already on it keep their sharding."""
         devices = set(self._mesh.devices.flat)
 
         def place(leaf):
@@ -232,7 +232,7 @@ class StreamingEvaluator:
         return dataclasses.replace(result, real_time_factor=factor)
 
     def _collect(self, decoded: tuple[AudioBatch, Hypothesis] | None, rows: dict) -> None:
-        """Hypotheses of one batch come to the host; waits for the devices."""
+        """Fetches the hypotheses of one batch to the host, which waits for the devices."""
         if decoded is None:
             return
         batch, hypothesis = to_host(decoded)
@@ -283,7 +283,7 @@ class StreamingEvaluator:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """What the devices say of one utterance."""
+    """The decoding result of one utterance, on the host."""
 
     audio_length: int
     labels: list[int]
@@ -294,7 +294,7 @@ class _Row:
 
 
 def _pad_rows(batch: AudioBatch, multiple: int) -> AudioBatch:
-    """Rows up to a multiple of the devices; the new ones are padding."""
+    """Pads the rows of a batch to a multiple of ``multiple``."""
     missing = -batch.audio.shape[0] % multiple
 
     def pad(x, fill=0):

@@ -1,1 +1,1 @@
-"""One experiment: its config, the task that is trained, the runner, and the recognizer it saves."""
+"""One experiment: config, training task, runner, and the recognizer that results from it."""

@@ -1,7 +1,7 @@
-"""An integer artefact as what a live transcriber recognizes with: the NumPy player, greedy search.
+"""Live recognition from an integer artefact, with the NumPy player and greedy search.
 
-Features are computed by JAX, everything after them in the chip's integers. Tokens, frames and
-endpoints are those of the serving program of the same model.
+JAX computes the features; everything after them is computed in the chip's integers. Tokens, frames
+and endpoints equal those of the serving program of the same model.
 """
 
 import jax
@@ -23,13 +23,13 @@ class ArtefactEngine:
     """An ``Engine`` over an artefact.
 
     Args:
-      artefact: as ``artefact.load`` returns it.
-      chunk_ms: audio that is decoded at once; whole encoder frames.
-      endpoint: where segments end; None: nowhere but at the end of a stream.
+      artefact: artefact returned by ``artefact.load``.
+      chunk_ms: audio per chunk in milliseconds, a multiple of the encoder frame.
+      endpoint: endpointing rules; None ends segments only at the end of a stream.
 
     Raises:
-      ArtefactError: its feature settings are no frontend's.
-      ValueError: ``chunk_ms`` is not whole encoder frames.
+      ArtefactError: if the artefact's feature settings are invalid.
+      ValueError: if ``chunk_ms`` is not a multiple of the encoder frame.
     """
 
     def __init__(self, artefact: Artefact, chunk_ms: float, endpoint: EndpointConfig | None = None):
@@ -57,11 +57,11 @@ class ArtefactEngine:
         self._features = jax.jit(lambda f, audio, lengths, state: f(audio, lengths, state))
 
     def piece(self, label: int) -> str:
-        """Text of a label."""
+        """Returns the text of a label."""
         return self._artefact.pieces[label]
 
     def start(self) -> None:
-        """Before the first sample of a new stream."""
+        """Starts a new stream."""
         self._history = self._frontend.initial_state(1)
         self._player.reset()
         self._predicted = self._player.predict(BLANK_ID)
@@ -69,14 +69,14 @@ class ArtefactEngine:
         self._begin_segment()
 
     def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
-        """The next chunk of int16 samples; only the last one may be shorter."""
+        """Processes the next chunk of int16 samples; only the last chunk may be shorter."""
         padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))[None]
         length = np.array([len(audio)], np.int32)
         features, _, self._history = self._features(self._frontend, padded, length, self._history)
         model = self._artefact.model
         count = self._frontend.config.num_frames(len(audio))
         x = quantize_features(np.asarray(features[0, :count]), model.encoder.layers[0].input)
-        # An encoder that may begin anew at any frame cannot run ahead.
+        # The encoder may be reset at any frame, so it must not process later frames ahead of time.
         restarts = self._endpoint is not None and self._endpoint.restart_encoder
         size = self._reduction if restarts else max(count, 1)
         final: list[Token] = []
@@ -86,7 +86,7 @@ class ArtefactEngine:
         return Heard(final)
 
     def end(self) -> Heard:
-        """The end of the last segment."""
+        """Ends the last segment."""
         return Heard([(SEGMENT_END, self._frame, self._log_prob)])
 
     def _begin_segment(self) -> None:
@@ -94,7 +94,7 @@ class ArtefactEngine:
         self._log_prob = self._blank_log_prob = 0.0
 
     def _search(self, encoded: np.ndarray) -> list[Token]:
-        """Tokens of one encoder frame, and a segment's end if there is one."""
+        """Returns the tokens of one encoder frame, and the end of the segment if it ends."""
         found: list[Token] = []
         bound = self._artefact.max_symbols_per_frame
         for symbols in range(bound + 1):

@@ -1,4 +1,4 @@
-"""A recognizer in half the bytes, to be handed on: parameters rounded to 16 bits."""
+"""Compaction of a recognizer to half its size by rounding parameters to 16 bits."""
 
 import dataclasses
 
@@ -9,17 +9,17 @@ from rnnt_qat.experiment.recognizer import Recognizer
 
 
 def compact(recognizer: Recognizer) -> Recognizer:
-    """The recognizer with its parameters in float16, which `Recognizer.load` reads as float32.
+    """Returns the recognizer with parameters in float16; `Recognizer.load` reads them as float32.
 
-    Ranges keep their 32 bits, for a chip's scales follow from them to the last bit. The experiment
-    no longer names the model that it began with: where that lies means nothing elsewhere.
+    Ranges stay float32, because a chip's scales are computed from them bit-exactly.
+    ``initialize_from`` is cleared, because its path is not valid on other machines.
 
     Raises:
-      ValueError: a parameter is beyond float16's largest number.
+      ValueError: if a parameter exceeds the largest float16 number.
     """
 
     def half(parameter: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):  # it is told below
+        with np.errstate(over="ignore"):  # overflow is reported below
             rounded = np.asarray(parameter).astype(np.float16)
         if not np.isfinite(rounded).all():
             raise ValueError(

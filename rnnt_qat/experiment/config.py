@@ -1,4 +1,4 @@
-"""What decides an experiment: one frozen dataclass, composed of the rooms' own."""
+"""Config of an experiment: a frozen dataclass composed of the packages' configs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ class Split:
     """A part of a prepared corpus.
 
     Attributes:
-      corpus: name, as ``open_corpus`` takes it.
-      split: ``train``, ``validation``, ``test`` or another of the corpus' own.
-      repeats: how often its utterances come in an epoch of training.
-      joined_seconds: in training, utterances of one speaker are joined to lengths up to this;
-        0 leaves them as they are.
+      corpus: name of the corpus, as for ``open_corpus``.
+      split: ``train``, ``validation``, ``test`` or another split of the corpus.
+      repeats: number of times its utterances occur in an epoch of training.
+      joined_seconds: maximum length in seconds to which utterances of one speaker are joined in
+        training; 0 disables joining.
     """
 
     corpus: str
@@ -51,10 +51,10 @@ class Split:
 
     @classmethod
     def parse(cls, name: str) -> "Split":
-        """Inverse of ``name``.
+        """Parses a split from its ``name``.
 
         Raises:
-          ConfigError: if there is no colon.
+          ConfigError: if the name has no colon.
         """
         corpus, colon, split = name.rpartition(":")
         if not colon:
@@ -64,19 +64,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What is learned from, and what is measured on.
+    """Corpora and tokenizer of an experiment.
 
     Attributes:
-      train: mixed into one stream.
-      validation: measured during training; their mean WER selects checkpoints.
-      test: measured by ``evaluate``.
-      sentencepiece: units of a SentencePiece model trained on the training texts, blank included;
-        0 spells by characters.
-      characters: what a character tokenizer spells: those of the corpora's language, the space
-        first. ``model.vocabulary`` is one more.
-      statistics_utterances: recordings that the features' mean and deviation are measured on.
-      held_out: parts whose texts are not to be learned: what training would say word for word as
-        one of their utterances is left out, and counted.
+      train: training splits, mixed into one stream.
+      validation: splits evaluated during training; their mean WER selects checkpoints.
+      test: splits evaluated by ``evaluate``.
+      sentencepiece: vocabulary size, including blank, of a SentencePiece model trained on the
+        training transcripts; 0 selects a character tokenizer.
+      characters: alphabet of the character tokenizer, starting with the space.
+        ``model.vocabulary`` is one larger.
+      statistics_utterances: number of utterances from which the features' mean and standard
+        deviation are computed.
+      held_out: splits whose transcripts are excluded from training. Training utterances with an
+        identical transcript are removed and counted.
     """
 
     train: tuple[Split, ...]
@@ -90,23 +91,22 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """Everything that decides what a run computes, but for the corpora's own content.
+    """Everything that determines what a run computes, except for the corpora's content.
 
     Attributes:
       data: corpora and tokenizer.
-      model: sizes.
+      model: architecture of the network.
       precision: line or name of the accelerator's policy (``rnnt_qat.quant.grammar``).
-      frontend: audio to features.
-      spec_augment: masks on training features.
-      pipeline: training batches.
-      objectives: what is minimised, in stages that name no objectives of their own.
-      stages: what is done, one after the other: usually float training, calibration,
-        accelerator-aware training.
-      loop: rhythm of records, evaluations and checkpoints.
-      evaluation: streaming decoding.
-      seed: of parameters, shuffling, augmentation and dropout.
-      initialize_from: model directory that gives parameters, tokenizer and feature statistics;
-        empty: random parameters, and the others from the training data.
+      frontend: computation of features from audio.
+      spec_augment: masking of training features.
+      pipeline: batching of training data.
+      objectives: objectives of stages that name none of their own.
+      stages: stages in order, usually float training, calibration and accelerator-aware training.
+      loop: intervals of records, evaluations and checkpoints.
+      evaluation: streaming decoding of test sets.
+      seed: seed of parameters, shuffling, augmentation and dropout.
+      initialize_from: model directory that provides parameters, tokenizer and feature statistics;
+        empty for random parameters and a tokenizer and statistics from the training data.
     """
 
     data: DataConfig
@@ -133,12 +133,13 @@ class ExperimentConfig:
             )
 
     def check_trainable(self) -> None:
-        """Refuses a plan that trains nothing, or whose ranges are those of random parameters.
+        """Checks that the plan has steps and does not calibrate random parameters.
 
-        This is no condition of a config: models that were trained elsewhere have such ones.
+        The constructor does not check this, because configs of models that were trained elsewhere
+        may have such plans.
 
         Raises:
-          ConfigError: names the fields to set.
+          ConfigError: if it does not; the message names the fields to set.
         """
         stages = with_steps(self.stages)
         if not stages:
@@ -153,20 +154,20 @@ class ExperimentConfig:
 
     @property
     def policy(self) -> PrecisionPolicy:
-        """The accelerator's arithmetic."""
+        """Precision policy of the accelerator."""
         return policy_by_name(self.precision)
 
     def stage(self, name: str) -> Stage:
-        """Returns the stage of a name.
+        """Returns the stage with this name.
 
         Raises:
-          KeyError: there is none.
+          KeyError: if there is none.
         """
         return {stage.name: stage for stage in self.stages}[name]
 
     @classmethod
     def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns JSON of any earlier version in today's form (see ``infra.config``)."""
+        """Converts JSON of any earlier version to the current form (see ``infra.config``)."""
         data = dict(data)
         if "loss" in data:
             data["objectives"] = _objectives_of_loss(data.pop("loss"))
@@ -176,7 +177,7 @@ class ExperimentConfig:
 
 
 def _objectives_of_loss(loss: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was ``LossConfig``: the transducer's fields, and the weight of CTC beside it."""
+    """Converts a former ``LossConfig``: the transducer's fields and the weight of CTC."""
     transducer = dict(loss)
     ctc_weight = transducer.pop("ctc_weight", 0.0)
     found = [("transducer", Transducer, transducer, 1.0), ("ctc", CTC, {}, ctc_weight)]
@@ -193,7 +194,7 @@ def _objectives_of_loss(loss: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _stages_of_plan(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was ``StagePlan``: three stages, always the same."""
+    """Converts a former ``StagePlan``, which had three fixed stages."""
     return [
         {
             TYPE: class_path(TrainingStage),

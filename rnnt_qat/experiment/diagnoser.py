@@ -1,4 +1,4 @@
-"""Diagnostics of variables over real utterances, in training and after it."""
+"""Diagnostics of a model's arithmetic on real utterances, during and after training."""
 
 import itertools
 import operator
@@ -21,13 +21,13 @@ from rnnt_qat.typing import PyTree
 
 
 class Diagnoser:
-    """Diagnoses any variables of a model on the same utterances, labels known.
+    """Diagnostics of a model with any variables, on fixed utterances with known labels.
 
     Args:
-      config: the model's sizes.
-      policy: the arithmetic.
-      frontend: audio to features.
-      batches: utterances; those of one shape share a program.
+      config: architecture of the model.
+      policy: precision policy of the model.
+      frontend: computes features from audio.
+      batches: utterances; batches of one shape share a compiled program.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Diagnoser:
         self._tally = jax.jit(self._noted)
 
     def __call__(self, variables: PyTree) -> list[Diagnosis]:
-        """A row an operator of each layer; global arrays come to this process."""
+        """Returns one row per operator of each layer; global arrays are fetched to this process."""
         total, variables = None, to_host(variables)
         for batch in self._batches:
             tallies = self._tally(variables, batch)
@@ -67,7 +67,15 @@ def utterances(
     data_dir: pathlib.Path,
     num_batches: int,
 ) -> list[AudioBatch]:
-    """The first batches of a split, the same on every process."""
+    """Returns the first batches of a split, the same on every process.
+
+    Args:
+      config: the experiment, for its frontend and pipeline.
+      tokenizer: encodes the transcripts.
+      split: part of a corpus.
+      data_dir: folder of the prepared corpora.
+      num_batches: number of batches.
+    """
     rate_hz = config.frontend.log_mel.sample_rate_hz
     corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
     batches = EvalBatches(corpus, tokenizer, config.frontend, config.pipeline)

@@ -1,4 +1,4 @@
-"""A trained recognizer as a directory: what evaluates, transcribes and exports."""
+"""A trained recognizer and its directory format, used to evaluate, transcribe and export."""
 
 import contextlib
 import dataclasses
@@ -38,28 +38,28 @@ from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
 
 MANIFEST = "recognizer.json"
-"""File of a model directory that says what the others are."""
+"""Name of the file in a model directory that describes the other files."""
 
 
 _ENTRIES = {"config": dict, "policy": str, "tokenizer": str, "origin": dict}
 
 
 class ModelDirectoryError(UserError, ValueError):
-    """A directory that holds no recognizer, a damaged one, or one of another version."""
+    """A directory without a valid recognizer: missing, damaged, or of another version."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recognizer:
-    """A model under a policy, with all that turns audio into text.
+    """A model under a policy, with its variables, frontend and tokenizer.
 
     Attributes:
-      config: the experiment that it comes from.
-      policy: the arithmetic it computes in.
-      variables: parameters, and the ranges that the policy needs.
-      frontend: audio to features.
-      tokenizer: labels to text.
-      origin: JSON that says which stage and step it is of, what was measured there, and whether
-        the stage trained through the policy.
+      config: the experiment that trained it.
+      policy: precision policy of the model.
+      variables: parameters, and the ranges that the policy requires.
+      frontend: computes features from audio.
+      tokenizer: maps labels to text.
+      origin: JSON with the stage and step of the parameters, the metrics measured there, and
+        whether the stage trained through the policy.
     """
 
     config: ExperimentConfig
@@ -71,27 +71,33 @@ class Recognizer:
 
     @property
     def model(self) -> RNNT:
-        """The model."""
+        """The model under the policy, without variables."""
         return RNNT(self.config.model, self.policy)
 
     def transducer(self) -> BoundTransducer:
-        """The model with its variables, for a decoder."""
+        """The model bound to its variables, for decoding."""
         return BoundTransducer(variables=self.variables, model=self.model)
 
     def evaluator(
         self, splits: Sequence[Split], evaluation: EvaluationConfig, data_dir: pathlib.Path
     ) -> StreamingEvaluator:
-        """Stream-decodes test sets, one after the other; run it on ``self.variables``."""
+        """Returns a streaming evaluator of test sets, to run on ``self.variables``.
+
+        Args:
+          splits: the test sets.
+          evaluation: how they are decoded.
+          data_dir: folder of the prepared corpora.
+        """
         return make_evaluator(
             self.config, evaluation, self.policy, self.frontend, self.tokenizer, splits, data_dir
         )
 
     def audit(self) -> tuple[OffChip, ...]:
-        """Operators of its serving programs that its chip does not compute."""
+        """Returns the operators of the serving programs that do not run on the chip."""
         return audit(self.config.model, self.policy, self.config.frontend.feature_size)
 
     def save(self, directory: pathlib.Path) -> None:
-        """Writes a directory that ``load`` reads: whole, or the former one stays as it was."""
+        """Writes a directory for ``load``, atomically: a failed write keeps the previous one."""
         with replaced_folder(directory) as folder:
             np.savez(folder / "variables.npz", **flatten_dict(self.variables, sep="/"))
             self.frontend.stats.save(folder / "feature_stats.json")
@@ -109,11 +115,11 @@ class Recognizer:
 
     @classmethod
     def load(cls, directory: pathlib.Path) -> "Recognizer":
-        """Reads what ``save`` wrote.
+        """Reads a directory written by ``save``.
 
         Raises:
-          ModelDirectoryError: if it is not there, or not as it was written; names the file.
-          ConfigError: if another version wrote it.
+          ModelDirectoryError: if a file is missing or has changed; the message names it.
+          ConfigError: if the config is of an incompatible version.
         """
         directory = directory.absolute()
         manifest = read_manifest(directory)
@@ -141,12 +147,12 @@ class Recognizer:
 
 
 def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
-    """What a model directory says of itself, its files' checksums compared.
+    """Reads the manifest of a model directory and verifies the files' checksums.
 
-    Directories of versions without checksums are read as they are.
+    Directories written by versions without checksums are not verified.
 
     Raises:
-      ModelDirectoryError: there is none, or a file is missing or no longer what was written.
+      ModelDirectoryError: if the manifest is missing, or a file is missing or has changed.
     """
     path = directory / MANIFEST
     try:
@@ -175,12 +181,12 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def model_directories(root: pathlib.Path) -> list[pathlib.Path]:
-    """All model directories below a folder, those that were never finished left out."""
+    """Returns all complete model directories below a folder."""
     return sorted(p.parent for p in root.glob(f"**/{MANIFEST}") if not is_partial(p, root))
 
 
 def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
-    """Model directories of a training run, in the order of its stages."""
+    """Returns the model directories of a training run, in the order of its stages."""
     found = model_directories(workdir / "models") if (workdir / "models").is_dir() else []
     if not found:
         raise ModelDirectoryError(
@@ -190,19 +196,19 @@ def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Model directories by what of their paths tells them apart, ``RUN/models/STAGE`` at least."""
+    """Returns model directories by the shortest distinct path ends, at least RUN/models/STAGE."""
     paths = [directory.absolute() for directory in directories]
     shared = os.path.commonpath([path.parents[min(2, len(path.parents) - 1)] for path in paths])
     return {str(path.relative_to(shared)): path for path in paths}
 
 
 def tokenizer_file(tokenizer: Tokenizer) -> str:
-    """Name of the file that a tokenizer saves itself in."""
+    """Returns the name of the file that a tokenizer is saved in."""
     return "tokenizer.json" if isinstance(tokenizer, CharacterTokenizer) else "tokenizer.model"
 
 
 def _own_checksum(manifest: Mapping[str, Any]) -> str:
-    """Checksum of a manifest's content but for this very entry."""
+    """Returns the checksum of a manifest's content without the checksum entry."""
     files = {name: digest for name, digest in manifest["sha256"].items() if name != MANIFEST}
     content = json.dumps({**manifest, "sha256": files}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
@@ -217,7 +223,7 @@ def _damaged(path: pathlib.Path, reason: str) -> str:
 
 @contextlib.contextmanager
 def _named(path: pathlib.Path) -> Iterator[None]:
-    """Raises ModelDirectoryError with the path for whatever goes wrong when a file is read."""
+    """Converts any error from reading a file to a ModelDirectoryError with the path."""
     try:
         yield
     except ModelDirectoryError:
@@ -227,7 +233,7 @@ def _named(path: pathlib.Path) -> Iterator[None]:
 
 
 def _read_policy(manifest: Mapping[str, Any]) -> PrecisionPolicy:
-    """The policy that a manifest's data describe; older ones have its name alone."""
+    """Returns the policy described by a manifest; earlier versions store only its name."""
     if "policy_rules" not in manifest:
         return policy_by_name(manifest["policy"])
     policy = build_policy(from_json(PolicySpec, manifest["policy_rules"]))
@@ -242,13 +248,14 @@ def _read_policy(manifest: Mapping[str, Any]) -> PrecisionPolicy:
 def _read_variables(
     path: pathlib.Path, config: ExperimentConfig, policy: PrecisionPolicy
 ) -> PyTree:
-    """Variables of the config's model under the policy, and no others.
+    """Reads the variables of the config's model under the policy.
 
     Raises:
-      ModelDirectoryError: naming the arrays that are missing, strange or of another shape.
+      ModelDirectoryError: if arrays are missing, unknown or of a wrong shape; the message names
+        them.
     """
     inputs = example_inputs(config.model, config.frontend.feature_size)
-    model = RNNT(config.model, policy.calibration())  # it knows the shapes of all ranges
+    model = RNNT(config.model, policy.calibration())  # the calibration model defines all ranges
     shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     shapes = {name: calibrated_ranges(leaves) for name, leaves in shapes.items()}
     expected = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
@@ -279,7 +286,18 @@ def make_evaluator(
     data_dir: pathlib.Path,
     mesh: Mesh | None = None,
 ) -> StreamingEvaluator:
-    """Stream-decodes test sets with variables of the experiment's model under ``policy``."""
+    """Returns a streaming evaluator for variables of the experiment's model under a policy.
+
+    Args:
+      config: the experiment.
+      evaluation: how test sets are decoded.
+      policy: precision policy of the model.
+      frontend: computes features from audio.
+      tokenizer: maps labels to text.
+      splits: the test sets.
+      data_dir: folder of the prepared corpora.
+      mesh: devices to decode on; None for all devices.
+    """
     mesh = make_mesh() if mesh is None else mesh
     evaluation.require_whole_frames(config.frontend.frame_ms * config.model.encoder.time_reduction)
     rate_hz = config.frontend.log_mel.sample_rate_hz

@@ -1,4 +1,4 @@
-"""A trained model as what a live transcriber recognizes with: one compiled step a chunk."""
+"""Live recognition with a trained model, one compiled step per chunk."""
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,14 @@ class RecognizerEngine:
     """An ``Engine`` over a trained model.
 
     Args:
-      recognizer: the model.
-      search: how to search.
-      chunk_ms: audio that is decoded at once; whole encoder frames.
-      endpoint: where segments end; None: nowhere but at the end of a stream.
-      alternatives: readings of a segment to tell; 1 tells none beside the words.
+      recognizer: the trained model.
+      search: config of the search.
+      chunk_ms: audio per chunk in milliseconds, a multiple of the encoder frame.
+      endpoint: endpointing rules; None ends segments only at the end of a stream.
+      alternatives: number of hypotheses per segment to return; 1 returns no alternatives.
 
     Raises:
-      ValueError: ``chunk_ms`` is not whole encoder frames.
+      ValueError: if ``chunk_ms`` is not a multiple of the encoder frame.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RecognizerEngine:
         frames = self.chunk_samples // sizes.encoder_frame_samples(self._transducer)
         driver = LiveDriver(frontend, search, frames, endpoint)
         self._alternatives = alternatives
-        self._prefix: list[int] = []  # final tokens of the open segment, for alternatives alone
+        self._prefix: list[int] = []  # final tokens of the open segment, used for alternatives only
 
         @jax.jit
         def start(transducer):
@@ -56,7 +56,7 @@ class RecognizerEngine:
         @jax.jit
         def step(transducer, audio, lengths, state):
             emitted, segments, state = driver.step_with_segments(transducer, audio, lengths, state)
-            # What is not asked for is not computed.
+            # Alternatives are computed only on request.
             return emitted, segments if alternatives > 1 else None, driver.partial(state), state
 
         @jax.jit
@@ -66,12 +66,12 @@ class RecognizerEngine:
         self._start, self._step, self._finish = start, step, finish
 
     def start(self) -> None:
-        """Before the first sample of a new stream."""
+        """Starts a new stream."""
         self._state = self._start(self._transducer)
         self._prefix = []
 
     def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
-        """The next chunk of int16 samples; only the last one may be shorter."""
+        """Processes the next chunk of int16 samples; only the last chunk may be shorter."""
         padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))
         length = jnp.array([len(audio)], jnp.int32)
         emitted, segments, partial, self._state = self._step(
@@ -86,7 +86,7 @@ class RecognizerEngine:
         return Heard(final, _tokens(partial), self._with_prefix(final, ended))
 
     def end(self) -> Heard:
-        """The rest after the last chunk."""
+        """Returns the remaining tokens after the last chunk."""
         emitted, alternatives = jax.device_get(self._finish(self._state))
         final = _tokens(emitted)
         last = jax.tree.map(lambda x: x[0], alternatives)
@@ -95,7 +95,7 @@ class RecognizerEngine:
     def _with_prefix(
         self, final: list[Token], ended: list[Hypothesis]
     ) -> list[list[tuple[list[int], float]]]:
-        """Alternatives of the segments that ended, from their first token on."""
+        """Returns complete alternatives, with final tokens prepended, of segments that ended."""
         if self._alternatives == 1:
             return []
         found = []
@@ -116,7 +116,7 @@ class RecognizerEngine:
 
 
 def _tokens(emitted: Emitted | Hypothesis) -> list[Token]:
-    """Tokens of a stream's only row."""
+    """Returns the tokens of the stream, which is the only row of the batch."""
     n = int(emitted.length[0])
     return list(
         zip(

@@ -1,4 +1,4 @@
-"""One experiment from its config: the parts, put together and run."""
+"""Assembly and execution of an experiment from its config."""
 
 import contextlib
 import functools
@@ -50,26 +50,27 @@ from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
 
 MAY_DIFFER = ("evaluation", "loop", "data.test")
-"""Fields that a resumed run may change: no update of a parameter is computed from them."""
+"""Config fields that a resumed run may change, because no parameter update depends on them."""
 
 _CONFIG, _STATS = "config.json", "feature_stats.json"
 
 
 class WorkdirError(UserError):
-    """A file of a working directory that cannot be read."""
+    """An unreadable file in a working directory."""
 
 
 class Experiment:
-    """The parts of an experiment, made when first asked for and kept in its working directory.
+    """An experiment, whose components are created lazily from its config.
 
     Args:
-      config: the experiment.
-      data_dir: where corpora are prepared.
-      workdir: takes everything that the run writes.
-      console: takes progress lines.
-      diagnose: record at each aware evaluation what the arithmetic does to its values; this is no
-        part of the config, for it changes no parameter.
-      validate: measure the validation sets; else each stage's best state is its last.
+      config: the experiment's config.
+      data_dir: folder of the prepared corpora.
+      workdir: folder for everything that the run writes.
+      console: output of progress lines.
+      diagnose: whether to record quantization diagnostics at each evaluation of a
+        quantized stage. Not part of the config, because it changes no parameter.
+      validate: whether to evaluate the validation sets; if not, each stage's best state is its
+        last one.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Experiment:
 
     @functools.cached_property
     def training_data(self) -> Mixture:
-        """The training corpora as one."""
+        """Mixture of the training corpora."""
         splits = self.config.data.train
         return Mixture([self._training_source(s) for s in splits], [s.repeats for s in splits])
 
@@ -109,16 +110,16 @@ class Experiment:
 
     @functools.cached_property
     def _held_out_texts(self) -> frozenset[str]:
-        """Transcripts that no training utterance may have."""
+        """Returns the transcripts that no training utterance may have."""
         corpora = (open_corpus(self.data_dir, s.corpus, s.split) for s in self.config.data.held_out)
         return frozenset(text for corpus in corpora for text in corpus.texts)
 
     @functools.cached_property
     def origin(self) -> Recognizer | None:
-        """The recognizer to start from, if one is named.
+        """Recognizer to start from; None if the config names none.
 
         Raises:
-          ConfigMismatchError: its parameters have other shapes, or its features differ.
+          ConfigMismatchError: if its parameter shapes or features differ from the config's.
         """
         if not self.config.initialize_from:
             return None
@@ -144,7 +145,7 @@ class Experiment:
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer: characters, or units trained on the training texts."""
+        """Tokenizer of characters, or of units trained on the training transcripts."""
         units = self.config.data.sentencepiece
         tokenizer: Tokenizer
         if self.origin:
@@ -163,10 +164,10 @@ class Experiment:
         return tokenizer
 
     def _check_characters(self, tokenizer: CharacterTokenizer) -> None:
-        """Checks that letters of the training corpora's languages can be spelled.
+        """Checks that the tokenizer covers the letters of the training corpora's languages.
 
         Raises:
-          ConfigError: transcripts hold letters of their language that the tokenizer lacks.
+          ConfigError: if transcripts contain letters of their language that the tokenizer lacks.
         """
         for split in self.config.data.train:
             corpus = open_corpus(self.data_dir, split.corpus, split.split)
@@ -182,7 +183,7 @@ class Experiment:
 
     @functools.cached_property
     def frontend(self) -> Frontend:
-        """The frontend with statistics of the training data, measured once a run."""
+        """Frontend with feature statistics of the training data, computed once per run."""
         if self.origin:
             return self.origin.frontend
         path = self.workdir / _STATS
@@ -206,7 +207,12 @@ class Experiment:
     def evaluators(
         self, splits: Sequence[Split], policy: PrecisionPolicy
     ) -> tuple[StreamingEvaluator, ...]:
-        """One streaming evaluator a test set, for variables of the model under ``policy``."""
+        """Returns one streaming evaluator per test set.
+
+        Args:
+          splits: the test sets.
+          policy: precision policy of the evaluated model.
+        """
         return tuple(
             make_evaluator(
                 self.config,
@@ -223,7 +229,7 @@ class Experiment:
 
     @functools.cached_property
     def task(self) -> RecognizerTask:
-        """The recognizer as the trainer sees it."""
+        """Training task of the recognizer."""
         config = self.config
         return RecognizerTask(
             config.model,
@@ -247,10 +253,10 @@ class Experiment:
         return Diagnoser(self.config.model, policy, self.frontend, batches)
 
     def _teacher(self, name: str) -> FloatTeacher:
-        """The recognizer in a model directory; it must take the features that the student takes.
+        """Loads a teacher from a model directory.
 
         Raises:
-          ConfigMismatchError: its features are others.
+          ConfigMismatchError: if its features differ from the student's.
         """
         recognizer = Recognizer.load(pathlib.Path(name))
         theirs, ours = recognizer.frontend, self.frontend
@@ -266,7 +272,7 @@ class Experiment:
         return FloatTeacher(recognizer.config.model, recognizer.variables["params"])
 
     def initial_state(self) -> TrainState:
-        """The state before the first step."""
+        """Returns the state before the first step."""
         if self.origin:
             params = self.origin.variables["params"]
         else:
@@ -274,7 +280,7 @@ class Experiment:
         return TrainState.create(params, {}, self.config.seed)
 
     def iterator(self) -> TrainIterator:
-        """Training batches from the first."""
+        """Returns the iterator over training batches, at its first batch."""
         microbatches = math.lcm(
             *(s.optimizer.accumulation for s in self.config.stages if isinstance(s, TrainingStage))
         )
@@ -290,18 +296,18 @@ class Experiment:
         )
 
     def train(self, last_stage: str | None = None) -> dict[str, Recognizer]:
-        """Runs the stages, or what is left of them; writes a model directory for each stage.
+        """Runs or resumes the stages and writes a model directory for each.
 
         Args:
-          last_stage: name of the last stage to run; None runs all that have steps.
+          last_stage: name of the last stage to run; None runs all stages.
 
         Returns:
-          The recognizer of lowest validation WER of each stage, by the stage's name.
+          The recognizer of lowest validation WER of each stage, by stage name.
 
         Raises:
           StoppedBySignal, ConfigMismatchError, SkippedBatchesError: see ``Trainer.run``.
-          ConfigError: the experiment cannot be trained so; names the fields.
-          WorkdirInUseError: another process trains in the working directory.
+          ConfigError: if the experiment cannot be trained; the message names the fields.
+          WorkdirInUseError: if another process trains in the working directory.
         """
         self.config.check_trainable()
         first = jax.process_index() == 0
@@ -313,7 +319,7 @@ class Experiment:
                 stages = stages[: 1 + [s.name for s in stages].index(last_stage)]
             for split in self.config.data.test:
                 open_corpus(self.data_dir, split.corpus, split.split)
-            # All parts are made: from here on the working directory is this run's.
+            # All components could be created, so the run may now write to the working directory.
             self._claim_workdir()
             self.console.say(
                 f"{iterator.num_examples} training examples an epoch, "
@@ -337,7 +343,7 @@ class Experiment:
             return kept
 
     def _say_outcome(self, kept: dict[str, Recognizer], parameters: int) -> None:
-        """What came out, where it is, and what to do with it."""
+        """Prints the results, their locations and the next commands."""
         self.console.say(f"{parameters / 1e6:.2f} M parameters trained; the best of each stage:")
         for stage, recognizer in kept.items():
             wer = recognizer.origin["wer"]
@@ -355,11 +361,11 @@ class Experiment:
         return self.workdir / "models" / stage
 
     def _require_same_run(self) -> None:
-        """Refuses a directory in which a run of another config has got to a checkpoint.
+        """Checks that checkpoints in the working directory belong to this config.
 
         Raises:
-          ConfigMismatchError: naming the fields that differ and may not.
-          WorkdirError: its config cannot be read.
+          ConfigMismatchError: if they do not; the message names the differing fields.
+          WorkdirError: if the saved config cannot be read.
         """
         path = self.workdir / _CONFIG
         if not has_checkpoints(self.workdir) or not path.exists():
@@ -379,7 +385,7 @@ class Experiment:
             )
 
     def _claim_workdir(self) -> None:
-        """Writes what the run is: its config, feature statistics and provenance."""
+        """Writes the run's config, feature statistics and provenance."""
         if jax.process_index() == 0:
             write_text(self.workdir / _CONFIG, json.dumps(to_json(self.config), indent=2) + "\n")
             write_text(self.workdir / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
@@ -388,7 +394,7 @@ class Experiment:
                 os.replace(self.workdir / f"{_STATS}.partial", self.workdir / _STATS)
 
     def _keep(self, best: BestState) -> Recognizer:
-        """A stage's best state as a recognizer, in its model directory."""
+        """Saves a stage's best state as a recognizer in its model directory."""
         state, model = to_host(best.state), self.task.under(best.precision)
         recognizer = Recognizer(
             config=self.config,
@@ -409,7 +415,7 @@ class Experiment:
 
 
 def _other_shapes(origin: Recognizer, config: ExperimentConfig) -> list[str]:
-    """Names of parameters that a recognizer lacks, or has in another shape than a config asks."""
+    """Returns the names of parameters that a recognizer lacks or has in another shape."""
     inputs = example_inputs(config.model, config.frontend.feature_size)
     ours = jax.eval_shape(RNNT(config.model, FLOAT32).init, jax.random.key(0), *inputs)["params"]
     expected = {name: leaf.shape for name, leaf in flatten_dict(ours, sep="/").items()}

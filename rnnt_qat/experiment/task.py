@@ -1,4 +1,4 @@
-"""The recognizer as the trainer sees it: objectives, observation, evaluators, teachers."""
+"""The training task of a recognizer: objectives, observation, evaluators, teachers."""
 
 import dataclasses
 import functools
@@ -29,36 +29,37 @@ from rnnt_qat.training.update import Frozen, LossFunction, RowLosses
 from rnnt_qat.typing import Array, Int, PRNGKey, PyTree
 
 Diagnose = Callable[[PyTree], Sequence[Diagnosis]]
-"""Variables, global arrays, to a row an operator of each layer."""
+"""Function from variables, global arrays, to one diagnosis per operator of each layer."""
 
 OWN_START = "self"
-"""The teacher that is the network which a stage starts from."""
+"""Name of the teacher that is the network from which a stage starts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FloatTeacher:
-    """Implements ``training.task.Teacher``: a recognizer in floating point, without dropout.
+    """A floating-point recognizer without dropout that implements ``training.task.Teacher``.
 
     Attributes:
-      model: its sizes.
-      params: its parameters; None: those that the stage starts from.
+      model: architecture of the teacher.
+      params: parameters of the teacher; None for those that the stage starts from.
     """
 
     model: RNNTConfig
     params: PyTree | None
 
     def __call__(self, params: PyTree, batch: Batch) -> Outputs:
-        """Returns its outputs for the features that the student sees."""
+        """Returns the teacher's outputs for the student's features."""
         return forward(RNNT(self.model, FLOAT32), {"params": params}, _model_inputs(batch))
 
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What is measured in training, made for a policy when a stage first asks.
+    """Factories of the measurements during training, called lazily for each policy.
 
     Attributes:
-      evaluators: under a policy; their mean WER selects checkpoints. None measures nothing.
-      diagnose: tells what a policy's arithmetic does to its values; None leaves it out.
+      evaluators: returns the evaluators under a policy, whose mean WER selects checkpoints; None
+        disables evaluation.
+      diagnose: returns diagnostics of a policy's arithmetic; None disables them.
     """
 
     evaluators: Callable[[PrecisionPolicy], Sequence[StreamingEvaluator]] | None = None
@@ -66,16 +67,16 @@ class Measurement:
 
 
 class RecognizerTask:
-    """Implements ``training.task.Task`` for the RNN transducer.
+    """The RNN transducer's implementation of ``training.task.Task``.
 
     Args:
-      model: sizes.
-      policy: the experiment's arithmetic.
-      frontend: audio to features.
-      augment: masks on the features in training.
-      objectives: of stages that name none.
-      measurement: of every stage.
-      load_teacher: a model directory's name to the teacher.
+      model: architecture of the network.
+      policy: the experiment's precision policy.
+      frontend: computes features from audio.
+      augment: masking of features in training.
+      objectives: objectives of stages that name none.
+      measurement: evaluation and diagnostics of every stage.
+      load_teacher: loads the teacher from a model directory.
     """
 
     def __init__(
@@ -95,12 +96,12 @@ class RecognizerTask:
         self._bound: dict[str, RecognizerUnderPolicy] = {}
 
     def initial_params(self, key: PRNGKey) -> PyTree:
-        """Random parameters, float32; the same tree under every policy."""
+        """Returns random float32 parameters; their structure is the same under every policy."""
         inputs = example_inputs(self._model, self._frontend.config.feature_size)
         return RNNT(self._model, FLOAT32).init(key, *inputs)["params"]
 
     def under(self, precision: str) -> "RecognizerUnderPolicy":
-        """The recognizer under a policy by name; an empty name is the experiment's."""
+        """Returns the recognizer under a policy; an empty name selects the experiment's."""
         policy = policy_by_name(precision) if precision else self._policy
         if policy.name not in self._bound:
             self._bound[policy.name] = RecognizerUnderPolicy(
@@ -109,10 +110,10 @@ class RecognizerTask:
         return self._bound[policy.name]
 
     def teacher(self, name: str) -> FloatTeacher:
-        """The teacher in a model directory, or the network that the stage starts from.
+        """Returns the teacher in a model directory, or the network that the stage starts from.
 
         Raises:
-          ConfigError: there is nothing that loads model directories.
+          ConfigError: if the task cannot load model directories.
         """
         if name == OWN_START:
             return FloatTeacher(self._model, None)
@@ -122,17 +123,17 @@ class RecognizerTask:
 
 
 class RecognizerUnderPolicy:
-    """Implements ``training.task.ModelUnderPolicy``; ``RecognizerTask.under`` makes it.
+    """The result of ``RecognizerTask.under``; implements ``training.task.ModelUnderPolicy``.
 
     Args:
-      model: sizes.
-      policy: arithmetic of the forward pass.
-      frontend: audio to features.
-      augment: masks on the features in training.
-      measurement: evaluators and diagnosis.
+      model: architecture of the network.
+      policy: precision policy of the forward pass.
+      frontend: computes features from audio.
+      augment: masking of features in training.
+      measurement: evaluation and diagnostics.
 
     Raises:
-      ValueError: a rule of the policy matches no layer.
+      ValueError: if a rule of the policy matches no layer.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class RecognizerUnderPolicy:
         self._inputs = example_inputs(model, frontend.config.feature_size)
 
     def empty_ranges(self) -> PyTree:
-        """Zero for every site that the policy calibrates."""
+        """Returns a range of zero for every site that the policy calibrates."""
         shapes = jax.eval_shape(self._calibrating.init, jax.random.key(0), *self._inputs)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.get(RANGES, {}))
 
@@ -162,27 +163,31 @@ class RecognizerUnderPolicy:
 
     @property
     def range_rate(self) -> float | None:
-        """Learning rate of ranges as a multiple of the network's; None where none are trained."""
+        """Learning rate of ranges as a multiple of the network's; None if none are trained."""
         return None if self._learned is None else self._learned.rate
 
     def trainable(self, params: PyTree, quant_stats: PyTree) -> PyTree:
-        """The parameters, and those of the ranges where the policy trains them."""
+        """Returns the parameters, with those of the ranges if the policy trains them."""
         if self._learned is None:
             return params
         ranges = calibrated_ranges(quant_stats)
         return AwareParams(params, jax.tree.map(self._learned.initial, ranges))
 
     def ranges(self, params: PyTree, quant_stats: PyTree) -> PyTree:
-        """``quant_stats``, or the ranges that were trained."""
+        """Returns the trained ranges if the policy trains them, else ``quant_stats``."""
         if not isinstance(params, AwareParams):
             return quant_stats
         assert self._learned is not None
         return jax.tree.map(self._learned.max_abs, params.ranges)
 
     def variables(self, params: PyTree, quant_stats: PyTree) -> PyTree:
-        """Variables of the model in any stage, with the ranges in force.
+        """Returns the variables of the model in any stage.
 
-        A policy without formats has none, whatever an earlier stage has calibrated.
+        Ranges are omitted if the policy has no formats, even if an earlier stage calibrated some.
+
+        Args:
+          params: ``AwareParams`` or the network's parameters.
+          quant_stats: the quantization ranges.
         """
         network = params.network if isinstance(params, AwareParams) else params
         ranges = calibrated_ranges(self.ranges(params, quant_stats)) if self._has_ranges else {}
@@ -193,14 +198,15 @@ class RecognizerUnderPolicy:
         return bool(jax.tree.leaves(self.empty_ranges()))
 
     def loss(self, objectives: Objectives, teacher: Teacher | None = None) -> LossFunction:
-        """A ``LossFunction``, in the dtype of the parameters it is given, with dropout.
+        """Returns a ``LossFunction`` with dropout that computes in the dtype of its parameters.
 
         Args:
-          objectives: what is minimised.
-          teacher: whose outputs they read.
+          objectives: the objectives to minimise.
+          teacher: model whose outputs the objectives read.
 
         Raises:
-          ConfigError: an objective lacks a part of the model, or the teacher; or nobody reads it.
+          ConfigError: if the model lacks an output that an objective reads, if an objective needs
+            a teacher and there is none, or if no objective reads the teacher.
         """
         self._check_objectives(objectives, teacher)
 
@@ -241,7 +247,7 @@ class RecognizerUnderPolicy:
             raise ConfigError("a stage has a teacher, but none of its objectives reads one")
 
     def observe(self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch) -> PyTree:
-        """The ranges with those of this batch, as it will be heard: nothing is masked."""
+        """Returns the ranges updated with a batch, without masking, as in recognition."""
         variables = {"params": params, RANGES: quant_stats}
         inputs = _model_inputs(self._features(batch))
         _, updated = self._calibrating.apply(variables, *inputs, mutable=[RANGES])
@@ -280,7 +286,7 @@ class RecognizerUnderPolicy:
 
     @functools.cached_property
     def evaluate(self) -> Evaluator | None:
-        """Metrics of all test sets, and their mean WER under the name that selects."""
+        """Evaluator of all test sets; it adds their mean WER as the selection metric."""
         measurement = self._measurement
         evaluators = measurement.evaluators(self.policy) if measurement.evaluators else ()
         if not evaluators:
@@ -304,5 +310,5 @@ def _model_inputs(batch: Batch):
 
 
 def _row_keys(key: PRNGKey, batch: Batch) -> PRNGKey:
-    """A key an utterance: chance is the same wherever in a batch, and on which device, it lies."""
+    """Returns a key per utterance, independent of its row in the batch and of its device."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch.utterance_index)

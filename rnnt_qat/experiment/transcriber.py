@@ -1,4 +1,4 @@
-"""Live transcription: audio in as it comes, words and segments out, for as long as it comes."""
+"""Live transcription of unbounded audio streams into words and segments."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,18 +11,18 @@ from rnnt_qat.decoding.words import Word, WordBuilder
 from rnnt_qat.typing import Int
 
 Token = tuple[int, int, float]
-"""Label (or ``SEGMENT_END``), emission frame and log-probability; see ``Emitted``."""
+"""A label (or ``SEGMENT_END``), its emission frame and log-probability; see ``Emitted``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What a chunk of audio made of a stream.
+    """The result of processing one chunk of a stream.
 
     Attributes:
       final: tokens that will not change, and ends of segments.
-      pending: tokens after these that the next chunk may change.
-      alternatives: of each segment that ended, hypotheses and their log-probabilities, the best one
-        first; empty where none were asked for.
+      pending: tokens after the final ones, which the next chunk may change.
+      alternatives: for each segment that ended, hypotheses with their log-probabilities, best
+        first; empty if alternatives were not requested.
     """
 
     final: Sequence[Token]
@@ -31,12 +31,12 @@ class Heard:
 
 
 class Engine(Protocol):
-    """What recognizes one stream: a model in JAX, or an artefact's player.
+    """A streaming recognizer, either a JAX model or an artefact's player.
 
     Attributes:
-      chunk_samples: samples of a chunk.
-      sample_rate_hz: rate of the audio that it takes.
-      frame_s: seconds of an encoder frame.
+      chunk_samples: samples per chunk.
+      sample_rate_hz: sample rate of the input in Hz.
+      frame_s: duration of an encoder frame in seconds.
     """
 
     chunk_samples: int
@@ -44,25 +44,25 @@ class Engine(Protocol):
     frame_s: float
 
     def start(self) -> None:
-        """Before the first sample of a new stream."""
+        """Starts a new stream."""
 
     def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
-        """The next chunk of int16 samples; only the last one may be shorter."""
+        """Processes the next chunk of int16 samples; only the last chunk may be shorter."""
 
     def end(self) -> Heard:
-        """The rest after the last chunk, its last segment's end included."""
+        """Returns the remaining tokens after the last chunk, including the last segment's end."""
 
     def piece(self, label: int) -> str:
-        """Text of a label, a space where a word starts."""
+        """Returns the text of a label, with a space where a word starts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Alternative:
-    """Another reading of a segment.
+    """An alternative hypothesis of a segment.
 
     Attributes:
-      text: what it says.
-      log_prob: natural log-probability that the search gave it.
+      text: text of the hypothesis.
+      log_prob: natural log-probability computed by the search.
     """
 
     text: str
@@ -71,16 +71,16 @@ class Alternative:
 
 @dataclasses.dataclass(frozen=True)
 class Transcript:
-    """What a chunk of audio told.
+    """The transcript of one chunk of audio within a segment.
 
     Attributes:
-      words: words of the segment that are final since the last transcript.
-      pending: text after all final words of the segment; may still change.
-      seconds: audio heard.
-      final: whether the segment is over.
-      start_s: the segment's first second.
-      end_s: where it is over, its last second.
-      alternatives: readings of a segment that is over, the best one first, if they were asked for.
+      words: words that became final since the previous transcript of the segment.
+      pending: text after all final words of the segment, which may still change.
+      seconds: seconds of audio processed.
+      final: whether the segment has ended.
+      start_s: start of the segment in seconds.
+      end_s: end of the segment in seconds, if it has ended.
+      alternatives: hypotheses of a segment that has ended, best first, if they were requested.
     """
 
     words: tuple[Word, ...]
@@ -93,10 +93,10 @@ class Transcript:
 
 
 class LiveTranscriber:
-    """Transcribes one stream at a time; it keeps nothing that is final.
+    """A transcriber of one stream at a time, in memory independent of the stream's length.
 
     Args:
-      engine: what recognizes.
+      engine: the streaming recognizer.
     """
 
     def __init__(self, engine: Engine):
@@ -105,12 +105,13 @@ class LiveTranscriber:
         self.sample_rate_hz = engine.sample_rate_hz
 
     def transcribe(self, pieces: Iterable[Int[np.ndarray, "N"]]) -> Iterator[Transcript]:
-        """Transcripts of a stream: one a chunk, and one for each segment that is over.
+        """Yields the transcripts of a stream: one per chunk and one per segment that ends.
 
-        The last one is final. Segments without words are left out, but for a stream's only one.
+        The last transcript is final. Segments without words are omitted, unless a stream has only
+        one segment.
 
         Args:
-          pieces: int16 samples, in pieces of any length.
+          pieces: int16 samples, in arrays of any length.
         """
         engine = self._engine
         engine.start()
@@ -123,14 +124,14 @@ class LiveTranscriber:
 
 
 class _Segments:
-    """The segment of a stream that is open."""
+    """The open segment of a stream."""
 
     def __init__(self, engine: Engine):
         self._engine = engine
         self._words = WordBuilder(engine.piece, engine.frame_s)
         self._began = 0.0
-        self._spoken = False  # words of the segment have been given out
-        self._told = False  # a segment has been given out
+        self._spoken = False  # whether words of the segment have been returned
+        self._told = False  # whether any segment has been returned
 
     def hear(self, heard: Heard, seconds: float, last: bool) -> Iterator[Transcript]:
         alternatives = iter(heard.alternatives)
@@ -159,7 +160,7 @@ class _Segments:
 
 
 def _chunks(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same samples in pieces of ``size``, the last one shorter."""
+    """Yields the samples in arrays of ``size`` samples; the last one may be shorter."""
     rest = np.zeros(0, np.int16)
     for piece in pieces:
         rest = np.concatenate([rest, piece])

@@ -1,4 +1,4 @@
-"""Transcripts as text: a line a segment, JSON lines, SubRip and WebVTT subtitles."""
+"""Output formats of transcripts: plain text, JSON lines, SubRip and WebVTT subtitles."""
 
 import dataclasses
 import json
@@ -11,12 +11,12 @@ from rnnt_qat.experiment.transcriber import Transcript
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A segment that is over.
+    """A segment that has ended.
 
     Attributes:
       audio: name of the recording.
-      words: all of its words.
-      transcript: the last of the segment's transcripts: its limits and alternatives.
+      words: all words of the segment.
+      transcript: the segment's final transcript, with its start, end and alternatives.
     """
 
     audio: str
@@ -25,29 +25,29 @@ class Segment:
 
     @property
     def text(self) -> str:
-        """The words with a space between two."""
+        """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
 
 
 class TranscriptFormat(Protocol):
-    """Puts the segments of recordings into lines, one by one."""
+    """A formatter that converts segments of recordings to lines, one segment at a time."""
 
     def header(self) -> str:
-        """What stands before the first segment; empty or whole lines."""
+        """Returns the text before the first segment: empty or complete lines."""
 
     def segment(self, segment: Segment) -> str:
-        """Whole lines for a segment."""
+        """Returns the complete lines of a segment."""
 
 
 class TextFormat:
-    """``AUDIO<tab>words``, and a line for each further reading if alternatives were asked for."""
+    """The format ``AUDIO<tab>words``, with a line per alternative if they were requested."""
 
     def header(self) -> str:
         """Nothing."""
         return ""
 
     def segment(self, segment: Segment) -> str:
-        """One line, then the other readings with their log-probabilities."""
+        """Returns one line, followed by the alternatives with their log-probabilities."""
         lines = [f"{segment.audio}\t{segment.text}"]
         for rank, other in enumerate(segment.transcript.alternatives, start=1):
             lines.append(f"{segment.audio}\t#{rank} ({other.log_prob:.2f})\t{other.text}")
@@ -55,14 +55,14 @@ class TextFormat:
 
 
 class JsonLinesFormat:
-    """One JSON object a segment."""
+    """One JSON object per segment and line."""
 
     def header(self) -> str:
         """Nothing."""
         return ""
 
     def segment(self, segment: Segment) -> str:
-        """``audio``, ``text``, ``start_s``, ``end_s``, ``words`` and ``alternatives``."""
+        """Returns an object of ``audio``, ``text``, ``start_s``, ``end_s``, ``words`` and more."""
         transcript = segment.transcript
         record = {
             "audio": segment.audio,
@@ -89,14 +89,14 @@ class JsonLinesFormat:
 
 @dataclasses.dataclass
 class SubtitleFormat:
-    """Cues of a few words each, timed by the words.
+    """Subtitle cues of a few words each, timed by the words.
 
     Attributes:
-      separator: between seconds and milliseconds: a comma in SubRip, a point in WebVTT.
-      first_lines: what the file begins with.
-      max_characters: most characters of a cue.
-      max_seconds: longest cue.
-      cues: cues written so far.
+      separator: separator of seconds and milliseconds: a comma in SubRip, a point in WebVTT.
+      first_lines: header of the file.
+      max_characters: maximum number of characters per cue.
+      max_seconds: maximum duration of a cue in seconds.
+      cues: number of cues written so far.
     """
 
     separator: str
@@ -106,11 +106,11 @@ class SubtitleFormat:
     cues: int = 0
 
     def header(self) -> str:
-        """``WEBVTT``, or nothing."""
+        """Returns ``first_lines``: ``WEBVTT``, or an empty string."""
         return self.first_lines
 
     def segment(self, segment: Segment) -> str:
-        """The segment's cues."""
+        """Returns the segment's cues."""
         parts = []
         for words in self._split(segment.words):
             self.cues += 1
@@ -143,4 +143,4 @@ FORMATS: dict[str, Callable[[], TranscriptFormat]] = {
     "srt": lambda: SubtitleFormat(","),
     "vtt": lambda: SubtitleFormat(".", "WEBVTT\n\n"),
 }
-"""Formats by the name that ``transcribe --format`` takes."""
+"""Format factories by the name given to ``transcribe --format``."""

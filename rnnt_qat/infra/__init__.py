@@ -1,1 +1,1 @@
-"""What no recognizer is about: devices, memory, configs, console, provenance."""
+"""Infrastructure without knowledge of recognizers: devices, configs, console, provenance."""

@@ -1,11 +1,11 @@
-"""Convert frozen dataclasses to JSON and to overridable fields: one schema for all three.
+"""Conversion of frozen dataclasses to and from JSON and command-line overrides.
 
-A field that saved JSON lacks takes its default. A class whose saved form has changed otherwise has
-a class method ``upgrade(data)``, which returns what any earlier version wrote in today's form.
+A field missing from saved JSON takes its default. A class whose saved form has changed in another
+way has a class method ``upgrade(data)``, which converts any earlier form to the current one.
 
-Tuples of dataclasses that have a ``name`` field are lists in JSON, and are addressed by name where
-they are overridden: ``--config.stages.float.steps=3``. Their sequence is the field ``order`` beside
-the names: ``--config.stages.order=float,calibration`` leaves the others out.
+Tuples of dataclasses that have a ``name`` field are lists in JSON and are addressed by name in
+overrides: ``--config.stages.float.steps=3``. The field ``order`` holds their sequence:
+``--config.stages.order=float,calibration`` omits the others.
 """
 
 import dataclasses
@@ -25,25 +25,30 @@ Json = Any
 Config = TypeVar("Config")
 
 TYPE = "type"
-"""Key that names the class where a field's annotation leaves a choice."""
+"""Key of the class name in fields whose annotation allows several classes."""
 ORDER = "order"
-"""Key of the names of a tuple of named dataclasses, beside the dataclasses themselves."""
+"""Key of the order of a tuple of named dataclasses, in the mapping of those dataclasses."""
 
 _PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 _MOVED = {"rnnt_qat.experiment_config": "rnnt_qat.experiment.config"}
-"""Modules that saved configs name by where they once were."""
+"""Current modules by the former names that saved configs contain."""
 
 
 class ConfigError(UserError, ValueError):
-    """A config, or an override of one, that does not fit the schema."""
+    """A config or override that does not match the schema."""
 
 
 def require_at_least(least: int, config: Any, *names: str) -> None:
-    """Refuses numbers of a dataclass that are too small, by the field's name.
+    """Checks lower bounds of a dataclass's fields.
+
+    Args:
+      least: smallest valid value.
+      config: the dataclass.
+      *names: names of the fields to check.
 
     Raises:
-      ValueError: the first of the named fields that is below ``least``.
+      ValueError: if a field is below ``least``; the message names the first one.
     """
     for name in names:
         if (value := getattr(config, name)) < least:
@@ -51,9 +56,9 @@ def require_at_least(least: int, config: Any, *names: str) -> None:
 
 
 def to_json(config: Any) -> dict[str, Json]:
-    """A dataclass as nested dicts, lists and scalars; every field is there.
+    """Converts a dataclass with all its fields to nested dicts, lists and scalars.
 
-    A field annotated with a union or a protocol gets a ``type`` beside its own fields.
+    The value of a field annotated with a union or a protocol has an additional key ``type``.
     """
     hints = typing.get_type_hints(type(config))
 
@@ -62,7 +67,7 @@ def to_json(config: Any) -> dict[str, Json]:
             tag = {} if hint is type(value) else {TYPE: class_path(type(value))}
             return tag | to_json(value)
         if isinstance(value, tuple):
-            # An element's class is its own choice: dataclasses in tuples always name it.
+            # Elements of a tuple may be of different classes, so they always have a ``type``.
             return [convert(element, None) for element in value]
         return value
 
@@ -73,30 +78,43 @@ def to_json(config: Any) -> dict[str, Json]:
 
 
 def from_json(cls: type[Config], data: Mapping[str, Json]) -> Config:
-    """Inverse of ``to_json``.
+    """Converts the result of ``to_json`` back to a dataclass.
+
+    Args:
+      cls: class of the dataclass.
+      data: JSON of the current or an earlier version.
 
     Raises:
-      ConfigError: an unknown field, a missing one that has no default, a value of the wrong type,
-        or one that the class refuses.
+      ConfigError: if a field is unknown, a required field is missing, or a value has the wrong type
+        or is rejected by the class.
     """
     return _build(cls, data, "")
 
 
 def upgraded(cls: type, data: Mapping[str, Json]) -> dict[str, Json]:
-    """JSON of a config as an earlier version wrote it, in the form that ``to_json`` gives today."""
+    """Converts config JSON of an earlier version to the current form.
+
+    Args:
+      cls: class of the config.
+      data: JSON of the current or an earlier version.
+    """
     return to_json(from_json(cls, data))
 
 
 def config_dict(config: Any) -> ml_collections.ConfigDict:
-    """The fields of a dataclass, for ``ml_collections.config_flags`` to override."""
+    """Converts a dataclass to a ``ConfigDict`` for overrides by ``ml_collections.config_flags``."""
     return ml_collections.ConfigDict(_by_name(to_json(config)), convert_dict=True)
 
 
 def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_collections.ConfigDict:
-    """``config_dict`` of the variant of a config file that is named after its colon.
+    """Returns the ``config_dict`` of a config file's variant.
+
+    Args:
+      variant: name of the variant, the part after the colon in ``--config=FILE:VARIANT``.
+      variants: functions that return the config, by name.
 
     Raises:
-      ConfigError: there is no such variant.
+      ConfigError: if there is no such variant.
     """
     if variant not in variants:
         raise ConfigError(f"there is no variant {variant!r}; there are {', '.join(variants)}")
@@ -104,12 +122,12 @@ def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_col
 
 
 def from_config_dict(cls: type[Config], config: ml_collections.ConfigDict) -> Config:
-    """Inverse of ``config_dict``, after overrides."""
+    """Converts a ``ConfigDict``, with overrides, back to a dataclass."""
     return from_json(cls, _in_order(config.to_dict(), ""))
 
 
 def field_paths(config: Mapping[str, Json], prefix: str = "") -> list[str]:
-    """Dotted paths of all fields, inner ones included."""
+    """Returns the dotted paths of all fields, including nested ones."""
     paths = []
     for name, value in config.items():
         paths.append(prefix + name)
@@ -119,8 +137,13 @@ def field_paths(config: Mapping[str, Json], prefix: str = "") -> list[str]:
 
 
 def unknown_field_message(path: str, known: list[str]) -> str:
-    """What to say to someone who named a field that is not there."""
-    # First among fields of the same last name elsewhere, then among all by spelling.
+    """Returns the error message for an unknown field, with suggestions.
+
+    Args:
+      path: dotted path of the unknown field.
+      known: dotted paths of all fields.
+    """
+    # Prefer fields with the same last component, then fields with a similar spelling.
     last = path.rsplit(".", maxsplit=1)[-1]
     same_name = [p for p in known if p.rsplit(".", maxsplit=1)[-1] == last]
     nearest = difflib.get_close_matches(path, same_name or known, n=1, cutoff=0.0)
@@ -159,7 +182,7 @@ def _elements(value: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value may stand in a field so annotated."""
+    """Returns whether a value matches a field's annotation."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return value in arguments
@@ -183,7 +206,7 @@ def _convert(value: Json, hint: Any, path: str) -> Any:
             raise ConfigError(f"{path}: {dict(value)!r} is not of type {_type_name(hint)}")
         return _build(cls, value, f"{path}.")
     if isinstance(value, list | tuple):
-        element = next(iter(typing.get_args(hint)), None)  # tuples here are of one type
+        element = next(iter(typing.get_args(hint)), None)  # config tuples have one element type
         return tuple(_convert(v, element, f"{path}[{i}]") for i, v in enumerate(value))
     if isinstance(value, int) and not isinstance(value, bool) and hint is float:
         try:
@@ -194,12 +217,12 @@ def _convert(value: Json, hint: Any, path: str) -> Any:
 
 
 def class_path(cls: type) -> str:
-    """Returns what ``type`` says in JSON of a class."""
+    """Returns the value of ``type`` in JSON for a class."""
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _class_at(class_path: Json, path: str) -> type:
-    """The class that a ``type`` names; only this package's dataclasses may be named."""
+    """Returns the class named by a ``type``; only dataclasses of this package are allowed."""
     if not isinstance(class_path, str):
         raise ConfigError(f"{path}.{TYPE}: {class_path!r} is not the name of a class")
     module, _, name = class_path.partition(":")
@@ -226,7 +249,7 @@ def _required(field: dataclasses.Field) -> bool:
 
 
 def _by_name(value: Json) -> Json:
-    """Lists as tuples, which config flags parse; lists of named mappings as a mapping by name."""
+    """Converts lists to tuples, which config flags parse, or to mappings if elements are named."""
     if isinstance(value, Mapping):
         return {k: _by_name(v) for k, v in value.items()}
     if not isinstance(value, list):
@@ -243,7 +266,7 @@ def _by_name(value: Json) -> Json:
 
 
 def _in_order(value: Json, path: str) -> Json:
-    """Inverse of ``_by_name``."""
+    """Reverts ``_by_name``."""
     if isinstance(value, Mapping):
         inner = {k: _in_order(v, f"{path}{k}.") for k, v in value.items()}
         if ORDER not in inner:

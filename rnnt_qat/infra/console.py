@@ -1,4 +1,4 @@
-"""One line that says where training is and when it will be done."""
+"""Progress output on a terminal or in a log."""
 
 import sys
 import time
@@ -7,13 +7,13 @@ from typing import TextIO
 
 
 class Console:
-    """Progress on a terminal (one line, rewritten) or in a log (a line now and then).
+    """Progress output: a rewritten line on a terminal, or periodic lines in a log.
 
     Args:
-      stream: where to.
-      period_seconds: least time between lines where ``stream`` is not a terminal.
-      clock: seconds; tests pass their own.
-      enabled: False on all processes but one.
+      stream: output stream.
+      period_seconds: minimum time in seconds between lines if ``stream`` is not a terminal.
+      clock: returns the time in seconds; replaceable in tests.
+      enabled: whether this process prints; True on exactly one process.
     """
 
     def __init__(
@@ -32,7 +32,12 @@ class Console:
         self._enabled = enabled
 
     def progress(self, line: str, *, force: bool = False) -> None:
-        """Shows the line unless one was shown just before."""
+        """Shows a progress line, unless one was shown less than the minimum time ago.
+
+        Args:
+          line: the line.
+          force: show the line in any case.
+        """
         if not self._enabled or (self._clock() - self._last < self._period and not force):
             return
         self._last = self._clock()
@@ -44,7 +49,7 @@ class Console:
         self._stream.flush()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Prints a line that is not overwritten."""
         if not self._enabled:
             return
         self.end_line()
@@ -52,7 +57,7 @@ class Console:
         self._stream.flush()
 
     def end_line(self) -> None:
-        """Leaves the line being rewritten as it is."""
+        """Ends the current progress line, so that it is not overwritten."""
         if self._open_line:
             self._stream.write("\n")
             self._stream.flush()
@@ -60,7 +65,7 @@ class Console:
 
 
 def format_duration(seconds: float) -> str:
-    """``59 s``, ``12 min 5 s``, ``3 h 4 min``."""
+    """Formats a duration, e.g. ``59 s``, ``12 min 5 s``, ``3 h 4 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all, and checksums that tell when they changed.
+"""Atomic writes of files and folders, and checksums to detect changes.
 
-A process may be killed, and a disk may fill up, at any instruction: what is written under its final
-name is complete.
+A process may be killed, or a disk may fill up, at any instruction; files and folders get their
+final names only when they are complete.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Replaces a file in one step; until then the former one stays as it was."""
+    """Writes a file atomically; a failed write keeps the previous file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -27,15 +27,15 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A new folder to fill, which takes the place of ``path`` when the context ends well.
+    """Yields a temporary folder that replaces ``path`` if the context exits without an error.
 
-    Its name begins with a dot until then (``is_partial``). Readers of a former folder at ``path``
-    never see files of both; what it held besides is kept.
+    Its name begins with a dot until then (``is_partial``). Readers of an existing folder at
+    ``path`` never see a mixture of old and new files; its other files are kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, former = (path.with_name(f".{path.name}.{what}") for what in ("partial", "former"))
     for leftover in (partial, former):
-        shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)  # left behind by a killed process
     partial.mkdir()
     try:
         yield partial
@@ -51,22 +51,22 @@ def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def is_partial(path: pathlib.Path, root: pathlib.Path) -> bool:
-    """Whether a path below ``root`` lies in a folder that was never finished."""
+    """Returns whether a path below ``root`` lies in an incomplete folder."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def checksum(path: pathlib.Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksums(folder: pathlib.Path, leave_out: Iterable[str] = ()) -> dict[str, str]:
-    """Checksums of all files below a folder, by path relative to it.
+    """Returns the checksums of all files below a folder, by path relative to it.
 
     Args:
-      folder: searched recursively.
-      leave_out: names of files, wherever they lie, that are not counted.
+      folder: folder to search recursively.
+      leave_out: names of files to exclude, in any subfolder.
     """
     names = set(leave_out)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in names)
@@ -74,7 +74,12 @@ def checksums(folder: pathlib.Path, leave_out: Iterable[str] = ()) -> dict[str, 
 
 
 def changed_files(folder: pathlib.Path, expected: Mapping[str, str]) -> list[str]:
-    """Names of the files that are missing or no longer what their checksums say."""
+    """Returns the files that are missing or whose checksum differs.
+
+    Args:
+      folder: folder of the files.
+      expected: checksums by path relative to the folder.
+    """
     return [
         name
         for name, digest in expected.items()

@@ -1,8 +1,8 @@
-"""What tells a user's mistake from a fault of the program."""
+"""Base class of user errors, as opposed to faults of the program."""
 
 
 class UserError(Exception):
-    """An error that whoever started the program can mend from its message alone.
+    """An error that the user can correct from its message.
 
     The binaries print it as one line without a traceback (``experiments/run.py``). Its message
     names the flag, field, file or folder at fault and says what to do.

@@ -1,4 +1,4 @@
-"""What the process does with memory that it has freed."""
+"""Reuse of freed host memory by the C allocator."""
 
 import ctypes
 import os
@@ -9,16 +9,16 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Has the process reuse large blocks that it freed rather than hand them back.
+    """Makes the allocator keep large freed blocks instead of returning them to the kernel.
 
     On a CPU, XLA allocates all of a program's temporaries anew at each call. glibc would map a
     block of that size afresh every time, and the kernel then clears it page by page on first use: a
-    tenth of the LSTM stack's step (benchmarks/RESULTS.md). To be called before there are threads,
-    as each may take a heap of its own; where accelerators hold the arrays it makes no difference.
+    tenth of the LSTM stack's step (benchmarks/RESULTS.md). Call this before any thread is started,
+    because threads may get heaps of their own. It has no effect if arrays are on accelerators.
 
     Returns:
-      Whether it does: elsewhere than on glibc, and where the environment sets a ``MALLOC_``
-      variable of its own, all stays as it is.
+      Whether the setting was applied. Nothing is changed on other C libraries than glibc or if the
+      environment sets a ``MALLOC_`` variable.
     """
     asked_otherwise = any(name.startswith("MALLOC_") for name in os.environ)
     if not sys.platform.startswith("linux") or asked_otherwise:
@@ -27,5 +27,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # another C library
         return False
-    # One heap, never shrunk, and no block outside it.
+    # Use one heap that never shrinks, and allocate no block outside it.
     return all([mallopt(_M_ARENA_MAX, 1), mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, -1)])

@@ -1,4 +1,4 @@
-"""Devices as a mesh with one axis, ``data``: batches are cut over it, parameters copied or cut."""
+"""Device mesh with one axis, ``data``, and the shardings of batches and parameters over it."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,29 +14,33 @@ DATA_AXIS = "data"
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices of all processes (or those given) in one row."""
+    """Returns a one-dimensional mesh of the given devices, or of all devices of all processes."""
     return Mesh(np.asarray(devices if devices is not None else jax.devices()), (DATA_AXIS,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same value on every device."""
+    """Returns the sharding that replicates an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def rows_sharding(mesh: Mesh) -> NamedSharding:
-    """Arrays that lead with B: each device holds its share of the rows."""
+    """Returns the sharding of arrays over their leading batch axis."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
 def summed_over_shards(
     function: Callable[[PyTree, PyTree], PyTree], mesh: Mesh
 ) -> Callable[[PyTree, PyTree], PyTree]:
-    """A sum over rows, ``function(whole, rows)``, from each device's share of the rows.
+    """Returns a function that computes sums over rows from each device's shard of the rows.
 
-    Nothing crosses devices but the sums, at the end: left to the partitioner, products over rows
-    and time (an LSTM's weight gradients) gather their whole operands on every device. They cross as
-    one vector: of several sums, simulated devices that share few threads may each wait for another.
-    Whole numbers in them are exact up to 2**24.
+    Devices exchange only the sums, at the end. Left to the partitioner, products over rows and time
+    (an LSTM's weight gradients) would gather their whole operands on every device. The sums are
+    exchanged as one vector, because with several reductions simulated devices that share few
+    threads may deadlock. Integers are exact up to 2**24.
+
+    Args:
+      function: computes sums from ``(whole, rows)``: replicated inputs and a shard of the rows.
+      mesh: the devices.
     """
 
     def shard(whole: PyTree, rows: PyTree) -> PyTree:
@@ -44,25 +48,25 @@ def summed_over_shards(
         return restore(jax.lax.psum(vector, DATA_AXIS))
 
     specs = (PartitionSpec(), PartitionSpec(DATA_AXIS))
-    # The sums' cotangents never leave a shard, so there is nothing to check about them.
+    # No cotangents of the sums leave a shard, so the check of varying axes is not needed.
     return jax.shard_map(
         shard, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
     )
 
 
 def state_shardings(mesh: Mesh, state: PyTree, shard_above: int) -> PyTree:
-    """Returns where each leaf of a state lives between steps.
+    """Returns the sharding of each leaf of a state between steps.
 
-    This is data parallelism whose state may be stored in shares, to save memory between steps and
-    in the optimizer's update, which computes on the shares alone (as ZeRO's first stage does). It
+    This is data parallelism with an optionally sharded state, which saves memory between steps and
+    in the optimizer's update, which computes on the shards only (as ZeRO's first stage does). It
     is not fully sharded data parallelism: ``summed_over_shards`` takes whole parameters, so each
     step gathers them on every device, and sums whole gradients over the devices.
 
     Args:
       mesh: the devices.
-      state: arrays or shapes.
-      shard_above: a leaf of more elements is cut over the devices along its largest axis that
-        they divide; smaller ones are copied to each.
+      state: a pytree of arrays or shapes.
+      shard_above: number of elements above which a leaf is sharded along its largest axis that is
+        divisible by the number of devices; smaller leaves are replicated.
     """
     count = mesh.devices.size
 
@@ -79,7 +83,12 @@ def state_shardings(mesh: Mesh, state: PyTree, shard_above: int) -> PyTree:
 
 
 def place_state(state: PyTree, shardings: PyTree) -> PyTree:
-    """The same host values on every process as global arrays in buffers of their own."""
+    """Converts host values, the same on every process, to global arrays with separate buffers.
+
+    Args:
+      state: a pytree of host values.
+      shardings: sharding of each leaf.
+    """
 
     def place(leaf, sharding):
         host = np.asarray(leaf)
@@ -89,10 +98,14 @@ def place_state(state: PyTree, shardings: PyTree) -> PyTree:
 
 
 def global_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """This process' rows, NumPy, to global arrays of all processes' rows.
+    """Converts each process's NumPy rows to global arrays of all processes' rows.
+
+    Args:
+      batch: a pytree of NumPy arrays with this process's rows.
+      mesh: the devices.
 
     Raises:
-      ValueError: if the rows do not divide over this process' devices.
+      ValueError: if the number of rows is not divisible by the number of this process's devices.
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
     local = len(mesh.local_devices)
@@ -106,7 +119,7 @@ def global_batch(batch: PyTree, mesh: Mesh) -> PyTree:
 
 
 def to_host(tree: PyTree) -> PyTree:
-    """Global arrays as NumPy on every process, cut ones gathered."""
+    """Converts global arrays to NumPy on every process; sharded arrays are gathered."""
 
     def fetch(leaf):
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:

@@ -1,4 +1,4 @@
-"""The one place that decides what is a user's error, and how a program ends.
+"""Classification of user errors, and the exit codes of programs.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage (a flag or a config), 130 stopped by Ctrl-C. What the
 user can mend is one message without a traceback; a fault of the program keeps its traceback.
@@ -36,7 +36,7 @@ _MENDS = {
     errno.EIO: "the disk reports an input/output error",
     errno.ESTALE: "the network file system lost the file",
 }
-# What TensorStore, Orbax and libraries in C make of the same in the text of errors of their own.
+# Texts by which errors of TensorStore, Orbax and C libraries report the same conditions.
 _TEXTS = {
     "No space left on device": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,
@@ -48,7 +48,7 @@ _TEXTS = {
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
-    """What to say of a user's error and the exit code; None of a fault of the program."""
+    """Returns the message and exit code of a user error; None for a fault of the program."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped by Ctrl-C", INTERRUPTED
     if isinstance(error, flags.Error):
@@ -69,7 +69,7 @@ _LESS_MEMORY = "there is too little memory: lower pipeline.batch_seconds, or the
 
 
 def _of_the_system(error: BaseException) -> str | None:
-    """What to say of an error that the machine is the cause of."""
+    """Returns the message of an error caused by the machine; None for other errors."""
     if (
         isinstance(error, OSError)
         and error.errno in _MENDS
@@ -98,7 +98,7 @@ _RESTART = "end the others and start all of them again; the run goes on from its
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """Yields an error and its chain of causes."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
@@ -113,9 +113,9 @@ def run(
     """Runs ``main`` as a program and ends the process with its exit code.
 
     Args:
-      main: takes no positional arguments.
-      parse: parses the command line into ``flags.FLAGS``; the default does nothing besides.
-      key_flags: names of flags defined in shared modules that ``--help`` shall list.
+      main: the program; takes no arguments and returns the exit code or None.
+      parse: parses the command line into ``flags.FLAGS``; None for absl's default parser.
+      key_flags: names of flags of shared modules to list in ``--help``.
     """
     for name in key_flags:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
@@ -123,7 +123,7 @@ def run(
     def checked(argv: list[str]) -> int | None:
         if len(argv) > 1:
             raise flags.Error(f"unexpected arguments: {' '.join(argv[1:])}")
-        logging.set_verbosity(logging.WARNING)  # Orbax, JAX and tfds tell of every step
+        logging.set_verbosity(logging.WARNING)  # Orbax, JAX and tfds log every step
         return main()
 
     def parsed(argv: Sequence[str]) -> list[str]:
@@ -132,14 +132,14 @@ def run(
     with SignalWatch(_second_interrupt()):
         try:
             app.run(checked, flags_parser=parsed)
-        except BrokenPipeError:  # whoever read our output has gone
+        except BrokenPipeError:  # the reader of the output has closed the pipe
             os._exit(exit_code_of(signal.SIGPIPE))
         except (Exception, KeyboardInterrupt) as error:
             explained = explain(error)
             if explained is None:
                 raise
             message, code = explained
-            # At an orderly end a process of a job would wait for the others, which may be gone.
+            # An orderly exit would wait for the other processes of the job, which may have ended.
             if isinstance(error, KeyboardInterrupt) or jax.distributed.is_initialized():
                 end_process(code, message)
             print(message, file=sys.stderr)
@@ -147,7 +147,7 @@ def run(
 
 
 def _second_interrupt() -> Callable[[int], None]:
-    """The first Ctrl-C raises ``KeyboardInterrupt``; one more ends the process where it stands."""
+    """Returns a handler that lets the first Ctrl-C through and ends the process on the second."""
     count = 0
 
     def heard(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a result came from: versions, machine, commit, command."""
+"""Provenance of a result: package versions, machine, commit and command."""
 
 import importlib.metadata
 import pathlib
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 _PACKAGES = (
-    # What computes and trains,
+    # Computation and training.
     "jax",
     "jaxlib",
     "flax",
@@ -19,13 +19,13 @@ _PACKAGES = (
     "aqtp",
     "numpy",
     "scipy",
-    # what reads audio and text,
+    # Audio and text.
     "grain",
     "array_record",
     "av",
     "sentencepiece",
     "soundfile",
-    # what integers are written with, run on and compiled by.
+    # Writing, running and compiling integer graphs.
     "flatbuffers",
     "ai-edge-litert",
     "tflite-micro",
@@ -34,7 +34,7 @@ _PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """JSON to be kept beside a run's results."""
+    """Returns the provenance of the current process as JSON, to be saved with its results."""
     device = jax.devices()[0]
     return {
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -48,7 +48,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """The installed version; None where the package is not installed (it is in an extra)."""
+    """Returns a package's version; None if it is not installed, as it belongs to an extra."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -56,7 +56,7 @@ def _version(package: str) -> str | None:
 
 
 def git_commit(directory: pathlib.Path) -> str | None:
-    """The commit checked out, ``-modified`` if files differ from it; None outside a repository."""
+    """Returns the current commit, with ``-modified`` if files differ; None without a repository."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Signals heard at once, also while the main thread is inside compiled code."""
+"""Immediate handling of signals, even while the main thread runs compiled code."""
 
 import os
 import signal
@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 
 class SignalWatch:
-    """While entered, hands each signal's number to a function in a thread of its own.
+    """A context that passes each signal's number to a function in a separate thread.
 
     Python runs signal handlers between two instructions of the main thread, which may be minutes
-    away while XLA compiles. The interpreter writes a byte as soon as a signal arrives, though, and
-    that is read here. To be entered in the main thread; only signals that have a handler written
-    in Python are heard.
+    away while XLA compiles. The interpreter writes a byte to a wakeup descriptor as soon as a
+    signal arrives, which is read here. The context must be entered in the main thread and handles
+    only signals that have a Python handler.
 
     Args:
-      heard: is called with the number of each signal.
+      heard: called with the number of each signal.
     """
 
     def __init__(self, heard: Callable[[int], None]):
@@ -31,7 +31,7 @@ class SignalWatch:
 
     def __exit__(self, *_) -> None:
         signal.set_wakeup_fd(self._former)
-        os.close(self._writer)  # the reader finds the end
+        os.close(self._writer)  # the reading thread ends at end-of-file
         self._thread.join()
         os.close(self._reader)
 
@@ -41,17 +41,22 @@ class SignalWatch:
 
 
 def end_process(exit_code: int, message: str) -> None:
-    """Ends the process without unwinding: nothing is torn down under threads that still run."""
+    """Ends the process without cleanup, which would be unsafe while other threads run.
+
+    Args:
+      exit_code: exit code of the process.
+      message: line to print.
+    """
     os.write(2, f"\n{message}\n".encode())
     os._exit(exit_code)
 
 
 def exit_code_of(number: int) -> int:
-    """What shells expect of a process that a signal ended."""
+    """Returns the exit code of a process ended by a signal, as shells report it."""
     return 128 + number
 
 
 def name_of(number: int) -> str:
-    """``SIGINT (Ctrl-C)``, ``SIGTERM``."""
+    """Returns the name of a signal, e.g. ``SIGINT (Ctrl-C)`` or ``SIGTERM``."""
     name = signal.Signals(number).name
     return f"{name} (Ctrl-C)" if number == signal.SIGINT else name

@@ -1,4 +1,4 @@
-"""One run at a time in a working directory."""
+"""Lock that limits a working directory to one run at a time."""
 
 import contextlib
 import errno
@@ -12,25 +12,25 @@ from collections.abc import Iterator
 from rnnt_qat.infra.errors import UserError
 
 LOCK = ".lock"
-"""Name of the file that is locked in a working directory; it stays there, empty or not."""
+"""Name of the lock file in a working directory; the file is never deleted."""
 
 
 class WorkdirInUseError(UserError):
-    """Another process trains in the working directory."""
+    """An attempt to train in a working directory that another process uses."""
 
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds a working directory for this process while entered.
+    """Locks a working directory for this process while the context is active.
 
-    The kernel drops the lock with the process, however it ends: a lock file that a killed process
-    left behind holds nobody up.
+    The kernel releases the lock when the process ends, so the lock file of a killed process does
+    not block later runs.
 
     Args:
-      workdir: created if missing.
+      workdir: the working directory; created if missing.
 
     Raises:
-      WorkdirInUseError: naming the process that holds it.
+      WorkdirInUseError: if another process holds the lock; the message names it.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / LOCK).open("a+") as file:
@@ -38,7 +38,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise  # a file system without locks
+                raise  # the file system does not support locks
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise WorkdirInUseError(

@@ -1,4 +1,4 @@
-"""What training minimises: one objective a file (``training.objective.Objective``)."""
+"""Training objectives, which implement ``training.objective.Objective``."""
 
 from rnnt_qat.objectives.cell_growth import CellGrowth
 from rnnt_qat.objectives.ctc import CTC

@@ -1,4 +1,4 @@
-"""A penalty on cell states that grow out of what a chip's format can hold."""
+"""A penalty on LSTM cell states beyond the range of a chip's format."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class CellGrowth:
-    """Squared excess of LSTM cell states over a limit.
+    """The squared excess of LSTM cell states over a limit.
 
-    An LSTM's cell adds up over an utterance without bound, and a chip's cell format saturates: a
-    network that keeps its cells small loses nothing there, and small cells need no wide format.
-    Of each layer it is the mean over the units, summed over frames or labels.
+    An LSTM's cell state can accumulate over an utterance without bound, whereas a chip's cell
+    format saturates. Small cell states avoid saturation and permit a narrower format. The penalty
+    of a layer is the mean over its units, summed over frames or labels.
 
     Attributes:
-      limit: magnitude up to which a cell costs nothing.
+      limit: magnitude below which a cell state is not penalised, >= 0.
     """
 
     limit: float = 4.0
@@ -34,15 +34,15 @@ class CellGrowth:
             raise ValueError(f"limit is {self.limit}; it must not be negative")
 
     def check(self, model: RNNTConfig) -> None:
-        """What layers have cells is known when they are called."""
+        """Accepts any model: which layers have cell states is known only when they are called."""
 
     def __call__(
         self, outputs: Outputs, teacher: Outputs | None, batch: Batch, step: Int[Array, ""]
     ) -> Mapping[str, Float[Array, "B"]]:
-        """Returns the penalty of each row, summed over the layers.
+        """Computes the penalty of each row, summed over the layers.
 
         Raises:
-          ValueError: no layer has cells.
+          ValueError: if no layer has cell states.
         """
         del teacher, batch, step
         if not outputs.cells:

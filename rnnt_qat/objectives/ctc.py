@@ -1,4 +1,4 @@
-"""CTC beside the transducer, on the encoder alone."""
+"""CTC as an auxiliary objective on the encoder."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,9 +12,10 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class CTC:
-    """The encoder's own CTC loss (Graves et al. 2006).
+    """The CTC loss of the encoder (Graves et al. 2006).
 
-    A little of it spares a small corpus the long start in which only the prediction network learns.
+    With a small weight, it shortens the initial phase of training on small corpora in which only
+    the prediction network learns.
     """
 
     needs_teacher = False
@@ -28,7 +29,7 @@ class CTC:
     def __call__(
         self, outputs: Outputs, teacher: Outputs | None, batch: Batch, step: Int[Array, ""]
     ) -> Mapping[str, Float[Array, "B"]]:
-        """Returns the loss of each row, in nats."""
+        """Computes the loss of each row, in nats."""
         del teacher, step
         lattice = outputs.lattice
         assert lattice.ctc_logits is not None

@@ -1,4 +1,4 @@
-"""Distillation: the student's encoder imitates the teacher's."""
+"""Distillation of the teacher's encoder into the student's."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,26 +14,26 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class EncoderDistillation:
-    """Squared distance between the encoder projections of student and teacher.
+    """The squared distance between the encoder projections of student and teacher.
 
-    Both must have the same ``joint_size`` and ``time_reduction``; all else may differ. The term is
-    the mean over the projection, summed over the frames, so that it grows with an utterance as the
-    transducer's does.
+    Both models must have the same ``joint_size`` and ``time_reduction``. The distance is averaged
+    over the projection and summed over frames, so that it scales with the length of an utterance
+    like the transducer loss.
     """
 
     needs_teacher = True
     terms = ("encoder",)
 
     def check(self, model: RNNTConfig) -> None:
-        """Any model has encoder projections."""
+        """Accepts any model, because every model has encoder projections."""
 
     def __call__(
         self, outputs: Outputs, teacher: Outputs | None, batch: Batch, step: Int[Array, ""]
     ) -> Mapping[str, Float[Array, "B"]]:
-        """Returns the distance of each row.
+        """Computes the distance of each row.
 
         Raises:
-          ValueError: the projections of the two have different shapes.
+          ValueError: if the projections of student and teacher have different shapes.
         """
         del batch, step
         assert teacher is not None
@@ -49,8 +49,8 @@ class EncoderDistillation:
 
 
 def _projections(lattice: Lattice) -> Float[Array, "B Tr J"]:
-    """The real values of what the joint stores."""
+    """Returns the dequantized encoder projections stored by the joint network."""
     stored = dequantize(lattice.head.ops.load("encoded", lattice.encoded))
-    # Selected before the square: what stands in the padding must not reach the gradient.
+    # Mask before squaring, so that values in the padding cannot affect the gradient.
     mask = mask_from_lengths(lattice.encoded_lengths, stored.shape[1])
     return jnp.where(mask[..., None], stored, 0.0).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""What objectives read of a forward pass in training."""
+"""Outputs of a training forward pass that objectives read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from rnnt_qat.typing import PRNGKey, PyTree
 
 @flax.struct.dataclass
 class Outputs:
-    """The outputs of one forward pass; what no objective reads is never computed.
+    """The outputs of one forward pass; compilation removes those that no objective reads.
 
     Attributes:
-      lattice: both axes of the transducer's lattice, and the joint.
-      cells: cell states of each layer that has some after every frame or label, by module path.
+      lattice: both axes of the transducer's lattice, and the joint network.
+      cells: cell states of recurrent layers after every frame or label, by module path.
     """
 
     lattice: Lattice
@@ -26,13 +26,13 @@ class Outputs:
 def forward(
     model: RNNT, variables: PyTree, inputs: tuple[Any, ...], row_keys: PRNGKey | None = None
 ) -> Outputs:
-    """Runs a model for its objectives.
+    """Runs a model and returns its outputs for objectives.
 
     Args:
-      model: under any policy.
-      variables: of the model.
+      model: a model under any policy.
+      variables: variables of the model.
       inputs: the first four arguments of ``RNNT.__call__``.
-      row_keys: keys a row for dropout; None: nothing is dropped.
+      row_keys: one dropout key per row; None disables dropout.
     """
     lattice, noted = model.apply(variables, *inputs, row_keys, mutable=[CELLS])
     return Outputs(lattice, _by_path(noted.get(CELLS, {})))

@@ -1,4 +1,4 @@
-"""The transducer loss: exact, or pruned to a band."""
+"""The transducer objective, exact or pruned to a band."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,14 +12,17 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class Transducer:
-    """Negative log-likelihood of the labels (Graves 2012), never holding the lattice's logits.
+    """The negative log-likelihood of the labels (Graves 2012).
+
+    The logits of the whole lattice are never in memory at once.
 
     Attributes:
-      chunk_frames: encoder frames whose logits exist at one time: memory against speed.
+      chunk_frames: number of encoder frames, >= 1, whose logits are in memory at once; larger
+        values are faster and need more memory.
       fastemit_lambda: strength of FastEmit (Yu et al. 2021); 0 is the plain likelihood.
-      band_width: labels a frame that alignments may visit, found by a simple joiner (Kuang et al.
-        2022; it needs ``model.simple_joiner``); 0: all of them, the exact loss.
-      simple_scale: weight of the simple joiner's own loss, where there is a band.
+      band_width: number of labels per frame, >= 2, to which alignments are pruned by a simple
+        joiner (Kuang et al. 2022; requires ``model.simple_joiner``); 0 for the exact loss.
+      simple_scale: weight of the simple joiner's loss, if the loss is pruned.
     """
 
     chunk_frames: int = 8
@@ -37,18 +40,18 @@ class Transducer:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The loss; of a band, the loss in it and the simple joiner's, scaled."""
+        """The exact loss, or the pruned loss and the scaled loss of the simple joiner."""
         return ("pruned", "simple") if self.band_width else ("exact",)
 
     def check(self, model: RNNTConfig) -> None:
-        """Raises ValueError if a band is asked for and the model has no simple joiner."""
+        """Raises ValueError if the loss is pruned and the model has no simple joiner."""
         if self.band_width and not model.simple_joiner:
             raise ValueError(f"band_width={self.band_width} needs model.simple_joiner=True")
 
     def __call__(
         self, outputs: Outputs, teacher: Outputs | None, batch: Batch, step: Int[Array, ""]
     ) -> Mapping[str, Float[Array, "B"]]:
-        """Returns the terms of each row, in nats."""
+        """Computes the terms of each row, in nats."""
         del teacher, step
         lattice = outputs.lattice
         head, encoded, predicted = lattice.head.on_lattice(lattice.encoded, lattice.predicted)

@@ -1,1 +1,1 @@
-"""Several recognizers side by side: sweeps, comparisons, diagnoses, chips."""
+"""Studies of several recognizers: sweeps, comparisons, diagnoses, chip reports."""

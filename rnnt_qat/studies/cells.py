@@ -1,4 +1,4 @@
-"""Cells of a sweep: a policy trained and measured once, and read again after an interruption."""
+"""Cells of a sweep: each policy is trained and measured once and cached on disk."""
 
 import dataclasses
 import hashlib
@@ -24,11 +24,11 @@ _MANIFEST = "cell.json"
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """A system and what it reached.
+    """A system with its evaluation results.
 
     Attributes:
       system: a float model under a policy.
-      results: on each test set, at each chunk size.
+      results: one result per test set and chunk size.
     """
 
     system: System
@@ -45,23 +45,27 @@ def measure(
     console: Console,
     recipe: ExperimentConfig | None = None,
 ) -> list[Measurement]:
-    """Sweeps the policies over one float model and evaluates; the float model comes first.
+    """Trains and evaluates one float model under each policy.
 
-    A policy whose results lie in ``workdir/<slug>/results`` is not computed again, if they come
-    from the same model, steps, test sets and search. One that was begun goes on where it stopped.
+    A policy is not computed again if ``workdir/<slug>/results`` holds its results for the same
+    model, number of steps, test sets and evaluation config. Interrupted training is resumed.
 
     Args:
       model: directory of a float recognizer.
-      config: what is done.
+      config: policies and number of training steps.
       splits: test sets.
-      evaluation: how they are decoded.
-      data_dir: where corpora are prepared.
-      workdir: takes a folder a policy.
-      console: takes progress lines.
-      recipe: data, stages and pipeline to train by; None for the model's own.
+      evaluation: how test sets are decoded.
+      data_dir: folder of the prepared corpora.
+      workdir: output folder, with a subfolder per policy.
+      console: output of progress lines.
+      recipe: experiment that provides data, stages and pipeline; None for the model's own.
+
+    Returns:
+      The measurements, starting with the float model's.
 
     Raises:
-      ModelDirectoryError, ValueError: see ``sweep``.
+      ModelDirectoryError: if the model is not a float one; see ``sweep``.
+      ValueError: if a rule of a policy matches no layer of the model.
     """
     depends_on = {
         "model": _digest(model),
@@ -92,7 +96,7 @@ def measure(
 
 
 def results_of(measured: Sequence[Measurement]) -> list[EvaluationResult]:
-    """All results, test set by test set, the systems in order."""
+    """Returns all results, grouped by test set, with the systems in order."""
     results = [result for each in measured for result in each.results]
     return [result for group in by_test_set(results).values() for result in group]
 
@@ -111,7 +115,7 @@ def _measured(
 
 
 def _write(folder: pathlib.Path, key: dict[str, Any], cell: Sequence[Measurement]) -> None:
-    """Results first, the manifest last: a folder without one holds no cell."""
+    """Writes a cell; the manifest comes last, so a folder without one is not a complete cell."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / _MANIFEST
     manifest.unlink(missing_ok=True)
@@ -127,7 +131,7 @@ def _write(folder: pathlib.Path, key: dict[str, Any], cell: Sequence[Measurement
 
 
 def _read(folder: pathlib.Path, key: dict[str, Any]) -> list[Measurement] | None:
-    """The cell, if it is there and of the same key."""
+    """Returns the cached cell, or None if there is none or its key differs."""
     path = folder / _MANIFEST
     if not path.exists():
         return None
@@ -142,10 +146,10 @@ def _read(folder: pathlib.Path, key: dict[str, Any]) -> list[Measurement] | None
 
 
 def _digest(model: pathlib.Path) -> str:
-    """Of the model's parameters and config: another one makes other cells."""
+    """Returns a digest of the model's parameters and config, which is part of the cell's key."""
     digest = hashlib.sha256()
     for name in ("recognizer.json", "variables.npz"):
         path = model / name
-        if path.exists():  # what is missing, loading will name
+        if path.exists():  # a missing file is reported when the model is loaded
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Several systems taken to the same chips: exported, decoded, replayed, compiled."""
+"""Comparison of several systems on the same chips: export, decoding, replay, compilation."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ from rnnt_qat.verify.verification import Verification
 
 @dataclass(frozen=True)
 class ChipComparisonConfig:
-    """What is compiled and measured.
+    """Scope of a comparison on chips.
 
     Attributes:
-      test: test sets that are decoded.
-      replay: those of them that are replayed through every runtime.
-      targets: chips.
-      chunks: encoder frames a chunk.
+      test: test sets to decode.
+      replay: subset of ``test`` to replay through every runtime.
+      targets: chips to compile for.
+      chunks: chunk sizes in encoder frames, >= 1.
     """
 
     test: tuple[Split, ...]
@@ -45,20 +45,20 @@ class ChipComparisonConfig:
     chunks: tuple[int, ...] = (1, 4)
 
     def __post_init__(self):
-        """Refuses chunks without a frame."""
+        """Raises ValueError if a chunk has no frame."""
         if not self.chunks or min(self.chunks) < 1:
             raise ValueError(f"chunks={self.chunks}: a chunk has at least one encoder frame")
 
 
 @dataclass(frozen=True, eq=False)
 class ChipComparison:
-    """What ``compare_on_chips`` found.
+    """Results of ``compare_on_chips``.
 
     Attributes:
-      results: of the streaming evaluator, by test set and then by system.
-      verifications: of the replays, by system and test set.
-      rows: the latency table.
-      compiled: by system, target name and chunk.
+      results: results of the streaming evaluator, by test set, then by system.
+      verifications: results of the replays, by ``"SYSTEM, TEST SET"``.
+      rows: rows of the latency table.
+      compiled: compiled recognizers by system name, target name and chunk size in encoder frames.
     """
 
     results: list[EvaluationResult]
@@ -74,14 +74,18 @@ def compare_on_chips(
     output: Path,
     console: Console,
 ) -> ChipComparison:
-    """Freezes, writes, decodes, replays and compiles every system.
+    """Freezes, exports, decodes, replays and compiles every system.
 
     Args:
-      systems: the float one first, if there is one: the baseline of the WERs.
-      config: what to compile and measure.
-      data_dir: where corpora are prepared.
-      output: takes a folder a system.
-      console: takes progress lines.
+      systems: recognizers by system. The first one is the baseline of the WER differences; this
+        should be the float one, if there is one.
+      config: scope of the comparison.
+      data_dir: folder of the prepared corpora.
+      output: output folder, with a subfolder per system.
+      console: output of progress lines.
+
+    Returns:
+      Evaluation results, verifications, latency rows and compiled recognizers.
     """
     models: dict[System, RnntIntegers] = {}
     for system, recognizer in systems.items():
@@ -139,7 +143,7 @@ def _compile(
     output: Path,
     console: Console,
 ) -> dict[tuple[str, str, int], CompiledRecognizer]:
-    """By system, target and chunk; the graphs of those on a chip are kept beside their sources."""
+    """Compiles every system by target and chunk; saves the graphs of systems without fallback."""
     compiled = {}
     report_progress = progress_line(console, "compiling")
     done, total = 0, len(models) * len(config.targets)

@@ -1,4 +1,4 @@
-"""Accuracy against latency on the chips: Markdown, CSV and PNG of a comparison."""
+"""Report of accuracy against latency on chips, as Markdown, CSV and PNG."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,18 @@ def write_chip_report(
     output: Path,
     command: str,
 ) -> Path:
-    """Writes ``report.md``, ``latency.csv`` and the plots; returns the report's path."""
+    """Writes ``report.md``, ``latency.csv`` and the plots.
+
+    Args:
+      comparison: result of ``compare_on_chips``.
+      systems: the compared recognizers, by system.
+      config: scope of the comparison.
+      output: output folder.
+      command: command line to show in the report.
+
+    Returns:
+      The report's path.
+    """
     rows = comparison.rows
     write_csv(rows, output / "latency.csv")
     parts = [
@@ -73,7 +84,7 @@ point does not run on these chips and has no latency here. A chunk is counted in
 
 
 def _systems_table(comparison: ChipComparison, systems: Mapping[System, Recognizer]) -> str:
-    """Weights in bytes and operators on the NPU, a line a system."""
+    """Returns a table of weight bytes and operators on the NPU, one line per system."""
     lines = [
         "| system | bits | weights, KiB | stored by the compiler, KiB | operators on the NPU |",
         "|---|--:|--:|---|---|",
@@ -104,7 +115,7 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _pareto(comparison: ChipComparison, output: Path) -> list[str]:
-    """One plot a test set and chunk, a panel a target; their names."""
+    """Writes a plot per test set and chunk, with a panel per target; returns the file names."""
     names = []
     floats = {
         r.test_set: 100 * r.wer.value for r in comparison.results if r.system == Method.FLOAT.value
@@ -135,7 +146,11 @@ def _sensitivity(
     config: ChipComparisonConfig,
     output: Path,
 ) -> list[str]:
-    """What the host's constants do to the first fallback, a plot a target, and their table."""
+    """Plots the sensitivity of the first fallback system to the host's cost constants.
+
+    Returns:
+      Markdown sections with a plot per target and the table of constants.
+    """
     fallback = next((s for s in systems if s.method is Method.FALLBACK), None)
     if fallback is None:
         return []

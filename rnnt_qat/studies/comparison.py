@@ -1,4 +1,4 @@
-"""Several recognizers on several test sets: decoded, compared, reported."""
+"""Evaluation of several recognizers on several test sets, with a comparison report."""
 
 import dataclasses
 import itertools
@@ -31,15 +31,25 @@ def compare_recognizers(
     data_dir: pathlib.Path,
     console: Console,
 ) -> list[EvaluationResult]:
-    """Decodes every test set with every recognizer; the first one is the others' baseline.
+    """Decodes every test set with every recognizer.
+
+    Args:
+      recognizers: recognizers by name; the first one is the baseline of the others.
+      splits: test sets.
+      evaluation: how test sets are decoded.
+      data_dir: folder of the prepared corpora.
+      console: output of progress lines.
+
+    Returns:
+      The results, grouped by test set.
 
     Raises:
-      AuditError: a recognizer would compute off the chip what its policy puts on it.
+      AuditError: if a serving program runs operators off the chip that its policy puts on it.
     """
     for name, recognizer in recognizers.items():
         off_chip = recognizer.audit()
         require_on_chip(off_chip)
-        if off_chip and recognizer.policy != FLOAT32:  # floating point is on no chip
+        if off_chip and recognizer.policy != FLOAT32:  # a float model has no chip to run on
             layers = {operator.layer for operator in off_chip}
             console.say(
                 f"{name}  {len(off_chip)} operators in {len(layers)} places stay on the CPU"
@@ -64,17 +74,17 @@ def decode_test_sets(
     data_dir: pathlib.Path,
     name: str,
 ) -> list[EvaluationResult]:
-    """Stream-decodes test sets in one pass: most of the time for small ones is compilation.
+    """Stream-decodes test sets in one pass, because compilation dominates for small test sets.
 
     Args:
-      recognizer: what recognizes.
-      splits: the test sets; all share the batch shapes, and the measured real-time factor.
-      evaluation: how.
-      data_dir: where corpora are prepared.
-      name: of the recognizer in its results.
+      recognizer: the recognizer to evaluate.
+      splits: the test sets; they share batch shapes and one measured real-time factor.
+      evaluation: how test sets are decoded.
+      data_dir: folder of the prepared corpora.
+      name: name of the recognizer in its results.
 
     Returns:
-      Results of each test set, a chunk size each.
+      One result per test set and chunk size.
     """
     corpora = [open_corpus(data_dir, split.corpus, split.split) for split in splits]
     ends = itertools.accumulate(map(len, corpora))
@@ -100,16 +110,16 @@ def write_comparison(
     systems: Mapping[str, Recognizer] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
-    """Writes ``report.md`` with plots, each result as JSON, and what they came from.
+    """Writes ``report.md`` with plots, each result as JSON, and provenance.
 
     Args:
-      directory: created if missing.
-      results: of ``compare_recognizers``.
-      data_dir: where the corpora of the results are.
-      recognizer: one of those compared; its frontend draws the spectrogram.
-      metrics: a training run's ``metrics.jsonl``, for its curves.
-      systems: the recognizers by name, for a table of what they are.
-      links: what else there is to read, by title: file names relative to the report.
+      directory: output folder; created if missing.
+      results: results of ``compare_recognizers``.
+      data_dir: folder of the corpora of the results.
+      recognizer: one of the compared recognizers, whose frontend computes the spectrogram.
+      metrics: ``metrics.jsonl`` of a training run, for its curves.
+      systems: the recognizers by name, for a table of their policies, origins and sizes.
+      links: related files by title; paths relative to the report.
 
     Returns:
       The report's path.
@@ -138,7 +148,7 @@ def write_comparison(
 
 
 def systems_table(systems: Mapping[str, Recognizer]) -> str:
-    """Policy, origin and size of each recognizer as a Markdown table."""
+    """Returns a Markdown table of each recognizer's policy, origin and size."""
     lines = [
         "| system | policy | stage, step | parameters | on the chip |",
         "| --- | --- | --- | ---: | ---: |",

@@ -1,6 +1,6 @@
-"""Trained recognizers taken to the chip: artefact, graphs, serving program, replay, latency rows.
+"""Deployment of one recognizer: artefact, graphs, serving program, replay, decode counts.
 
-One recognizer a call; ``chip_comparison`` takes several side by side.
+``chip_comparison`` applies these functions to several recognizers.
 """
 
 import json
@@ -47,15 +47,15 @@ from rnnt_qat.verify.verification import (
 )
 
 ARTEFACT = "artefact"
-"""Folder of the integers in a system's folder."""
+"""Name of the artefact's folder within a system's folder."""
 
 
 def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
-    """Recognizers of model directories, or of all that lie below; the float one first.
+    """Loads the recognizers in or below directories, the float one first.
 
     Raises:
-      ModelDirectoryError: a directory without a model.
-      FreezeError: a model that cannot be exported; names it.
+      ModelDirectoryError: if a directory holds no model.
+      FreezeError: if a model cannot be exported; the message names it.
     """
     found: dict[System, Recognizer] = {}
     for directory in directories:
@@ -68,7 +68,8 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
         for model in models:
             recognizer = Recognizer.load(model)
             origin = recognizer.origin
-            # Models of before were trained through their policy in the stage of this name alone.
+            # Manifests of earlier versions lack the field: only the stage of this name trained
+            # through a policy.
             trained = origin.get("trained", origin.get("stage") == "aware")
             try:
                 system = describe(recognizer.policy, trained)
@@ -81,10 +82,10 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
 
 
 def require_a_chip(systems: Mapping[System, Recognizer]) -> None:
-    """Refuses systems of which none becomes an artefact.
+    """Checks that at least one system can be exported.
 
     Raises:
-      FreezeError: saying how a model gets onto a chip.
+      FreezeError: if none can; the message says how to put a model on a chip.
     """
     if all(system.method in (Method.FLOAT, Method.FALLBACK) for system in systems):
         names = ", ".join(recognizer.policy.name for recognizer in systems.values())
@@ -95,7 +96,7 @@ def require_a_chip(systems: Mapping[System, Recognizer]) -> None:
 
 
 def _to_a_chip(model: Path | None) -> str:
-    """How a float model comes onto a chip that can be exported."""
+    """Returns instructions for putting a float model on a chip that can be exported."""
     source = "WORKDIR" if model is None else model.parent.parent
     return (
         "To put a trained float model on a chip: python -m experiments.sweep "
@@ -105,15 +106,19 @@ def _to_a_chip(model: Path | None) -> str:
 
 
 def folder_name(system: System) -> str:
-    """A system's name as files have it."""
+    """Returns a system's name in the form used for folders."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", system.name).strip("_")
 
 
 def integers(system: System, recognizer: Recognizer) -> RnntIntegers:
-    """What the graphs are written from.
+    """Freezes a recognizer to the integers from which artefact and graphs are written.
+
+    Args:
+      system: the system, whose method selects the operators on the CPU.
+      recognizer: a recognizer under a chip's policy.
 
     Raises:
-      FreezeError: a layer or a range that stands in the way; floating point has no integers.
+      FreezeError: if a layer or range cannot be exported, or the recognizer is a float one.
     """
     if system.method is Method.FALLBACK:
         return matmul_layout(recognizer.model, recognizer.variables)
@@ -126,14 +131,18 @@ def export_recognizer(
     """Writes the artefact, the `.tflite` graphs and the serving program of a frozen recognizer.
 
     Args:
-      recognizer: on a chip.
-      model: its integers.
-      chunks: encoder frames a chunk, one encoder graph each; the serving program takes the last.
-      folder: created; takes ``artefact/``, ``{encoder_N,prediction,joint}.tflite`` and
-        ``serving/``.
+      recognizer: a recognizer under a chip's policy.
+      model: the recognizer's integers.
+      chunks: chunk sizes in encoder frames, with one encoder graph each; the serving program uses
+        the last one.
+      folder: output folder of ``artefact/``, ``{encoder_N,prediction,joint}.tflite`` and
+        ``serving/``; created if missing.
+
+    Returns:
+      The written artefact.
 
     Raises:
-      ValueError: a runtime refuses a graph; names both.
+      ValueError: if a runtime rejects a graph; the message names both.
     """
     folder.mkdir(parents=True)
     labels = range(1, recognizer.tokenizer.vocab_size)
@@ -166,7 +175,7 @@ def export_recognizer(
 
 
 def search_of(recognizer: Recognizer) -> GreedyConfig:
-    """Greedy search with the experiment's options: the one that runs on a chip's host."""
+    """Returns the greedy search, which runs on a chip's host, with the experiment's options."""
     search = recognizer.config.evaluation.search
     return search if isinstance(search, GreedyConfig) else GreedyConfig()
 
@@ -180,16 +189,19 @@ def replay_test_set(
     evaluated: EvaluationResult,
     progress: Callable[[int, int], None],
 ) -> Verification:
-    """``verify`` over a whole test set, the evaluator's own tokens compared as well.
+    """Runs ``verify`` on a test set and compares the batched evaluator's tokens as well.
 
     Args:
-      recognizer: on a chip.
-      model: its integers.
+      recognizer: a recognizer under a chip's policy.
+      model: the recognizer's integers.
       split: the test set.
-      data_dir: where corpora are prepared.
-      chunks: encoder frames a chunk.
-      evaluated: what the batched evaluator found on the test set.
-      progress: see ``verify``.
+      data_dir: folder of the prepared corpora.
+      chunks: chunk sizes in encoder frames.
+      evaluated: result of the batched evaluator on the test set.
+      progress: called with the numbers of processed and of all feature frames.
+
+    Returns:
+      The agreement of every decoder with the player.
     """
     rate_hz = recognizer.config.frontend.log_mel.sample_rate_hz
     corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
@@ -220,14 +232,26 @@ def replay_test_set(
 def replace_tokens(
     transcript: Transcript, tokens: tuple[int, ...], frames: tuple[int, ...]
 ) -> Transcript:
-    """What another search found in the same audio."""
+    """Returns a transcript with the tokens and frames of another search on the same audio.
+
+    Args:
+      transcript: transcript to copy.
+      tokens: labels.
+      frames: encoder frame of each label's emission.
+    """
     return replace(transcript, tokens=tokens, emission_frames=frames)
 
 
 def utterance_features(
     frontend: Frontend, corpus: Corpus, chunk_frames: int = 64
 ) -> Iterable[UtteranceFeatures]:
-    """Features of every utterance, computed in a stream of chunks by one program."""
+    """Yields the features of every utterance, computed in chunks by one program.
+
+    Args:
+      frontend: computes features from audio.
+      corpus: the utterances.
+      chunk_frames: feature frames per chunk.
+    """
     for utterance in corpus:
         yield UtteranceFeatures(utterance.id, features_of(frontend, utterance.audio, chunk_frames))
 
@@ -235,12 +259,15 @@ def utterance_features(
 def features_of(
     frontend: Frontend, samples: Int[np.ndarray, "N"], chunk_frames: int = 64
 ) -> Float[np.ndarray, "T F"]:
-    """Features of one recording, computed in a stream of chunks.
+    """Computes the features of one recording in chunks.
 
     Args:
-      frontend: audio to features.
-      samples: int16, at the frontend's rate.
-      chunk_frames: features computed at once.
+      frontend: computes features from audio.
+      samples: int16 samples ``[N]`` at the frontend's rate.
+      chunk_frames: feature frames per chunk.
+
+    Returns:
+      Features, ``[T, F]``.
     """
     size = chunk_frames * frontend.config.samples_per_frame
     audio, state, pieces = to_float(samples), frontend.initial_state(1), []
@@ -258,8 +285,24 @@ def _features(frontend, audio, lengths, state):
     return frontend(audio, lengths, state)
 
 
+<<<<<<< HEAD
+=======
+def frontend_of(artefact: Artefact) -> Frontend:
+    """Returns the frontend described by an artefact."""
+    settings = dict(artefact.features)
+    mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
+    return Frontend(from_json(FrontendConfig, settings), FeatureStats(mean, std))
+
+
+>>>>>>> main
 def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) -> DecodeCounts:
-    """Calls of the networks in the decodes of a test set, chunk by chunk of encoder frames."""
+    """Counts the calls of each network when a test set is decoded in chunks.
+
+    Args:
+      recognizer: the recognizer that decoded.
+      result: its result on the test set.
+      chunk: encoder frames per chunk.
+    """
     config = recognizer.frontend.config
     reduction = recognizer.config.model.encoder.time_reduction
     rate = config.log_mel.sample_rate_hz
@@ -280,9 +323,13 @@ def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) 
 
 
 def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
-    """A teller of ``(done, total)`` with the time that is left.
+    """Returns a callback of ``(done, total)`` that shows progress with the remaining time.
 
-    The first piece of work compiles for those after it, so the estimate is of the others' pace.
+    The first unit of work includes compilation, so the estimate is based on the later ones.
+
+    Args:
+      console: output of progress lines.
+      what: name of the work.
     """
     began: tuple[float, int] | None = None
 

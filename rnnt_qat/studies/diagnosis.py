@@ -1,4 +1,4 @@
-"""Where a recognizer's arithmetic loses accuracy: diagnostics over real utterances, as a table."""
+"""Diagnosis of a recognizer's arithmetic on real utterances, as a table and a heat map."""
 
 import dataclasses
 import pathlib
@@ -18,7 +18,17 @@ RATES = ("saturation_rate", "clip_rate", "table_end_rate")
 def diagnose(
     recognizer: Recognizer, split: Split, data_dir: pathlib.Path, num_batches: int
 ) -> list[Diagnosis]:
-    """Rows of a recognizer over the first batches of a split."""
+    """Diagnoses a recognizer on the first batches of a split.
+
+    Args:
+      recognizer: a recognizer under a chip's policy.
+      split: part of a corpus.
+      data_dir: folder of the prepared corpora.
+      num_batches: number of batches.
+
+    Returns:
+      One row per operator of each layer.
+    """
     config, tokenizer = recognizer.config, recognizer.tokenizer
     batches = utterances(config, tokenizer, split, data_dir, num_batches)
     diagnoser = Diagnoser(config.model, recognizer.policy, recognizer.frontend, batches)
@@ -26,7 +36,16 @@ def diagnose(
 
 
 def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis]) -> pathlib.Path:
-    """Writes ``diagnosis-NAME.md`` and a heat map ``diagnosis-NAME.png``; returns the picture."""
+    """Writes ``diagnosis-NAME.md`` and a heat map ``diagnosis-NAME.png``.
+
+    Args:
+      directory: output folder.
+      name: name of the recognizer.
+      rows: rows of ``diagnose``.
+
+    Returns:
+      The path of the heat map.
+    """
     columns = [field.name for field in dataclasses.fields(Diagnosis)]
     lines = [columns, ["---"] * 3 + ["---:"] * (len(columns) - 3)]
     lines += [[row.layer, row.tensor, row.operator, *_figures(row)] for row in rows]
@@ -63,7 +82,7 @@ def _figures(row: Diagnosis) -> list[str]:
 
 
 def _badness(row: Diagnosis, name: str) -> float:
-    """0 is good, 1 is bad, nan does not apply."""
+    """Returns a score from 0 (good) to 1 (bad); NaN if the figure does not apply."""
     value = getattr(row, name)
     if name in RATES:
         return float(np.clip(value / 0.01, 0, 1))

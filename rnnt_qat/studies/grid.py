@@ -1,4 +1,4 @@
-"""The table of a sweep: policies over one or several float models (seeds), pooled by utterance."""
+"""Tables of a sweep of policies over one or several float models (seeds), pooled by utterance."""
 
 import csv
 import dataclasses
@@ -13,10 +13,10 @@ from rnnt_qat.studies.sweep import AWARE, CALIBRATION, System
 
 
 def pool(runs: Sequence[Sequence[EvaluationResult]]) -> list[EvaluationResult]:
-    """The same evaluations of several models (seeds) as one: errors add up by utterance.
+    """Pools the same evaluations of several models (seeds) by adding errors per utterance.
 
-    An utterance stays one draw of the bootstrap, however many models decoded it. Texts, tokens and
-    times are those of the first model.
+    An utterance remains one unit of the bootstrap, independent of the number of models. Texts,
+    tokens and times are those of the first model.
     """
 
     def pooled(*utterances: UtteranceResult) -> UtteranceResult:
@@ -36,16 +36,16 @@ def pool(runs: Sequence[Sequence[EvaluationResult]]) -> list[EvaluationResult]:
 
 
 Row = dict[str, Any]
-"""A system on a test set, by column; rates are shares, not percentages."""
+"""Values of a system on a test set, by column; rates are fractions, not percentages."""
 
 
 def grid_rows(runs: Sequence[Sequence[EvaluationResult]], systems: Iterable[System]) -> list[Row]:
-    """A row a system on one test set: pooled over models, and each model's WER.
+    """Returns one row per system on a test set, pooled over models and with each model's WER.
 
     Args:
-      runs: results of each model on the test set, the same systems in the same order; the first
-        system is the baseline.
-      systems: those that the results name.
+      runs: results of each model on the test set, with the same systems in the same order; the
+        first system is the baseline.
+      systems: the systems named in the results.
     """
     by_name = {system.name: system for system in systems}
     rows = []
@@ -74,9 +74,10 @@ _KINDS = ("deletion", "substitution", "insertion")
 
 
 def _win_back(rows: Sequence[Row], by_name: Mapping[str, System]) -> None:
-    """What share of a calibrated system's loss training through the policy wins back.
+    """Adds the fraction of a calibrated system's loss that training through the policy recovers.
 
-    A loss whose interval holds zero may be none: a share of it would be a quotient of noise.
+    Rows whose loss has an interval that contains zero are skipped: the fraction would be a quotient
+    of noise.
     """
     found = {
         (s.policy, s.stage, row["chunk_ms"]): row for row in rows for s in [by_name[row["system"]]]
@@ -88,7 +89,12 @@ def _win_back(rows: Sequence[Row], by_name: Mapping[str, System]) -> None:
 
 
 def write_csv(path: pathlib.Path, rows: Sequence[Row]) -> None:
-    """All rows under their columns' names; what does not apply stays empty."""
+    """Writes rows as CSV; values that do not apply are empty.
+
+    Args:
+      path: file to write.
+      rows: rows of any test sets.
+    """
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -96,7 +102,7 @@ def write_csv(path: pathlib.Path, rows: Sequence[Row]) -> None:
 
 
 def markdown_grid(rows: Sequence[Row]) -> str:
-    """The rows of one test set as a Markdown table."""
+    """Returns the rows of one test set as a Markdown table."""
     models = [name for name in rows[0] if name.startswith("wer_model_")]
     header = ["system", "parameters", "WER", "WER - float", "deletions", "won back"]
     header += ["WER of each model"] * (len(models) > 1)

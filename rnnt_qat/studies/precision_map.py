@@ -1,8 +1,9 @@
-"""What precision does my chip need? A chip changed along one axis after the other.
+"""Precision map: the effect of each of a chip's fields on accuracy, varied one at a time.
 
-Each axis is a field of the chip (``accelerators.design``) with its values from generous to mean;
-all else stays as the chip has it. The page shows, for every value, the loss of accuracy against the
-float model when it is only calibrated and when it is trained through, with paired intervals.
+Each axis is a field of the chip (``accelerators.design``) with values from high to low precision;
+the other fields keep the chip's values. For every value, the report shows the loss of accuracy
+relative to the float model after calibration and after training through the chip's arithmetic, with
+paired intervals.
 """
 
 import pathlib
@@ -23,12 +24,12 @@ from rnnt_qat.studies.sweep import AWARE, CALIBRATION, System
 
 @dataclass(frozen=True)
 class Axis:
-    """A field of a chip and the values that are tried.
+    """A field of a chip with the values to try.
 
     Attributes:
-      title: for people.
-      field: name, as ``accelerators.design.FIELDS`` lists it.
-      values: from generous to mean.
+      title: title in reports.
+      field: name of the field in ``accelerators.design.FIELDS``.
+      values: values from high to low precision.
     """
 
     title: str
@@ -57,9 +58,9 @@ class Point:
     """A value on an axis.
 
     Attributes:
-      axis: which.
-      value: as it is written.
-      policy: line of the chip with that value; of a value that the chip has anyway, its own.
+      axis: the axis.
+      value: the value as text.
+      policy: policy line of the chip with that value; the chip's own line if the value is its own.
     """
 
     axis: Axis
@@ -68,14 +69,15 @@ class Point:
 
 
 def points(base: str, axes: Sequence[Axis] = AXES) -> list[Point]:
-    """The points of a map around a chip.
+    """Returns the points of a map around a chip.
 
     Args:
-      base: line of a policy that has one chip for all layers.
-      axes: what is varied.
+      base: line of a policy with one chip for all layers.
+      axes: fields to vary.
 
     Raises:
-      PolicyError, ValueError: the base is no policy, or has no chip with one of the values.
+      PolicyError: if the base is not a valid policy.
+      ValueError: if the chip cannot take one of the values.
     """
     spec = parse_policy(base)
     found = []
@@ -88,7 +90,7 @@ def points(base: str, axes: Sequence[Axis] = AXES) -> list[Point]:
 
 
 def _same_chip(spec: PolicySpec, changed: PolicySpec) -> bool:
-    """Whether the change leaves the chip as it was, but for its name."""
+    """Returns whether two policies have the same chip, except for its name."""
     own, other = (build_policy(each).rules[-1].precision for each in (spec, changed))
     if not (isinstance(own, OnAccelerator) and isinstance(other, OnAccelerator)):
         return False
@@ -96,7 +98,7 @@ def _same_chip(spec: PolicySpec, changed: PolicySpec) -> bool:
 
 
 def policies(base: str, axes: Sequence[Axis] = AXES) -> tuple[str, ...]:
-    """Lines of all points, the chip itself first, each once."""
+    """Returns the distinct policy lines of all points, starting with the chip's own."""
     lines = (str(parse_policy(base)), *(point.policy for point in points(base, axes)))
     return tuple(dict.fromkeys(lines))
 
@@ -108,17 +110,17 @@ def write_map(
     systems: Sequence[System],
     axes: Sequence[Axis] = AXES,
 ) -> pathlib.Path:
-    """Writes ``map.md`` and a plot a test set.
+    """Writes ``map.md`` and a plot per test set.
 
     Args:
-      directory: takes them.
-      base: line of the chip.
-      tables: rows of ``grid.grid_rows`` by test set, of one chunk size.
-      systems: those of the rows.
-      axes: what was varied.
+      directory: output folder.
+      base: policy line of the chip.
+      tables: rows of ``grid.grid_rows`` by test set, for one chunk size.
+      systems: the systems of the rows.
+      axes: the fields that were varied.
 
     Returns:
-      The page's path.
+      The path of ``map.md``.
     """
     by_name = {system.name: (system.policy, system.stage) for system in systems}
     sections = [f"# What precision does a chip like {base} need?", _INTRODUCTION]
@@ -143,7 +145,7 @@ significant. *suffices*: the meanest value up to which no loss is significant; w
 this says that the test set cannot tell, not that nothing is lost."""
 
 Found = Mapping[tuple[str, str], Row]
-"""Rows by policy and stage."""
+"""Rows by policy line and stage."""
 
 
 def _of_axis(axis: Axis, base: str, axes: Sequence[Axis]) -> list[Point]:
@@ -151,7 +153,7 @@ def _of_axis(axis: Axis, base: str, axes: Sequence[Axis]) -> list[Point]:
 
 
 def _needs(base: str, found: Found, axes: Sequence[Axis]) -> str:
-    """What suffices along each axis."""
+    """Returns a table of the lowest sufficient precision along each axis."""
     lines = ["| axis | suffices, calibrated | suffices, trained |", "|---|---|---|"]
     for axis in axes:
         cells = []
@@ -195,7 +197,14 @@ _CURVES = {CALIBRATION: ("calibrated", COLOURS[1]), AWARE: ("trained", COLOURS[0
 
 
 def plot_map(path: pathlib.Path, base: str, found: Found, axes: Sequence[Axis] = AXES) -> None:
-    """A panel an axis: WER lost, in points, from generous to mean values."""
+    """Plots the WER lost along each axis, one panel per axis.
+
+    Args:
+      path: PNG file to write.
+      base: policy line of the chip.
+      found: rows by policy line and stage.
+      axes: the fields that were varied.
+    """
     columns = 3
     lines = -(-len(axes) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.4 * lines), layout="constrained")

@@ -1,8 +1,8 @@
-"""Precision policies over a float model: calibrated, and trained through.
+"""Sweeps of precision policies over a float model, after calibration and after training.
 
-The paper's grid (Shakiah et al., 2022) is four of the systems that come out: (a) the float model,
-(b) its weights on the chip after calibration, (c) training through integer matrix products with the
-other operators on the CPU, (d) accelerator-aware training, through all of the chip's arithmetic.
+Four of the resulting systems form the grid of Shakiah et al. (2022): (a) the float model, (b) the
+model on the chip after calibration, (c) training through integer matrix products with the other
+operators on the CPU, (d) accelerator-aware training through all of the chip's arithmetic.
 """
 
 import dataclasses
@@ -28,14 +28,13 @@ AWARE, CALIBRATION, FLOAT = "aware", "calibration", "float"
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """What is done for each policy.
+    """Policies and training length of a sweep.
 
     Attributes:
-      policies: lines of ``quant.grammar``, one policy each. ``float32`` is measured as it is
-        anyway; named here too, it is trained on like the others, which tells what the further
-        steps alone are worth.
-      aware_steps: accelerator-aware training after calibration; 0 measures calibration alone, None
-        trains as long as the model's own experiment says.
+      policies: policy lines of ``quant.grammar``. The float model is always measured; if
+        ``float32`` is listed too, it is trained for the additional steps as well, as a control.
+      aware_steps: number of steps of accelerator-aware training after calibration, >= 0; 0
+        measures calibration only, None uses the number of the model's experiment.
     """
 
     policies: tuple[str, ...] = (
@@ -48,10 +47,11 @@ class SweepConfig:
 
 
 def require_one_config(models: Mapping[str, Recognizer]) -> None:
-    """Refuses float models whose errors make no sense when they are pooled: others than seeds.
+    """Checks that float models differ in their seeds only, so that their errors can be pooled.
 
     Raises:
-      ConfigMismatchError: naming the first model that differs, and in what.
+      ConfigMismatchError: if they do not; the message names the first model that differs and the
+        differing fields.
     """
     (first, baseline), *others = models.items()
     for name, other in others:
@@ -72,9 +72,9 @@ class System:
     """A float model under a policy.
 
     Attributes:
-      policy: its name.
-      stage: ``float``, ``calibration`` or ``aware``: what was done last.
-      bytes: parameters on the chip.
+      policy: name or line of the policy.
+      stage: the last stage: ``float``, ``calibration`` or ``aware``.
+      bytes: size of the parameters on the chip in bytes.
     """
 
     policy: str
@@ -83,7 +83,7 @@ class System:
 
     @property
     def name(self) -> str:
-        """For tables and plots, with its letter in the paper's grid."""
+        """Name in tables and plots, with the system's letter in the grid of Shakiah et al."""
         letter = self._letter()
         did = {CALIBRATION: ", calibrated", AWARE: ", trained"}.get(self.stage, "")
         return (f"({letter}) " if letter else "") + self.policy + did
@@ -106,24 +106,26 @@ def sweep(
     console: Console,
     recipe: ExperimentConfig | None = None,
 ) -> dict[System, Recognizer]:
-    """Recognizers of one float model under each policy and after each stage; the float one first.
+    """Calibrates and trains one float model under each policy.
 
-    Each policy is an experiment of its own in ``workdir/<slug of the policy>``, to be taken up
-    where it was left: the model's experiment without its float stage. Its ``models`` are model
-    directories.
+    Each policy is a resumable experiment in ``workdir/<slug of the policy>``: the model's
+    experiment without its float stage. Its model directories are in ``models``.
 
     Args:
       model: directory of a float recognizer.
-      config: what is done.
-      data_dir: where corpora are prepared.
-      workdir: takes the experiments.
-      console: takes progress lines.
-      recipe: data, stages and pipeline to train by; None for the model's own. Sizes and frontend
-        are the model's in any case.
+      config: policies and number of training steps.
+      data_dir: folder of the prepared corpora.
+      workdir: output folder of the experiments.
+      console: output of progress lines.
+      recipe: experiment that provides data, stages and pipeline; None for the model's own. Sizes
+        and frontend are always the model's.
+
+    Returns:
+      Recognizers by policy and stage, starting with the float one.
 
     Raises:
       ModelDirectoryError: if the model is not a float one.
-      ValueError: a rule of a policy matches no layer of the model.
+      ValueError: if a rule of a policy matches no layer of the model.
     """
     base = Recognizer.load(model)
     if base.policy != FLOAT32:
@@ -145,13 +147,13 @@ def sweep(
     for policy in config.policies:
         console.say(f"{model}, policy {policy}")
         experiment_config = _without_float(followed, model, policy, config.aware_steps)
-        # One measurement a stage would have nothing to select from.
+        # With one evaluation per stage there is nothing to select from.
         selects = max(s.steps for s in experiment_config.stages) > followed.loop.evaluate_every
         experiment = Experiment(
             experiment_config, data_dir, workdir / slug(policy), console, validate=selects
         )
         for stage, recognizer in experiment.train().items():
-            if (policy, stage) != (FLOAT32.name, CALIBRATION):  # that is the float model again
+            if (policy, stage) != (FLOAT32.name, CALIBRATION):  # equals the float model
                 recognizers[system(policy, stage)] = recognizer
     return recognizers
 

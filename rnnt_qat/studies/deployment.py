@@ -285,16 +285,6 @@ def _features(frontend, audio, lengths, state):
     return frontend(audio, lengths, state)
 
 
-<<<<<<< HEAD
-=======
-def frontend_of(artefact: Artefact) -> Frontend:
-    """Returns the frontend described by an artefact."""
-    settings = dict(artefact.features)
-    mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
-    return Frontend(from_json(FrontendConfig, settings), FeatureStats(mean, std))
-
-
->>>>>>> main
 def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) -> DecodeCounts:
     """Counts the calls of each network when a test set is decoded in chunks.
 

@@ -7,7 +7,12 @@ from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.fixedpoint.activation import Activation
 from rnnt_qat.fixedpoint.dot import Accumulator
 from rnnt_qat.fixedpoint.qformat import QFormat
-from rnnt_qat.fixedpoint.requantize import Rescale, ShiftRescale, SingleRoundingRescale
+from rnnt_qat.fixedpoint.requantize import (
+    Rescale,
+    ShiftRescale,
+    SingleRoundingRescale,
+    TosaShiftRescale,
+)
 from rnnt_qat.fixedpoint.rounding import Rounding
 from rnnt_qat.fixedpoint.saturation import Overflow
 
@@ -197,7 +202,7 @@ class AcceleratorSpec:
                 narrow = isinstance(rescale, SingleRoundingRescale) and rescale.bits <= 16
                 if not (narrow or isinstance(rescale, ShiftRescale)):
                     self._refuse(where, "accumulators past 32 bits take a multiplier of <= 16 bits")
-            if isinstance(rescale, ShiftRescale):
+            if isinstance(rescale, ShiftRescale | TosaShiftRescale):
                 read = (Role.WEIGHT, *operands) if role in WRITTEN_BY_DOT else ()
                 for other in (role, *read):
                     if not self._is_power_of_two(other):

@@ -5,12 +5,12 @@ from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, TensorSpec
 from rnnt_qat.fixedpoint.activation import Function
 from rnnt_qat.fixedpoint.dot import Accumulator
 from rnnt_qat.fixedpoint.qformat import QFormat
-from rnnt_qat.fixedpoint.requantize import ShiftRescale, SingleRoundingRescale
+from rnnt_qat.fixedpoint.requantize import SingleRoundingRescale, TosaShiftRescale
 from rnnt_qat.fixedpoint.rounding import Rounding
 from rnnt_qat.fixedpoint.tosa_table import TosaTable
 
 _CONV = SingleRoundingRescale(15, Rounding.UP)
-_MUL = ShiftRescale(Rounding.TOSA_DOUBLE)
+_MUL = TosaShiftRescale()
 
 TOSA_16X8 = AcceleratorSpec(
     name="tosa_16x8",

@@ -127,7 +127,39 @@ class SingleRoundingRescale:
         )
 
 
-Rescale = ShiftRescale | DoubleRoundingRescale | SingleRoundingRescale
+@dataclass(frozen=True)
+class TosaShiftRescale:
+    """TOSA's RESCALE of int32 with double rounding, at power-of-two ratios of at most 1.
+
+    TOSA multiplies by 2^30, shifts right by 30 bits and those of the ratio, and adds half; past a
+    shift of 31 it also adds 2^30 in the direction of the sign. What lies one step below a positive
+    tie is rounded up with it, a negative tie away from zero.
+
+    Attributes:
+      rounding: present because every rescale has one; only the default is TOSA's.
+    """
+
+    rounding: Rounding = Rounding.UP
+
+    def __post_init__(self):
+        if self.rounding is not Rounding.UP:
+            raise ValueError(f"TOSA's RESCALE rounds in its own way, not {self.rounding.value}")
+
+    def __call__(self, x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
+        """Computes ``x * ratio`` as int32.
+
+        Args:
+          x: int32.
+          ratio: a power of two from 2^-30 to 1.
+        """
+        shift = -jnp.asarray(multipliers.exponent_of(ratio), jnp.int32)
+        mask = (jnp.int32(1) << shift) - 1
+        nudge = jnp.where(shift < 2, 0, jnp.where(x < 0, -1, 1))
+        up = (x & mask) > (mask >> 1) - nudge
+        return (x >> shift) + up.astype(jnp.int32)
+
+
+Rescale = ShiftRescale | DoubleRoundingRescale | SingleRoundingRescale | TosaShiftRescale
 
 
 def _sign_alone(x: Int[Array, "*S"], rounding: Rounding) -> Int[Array, "*S"]:

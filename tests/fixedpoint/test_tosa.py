@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rnnt_qat.fixedpoint.activation import Function
-from rnnt_qat.fixedpoint.requantize import ShiftRescale
-from rnnt_qat.fixedpoint.rounding import Rounding, round_real, rounding_shift_right
+from rnnt_qat.fixedpoint.requantize import TosaShiftRescale
+from rnnt_qat.fixedpoint.rounding import Rounding
 from rnnt_qat.fixedpoint.tosa_table import TosaTable, tosa_table
 
 
@@ -27,15 +27,15 @@ def test_double_rounding_at_powers_of_two(places):
     x = np.r_[ties, rng.integers(-(2**31), 2**31, 2000), -(2**31), 2**31 - 1, np.arange(-9, 10)]
     x = x[(x >= -(2**31)) & (x < 2**31)]
     expected = apply_scale_32(x, 1 << 30, 30 + places)
-    ours = rounding_shift_right(jnp.asarray(x, jnp.int32), places, Rounding.TOSA_DOUBLE)
-    np.testing.assert_array_equal(ours, expected)
-    ours = ShiftRescale(Rounding.TOSA_DOUBLE)(jnp.asarray(x, jnp.int32), 2.0**-places)
-    np.testing.assert_array_equal(ours, expected)
+    rescale = TosaShiftRescale()
+    np.testing.assert_array_equal(rescale(jnp.asarray(x, jnp.int32), 2.0**-places), expected)
+    traced = jnp.float32(2.0**-places)
+    np.testing.assert_array_equal(rescale(jnp.asarray(x, jnp.int32), traced), expected)
 
 
-def test_double_rounding_is_of_integers():
-    with pytest.raises(ValueError, match="of integers"):
-        round_real(jnp.zeros(1), Rounding.TOSA_DOUBLE)
+def test_another_rounding_is_refused():
+    with pytest.raises(ValueError, match="its own way"):
+        TosaShiftRescale(Rounding.AWAY)
 
 
 @pytest.mark.parametrize("function", Function)

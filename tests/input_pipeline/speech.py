@@ -8,6 +8,8 @@ import numpy as np
 class NoiseCorpus:
     """`size` utterances of 0.2 to 6 s, about ten characters a second; ids are `<seed>-<index>`."""
 
+    sample_rate_hz = 16_000
+
     def __init__(self, size, seed=0):
         rng = np.random.default_rng(seed)
         self.seed = seed

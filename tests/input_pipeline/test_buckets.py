@@ -55,7 +55,7 @@ def test_every_example_fits_its_bucket_and_every_batch_its_budget(num_samples):
 def test_refusals_name_what_to_change():
     with pytest.raises(ValueError, match=r"cannot hold 8 rows of 60: raise pipeline.batch_seconds"):
         choose(np.array([60]), budget=479, multiple=8)
-    with pytest.raises(ValueError, match="no examples"):
+    with pytest.raises(ValueError, match="no training example"):
         choose(np.array([], int))
     with pytest.raises(ValueError, match="9 samples do not fit the longest bucket, 8"):
         bucket_of(np.array([9]), (Bucket(8, 1, 1),))

@@ -146,17 +146,14 @@ def check_lively(cells: np.ndarray):
     assert np.mean(np.abs(cells) == 32767) < 0.5
 
 
-LAYERS_8X8_16 = pytest.mark.parametrize(
-    ("inputs", "hidden", "scales"),
-    [
-        (40, 32, {"input": 2.0**-5, "kernel": 0.003}),
-        (80, 128, {"input": 0.0373, "hidden": 0.0071, "kernel": 0.002}),
-        (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.01}),
-        (160, 96, {"input": 0.011, "hidden": 0.0042, "kernel": 0.02}),
-        (40, 32, {"input": 2.0**-5, "kernel": 0.01, "a_gate": True}),
-        (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.03, "a_gate": True}),
-    ],
-)
+LAYERS_8X8_16 = [
+    (40, 32, {"input": 2.0**-5, "kernel": 0.003}),
+    (80, 128, {"input": 0.0373, "hidden": 0.0071, "kernel": 0.002}),
+    (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.01}),
+    (160, 96, {"input": 0.011, "hidden": 0.0042, "kernel": 0.02}),
+    (40, 32, {"input": 2.0**-5, "kernel": 0.01, "a_gate": True}),
+]
+FREE_SCALES_A_GATE = (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.03, "a_gate": True})
 
 
 def problem_8x8_16(spec, inputs, hidden, scales):
@@ -168,7 +165,7 @@ def problem_8x8_16(spec, inputs, hidden, scales):
     return spec, *layer, rng.integers(-128, 128, (STEPS, inputs)).astype(np.int8)
 
 
-@LAYERS_8X8_16
+@pytest.mark.parametrize(("inputs", "hidden", "scales"), [*LAYERS_8X8_16, FREE_SCALES_A_GATE])
 def test_fused_8x8_16(inputs, hidden, scales):
     spec, variables, layer, xs = problem_8x8_16(ETHOS_U_8X8_16, inputs, hidden, scales)
     hiddens, cells = run_ours(spec, variables, xs)
@@ -181,7 +178,10 @@ def test_fused_8x8_16(inputs, hidden, scales):
         np.testing.assert_array_equal(cells[step], cell, err_msg=f"cell, step {step}")
 
 
-@LAYERS_8X8_16
+# TFLM forms ratios of scales in double precision, the layer in float32 as LiteRT does. The two are
+# the same ratio where one factor alone is no power of two, as on the chip; of the free scales above
+# it is so by their values, of FREE_SCALES_A_GATE not (one hidden state then differs by one).
+@pytest.mark.parametrize(("inputs", "hidden", "scales"), LAYERS_8X8_16)
 def test_8x8_16_in_tflm(inputs, hidden, scales):
     spec, variables, layer, xs = problem_8x8_16(ETHOS_U_8X8_16_TFLM, inputs, hidden, scales)
     hiddens, _ = run_ours(spec, variables, xs)

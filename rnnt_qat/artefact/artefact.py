@@ -30,8 +30,10 @@ from rnnt_qat.artefact.integers import (
     JointIntegers,
     LstmIntegers,
     PredictionIntegers,
+    ProjectedLstmIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.recorded_layer import Node, NodeKind, RecordedLayer, StateTensor
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 FORMAT = "rnnt_qat integer artefact"
@@ -45,13 +47,17 @@ _KINDS = {
         EncoderIntegers,
         JointIntegers,
         LstmIntegers,
+        Node,
         PredictionIntegers,
+        ProjectedLstmIntegers,
+        RecordedLayer,
         RnntIntegers,
+        StateTensor,
         RuntimeArithmetic,
         TensorFormat,
     )
 }
-_ENUMS = {kind.__name__: kind for kind in (LstmActivation, Requantization)}
+_ENUMS = {kind.__name__: kind for kind in (LstmActivation, NodeKind, Requantization)}
 
 
 class ArtefactError(ValueError):

@@ -6,7 +6,9 @@ inputs it is written operator by operator ("16x8"). Gates are ordered i, f, g, o
 cell candidate, output), as in LiteRT.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -19,6 +21,38 @@ GATE_PRE = TensorFormat(np.int16, 2.0**-12)
 """Gate pre-activations: Q3.12, what the 16-bit sigmoid and tanh are made for."""
 GATE = TensorFormat(np.int16, 2.0**-15)
 """Gates: Q0.15, what they return."""
+
+
+class RecurrentIntegers(Protocol):
+    """A recurrent layer of whatever kind."""
+
+    @property
+    def kind(self) -> str:
+        """What its tensors' names start with: ``{kind}_{n}/...``."""
+
+    @property
+    def input(self) -> TensorFormat:
+        """Format of the inputs."""
+
+    @property
+    def input_size(self) -> int:
+        """Width of the inputs."""
+
+    @property
+    def output(self) -> TensorFormat:
+        """Format of the outputs."""
+
+    @property
+    def output_size(self) -> int:
+        """Width of the outputs."""
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether its states go in and out of a graph; else the runtime keeps them."""
+
+    @property
+    def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
+        """Width and format of each recurrent state, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +130,32 @@ class LstmIntegers:
         """Whether activations are int16: the 16x8 shape."""
         return self.input.dtype == np.int16
 
+    @property
+    def kind(self) -> str:
+        """A plain LSTM."""
+        return "lstm"
+
+    @property
+    def output(self) -> TensorFormat:
+        """Format of the hidden state."""
+        return self.hidden
+
+    @property
+    def output_size(self) -> int:
+        """Width of the hidden state."""
+        return self.hidden_size
+
+    @property
+    def carries_state(self) -> bool:
+        """The fused operator keeps its states itself."""
+        return self.is_wide
+
+    @property
+    def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
+        """Hidden and cell."""
+        size = self.hidden_size
+        return {"hidden": (size, self.hidden), "cell": (size, self.cell)}
+
     def input_projection(self) -> "DenseIntegers":
         """``W_x x + b`` of all gates as one dense layer (16x8): ``[D] -> [4H]``, Q3.12."""
         weights = self.w_ih.reshape(-1, self.input_size)
@@ -107,6 +167,97 @@ class LstmIntegers:
         weights = self.w_hh.reshape(-1, self.hidden_size)
         scale = _per_output(self.w_hh_scale, self.hidden_size)
         return DenseIntegers(weights, None, self.hidden, GATE_PRE, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedLstmIntegers:
+    """One fused 8x8_16 LSTM with a recurrent projection.
+
+    Attributes:
+      w_ih: int8 input weights in [-127, 127]: gate, unit, input.
+      w_hh: int8 recurrent weights in [-127, 127]: gate, unit, output.
+      bias: int32 at scale ``input.scale * w_ih_scale`` of its gate.
+      input: format of the inputs, int8.
+      cell: format of the cell: int16, a power of two, at most 2^-9.
+      w_ih_scale: scale of the input weights, one a gate.
+      w_hh_scale: scale of the recurrent weights, one a gate.
+      projection: hidden state, int8 at a power of two, to output, int8 at a power of two; no bias.
+    """
+
+    w_ih: Integer[np.ndarray, "4 H D"]
+    w_hh: Integer[np.ndarray, "4 H P"]
+    bias: Integer[np.ndarray, "4 H"]
+    input: TensorFormat
+    cell: TensorFormat
+    w_ih_scale: Float[np.ndarray, "4"]
+    w_hh_scale: Float[np.ndarray, "4"]
+    projection: "DenseIntegers"
+
+    def __post_init__(self) -> None:
+        """Refuses shapes and formats that the fused kernel does not take."""
+        where = type(self).__name__
+        _check(self.w_ih.ndim == 3 and len(self.w_ih) == 4, f"{where}.w_ih", self.w_ih, "[4, H, D]")
+        cells, outputs = self.cell_size, self.output_size
+        shapes = {
+            "w_hh": (4, cells, outputs), "bias": (4, cells), "w_ih_scale": (4,), "w_hh_scale": (4,)
+        }  # fmt: skip
+        for field, shape in shapes.items():
+            array = getattr(self, field)
+            _check(array.shape == shape, f"{where}.{field}", array, str(shape))
+        read = self.projection.weights.shape[1]
+        if read != cells or self.projection.bias is not None:
+            raise ValueError(f"{where}.projection reads {read} numbers of {cells}, or has a bias")
+        check_weights(f"{where}.w_ih", self.w_ih)
+        check_weights(f"{where}.w_hh", self.w_hh)
+        check_bias(f"{where}.bias", self.bias, self.input)
+        formats = {"input": self.input, "hidden": self.hidden, "output": self.output}
+        for field, format in formats.items():
+            if format.dtype != np.int8 or format.zero_point or not is_power_of_two(format.scale):
+                raise ValueError(f"{where}.{field} is {format}, not int8 at a power of two")
+        if self.cell.dtype != np.int16 or self.cell.scale > 2.0**-9:
+            raise ValueError(f"{where}.cell is {self.cell}; the kernel takes int16 at <= 2^-9")
+
+    @property
+    def kind(self) -> str:
+        """An LSTM with a projection."""
+        return "projected_lstm"
+
+    @property
+    def input_size(self) -> int:
+        """Width of the inputs."""
+        return self.w_ih.shape[2]
+
+    @property
+    def cell_size(self) -> int:
+        """Width of the cell and of the hidden state before its projection."""
+        return self.w_ih.shape[1]
+
+    @property
+    def hidden(self) -> TensorFormat:
+        """Format of the hidden state before its projection."""
+        return self.projection.input
+
+    @property
+    def output(self) -> TensorFormat:
+        """Format of the projected state."""
+        return self.projection.output
+
+    @property
+    def output_size(self) -> int:
+        """Width of the projected state."""
+        return len(self.projection.weights)
+
+    @property
+    def carries_state(self) -> bool:
+        """The fused operator keeps its states itself."""
+        return False
+
+    @property
+    def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
+        """Projected output and cell."""
+        return {
+            "projected": (self.output_size, self.output), "cell": (self.cell_size, self.cell)
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,16 +297,16 @@ class DenseIntegers:
 
 @dataclass(frozen=True, eq=False)
 class EncoderIntegers:
-    """Stacked LSTMs with one time reduction, then the projection the joint adds.
+    """Stacked recurrent layers with one time reduction, then the projection the joint adds.
 
     Attributes:
-      layers: the LSTMs, in order.
+      layers: the recurrent layers, in order.
       layers_before_reduction: how many run at the features' rate; 0 reduces the features.
       time_reduction: frames put side by side as one; 1 keeps the rate.
       projection: hidden state to joint width.
     """
 
-    layers: tuple[LstmIntegers, ...]
+    layers: tuple[RecurrentIntegers, ...]
     layers_before_reduction: int
     time_reduction: int
     projection: DenseIntegers
@@ -174,7 +325,7 @@ class EncoderIntegers:
             if index == self.layers_before_reduction:
                 width *= self.time_reduction
             _check_width(f"encoder layer {index}", layer.input_size, width)
-            width = layer.hidden_size
+            width = layer.output_size
         _check_width("encoder projection", self.projection.weights.shape[1], width)
 
     @property
@@ -186,20 +337,20 @@ class EncoderIntegers:
 
 @dataclass(frozen=True, eq=False)
 class PredictionIntegers:
-    """Embedding of the last labels, LSTMs (none in a stateless network), projection.
+    """Embedding of the last labels, recurrent layers (none if stateless), projection.
 
     Attributes:
       embedding: one row a label, in the format of ``embedding_format``.
       embedding_format: of the rows.
-      context: labels seen at once, side by side; 1 with LSTMs.
-      layers: the LSTMs, in order.
+      context: labels seen at once, side by side; 1 with recurrent layers.
+      layers: the recurrent layers, in order.
       projection: to joint width.
     """
 
     embedding: Integer[np.ndarray, "V E"]
     embedding_format: TensorFormat
     context: int
-    layers: tuple[LstmIntegers, ...]
+    layers: tuple[RecurrentIntegers, ...]
     projection: DenseIntegers
 
     def __post_init__(self) -> None:
@@ -212,7 +363,7 @@ class PredictionIntegers:
         width = self.context * self.embedding.shape[1]
         for index, layer in enumerate(self.layers):
             _check_width(f"prediction layer {index}", layer.input_size, width)
-            width = layer.hidden_size
+            width = layer.output_size
         _check_width("prediction projection", self.projection.weights.shape[1], width)
 
 

@@ -16,6 +16,7 @@ from rnnt_qat.artefact.integers import (
     GATE_PRE,
     DenseIntegers,
     LstmIntegers,
+    ProjectedLstmIntegers,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
@@ -51,6 +52,28 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
 
     Its states ``{name}/hidden`` (int8) and ``{name}/cell`` (int16) live in the runtime.
     """
+    return _add_fused(graph, layer, x, None, name)
+
+
+def add_projected_lstm(
+    graph: GraphBuilder, layer: ProjectedLstmIntegers, x: Tensor, name: str
+) -> Tensor:
+    """Adds a fused int8 LSTM with projection over ``x`` ``[1, T, D]``; returns ``[1, T, P]``.
+
+    Its states ``{name}/projected`` (int8) and ``{name}/cell`` (int16) live in the runtime.
+    """
+    _, weight_format, _ = layer.projection.formats
+    weights = graph.constant(f"{name}/projection", layer.projection.weights, weight_format)
+    return _add_fused(graph, layer, x, weights, name)
+
+
+def _add_fused(
+    graph: GraphBuilder,
+    layer: LstmIntegers | ProjectedLstmIntegers,
+    x: Tensor,
+    projection: Tensor | None,
+    name: str,
+) -> Tensor:
     constants: list[Tensor] = []
     for site, arrays, scales in (
         ("w_ih", layer.w_ih, layer.w_ih_scale),
@@ -63,14 +86,15 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
     for gate, array, scale in zip(GATE_NAMES, layer.bias, layer.w_ih_scale, strict=True):
         format = TensorFormat(np.int32, layer.input.scale * scale)
         biases.append(graph.constant(f"{name}/bias_{gate}", array, format))
-    batch = x.shape[0]
-    hidden = graph.variable(f"{name}/hidden", (batch, layer.hidden_size), layer.hidden)
-    cell = graph.variable(f"{name}/cell", (batch, layer.hidden_size), layer.cell)
+    state = [
+        graph.variable(f"{name}/{site}", (x.shape[0], size), format)
+        for site, (size, format) in layer.state_formats.items()
+    ]
     # Without layer normalisation the kernels read one of the five: the format of o * tanh(c).
     intermediates = [graph.intermediate(f"{name}/{gate}_pre", GATE_PRE) for gate in GATE_NAMES]
     intermediates.append(graph.intermediate(f"{name}/output", layer.hidden))
-    no_peephole, no_projection, no_norm = [None] * 3, [None] * 2, [None] * 4
-    inputs = [x, *constants, *no_peephole, *biases, *no_projection, hidden, cell, *no_norm]
+    no_peephole, no_norm = [None] * 3, [None] * 4
+    inputs = [x, *constants, *no_peephole, *biases, projection, None, *state, *no_norm]
     return graph.unidirectional_sequence_lstm(inputs, intermediates, name)
 
 

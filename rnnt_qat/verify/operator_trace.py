@@ -5,7 +5,7 @@ and tells the host what it returned, in order.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ import flax.struct
 import jax
 import numpy as np
 
-from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.recorded_layer import RecordedLayer
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.quant.quantized_module import QuantizedModule
@@ -23,6 +24,9 @@ from rnnt_qat.verify.transducer_replay import TransducerRecognizer
 
 _STEP = ("pre", "i", "f", "o", "g", "kept", "written", "cell", "tanh_cell", "hidden")
 """Results of one LSTM step in the order in which ``layers.lstm_scan`` computes them."""
+_STEPS = {"lstm": _STEP, "projected_lstm": (*_STEP, "projected")}
+_RESULT = {"lstm": "hidden", "projected_lstm": "projected"}
+"""Of the layers that the player does not play from a record."""
 _SITES = {
     "encoded": "encoder/encoded",
     "predicted": "prediction/predicted",
@@ -83,11 +87,52 @@ class TellingOperators:
         return result
 
 
+def _recurrent_results(
+    layer: RecurrentIntegers, path: str, told: Sequence[tuple[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What a recurrent layer told, in order, under the names that the player gives it."""
+    sites = [(name.rsplit("/", 1)[1], values) for name, values in told]
+    if isinstance(layer, RecordedLayer):
+        return _recorded_results(path, sites)
+    steps = _STEPS[layer.kind]
+    found = {f"{path}/projected": v[:, 0] for site, v in sites if site == "gate_input"}
+    inside = [values for site, values in sites if site != "gate_input"]
+    for place, values in enumerate(inside):
+        frame, operator = divmod(place, len(steps))
+        found[f"{path}/{frame}/{steps[operator]}"] = values
+    return found
+
+
+def _recorded_results(path: str, told: Sequence[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Sites numbered in the order of their calls; those of all frames at once have a time axis."""
+    once = [(site, values) for site, values in told if values.ndim == 3]
+    inside = [(site, values) for site, values in told if values.ndim == 2]
+    if not once:
+        return {}
+    frames, found = once[0][1].shape[0], {}
+    before: Counter[str] = Counter()
+    for site, values in once:
+        before[site] += 1
+        found[f"{path}/{site}_{before[site]}"] = values[:, 0]
+    calls = Counter(site for site, _ in inside)
+    place: Counter[str] = Counter()
+    for site, values in inside:
+        frame, number = divmod(place[site], calls[site] // frames)
+        found[f"{path}/{frame}/{site}_{before[site] + number + 1}"] = values
+        place[site] += 1
+    return found
+
+
 class OperatorTrace(TransducerRecognizer):
     """A ``TransducerRecognizer`` whose operators' results can be asked for after each call."""
 
     def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
         super().__init__(transducer, model)
+        self._layers = {
+            f"{network}/{layer.kind}_{n}": layer
+            for network, part in (("encoder", model.encoder), ("prediction", model.prediction))
+            for n, layer in enumerate(part.layers)
+        }
         self._told: list[tuple[str, np.ndarray]] = []
 
         @partial(jax.jit, static_argnums=0)
@@ -106,23 +151,25 @@ class OperatorTrace(TransducerRecognizer):
 
     def tensor(self, name: str) -> np.ndarray | None:
         """An operator's result in the last call, as the player records it."""
-        steps: Counter[str] = Counter()
-        found: dict[str, np.ndarray] = {}
-        for told, values in self._told:
-            layer, site = told.rsplit("/", 1)
-            if layer == "joint":
-                found[_SITES[site]] = values[0] if site in ("encoded", "predicted") else values
-            elif site == "gate_input":
-                found[f"{layer}/projected"] = values[:, 0]
-            else:
-                frame, operator = divmod(steps[layer], len(_STEP))
-                found[f"{layer}/{frame}/{_STEP[operator]}"] = values
-                steps[layer] += 1
         layer, _, site = name.rpartition("/")
-        if site != "hiddens":
-            return found.get(name)
-        rows = [found[f"{layer}/{t}/hidden"] for t in range(steps[layer] // len(_STEP))]
-        return np.concatenate(rows) if rows else None
+        told = [(each, values) for each, values in self._told if each.rsplit("/", 1)[0] == layer]
+        recurrent = self._layers.get(layer)
+        if recurrent is not None and site == "hiddens":
+            results = _recurrent_results(recurrent, layer, told)
+            recorded = isinstance(recurrent, RecordedLayer)
+            last = recurrent.result if recorded else _RESULT[recurrent.kind]
+            rows = [values for each, values in results.items() if each.endswith(f"/{last}")]
+            return np.concatenate(rows) if rows else None
+        for path, each in self._layers.items():
+            if name.startswith(f"{path}/"):
+                calls = [call for call in self._told if call[0].rsplit("/", 1)[0] == path]
+                return _recurrent_results(each, path, calls).get(name)
+        found = {}
+        for each, values in self._told:
+            place, site = each.rsplit("/", 1)
+            if place == "joint":
+                found[_SITES[site]] = values[0] if site in ("encoded", "predicted") else values
+        return found.get(name)
 
     def _wrap(self, method: Callable, arguments: tuple, options: dict, context: Any) -> Any:
         """Around every method of the model: operator sets are handed out telling."""

@@ -33,7 +33,7 @@ from rnnt_qat.artefact.integers import (
     ProjectedLstmIntegers,
     RnntIntegers,
 )
-from rnnt_qat.artefact.recorded_layer import Node, NodeKind, RecordedLayer, StateTensor
+from rnnt_qat.artefact.recorded_layer import Constant, Node, NodeKind, RecordedLayer, StateTensor
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 FORMAT = "rnnt_qat integer artefact"
@@ -43,6 +43,7 @@ MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 _KINDS = {
     kind.__name__: kind
     for kind in (
+        Constant,
         DenseIntegers,
         EncoderIntegers,
         JointIntegers,

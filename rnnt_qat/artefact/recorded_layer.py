@@ -87,6 +87,29 @@ class StateTensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor that is no kernel or bias.
+
+    Attributes:
+      name: its name among the layer's tensors.
+      values: its integers; one of them stands for a whole row.
+      format: of them.
+    """
+
+    name: str
+    values: Integer[np.ndarray, "1 W"]
+    format: TensorFormat
+
+    def __post_init__(self) -> None:
+        """Refuses what is no row of the format's integers."""
+        if self.values.ndim != 2 or self.values.dtype != self.format.dtype:
+            raise ValueError(
+                f"Constant {self.name} is {self.values.dtype} {self.values.shape}, not a row of "
+                f"{self.format.dtype}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class RecordedLayer:
     """A recurrent layer, operator by operator.
 
@@ -94,6 +117,7 @@ class RecordedLayer:
       kind: what its module path starts with.
       input: format of the inputs.
       input_size: their width.
+      constants: tensors that operators read beside kernels.
       states: the recurrent states, in order.
       before: operators that read no state, in order.
       steps: operators of one frame, in order.
@@ -105,6 +129,7 @@ class RecordedLayer:
     kind: str
     input: TensorFormat
     input_size: int
+    constants: tuple[Constant, ...]
     states: tuple[StateTensor, ...]
     before: tuple[Node, ...]
     steps: tuple[Node, ...]
@@ -114,7 +139,7 @@ class RecordedLayer:
 
     def __post_init__(self) -> None:
         """Refuses operators that read what is not there yet."""
-        known = {INPUT}
+        known = {INPUT, *(constant.name for constant in self.constants)}
         for part, nodes in (("before", self.before), ("steps", self.steps)):
             known |= {state.name for state in self.states} if part == "steps" else set()
             for node in nodes:
@@ -133,7 +158,8 @@ class RecordedLayer:
         written = {
             name: node.format for node in (*self.before, *self.steps) for name in node.outputs
         }
-        return {INPUT: self.input} | {s.name: s.format for s in self.states} | written
+        held = {each.name: each.format for each in (*self.constants, *self.states)}
+        return {INPUT: self.input} | held | written
 
     @property
     def carries_state(self) -> bool:
@@ -165,14 +191,16 @@ def play_recorded(
     Returns:
       Outputs of every frame and the state after the last.
     """
+    constants = {constant.name: constant.values for constant in layer.constants}
     tensors = {INPUT: xs}
     for node in layer.before:
-        tensors |= _play(layer, node, tensors, arithmetic)
+        tensors |= _play(layer, node, tensors | constants, arithmetic)
         _tell(node, tensors, record, "")
     held = {name: values[None] for name, values in state.items()}
     outputs = np.empty((len(xs), layer.output_size), layer.output.dtype)
     for t in range(len(xs)):
-        here = {name: values[t : t + 1] for name, values in tensors.items()} | held
+        here = {name: values[t : t + 1] for name, values in tensors.items()}
+        here |= constants | held
         for node in layer.steps:
             here |= _play(layer, node, here, arithmetic)
             _tell(node, here, record, f"{t}/")

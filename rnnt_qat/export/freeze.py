@@ -50,7 +50,12 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
     chip = _one_chip(model)
     reader = _Reader(model, frozen_variables(model, variables))
     return lay_out(
-        model.config, reader.params, reader.layer, reader.table, chip.name, chip.fused_gate_sum
+        model.config,
+        variables["params"],
+        reader.layer,
+        reader.table,
+        chip.name,
+        fused=chip.fused_gate_sum,
     )
 
 
@@ -91,7 +96,7 @@ class _Reader:
     """Layers of a frozen model by path."""
 
     def __init__(self, model: RNNT, frozen: PyTree) -> None:
-        self.params = frozen["params"]
+        self._params = frozen["params"]
         self._ranges = frozen[RANGES]
         self._policy = model.policy.for_serving()
 
@@ -101,11 +106,11 @@ class _Reader:
         ranges = {site: value for site, value in _at(self._ranges, path).items() if site in sites}
         operators = precision.operators(sites, ranges)
         assert isinstance(operators, NnaOperators)  # every layer is on the chip
-        return _Layer(operators, _at(self.params, path))
+        return _Layer(operators, _at(self._params, path))
 
     def table(self, path: Path, format: TensorFormat) -> Integer[np.ndarray, "V E"]:
         """A table, which was frozen in the format of the layer that reads it."""
-        return np.asarray(_at(self.params, path[:-1])[path[-1]])
+        return np.asarray(_at(self._params, path[:-1])[path[-1]])
 
 
 class _Layer:

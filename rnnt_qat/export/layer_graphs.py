@@ -46,6 +46,11 @@ class RecordedNode:
             if node.dense is not None
         }
 
+        self._constants = {
+            each.name: graph.constant(f"{name}/{each.name}", each.values, each.format)
+            for each in layer.constants
+        }
+
     def __call__(self, xs: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """``[T, D]`` to outputs ``[T, H]`` and the last states, ``[1, ...]`` each.
 
@@ -56,7 +61,7 @@ class RecordedNode:
         frames = xs.shape[0]
         tensors = {INPUT: xs}
         for node in layer.before:
-            tensors |= self._add(node, tensors, f"{name}/")
+            tensors |= self._add(node, tensors | self._constants, f"{name}/")
         read = {each for node in layer.steps for each in node.inputs} | {layer.result}
         rows = {
             each: self._rows(each, tensor, frames)
@@ -66,7 +71,8 @@ class RecordedNode:
         held = {state.name: tensor for state, tensor in zip(layer.states, states, strict=True)}
         outputs = []
         for t in range(frames):
-            here = {each: row[t] for each, row in rows.items()} | held
+            here = {each: row[t] for each, row in rows.items()}
+            here |= self._constants | held
             for node in layer.steps:
                 here |= self._add(node, here, f"{name}/{t}/")
             held = {state.name: here[state.next] for state in layer.states}

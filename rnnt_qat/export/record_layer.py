@@ -18,8 +18,16 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Literal, Primitive
 
+from rnnt_qat.artefact import arithmetic as fixed
 from rnnt_qat.artefact.integers import DenseIntegers
-from rnnt_qat.artefact.recorded_layer import INPUT, Node, NodeKind, RecordedLayer, StateTensor
+from rnnt_qat.artefact.recorded_layer import (
+    INPUT,
+    Constant,
+    Node,
+    NodeKind,
+    RecordedLayer,
+    StateTensor,
+)
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.quant.operators import Addends
 from rnnt_qat.quant.quantized_module import QuantizedModule
@@ -199,6 +207,7 @@ class _Walk:
     def __init__(self, integers: LayerIntegers) -> None:
         self._integers = integers
         self._nodes: list[Node] = []
+        self._constants: list[Constant] = []
         self._formats: dict[str, TensorFormat] = {}
         self._counts: dict[str, int] = {}
 
@@ -225,6 +234,7 @@ class _Walk:
             kind=kind,
             input=self._format(frame),
             input_size=frame.size,
+            constants=tuple(self._constants),
             states=tuple(held),
             before=tuple(before),
             steps=tuple(steps),
@@ -298,6 +308,8 @@ class _Walk:
             x = read[0]
             if isinstance(x, _Accumulated):
                 return self._dense(x, site, format)
+            if not isinstance(x, _Tensor | _Parameter):
+                return self._constant(np.asarray(x), site, format)
             x = self._stored(x, f"what is stored at {site!r}")
             held = self._format(x)
             kept = held == format or (operator == "input" and held.dtype == format.dtype)
@@ -308,11 +320,19 @@ class _Walk:
             else self._stored(x, f"an operand of {operator}")
             for x in read
         ]
-        return self._node(_KINDS[operator], operands, site, format, operands[0].size)
+        size = max(operand.size for operand in operands)
+        return self._node(_KINDS[operator], operands, site, format, size)
 
     def _dense(self, x: _Accumulated, site: str, format: TensorFormat) -> _Tensor:
         dense = self._integers.dense(x.kernel, x.bias, self._format(x.x), format)
         return self._node(NodeKind.DENSE, [x.x], site, format, x.size, dense)
+
+    def _constant(self, x: np.ndarray, site: str, format: TensorFormat) -> _Tensor:
+        """A real constant, as ``store`` rounds it."""
+        row = np.atleast_1d(x.astype(np.float64)).reshape(1, -1) / np.float64(format.scale)
+        values = fixed.saturate(fixed.round_half_away(row), format)
+        self._constants.append(Constant(self._fresh(site), values, format))
+        return _Tensor(self._constants[-1].name, format, values.shape[1])
 
     def _split(self, x: Any, sizes: Sequence[int]) -> list[_Tensor]:
         x = self._stored(x, "what is split")

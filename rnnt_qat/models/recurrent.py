@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import flax.linen as nn
 
+from rnnt_qat.layers.gru import GRU
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.projected_lstm import ProjectedLSTM
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -49,4 +50,18 @@ class ProjectedLSTMConfig:
         return ProjectedLSTM(policy, features, self.projection, rematerialize)
 
 
-RecurrentConfig = LSTMConfig | ProjectedLSTMConfig
+@dataclass(frozen=True)
+class GRUConfig:
+    """Gated recurrent unit (Cho et al., 2014), named ``gru_{n}``."""
+
+    @property
+    def name(self) -> str:
+        """What the layers' module paths start with."""
+        return "gru"
+
+    def make(self, policy: PrecisionPolicy, features: int, rematerialize: bool) -> nn.Module:
+        """The layer; arguments as ``LSTMConfig.make``'s."""
+        return GRU(policy, features, rematerialize)
+
+
+RecurrentConfig = LSTMConfig | ProjectedLSTMConfig | GRUConfig

@@ -93,7 +93,7 @@ def _recurrent_results(
     """What a recurrent layer told, in order, under the names that the player gives it."""
     sites = [(name.rsplit("/", 1)[1], values) for name, values in told]
     if isinstance(layer, RecordedLayer):
-        return _recorded_results(path, sites)
+        return _recorded_results(path, sites) if sites else {}
     steps = _STEPS[layer.kind]
     found = {f"{path}/projected": v[:, 0] for site, v in sites if site == "gate_input"}
     inside = [values for site, values in sites if site != "gate_input"]
@@ -104,22 +104,30 @@ def _recurrent_results(
 
 
 def _recorded_results(path: str, told: Sequence[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Sites numbered in the order of their calls; those of all frames at once have a time axis."""
-    once = [(site, values) for site, values in told if values.ndim == 3]
-    inside = [(site, values) for site, values in told if values.ndim == 2]
-    if not once:
-        return {}
-    frames, found = once[0][1].shape[0], {}
-    before: Counter[str] = Counter()
-    for site, values in once:
-        before[site] += 1
-        found[f"{path}/{site}_{before[site]}"] = values[:, 0]
-    calls = Counter(site for site, _ in inside)
-    place: Counter[str] = Counter()
-    for site, values in inside:
-        frame, number = divmod(place[site], calls[site] // frames)
-        found[f"{path}/{frame}/{site}_{before[site] + number + 1}"] = values
-        place[site] += 1
+    """Sites numbered in the order of their calls, as in a frame's record.
+
+    What is told of all frames at once, before or after the scan, has a time axis.
+    """
+    inside = [n for n, (_, values) in enumerate(told) if values.ndim == 2]
+    first, last = (inside[0], inside[-1]) if inside else (len(told), len(told))
+    frames = next(values.shape[0] for _, values in told if values.ndim == 3)
+    found: dict[str, np.ndarray] = {}
+    calls: Counter[str] = Counter()
+    for site, values in told[:first]:
+        calls[site] += 1
+        found[f"{path}/{site}_{calls[site]}"] = values[:, 0]
+    steps = told[first : last + 1]
+    for frame in range(frames):
+        here = Counter(calls)
+        for site, values in steps[
+            frame * len(steps) // frames : (frame + 1) * len(steps) // frames
+        ]:
+            here[site] += 1
+            found[f"{path}/{frame}/{site}_{here[site]}"] = values
+    calls = here
+    for site, values in told[last + 1 :]:
+        calls[site] += 1
+        found |= {f"{path}/{t}/{site}_{calls[site]}": values[t] for t in range(frames)}
     return found
 
 

@@ -22,19 +22,29 @@ from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.verify.replay import first_difference
 from rnnt_qat.verify.verification import Heard, verify
-from tests.integration.test_recurrent_kinds import FEATURES, KINDS, calibrated, config
+from tests.integration.test_recurrent_kinds import FEATURES, calibrated, config
 
 
 @functools.cache
 def model_of(kind, chip):
-    model = config(kind)
+    model = config("projected_lstm" if kind == "lstm" else kind)
     if kind == "lstm":
         encoder = dataclasses.replace(model.encoder, layer=EncoderConfig().layer)
         model = dataclasses.replace(model, encoder=encoder)
     return calibrated(model, policy_by_name(chip))
 
 
-EXPORTED = [(kind, chip) for kind in KINDS for chip in ("ethos_u_8x8_16", "ethos_u_16x8")]
+EXPORTED = [
+    ("projected_lstm", "ethos_u_8x8_16"),
+    ("projected_lstm", "ethos_u_16x8"),
+    ("gru", "ethos_u_16x8"),
+]
+
+
+def test_a_cell_that_the_fused_operator_is_not_is_refused():
+    model, variables, _ = model_of("gru", "ethos_u_8x8_16")
+    with pytest.raises(FreezeError, match=r"layer encoder/gru_0: .*fused LSTM, and GRU is none"):
+        freeze(model, variables)
 
 
 @pytest.mark.slow

@@ -1,15 +1,17 @@
 """Every kind of recurrent layer in the whole recognizer: served as trained, audited, listed."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.infra.config import from_json, to_json
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
-from rnnt_qat.models.recurrent import ProjectedLSTMConfig
+from rnnt_qat.models.recurrent import GRUConfig, LSTMConfig, ProjectedLSTMConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import RANGES
@@ -19,7 +21,7 @@ from rnnt_qat.serving.freeze import freeze
 from rnnt_qat.serving.size import model_bytes
 
 FRAMES, FEATURES = 8, 5
-KINDS = {"projected_lstm": ProjectedLSTMConfig(projection=4)}
+KINDS = {"projected_lstm": ProjectedLSTMConfig(projection=4), "gru": GRUConfig()}
 CHIPS = ("generic_nna", "ethos_u_8x8_16", "ethos_u_16x8")
 
 
@@ -88,12 +90,22 @@ def test_served_as_trained_and_all_on_the_chip(kind, chip):
     assert audit(model.config, policy, FEATURES) == ()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_configs_are_saved_and_those_of_before_mean_plain_lstms(kind):
+    saved = to_json(config(kind))
+    assert from_json(RNNTConfig, json.loads(json.dumps(saved))) == config(kind)
+    del saved["encoder"]["layer"], saved["prediction"]["layer"]
+    loaded = from_json(RNNTConfig, saved)
+    assert (loaded.encoder.layer, loaded.prediction.layer) == (LSTMConfig(), LSTMConfig())
+
+
 def test_formats_and_sizes_know_every_kind():
     for kind in KINDS:
         model, policy = config(kind), policy_by_name("ethos_u_8x8_16")
         rows = {(row.layer, row.tensor): row for row in tensor_rows(model, policy)}
         assert rows[f"encoder/{kind}_0", "gate_input"].operators == "NPU: dot"
-        assert rows[f"prediction/{kind}_0", "cell"].operators.startswith("NPU: mul, add")
+        state = {"projected_lstm": "cell", "gru": "memory"}[kind]
+        assert rows[f"prediction/{kind}_0", state].operators == "NPU: mul, add"
         inputs = example_inputs(model, FEATURES)
         init = RNNT(model, policy_by_name("float32")).init
         shapes = jax.eval_shape(init, jax.random.key(0), *inputs)

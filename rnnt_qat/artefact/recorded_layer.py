@@ -158,8 +158,9 @@ class RecordedLayer:
         written = {
             name: node.format for node in (*self.before, *self.steps) for name in node.outputs
         }
-        held = {each.name: each.format for each in (*self.constants, *self.states)}
-        return {INPUT: self.input} | held | written
+        constants = {constant.name: constant.format for constant in self.constants}
+        states = {state.name: state.format for state in self.states}
+        return {INPUT: self.input} | constants | states | written
 
     @property
     def carries_state(self) -> bool:

@@ -25,7 +25,7 @@ from rnnt_qat.verify.transducer_replay import TransducerRecognizer
 _STEP = ("pre", "i", "f", "o", "g", "kept", "written", "cell", "tanh_cell", "hidden")
 """Results of one LSTM step in the order in which ``layers.lstm_scan`` computes them."""
 _STEPS = {"lstm": _STEP, "projected_lstm": (*_STEP, "projected")}
-_RESULT = {"lstm": "hidden", "projected_lstm": "projected"}
+_OUTPUT = {"lstm": "hidden", "projected_lstm": "projected"}
 """Of the layers that the player does not play from a record."""
 _SITES = {
     "encoded": "encoder/encoded",
@@ -87,23 +87,27 @@ class TellingOperators:
         return result
 
 
-def _recurrent_results(
-    layer: RecurrentIntegers, path: str, told: Sequence[tuple[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """What a recurrent layer told, in order, under the names that the player gives it."""
-    sites = [(name.rsplit("/", 1)[1], values) for name, values in told]
-    if isinstance(layer, RecordedLayer):
-        return _recorded_results(path, sites) if sites else {}
-    steps = _STEPS[layer.kind]
-    found = {f"{path}/projected": v[:, 0] for site, v in sites if site == "gate_input"}
-    inside = [values for site, values in sites if site != "gate_input"]
+Told = Sequence[tuple[str, np.ndarray]]
+"""Sites and values of one layer, in the order in which they were told."""
+
+
+def _lstm_results(path: str, told: Told, steps: Sequence[str]) -> dict[str, np.ndarray]:
+    """What an LSTM told under the names that player and graphs give it.
+
+    Args:
+      path: of the layer.
+      told: by the layer.
+      steps: names of the results of one frame, in order.
+    """
+    found = {f"{path}/projected": v[:, 0] for site, v in told if site == "gate_input"}
+    inside = [values for site, values in told if site != "gate_input"]
     for place, values in enumerate(inside):
         frame, operator = divmod(place, len(steps))
         found[f"{path}/{frame}/{steps[operator]}"] = values
     return found
 
 
-def _recorded_results(path: str, told: Sequence[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _recorded_results(path: str, told: Told) -> dict[str, np.ndarray]:
     """Sites numbered in the order of their calls, as in a frame's record.
 
     What is told of all frames at once, before or after the scan, has a time axis.
@@ -117,11 +121,10 @@ def _recorded_results(path: str, told: Sequence[tuple[str, np.ndarray]]) -> dict
         calls[site] += 1
         found[f"{path}/{site}_{calls[site]}"] = values[:, 0]
     steps = told[first : last + 1]
+    each = len(steps) // frames
     for frame in range(frames):
         here = Counter(calls)
-        for site, values in steps[
-            frame * len(steps) // frames : (frame + 1) * len(steps) // frames
-        ]:
+        for site, values in steps[frame * each : (frame + 1) * each]:
             here[site] += 1
             found[f"{path}/{frame}/{site}_{here[site]}"] = values
     calls = here
@@ -159,25 +162,33 @@ class OperatorTrace(TransducerRecognizer):
 
     def tensor(self, name: str) -> np.ndarray | None:
         """An operator's result in the last call, as the player records it."""
-        layer, _, site = name.rpartition("/")
-        told = [(each, values) for each, values in self._told if each.rsplit("/", 1)[0] == layer]
-        recurrent = self._layers.get(layer)
-        if recurrent is not None and site == "hiddens":
-            results = _recurrent_results(recurrent, layer, told)
-            recorded = isinstance(recurrent, RecordedLayer)
-            last = recurrent.result if recorded else _RESULT[recurrent.kind]
-            rows = [values for each, values in results.items() if each.endswith(f"/{last}")]
-            return np.concatenate(rows) if rows else None
-        for path, each in self._layers.items():
+        for path, layer in self._layers.items():
             if name.startswith(f"{path}/"):
-                calls = [call for call in self._told if call[0].rsplit("/", 1)[0] == path]
-                return _recurrent_results(each, path, calls).get(name)
+                return self._recurrent(path, layer, name)
         found = {}
-        for each, values in self._told:
-            place, site = each.rsplit("/", 1)
+        for told, values in self._told:
+            place, site = told.rsplit("/", 1)
             if place == "joint":
                 found[_SITES[site]] = values[0] if site in ("encoded", "predicted") else values
         return found.get(name)
+
+    def _recurrent(self, path: str, layer: RecurrentIntegers, name: str) -> np.ndarray | None:
+        """A result of a recurrent layer; its outputs in all frames are its ``hiddens``."""
+        told = [
+            (site, values)
+            for place, site, values in ((*each.rsplit("/", 1), v) for each, v in self._told)
+            if place == path and values.ndim  # a constant has no frames
+        ]
+        if not told:
+            return None
+        if isinstance(layer, RecordedLayer):
+            found, output = _recorded_results(path, told), layer.result
+        else:
+            found, output = _lstm_results(path, told, _STEPS[layer.kind]), _OUTPUT[layer.kind]
+        if name != f"{path}/hiddens":
+            return found.get(name)
+        rows = [values for each, values in found.items() if each.endswith(f"/{output}")]
+        return np.concatenate([row for row in rows if row.ndim == 2])
 
     def _wrap(self, method: Callable, arguments: tuple, options: dict, context: Any) -> Any:
         """Around every method of the model: operator sets are handed out telling."""

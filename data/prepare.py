@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
-from absl import app, flags, logging
+from absl import flags
 
 from data.asterisk_prompts.builder import AsteriskPrompts
 from data.connected_digits.builder import ConnectedDigits
@@ -19,6 +19,7 @@ from data.spoken_digits.builder import SpokenDigits
 from data.synthetic_speech.builder import SyntheticSpeech
 from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
 from data.uqm_voices.builder import UqmVoices
+from rnnt_qat.infra import program
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 _WORKERS = flags.DEFINE_integer(
@@ -230,17 +231,14 @@ flags.register_validator(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prepares each corpus that is named."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    logging.set_verbosity(logging.WARNING)  # tfds tells the file of every step
     for name in _CORPORA.value:
         try:
             BUILDERS[name]().prepare()
         except CorpusError as error:
-            raise SystemExit(f"data.prepare: {name}: {error}") from None
+            raise CorpusError(f"{name}: {error}") from error
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, key_flags=["data_dir"])

@@ -58,11 +58,15 @@ def main() -> None:
     if jax.process_index():
         return  # every process has all results; one writes them
     metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
-    report = write_comparison(output, results, data_dir, first, metrics)
+    links = {}
     if _DIAGNOSE.value:
+        output.mkdir(parents=True, exist_ok=True)
         for name, recognizer in recognizers.items():
             rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
-            console.say(f"wrote {write_diagnosis(output, name, rows)}")
+            picture = write_diagnosis(output, name, rows)
+            links[f"What the arithmetic of {name} does to its values"] = f"{picture.stem}.md"
+            console.say(f"wrote {picture}")
+    report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
     console.say(f"wrote {report}")
 
 

@@ -2,25 +2,19 @@
 
 import os
 import pathlib
-import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import jax
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.experiment.recognizer import ModelDirectoryError
-from rnnt_qat.export.freeze import FreezeError
+from rnnt_qat.infra import program
 from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.infra.host_memory import keep_freed_memory
-from rnnt_qat.input_pipeline.corpus import CorpusError
-from rnnt_qat.input_pipeline.tokenizer import TokenizerError
-from rnnt_qat.quant.audit import AuditError
-from rnnt_qat.training.checkpoints import ConfigMismatchError
-from rnnt_qat.training.loop import SkippedBatchesError
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where several processes train together."
@@ -36,18 +30,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
     lower_bound=1,
 )
 
-# What a user can mend from the message alone; anything else is a bug and keeps its traceback.
-_MENDABLE = (
-    flags.Error,
-    AuditError,
-    ConfigError,
-    ConfigMismatchError,
-    CorpusError,
-    FreezeError,
-    ModelDirectoryError,
-    SkippedBatchesError,
-    TokenizerError,
-)
+_SHARED = ("data_dir", "cpu_devices", "coordinator", "process_id", "num_processes")
 
 
 def define_config() -> flags.FlagHolder:
@@ -83,30 +66,51 @@ def set_up_jax(workdir: pathlib.Path) -> None:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """``app.run`` for a ``main`` without positional arguments; ends with its exit code."""
-
-    def checked(argv: list[str]) -> int | None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-        logging.set_verbosity(logging.WARNING)  # Orbax and JAX tell of every thread
-        try:
-            return main()
-        except _MENDABLE as error:
-            sys.exit(f"{type(error).__name__}: {error}")
-
-    app.run(checked, flags_parser=_parse)
+    """Runs a binary's ``main`` (``infra.program.run``), the shared flags in its ``--help``."""
+    defined = [name for name in ("config", *_SHARED) if name in flags.FLAGS]
+    program.run(main, _parse, defined)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+    argv = _with_equals_signs(argv)
+    problem = _missing_config(argv) or _misspelt_override(argv)
+    if problem:
+        raise flags.Error(problem)
     try:
-        problem = _missing_config(argv) or _misspelt_override(argv)
-        if problem:
-            sys.exit(problem)
-        return flags.FLAGS(list(argv))
-    except ConfigError as error:  # of a variant that a config file does not have
-        sys.exit(f"ConfigError: {error}")
-    except flags.Error as error:
-        sys.exit(f"{error}\n`{argv[0]} --help` lists the flags.")
+        return flags.FLAGS(argv)
+    except (flags.Error, ConfigError):
+        raise
+    except Exception as error:
+        # A config file is the user's own Python.
+        config = next((value for name, value in _given(argv) if name == "config"), None)
+        if config is None:
+            raise
+        raise ConfigError(f"--config={config}: {_where(error, config)}") from error
+
+
+def _where(error: Exception, config: str) -> str:
+    """What went wrong in a config file, and in which line of it."""
+    file = pathlib.Path(config.partition(":")[0]).name
+    lines = [
+        f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(file)
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
+    return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
+
+
+def _with_equals_signs(argv: Sequence[str]) -> list[str]:
+    """``--config FILE`` as ``--config=FILE``, and so its fields: the form their parser takes."""
+    joined, rest = [argv[0]], list(argv[1:])
+    while rest:
+        argument = rest.pop(0)
+        name = argument.lstrip("-")
+        ours = name == "config" or name.startswith("config.")
+        if argument == "--":
+            return [*joined, argument, *rest]
+        if argument.startswith("-") and ours and "=" not in name and rest:
+            argument += f"={rest.pop(0)}"
+        joined.append(argument)
+    return joined
 
 
 def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
@@ -132,7 +136,12 @@ def _misspelt_override(argv: Sequence[str]) -> str | None:
     overrides = [name for name, _ in _given(argv) if name.startswith("config.")]
     if not files or not overrides:
         return None
-    known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
+    try:
+        known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
+    except ConfigError:
+        raise
+    except Exception as error:  # a config file is the user's own Python
+        raise ConfigError(f"--config={files[-1]}: {_where(error, files[-1])}") from error
     for name in overrides:
         path = name.removeprefix("config.").partition("[")[0]
         if path not in known:

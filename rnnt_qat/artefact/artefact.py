@@ -35,6 +35,7 @@ from rnnt_qat.artefact.integers import (
 )
 from rnnt_qat.artefact.recorded_layer import Constant, Node, NodeKind, RecordedLayer, StateTensor
 from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.infra.errors import UserError
 
 FORMAT = "rnnt_qat integer artefact"
 VERSION = 2
@@ -61,7 +62,7 @@ _KINDS = {
 _ENUMS = {kind.__name__: kind for kind in (LstmActivation, NodeKind, Requantization)}
 
 
-class ArtefactError(ValueError):
+class ArtefactError(UserError, ValueError):
     """An artefact is not what it should be; the message names the file and the part."""
 
 

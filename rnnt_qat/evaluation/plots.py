@@ -273,11 +273,16 @@ def _smooth(values: Float[np.ndarray, "S"]) -> Float[np.ndarray, "S"]:
 
 
 def _mark_stages(panels: Sequence[Axes], records: Sequence[Mapping[str, Any]]) -> None:
-    """A line where each training stage but the first begins, and their names above it all."""
+    """A line where each training stage but the first begins, and their names above it all.
+
+    A stage begins at the step that the one before ended with, which is always recorded.
+    """
     starts: dict[str, int] = {}
+    before = 0
     for record in records:
         if "stage" in record:
-            starts.setdefault(record["stage"], record["step"])
+            starts.setdefault(record["stage"], before)
+            before = record["step"]
     if len(starts) < 2:
         return
     first, *others = starts.items()

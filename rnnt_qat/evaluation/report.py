@@ -12,6 +12,7 @@ from pathlib import Path
 import jiwer
 
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.metrics.bootstrap import (
     BootstrapConfig,
     Interval,
@@ -22,7 +23,7 @@ from rnnt_qat.metrics.latency import Percentiles, RealTimeFactor, emission_delay
 from rnnt_qat.metrics.wer import ErrorCounts
 
 
-class ResultError(ValueError):
+class ResultError(UserError, ValueError):
     """A file that holds no evaluation result."""
 
 
@@ -129,8 +130,9 @@ def markdown_table(results: Sequence[EvaluationResult]) -> str:
         "CER",
         "S / D / I",
         "WER - baseline",
-        "real-time factor",
-        "first token p50 / p90",
+        "real-time factor [fastest, slowest]",
+        "first token shown p50 / p90",
+        "first token emitted p50 / p90",
         "last token before end p50 / p90",
         "emission - baseline p50 / p90",
     ]
@@ -148,8 +150,9 @@ def _table_row(comparison: Comparison) -> list[str]:
         _percent(result.cer.value),
         f"{words.substitutions} / {words.deletions} / {words.insertions}",
         _difference(comparison.difference),
-        "-" if result.real_time_factor is None else f"{result.real_time_factor.median:.3g}",
+        _speed(result.real_time_factor),
         _milliseconds(result.first_token_ms),
+        _milliseconds(result.first_token_emitted_ms),
         _milliseconds(result.last_token_to_end_ms),
         "-"
         if comparison.emission_delay_ms is None
@@ -158,16 +161,20 @@ def _table_row(comparison: Comparison) -> list[str]:
 
 
 def markdown_report(
-    results: Sequence[EvaluationResult], plots: Mapping[str, str] | None = None, examples: int = 5
+    results: Sequence[EvaluationResult],
+    plots: Mapping[str, str] | None = None,
+    examples: int = 5,
+    preface: str = "",
 ) -> str:
     """The whole report.
 
     Args:
       results: any systems on any test sets.
       plots: caption to file name, relative to the report.
+      preface: Markdown that comes first, e.g. what the systems are.
       examples: utterances with most errors to show for each result.
     """
-    parts = ["# Evaluation"]
+    parts = ["# Evaluation", *([preface] if preface else [])]
     for caption, file in (plots or {}).items():
         parts.append(f"![{caption}]({file})")
     for test_set, group in by_test_set(results).items():
@@ -189,15 +196,19 @@ def markdown_report(
 _NOTES = """\
 Intervals are percentiles of a bootstrap over utterances; differences are paired on the same draws,
 and one whose interval leaves out 0 is in bold. S / D / I: substituted, deleted, inserted words.
-Times are in ms of audio. *First token*: audio heard when it could be shown, the wait for its chunk
-included. *Last token before end* and *emission - baseline* are the model's own times, as if audio
-came an encoder frame at a time; the latter over tokens of utterances recognised alike."""
+Times are in ms of audio. *First token shown*: audio heard when it could be shown, the wait for its
+chunk included. *First token emitted*, *last token before end* and *emission - baseline* are the
+model's own times, as if audio came an encoder frame at a time; the last one over tokens of
+utterances recognised alike.
+*Real-time factor*: time of the batched decode on this machine for a second of audio, median of the
+repeats."""
 
 
 def write_report(
     directory: str | Path,
     results: Sequence[EvaluationResult],
     plots: Mapping[str, str] | None = None,
+    preface: str = "",
 ) -> Path:
     """Writes ``report.md`` and one JSON a result; returns the report's path."""
     directory = Path(directory)
@@ -209,7 +220,7 @@ def write_report(
     for name, result in zip(names, results, strict=True):
         save_result(result, directory / name)
     report = directory / "report.md"
-    report.write_text(markdown_report(results, plots), "utf-8")
+    report.write_text(markdown_report(results, plots, preface=preface), "utf-8")
     return report
 
 
@@ -281,6 +292,10 @@ def _difference(paired: PairedDifference | None) -> str:
         f"{100 * difference.value:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
     )
     return f"**{text}**" if paired.significant else text
+
+
+def _speed(factor: RealTimeFactor | None) -> str:
+    return "-" if factor is None else f"{factor.median:.3g} [{factor.low:.3g}, {factor.high:.3g}]"
 
 
 def _milliseconds(times: Percentiles) -> str:

@@ -119,6 +119,11 @@ class EvaluationResult:
         )
 
     @functools.cached_property
+    def first_token_emitted_ms(self) -> Percentiles:
+        """Audio heard when the model emitted the first token, as if it came a frame at a time."""
+        return Percentiles.of([self.token_times_ms(u)[0] for u in self.utterances if u.tokens])
+
+    @functools.cached_property
     def last_token_to_end_ms(self) -> Percentiles:
         """From the last token's emission (model's own time) to the end of the audio, at least 0."""
         return Percentiles.of(

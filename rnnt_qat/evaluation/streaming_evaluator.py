@@ -20,6 +20,7 @@ from rnnt_qat.decoding.search import SearchConfig
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.mesh import DATA_AXIS, global_batch, make_mesh, replicated, to_host
 from rnnt_qat.metrics.bootstrap import BootstrapConfig
 from rnnt_qat.metrics.latency import measure_real_time_factor
@@ -73,6 +74,24 @@ class EvaluationConfig:
                 f"evaluation.chunk_ms={self.chunk_ms} must name at least one chunk size in ms, "
                 "0 for whole utterances"
             )
+
+    def require_whole_frames(self, frame_ms: float) -> None:
+        """Refuses chunks that are no whole encoder frames, before anything is trained or decoded.
+
+        Args:
+          frame_ms: audio that an encoder frame advances.
+
+        Raises:
+          ConfigError: naming the chunk and the nearest that will do.
+        """
+        for chunk_ms in self.chunk_ms:
+            frames = round(chunk_ms / frame_ms)
+            if abs(frames * frame_ms - chunk_ms) > 1e-6 * frame_ms or (chunk_ms and not frames):
+                raise ConfigError(
+                    f"chunk_ms={chunk_ms:g} (evaluation.chunk_ms, --chunk_ms) is no multiple of "
+                    f"the encoder's frame of {frame_ms:g} ms; the nearest is "
+                    f"{max(frames, 1) * frame_ms:g}"
+                )
 
 
 class StreamingEvaluator:

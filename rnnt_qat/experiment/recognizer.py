@@ -1,10 +1,12 @@
 """A trained recognizer as a directory: what evaluates, transcribes and exports."""
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +19,9 @@ from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig, StreamingE
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.infra.config import from_json, to_json
+from rnnt_qat.infra.config import ConfigError, from_json, to_json
+from rnnt_qat.infra.durable_files import changed_files, checksums, is_partial, replaced_folder
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import make_mesh
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
@@ -32,9 +36,15 @@ from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
 
+MANIFEST = "recognizer.json"
+"""File of a model directory that says what the others are."""
 
-class ModelDirectoryError(ValueError):
-    """A directory that holds no recognizer, or one of another version."""
+
+_ENTRIES = {"config": dict, "policy": str, "tokenizer": str, "origin": dict}
+
+
+class ModelDirectoryError(UserError, ValueError):
+    """A directory that holds no recognizer, a damaged one, or one of another version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,60 +89,102 @@ class Recognizer:
         return audit(self.config.model, self.policy, self.config.frontend.feature_size)
 
     def save(self, directory: pathlib.Path) -> None:
-        """Writes a directory that ``load`` reads; its manifest last, so half a one is none."""
-        directory.mkdir(parents=True, exist_ok=True)
-        np.savez(directory / "variables.npz", **flatten_dict(self.variables, sep="/"))
-        self.frontend.stats.save(directory / "feature_stats.json")
-        self.tokenizer.save(directory / tokenizer_file(self.tokenizer))
-        manifest = {
-            "config": to_json(self.config),
-            "policy": self.policy.name,
-            "policy_rules": to_json(spec_of(self.policy)),
-            "tokenizer": tokenizer_file(self.tokenizer),
-            "origin": self.origin,
-        }
-        (directory / "recognizer.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        """Writes a directory that ``load`` reads: whole, or the former one stays as it was."""
+        with replaced_folder(directory) as folder:
+            np.savez(folder / "variables.npz", **flatten_dict(self.variables, sep="/"))
+            self.frontend.stats.save(folder / "feature_stats.json")
+            self.tokenizer.save(folder / tokenizer_file(self.tokenizer))
+            manifest: dict[str, Any] = {
+                "config": to_json(self.config),
+                "policy": self.policy.name,
+                "policy_rules": to_json(spec_of(self.policy)),
+                "tokenizer": tokenizer_file(self.tokenizer),
+                "origin": self.origin,
+                "sha256": checksums(folder),
+            }
+            manifest["sha256"][MANIFEST] = _own_checksum(manifest)
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: pathlib.Path) -> "Recognizer":
         """Reads what ``save`` wrote.
 
         Raises:
-          ModelDirectoryError: if it is not there.
+          ModelDirectoryError: if it is not there, or not as it was written; names the file.
           ConfigError: if another version wrote it.
         """
         directory = directory.absolute()
+        manifest = read_manifest(directory)
         try:
-            manifest = json.loads((directory / "recognizer.json").read_text())
-        except FileNotFoundError:
-            found = sorted(p.parent for p in directory.glob("**/recognizer.json"))
-            hint = f"; there are {', '.join(map(str, found))}" if found else ""
-            raise ModelDirectoryError(
-                f"{directory} holds no recognizer (no recognizer.json){hint}. "
-                "experiments.train writes them into WORKDIR/models"
-            ) from None
-        config = from_json(ExperimentConfig, manifest["config"])
-        policy = _read_policy(manifest)
-        variables = _read_variables(directory / "variables.npz", config, policy)
+            config = from_json(ExperimentConfig, manifest["config"])
+            policy = _read_policy(manifest)
+        except ModelDirectoryError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{directory / MANIFEST}: {error}") from error
+        stats = directory / "feature_stats.json"
+        tokenizer = directory / manifest["tokenizer"]
+        with _named(stats):
+            frontend = Frontend(config.frontend, FeatureStats.load(stats))
+        with _named(tokenizer):
+            labels = load_tokenizer(tokenizer)
         return cls(
             config=config,
             policy=policy,
-            variables=variables,
-            frontend=Frontend(config.frontend, FeatureStats.load(directory / "feature_stats.json")),
-            tokenizer=load_tokenizer(directory / manifest["tokenizer"]),
+            variables=_read_variables(directory / "variables.npz", config, policy),
+            frontend=frontend,
+            tokenizer=labels,
             origin=manifest["origin"],
         )
 
 
+def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
+    """What a model directory says of itself, its files' checksums compared.
+
+    Directories of versions without checksums are read as they are.
+
+    Raises:
+      ModelDirectoryError: there is none, or a file is missing or no longer what was written.
+    """
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        found = model_directories(directory) if directory.is_dir() else []
+        hint = f"; there are {', '.join(map(str, found))}" if found else ""
+        raise ModelDirectoryError(
+            f"{directory} holds no recognizer (no {MANIFEST}){hint}. "
+            "experiments.train writes them into WORKDIR/models"
+        ) from None
+    except ValueError as error:
+        raise ModelDirectoryError(_damaged(path, str(error))) from error
+    manifest = manifest if isinstance(manifest, dict) else {}
+    wrong = [name for name, kind in _ENTRIES.items() if not isinstance(manifest.get(name), kind)]
+    if wrong or not isinstance(manifest.get("sha256", {}), dict):
+        raise ModelDirectoryError(_damaged(path, f"it lacks {', '.join(wrong) or 'checksums'}"))
+    expected = dict(manifest.get("sha256", {}))
+    if expected.pop(MANIFEST, None) != (_own_checksum(manifest) if "sha256" in manifest else None):
+        raise ModelDirectoryError(_damaged(path, "it changed since it was written"))
+    if changed := changed_files(directory, expected):
+        raise ModelDirectoryError(
+            _damaged(directory / changed[0], "it is missing or changed since it was written")
+        )
+    return manifest
+
+
+def model_directories(root: pathlib.Path) -> list[pathlib.Path]:
+    """All model directories below a folder, those that were never finished left out."""
+    return sorted(p.parent for p in root.glob(f"**/{MANIFEST}") if not is_partial(p, root))
+
+
 def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
     """Model directories of a training run, in the order of its stages."""
-    found = list((workdir / "models").glob("*/recognizer.json"))
+    found = model_directories(workdir / "models") if (workdir / "models").is_dir() else []
     if not found:
         raise ModelDirectoryError(
             f"{workdir} holds no models: experiments.train writes them when training is done"
         )
-    manifests = {path.parent: json.loads(path.read_text()) for path in found}
-    return sorted(manifests, key=lambda d: manifests[d]["origin"]["step"])
+    return sorted(found, key=lambda d: (read_manifest(d)["origin"].get("step", 0), d))
 
 
 def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
@@ -145,6 +197,31 @@ def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
 def tokenizer_file(tokenizer: Tokenizer) -> str:
     """Name of the file that a tokenizer saves itself in."""
     return "tokenizer.json" if isinstance(tokenizer, CharacterTokenizer) else "tokenizer.model"
+
+
+def _own_checksum(manifest: Mapping[str, Any]) -> str:
+    """Checksum of a manifest's content but for this very entry."""
+    files = {name: digest for name, digest in manifest["sha256"].items() if name != MANIFEST}
+    content = json.dumps({**manifest, "sha256": files}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _damaged(path: pathlib.Path, reason: str) -> str:
+    return (
+        f"{path} is damaged ({reason}): copy the model directory anew, or delete it and run the "
+        "command that wrote it again"
+    )
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Raises ModelDirectoryError with the path for whatever goes wrong when a file is read."""
+    try:
+        yield
+    except ModelDirectoryError:
+        raise
+    except Exception as error:  # zipfile, zlib, json, NumPy and SentencePiece raise their own
+        raise ModelDirectoryError(_damaged(path, str(error) or repr(error))) from error
 
 
 def _read_policy(manifest: Mapping[str, Any]) -> PrecisionPolicy:
@@ -173,7 +250,7 @@ def _read_variables(
     shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     shapes = {name: calibrated_ranges(leaves) for name, leaves in shapes.items()}
     expected = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
-    with np.load(path) as file:
+    with _named(path), np.load(path) as file:
         found = dict(file)
     shape = {name: array.shape for name, array in found.items()}
     wrong = sorted(name for name in {*expected, *shape} if expected.get(name) != shape.get(name))
@@ -197,6 +274,7 @@ def make_evaluator(
 ) -> StreamingEvaluator:
     """Stream-decodes a test set with variables of the experiment's model under ``policy``."""
     mesh = make_mesh() if mesh is None else mesh
+    evaluation.require_whole_frames(config.frontend.frame_ms * config.model.encoder.time_reduction)
     corpus = open_corpus(data_dir, split.corpus, split.split)
     batches = EvalBatches(
         corpus,

@@ -1,5 +1,6 @@
 """One experiment from its config: the parts, put together and run."""
 
+import contextlib
 import functools
 import json
 import math
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.experimental import multihost_utils
 
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.experiment.config import ExperimentConfig, Split
@@ -19,8 +22,11 @@ from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
 from rnnt_qat.infra.config import ConfigError, to_json
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.durable_files import write_text
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.infra.provenance import provenance
+from rnnt_qat.infra.workdir_lock import locked
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.input_pipeline.joined import JoinedUtterances
 from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
@@ -31,6 +37,7 @@ from rnnt_qat.input_pipeline.tokenizer import (
     Tokenizer,
 )
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
+from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.training.checkpoints import (
@@ -38,8 +45,17 @@ from rnnt_qat.training.checkpoints import (
     differing_fields,
     require_same_config,
 )
-from rnnt_qat.training.loop import BestState, Trainer
+from rnnt_qat.training.loop import BestState, Trainer, has_checkpoints
 from rnnt_qat.training.state import TrainState, parameter_count
+
+MAY_DIFFER = ("evaluation", "loop", "data.test")
+"""Fields that a resumed run may change: no update of a parameter is computed from them."""
+
+_CONFIG, _STATS = "config.json", "feature_stats.json"
+
+
+class WorkdirError(UserError):
+    """A file of a working directory that cannot be read."""
 
 
 class Experiment:
@@ -97,18 +113,31 @@ class Experiment:
 
     @functools.cached_property
     def origin(self) -> Recognizer | None:
-        """The recognizer to start from, if one is named; its sizes and frontend must be ours."""
+        """The recognizer to start from, if one is named.
+
+        Raises:
+          ConfigMismatchError: its parameters have other shapes, or its features differ.
+        """
         if not self.config.initialize_from:
             return None
         directory = pathlib.Path(self.config.initialize_from)
         recognizer = Recognizer.load(directory)
-        for room in ("model", "frontend"):
-            theirs, ours = (getattr(c, room) for c in (recognizer.config, self.config))
-            lines = differing_fields(to_json(theirs), to_json(ours), room)
-            if lines:
-                raise ConfigMismatchError(
-                    f"initialize_from={directory} has other sizes:\n  " + "\n  ".join(lines)
-                )
+        theirs, ours = recognizer.config, self.config
+        if lines := differing_fields(to_json(theirs.frontend), to_json(ours.frontend), "frontend"):
+            raise ConfigMismatchError(
+                f"initialize_from={directory} was trained on other features:\n  "
+                + "\n  ".join(lines)
+                + "\nGive those fields the values that they had before."
+            )
+        lines = differing_fields(to_json(theirs.model), to_json(ours.model), "model")
+        if wrong := _other_shapes(recognizer, self.config):
+            raise ConfigMismatchError(
+                f"initialize_from={directory} has parameters of other shapes:\n  "
+                + "\n  ".join(lines or wrong)
+                + "\nGive those fields the values that they had before."
+            )
+        for line in lines:
+            self.console.say(f"initialize_from={directory}: {line}; no parameter's shape changes")
         return recognizer
 
     @functools.cached_property
@@ -134,18 +163,23 @@ class Experiment:
         """The frontend with statistics of the training data, measured once a run."""
         if self.origin:
             return self.origin.frontend
-        path = self.workdir / "feature_stats.json"
-        if not path.exists():
-            rng = np.random.default_rng(self.config.seed)
-            order = rng.permutation(len(self.training_data))
-            chosen = order[: self.config.data.statistics_utterances]
-            recordings = (self.training_data[int(i)].audio for i in chosen)
-            stats = measure_stats(recordings, self.config.frontend.log_mel)
-            self.workdir.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{jax.process_index()}")
-            stats.save(partial)
-            os.replace(partial, path)  # every process writes the same
-        return Frontend(self.config.frontend, FeatureStats.load(path))
+        path = self.workdir / _STATS
+        if path.exists() and has_checkpoints(self.workdir):
+            try:
+                return Frontend(self.config.frontend, FeatureStats.load(path))
+            except (ValueError, KeyError, TypeError) as error:
+                raise WorkdirError(
+                    f"{path} is damaged ({error}): copy it from {self.workdir}/models/float, or "
+                    "choose another --workdir"
+                ) from error
+        rng = np.random.default_rng(self.config.seed)
+        order = rng.permutation(len(self.training_data))
+        chosen = order[: self.config.data.statistics_utterances]
+        recordings = (self.training_data[int(i)].audio for i in chosen)
+        stats = measure_stats(recordings, self.config.frontend.log_mel)
+        if jax.process_count() > 1:
+            stats = multihost_utils.broadcast_one_to_all(stats)
+        return Frontend(self.config.frontend, stats)
 
     def evaluators(
         self, splits: Sequence[Split], policy: PrecisionPolicy
@@ -224,39 +258,89 @@ class Experiment:
 
         Raises:
           StoppedBySignal, ConfigMismatchError, SkippedBatchesError: see ``Trainer.run``.
+          WorkdirInUseError: another process trains in the working directory.
         """
-        self._claim_workdir()
-        iterator = self.iterator()
+        first = jax.process_index() == 0
+        with locked(self.workdir) if first else contextlib.nullcontext():
+            self._require_same_run()
+            iterator = self.iterator()
+            programs = self.config.stages.programs(self.task)
+            if last_stage is not None:
+                programs = programs[: 1 + [p.name for p in programs].index(last_stage)]
+            for split in self.config.data.test:
+                open_corpus(self.data_dir, split.corpus, split.split)
+            # All parts are made: from here on the working directory is this run's.
+            self._claim_workdir()
+            self.console.say(
+                f"{iterator.num_examples} training examples an epoch, "
+                f"{len(iterator.buckets)} batch shapes"
+            )
+            trainer = Trainer(
+                programs,
+                self.initial_state,
+                iterator,
+                self.workdir,
+                to_json(self.config),
+                self.config.loop,
+                self.mesh,
+                self.console,
+                MAY_DIFFER,
+            )
+            state = trainer.run()
+            kept = {best.stage: self._keep(best) for best in trainer.best_states()}
+            self._say_outcome(kept, parameter_count(state.params))
+            return kept
+
+    def _say_outcome(self, kept: dict[str, Recognizer], parameters: int) -> None:
+        """What came out, where it is, and what to do with it."""
+        self.console.say(f"{parameters / 1e6:.2f} M parameters trained; the best of each stage:")
+        for stage, recognizer in kept.items():
+            wer = recognizer.origin["wer"]
+            measured = "not measured" if wer is None else f"{100 * wer:.1f} %"
+            self.console.say(
+                f"  {stage:<12} step {recognizer.origin['step']:<6} validation WER {measured:<12} "
+                f"{self._model_directory(stage)}"
+            )
         self.console.say(
-            f"{iterator.num_examples} training examples an epoch, "
-            f"{len(iterator.buckets)} batch shapes"
+            f"next: python -m experiments.evaluate --workdir={self.workdir} "
+            f"--data_dir={self.data_dir}"
         )
-        programs = self.config.stages.programs(self.task)
-        if last_stage is not None:
-            programs = programs[: 1 + [p.name for p in programs].index(last_stage)]
-        trainer = Trainer(
-            programs,
-            self.initial_state,
-            iterator,
-            self.workdir,
-            to_json(self.config),
-            self.config.loop,
-            self.mesh,
-            self.console,
-        )
-        state = trainer.run()
-        self.console.say(f"{parameter_count(state.params) / 1e6:.2f} M parameters trained")
-        return {best.stage: self._keep(best) for best in trainer.best_states()}
+
+    def _model_directory(self, stage: str) -> pathlib.Path:
+        return self.workdir / "models" / stage
+
+    def _require_same_run(self) -> None:
+        """Refuses a directory in which a run of another config has got to a checkpoint.
+
+        Raises:
+          ConfigMismatchError: naming the fields that differ and may not.
+          WorkdirError: its config cannot be read.
+        """
+        path = self.workdir / _CONFIG
+        if not has_checkpoints(self.workdir) or not path.exists():
+            return
+        try:
+            saved = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise WorkdirError(
+                f"{path} is damaged ({error}): delete it, and the checkpoints' own copies are "
+                "compared instead"
+            ) from error
+        where = str(self.workdir)
+        for line in require_same_config(saved, to_json(self.config), where, MAY_DIFFER):
+            self.console.say(
+                f"goes on with {line}. No parameter depends on it directly, but which states are "
+                "measured and kept as the best may"
+            )
 
     def _claim_workdir(self) -> None:
-        """Writes config and provenance; refuses a directory that another config claimed."""
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        path, config = self.workdir / "config.json", to_json(self.config)
-        if path.exists():
-            require_same_config(json.loads(path.read_text()), config, str(self.workdir))
+        """Writes what the run is: its config, feature statistics and provenance."""
         if jax.process_index() == 0:
-            _write_json(path, config)
-            _write_json(self.workdir / "provenance.json", provenance())
+            write_text(self.workdir / _CONFIG, json.dumps(to_json(self.config), indent=2) + "\n")
+            write_text(self.workdir / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
+            if not self.origin:
+                self.frontend.stats.save(self.workdir / f"{_STATS}.partial")
+                os.replace(self.workdir / f"{_STATS}.partial", self.workdir / _STATS)
 
     def _keep(self, best: BestState) -> Recognizer:
         """A stage's best state as a recognizer, in its model directory."""
@@ -270,11 +354,17 @@ class Experiment:
             origin={"stage": best.stage, "step": best.step, "wer": best.wer},
         )
         if jax.process_index() == 0:
-            recognizer.save(self.workdir / "models" / best.stage)
+            recognizer.save(self._model_directory(best.stage))
         return recognizer
 
 
-def _write_json(path: pathlib.Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(partial, path)
+def _other_shapes(origin: Recognizer, config: ExperimentConfig) -> list[str]:
+    """Names of parameters that a recognizer lacks, or has in another shape than a config asks."""
+    inputs = example_inputs(config.model, config.frontend.feature_size)
+    ours = jax.eval_shape(RNNT(config.model, FLOAT32).init, jax.random.key(0), *inputs)["params"]
+    expected = {name: leaf.shape for name, leaf in flatten_dict(ours, sep="/").items()}
+    found = {
+        name: leaf.shape for name, leaf in flatten_dict(origin.variables["params"], sep="/").items()
+    }
+    names = sorted({*expected, *found})
+    return [name for name in names if expected.get(name) != found.get(name)]

@@ -24,6 +24,7 @@ from rnnt_qat.artefact.integers import (
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.record_layer import LayerIntegers, RecordError, record_layer
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.projected_lstm import ProjectedLSTM
 from rnnt_qat.models.rnnt import RNNTConfig
@@ -37,7 +38,7 @@ Table = Callable[[Path, TensorFormat], Integer[np.ndarray, "V E"]]
 """Integers of the table at a path, in the format of the layer that reads it."""
 
 
-class FreezeError(ValueError):
+class FreezeError(UserError, ValueError):
     """A model that cannot be frozen; the message names the layer or the range."""
 
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import ml_collections
 
+from rnnt_qat.infra.errors import UserError
+
 Json = Any
 Config = TypeVar("Config")
 
@@ -32,7 +34,7 @@ _MOVED = {"rnnt_qat.experiment_config": "rnnt_qat.experiment.config"}
 """Modules that saved configs name by where they once were."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A config, or an override of one, that does not fit the schema."""
 
 

@@ -27,11 +27,13 @@ import numpy as np
 import soundfile
 from jaxtyping import Int16, Int64
 
+from rnnt_qat.infra.errors import UserError
+
 SAMPLE_RATE_HZ = 16_000
 """Rate of every prepared corpus, whatever its recordings had."""
 
 
-class CorpusError(Exception):
+class CorpusError(UserError):
     """A corpus, split or index that is not there, or audio that its index contradicts."""
 
 

@@ -12,13 +12,14 @@ from typing import Protocol
 
 import sentencepiece
 
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.typing import BLANK_ID
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 """The characters of a normalised English transcript."""
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError, ValueError):
     """A transcript that cannot be spelled, a label that is none, or a file that is no tokenizer."""
 
 

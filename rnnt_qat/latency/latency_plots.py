@@ -1,15 +1,18 @@
 """Plots of engine latency: what the host's constants can do to it, and accuracy against it."""
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from rnnt_qat.latency.cpu_costs import Sensitivity
 
+_COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa3377", "#999933", "#332288", "#000000")
 _LOW, _HIGH = "#4477aa", "#cc6677"
 
 
@@ -86,24 +89,71 @@ def plot_pareto(
         axes.set_title(title)
     figure.axes[0].set_ylabel("WER, %")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.canvas.draw()  # places the panels, for good
+    figure.set_layout_engine("none")
+    for axes, points in zip(figure.axes, panels.values(), strict=True):
+        _label_points(axes, points)
     figure.savefig(path, dpi=150)
 
 
 def _pareto_panel(axes: Axes, points: Sequence[ParetoPoint], floor: float | None) -> None:
     if floor is not None:
         axes.axhline(floor, color="black", linestyle="--", linewidth=1, label="float")
-    for group in dict.fromkeys(point.group for point in points):
+    groups = dict.fromkeys(point.group for point in points)
+    for group, colour in zip(groups, itertools.cycle(_COLOURS), strict=False):
         members = sorted((p for p in points if p.group == group), key=lambda p: p.ms_per_second)
         latency = [p.ms_per_second for p in members]
         wer = [p.wer for p in members]
         below = [max(0.0, p.wer - p.wer_interval[0]) for p in members]
         above = [max(0.0, p.wer_interval[1] - p.wer) for p in members]
-        axes.errorbar(latency, wer, yerr=[below, above], marker="o", capsize=3, label=group)
-        for p in members:
-            axes.annotate(
-                p.label, (p.ms_per_second, p.wer), textcoords="offset points", xytext=(5, 5)
-            )
-    axes.margins(x=0.12)
-    axes.set_xlim(left=0)
+        axes.errorbar(
+            latency, wer, yerr=[below, above], marker="o", capsize=3, label=group, color=colour
+        )
+    axes.margins(y=0.15)
+    # Room for the last point's label; points near 0 keep clear of the axis.
+    right = max(point.ms_per_second for point in points)
+    axes.set_xlim(-0.04 * right, 1.3 * right)
     axes.set_xlabel("engine ms per second of audio")
     axes.grid(alpha=0.3)
+
+
+def _label_points(axes: Axes, points: Sequence[ParetoPoint]) -> None:
+    """Each point's label in its group's colour, where it covers no other one.
+
+    To be called when the layout is final. Labels that several groups share are told apart by the
+    groups' names.
+    """
+    groups = dict.fromkeys(p.group for p in points)
+    colours = dict(zip(groups, itertools.cycle(_COLOURS), strict=False))
+    marks = [axes.transData.transform((p.ms_per_second, p.wer)) for p in points]
+    taken: list[Bbox] = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in marks]
+    inside = axes.get_window_extent()
+    for point in sorted(points, key=lambda p: (p.ms_per_second, p.wer)):
+        several = len({p.group for p in points if p.label == point.label}) > 1
+        name = f"{point.label} {point.group}" if several else point.label
+        text = axes.annotate(
+            name,
+            (point.ms_per_second, point.wer),
+            textcoords="offset points",
+            xytext=(0, 0),
+            fontsize=8,
+            color=colours[point.group],
+        )
+        best, least = (6.0, 6.0), float("inf")
+        for offset in _offsets(text.get_window_extent().width * 72 / axes.figure.dpi):
+            text.set_position(offset)
+            box = text.get_window_extent().padded(2)
+            covered = sum(box.overlaps(other) for other in taken)
+            covered += not (inside.x0 <= box.x0 and box.x1 <= inside.x1)
+            covered += not (inside.y0 <= box.y0 and box.y1 <= inside.y1)
+            if covered < least:
+                best, least = offset, covered
+        text.set_position(best)
+        taken.append(text.get_window_extent())
+
+
+def _offsets(width: float) -> Iterator[tuple[float, float]]:
+    """Places for a label of some width around its point, in points, the nearest first."""
+    for distance in (6, 16, 26, 38, 50):
+        for x in (6.0, -6.0 - width):
+            yield from ((x, float(distance)), (x, -4.0 - distance))

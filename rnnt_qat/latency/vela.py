@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.latency.placement import Placement, read_placement
 
 
@@ -92,7 +93,7 @@ class VelaReport:
         return self.npu_operators / (self.npu_operators + self.cpu_operators)
 
 
-class VelaError(RuntimeError):
+class VelaError(UserError, RuntimeError):
     """Vela refused or failed; the message is Vela's."""
 
 

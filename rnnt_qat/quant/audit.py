@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import Literal, jaxprs_in_params
 
 from rnnt_qat.accelerators.spec import Operator
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.quant.nna_operators import QUANTIZE, REQUANTIZE
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -54,7 +55,7 @@ class OffChip:
         return f"{self.layer}: {self.dtype} {self.primitive}{within}"
 
 
-class AuditError(ValueError):
+class AuditError(UserError, ValueError):
     """A program computes on the CPU what its policy puts on the chip; names each operator."""
 
 

@@ -4,6 +4,8 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import jax
+
 from rnnt_qat.batch import to_float
 from rnnt_qat.evaluation.plots import plot_emissions, plot_training_curves, plot_wer_bars
 from rnnt_qat.evaluation.report import write_report
@@ -15,6 +17,8 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.quant.audit import require_on_chip
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.serving.size import model_bytes
 from rnnt_qat.training.metrics import read_records
 
 
@@ -33,7 +37,7 @@ def compare_recognizers(
     for name, recognizer in recognizers.items():
         off_chip = recognizer.audit()
         require_on_chip(off_chip)
-        if off_chip:
+        if off_chip and recognizer.policy != FLOAT32:  # floating point is on no chip
             layers = {operator.layer for operator in off_chip}
             console.say(
                 f"{name}  {len(off_chip)} operators in {len(layers)} places stay on the CPU"
@@ -58,6 +62,8 @@ def write_comparison(
     data_dir: pathlib.Path,
     recognizer: Recognizer,
     metrics: pathlib.Path | None = None,
+    systems: Mapping[str, Recognizer] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
     """Writes ``report.md`` with plots, each result as JSON, and what they came from.
 
@@ -67,6 +73,8 @@ def write_comparison(
       data_dir: where the corpora of the results are.
       recognizer: one of those compared; its frontend draws the spectrogram.
       metrics: a training run's ``metrics.jsonl``, for its curves.
+      systems: the recognizers by name, for a table of what they are.
+      links: what else there is to read, by title: file names relative to the report.
 
     Returns:
       The report's path.
@@ -88,4 +96,23 @@ def write_comparison(
     plot_emissions(
         directory / "emissions.png", audio, recognizer.config.frontend.log_mel, last, example
     )
-    return write_report(directory, results, plots)
+    parts = [systems_table(systems)] if systems else []
+    parts += [f"[{title}]({file})" for title, file in (links or {}).items()]
+    return write_report(directory, results, plots, "\n\n".join(parts))
+
+
+def systems_table(systems: Mapping[str, Recognizer]) -> str:
+    """Policy, origin and size of each recognizer as a Markdown table."""
+    lines = [
+        "| system | policy | stage, step | parameters | on the chip |",
+        "| --- | --- | --- | ---: | ---: |",
+    ]
+    for name, recognizer in systems.items():
+        config, origin = recognizer.config, recognizer.origin
+        count = sum(leaf.size for leaf in jax.tree.leaves(recognizer.variables["params"]))
+        size = model_bytes(config.model, recognizer.policy, config.frontend.feature_size)
+        stage = f"{origin['stage']}, {origin['step']}" if "stage" in origin else "-"
+        lines.append(
+            f"| {name} | `{recognizer.policy.name}` | {stage} | {count:,} | {size / 1000:,.0f} kB |"
+        )
+    return "\n".join(lines)

@@ -21,7 +21,7 @@ from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
-from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer, model_directories
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
@@ -57,7 +57,7 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
     """
     found: dict[System, Recognizer] = {}
     for directory in directories:
-        models = sorted(path.parent for path in directory.glob("**/recognizer.json"))
+        models = model_directories(directory)
         if not models:
             raise ModelDirectoryError(
                 f"{directory} holds no recognizer: experiments.train and experiments.sweep write "
@@ -228,11 +228,21 @@ def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) 
 
 
 def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
-    """A teller of ``(done, total)`` with the time that is left."""
-    began = time.monotonic()
+    """A teller of ``(done, total)`` with the time that is left.
+
+    The first piece of work compiles for those after it, so the estimate is of the others' pace.
+    """
+    began: tuple[float, int] | None = None
 
     def tell(done: int, total: int) -> None:
-        left = (time.monotonic() - began) * (total - done) / max(done, 1)
-        console.progress(f"{what}: {done / total:.0%}, {format_duration(left)} left")
+        nonlocal began
+        now = time.monotonic()
+        left = ""
+        if began is None:
+            began = now, done
+        elif done > began[1]:
+            seconds = (now - began[0]) * (total - done) / (done - began[1])
+            left = f", {format_duration(seconds)} left"
+        console.progress(f"{what}: {done / total:.0%}{left}")
 
     return tell

@@ -1,8 +1,10 @@
 """The training loop: stages one after the other, each to be taken up where it was left."""
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,9 +13,16 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.console import Console, format_duration
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
-from rnnt_qat.training.checkpoints import WER, CheckpointConfig, Checkpoints, Restored
+from rnnt_qat.training.checkpoints import (
+    WER,
+    CheckpointConfig,
+    Checkpoints,
+    DamagedCheckpointError,
+    Restored,
+)
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.metrics import MetricsWriter
 from rnnt_qat.training.progress import Progress
@@ -64,7 +73,7 @@ class ResumableIterator(Iterator, Protocol):
         """Goes to a position: the next batch is the one that followed it."""
 
 
-class SkippedBatchesError(RuntimeError):
+class SkippedBatchesError(UserError, RuntimeError):
     """Too many batches in a row gave no finite update."""
 
 
@@ -121,6 +130,7 @@ class Trainer:
       loop: rhythm and limits.
       mesh: devices of all processes.
       console: takes progress lines.
+      may_differ: dotted paths of the config's fields that may change when a run is resumed.
     """
 
     def __init__(
@@ -133,6 +143,7 @@ class Trainer:
         loop: LoopConfig,
         mesh: Mesh,
         console: Console,
+        may_differ: Sequence[str] = (),
     ):
         self._programs = programs
         self._create_state = create_state
@@ -142,7 +153,9 @@ class Trainer:
         self._console = console
         self._workdir = workdir
         self._checkpoints = [
-            Checkpoints(stage_directory(workdir, i, p.name), config, loop.checkpoint.keep_last)
+            Checkpoints(
+                stage_directory(workdir, i, p.name), config, loop.checkpoint.keep_last, may_differ
+            )
             for i, p in enumerate(programs)
         ]
         self._first_steps = np.cumsum([0, *(p.steps for p in programs)]).tolist()
@@ -158,12 +171,13 @@ class Trainer:
         """
         first, state = self._restore_or_create()
         step = int(to_host(state.step))
+        self._console.say(", ".join(f"{p.name} {p.steps} steps" for p in self._programs))
         self._input = _Input(self._iterator, self._mesh)
         self._writer = MetricsWriter(
             self._workdir, step if step else None, enabled=jax.process_index() == 0
         )
         try:
-            with StopRequest() as self._stop:
+            with StopRequest(self._console.say) as self._stop:
                 for index in range(first, len(self._programs)):
                     if step == self._first_steps[index + 1]:
                         continue  # resumed at this stage's end
@@ -184,22 +198,31 @@ class Trainer:
         ):
             step = checkpoints.best_step()
             if step is not None:
-                state = self._restore(index, step).state
+                state = self._restore_best(index, step).state
                 yield BestState(program.name, step, checkpoints.wer(step), state, program.aware)
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
-        """The stage to go on with, and the state in it."""
-        newest = [c.latest_step() for c in self._checkpoints]
-        if not any(s is not None for s in newest):
-            state = self._create_state()
-            return 0, place_state(state, self._shardings(state))
-        index = max(i for i, s in enumerate(newest) if s is not None)
-        step = newest[index]
-        assert step is not None
-        restored = self._restore(index, step)
-        self._iterator.restore(restored.iterator_state)
-        self._console.say(f"{self._programs[index].name}: resumed at step {step}")
-        return index, restored.state
+        """The stage to go on with, and the state in it: of the newest checkpoint that is whole."""
+        for checkpoints in self._checkpoints:
+            for line in checkpoints.set_aside:
+                self._console.say(f"warning: {line}")
+        for index in reversed(range(len(self._programs))):
+            checkpoints = self._checkpoints[index]
+            while (step := checkpoints.latest_step()) is not None:
+                try:
+                    restored = self._restore(index, step)
+                except DamagedCheckpointError as error:
+                    moved = checkpoints.discard(step)
+                    self._console.say(
+                        f"warning: {error}; moved to {moved}, which can be deleted. "
+                        "The run goes on from the checkpoint before it"
+                    )
+                    continue
+                self._iterator.restore(restored.iterator_state)
+                self._console.say(f"{self._programs[index].name}: resumed at step {step}")
+                return index, restored.state
+        state = self._create_state()
+        return 0, place_state(state, self._shardings(state))
 
     def _restore(self, index: int, step: int) -> Restored:
         # A stage changes the state's structure, so the template goes the same way.
@@ -208,6 +231,17 @@ class Trainer:
         for program in self._programs[: index + 1]:
             template = jax.eval_shape(program.begin, template)
         return self._checkpoints[index].restore(step, template, self._shardings(template))
+
+    def _restore_best(self, index: int, step: int) -> Restored:
+        """The state that a stage's outcome is taken from; no other one takes its place unasked."""
+        try:
+            return self._restore(index, step)
+        except DamagedCheckpointError as error:
+            raise DamagedCheckpointError(
+                f"{error}. It is the best state of the stage {self._programs[index].name}: restore "
+                f"it from a copy, or delete {self._checkpoints[index].directory / str(step)}, and "
+                "the best of those left is taken"
+            ) from error
 
     def _shardings(self, state: PyTree) -> PyTree:
         return state_shardings(self._mesh, state, self._loop.shard_above)
@@ -231,7 +265,7 @@ class Trainer:
         step = self._checkpoints[index].best_step()
         if step is None or step == self._first_steps[index + 1]:
             return state
-        best = self._restore(index, step).state
+        best = self._restore_best(index, step).state
         self._console.say(f"going on from {self._programs[index].name} step {step}, its best")
         return dataclasses.replace(
             state, params=best.params, ema_params=best.ema_params, quant_stats=best.quant_stats
@@ -245,7 +279,8 @@ class Trainer:
             self._mesh,
             loop.shard_above,
         )
-        progress = Progress(program.name, step, last_step)
+        progress = Progress(program.name, step, last_step, self._first_steps[-1])
+        saved = step
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
         def settle(at_most: int) -> None:
@@ -258,7 +293,10 @@ class Trainer:
 
         while step < last_step:
             batch = self._input.take()
-            with progress.paused(update.needs_compilation(batch)):
+            if update.needs_compilation(batch):
+                with progress.paused():
+                    state, report = self._compile(program.name, update, state, batch, step == saved)
+            else:
                 state, report = update(state, batch)
             step += 1
             in_flight.append((step, report))
@@ -276,6 +314,7 @@ class Trainer:
                     program.check(to_host(state))
                 wer = self._evaluate(program, step, state) if evaluate else None
                 self._checkpoints[index].save(step, state, self._input.position, wer)
+                saved = step
                 if stop:
                     self._checkpoints[index].wait()
                     raise StoppedBySignal(stop, step)
@@ -284,6 +323,22 @@ class Trainer:
             step, program.name, {"compilations": update.count, "compile_seconds": update.seconds}
         )
         return state
+
+    def _compile(
+        self, stage: str, update: CompiledUpdate, state: TrainState, batch: PyTree, all_saved: bool
+    ) -> tuple[TrainState, StepReport]:
+        """Updates with a new batch shape; where all is saved, a signal ends the process at once."""
+        number, before = update.count + 1, update.seconds
+        self._console.progress(
+            f"{stage}: compiling for batch shape {number}; this can take minutes", force=True
+        )
+        alone = jax.process_count() == 1  # others would wait for this process
+        unsaved = contextlib.nullcontext()
+        with self._stop.nothing_to_save("compiling") if all_saved and alone else unsaved:
+            updated = update(state, batch)
+        seconds = format_duration(update.seconds - before)
+        self._console.say(f"{stage}: compiled for batch shape {number} in {seconds}")
+        return updated
 
     def _stop_agreed(self, step: int) -> int:
         """The signal to stop on, 0 for none; all processes stop after the same step."""
@@ -297,9 +352,14 @@ class Trainer:
     def _evaluate(self, program: Program, step: int, state: TrainState) -> float:
         assert program.evaluate is not None
         self._console.progress(f"{program.name}: evaluating at step {step}", force=True)
+        begun = time.monotonic()
         metrics = program.evaluate(state.ema_params, state.quant_stats)
         self._writer.write(step, program.name, metrics)
         self._wer = metrics[WER]
+        seconds = format_duration(time.monotonic() - begun)
+        self._console.say(
+            f"{program.name} {step}: validation WER {100 * self._wer:.1f} % (measured in {seconds})"
+        )
         return self._wer
 
     def _log(self, stage: str, step: int, report: StepReport, progress: Progress) -> None:
@@ -329,6 +389,11 @@ class Trainer:
                 "optimizer.learning_rate or optimizer.clip_norm, look into the data, or raise "
                 "loop.skipped_in_a_row_limit."
             )
+
+
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+    """Whether a run in the working directory got as far as its first checkpoint."""
+    return any(p.name.isdigit() for p in (workdir / "checkpoints").glob("*/*"))
 
 
 def stage_directory(workdir: pathlib.Path, index: int, name: str) -> pathlib.Path:

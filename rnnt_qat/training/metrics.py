@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import time
 from collections.abc import Mapping
 
 import tensorboardX
@@ -12,7 +13,8 @@ class MetricsWriter:
     """Appends scalars by step.
 
     ``metrics.jsonl`` holds what the config and the seed decide, so two runs of one config write
-    the same file; ``throughput.jsonl`` holds what the machine decides. TensorBoard shows both.
+    the same file; ``throughput.jsonl`` holds what the machine decides. TensorBoard shows both, one
+    curve a metric through all stages, and the curve ``stage`` with each one's number and name.
 
     Args:
       directory: created if missing.
@@ -29,11 +31,15 @@ class MetricsWriter:
             return
         directory.mkdir(parents=True, exist_ok=True)
         last = -1 if restored_step is None else restored_step
-        self._metrics = _open_truncated(directory / "metrics.jsonl", last)
+        self._metrics_path = directory / "metrics.jsonl"
+        self._metrics = _open_truncated(self._metrics_path, last)
         self._throughput = _open_truncated(directory / "throughput.jsonl", last)
+        # A resumed run numbers its stages as the run before did.
+        self._stages = list(dict.fromkeys(r["stage"] for r in read_records(self._metrics_path)))
         self._tensorboard = tensorboardX.SummaryWriter(
             str(directory / "tensorboard"),
             purge_step=None if restored_step is None else restored_step + 1,
+            filename_suffix=f".{time.time_ns()}",  # files of one second would bear one name
         )
 
     def write(self, step: int, stage: str, metrics: Mapping[str, float]) -> None:
@@ -50,8 +56,12 @@ class MetricsWriter:
         file = getattr(self, stream)
         file.write(json.dumps({"step": step, "stage": stage, **metrics}) + "\n")
         file.flush()
+        if stage not in self._stages:
+            self._stages.append(stage)
+            self._tensorboard.add_text("stages", f"{stage} from step {step}", step)
+        self._tensorboard.add_scalar("stage", self._stages.index(stage), step)
         for name, value in metrics.items():
-            self._tensorboard.add_scalar(f"{stage}/{name}", value, step)
+            self._tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flushes and closes all files."""

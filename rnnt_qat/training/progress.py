@@ -6,10 +6,17 @@ from rnnt_qat.infra.console import format_duration
 
 
 class Progress:
-    """Rates over the time spent on updates: compiling and evaluating do not count."""
+    """Rates over the time spent on updates: compiling and evaluating do not count.
 
-    def __init__(self, stage: str, step: int, last_step: int):
-        self._stage, self._last_step = stage, last_step
+    Args:
+      stage: its name.
+      step: batches done.
+      last_step: that the stage ends with.
+      last_of_all: step that the last stage ends with.
+    """
+
+    def __init__(self, stage: str, step: int, last_step: int, last_of_all: int):
+        self._stage, self._last_step, self._last_of_all = stage, last_step, last_of_all
         self._measured_step = step
         self._measured_at = time.monotonic()
         self._seconds_a_step = float("nan")
@@ -50,7 +57,7 @@ class Progress:
         if self.loss == self.loss:
             parts.append(f"loss {self.loss:.3f}")
         if wer is not None:
-            parts.append(f"WER {100 * wer:.1f} %")
+            parts.append(f"validation WER {100 * wer:.1f} %")
         if self._seconds_a_step == self._seconds_a_step:
             eta = (self._last_step - step) * self._seconds_a_step
             parts += [
@@ -58,6 +65,10 @@ class Progress:
                 f"{self._audio_rate:.0f} audio h/h",
                 f"ETA {format_duration(eta)}",
             ]
+            if self._last_of_all > self._last_step:
+                # Other stages have other steps; their evaluations and compilation come on top.
+                rest = (self._last_of_all - step) * self._seconds_a_step
+                parts.append(f"all stages about {format_duration(rest)}")
         return "  ".join(parts)
 
 

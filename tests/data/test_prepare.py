@@ -7,6 +7,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from data import prepare
+from rnnt_qat.input_pipeline.corpus import CorpusError
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,9 +48,9 @@ def test_missing_sources_say_how_to_mend_them(named, message, tmp_path):
     flags.FLAGS.mark_as_parsed()
     with (
         flagsaver.flagsaver(data_dir=str(tmp_path), workers=1, **named),
-        pytest.raises(SystemExit, match=f"data.prepare: {named['corpora'][0]}: .*{message}"),
+        pytest.raises(CorpusError, match=f"^{named['corpora'][0]}: .*{message}"),
     ):
-        prepare.main(["prepare"])
+        prepare.main()
 
 
 def test_an_unknown_corpus_names_the_known():

@@ -52,7 +52,7 @@ def test_training_curves(saved):
     )
     np.testing.assert_allclose(wer.lines[0].get_xydata(), [[50, 0.5], [90, 0.25]])
     assert [t.get_text() for t in wer.get_legend().texts] == ["dev: 25.0 % at the end"]
-    assert loss.get_title(loc="right") == "float, aware from 60"
+    assert loss.get_title(loc="right") == "float, aware from 50"  # its first record is at 60
     plot_training_curves(path, records[:1])
     plot_training_curves(path, records[-1:])
     with pytest.raises(ValueError, match="nothing to plot"):

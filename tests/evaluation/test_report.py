@@ -85,14 +85,16 @@ def test_the_table_says_what_was_found():
     assert f"{100 * 10 / 80:.2f} %" in first
     assert "10 / 0 / 0" in first
     assert "baseline" in first
-    assert "0.02" in first
+    assert "| 0.02 [0.01, 0.03] |" in first
+    assert "| 240 / 240 | 180 / 180 |" in first  # shown with its chunk, emitted at its frame
     assert "20 / 10 / 10" in second
     assert "**+37.50 [" in second
 
 
 def test_the_report_marks_errors_and_warns(tmp_path):
-    path = write_report(tmp_path, [FLOAT, CHIP], {"rates": "wer.png"})
+    path = write_report(tmp_path, [FLOAT, CHIP], {"rates": "wer.png"}, preface="two systems")
     text = path.read_text()
+    assert text.startswith("# Evaluation\n\ntwo systems\n")
     assert "![rates](wer.png)" in text
     assert "| the ~~cat~~ **bat** sat **down** |" in text
     assert "a dog ~~ran~~ past" in markdown_report([CHIP], examples=20)

@@ -1,23 +1,31 @@
-"""Names of model directories, and the policies that they hold."""
+"""Model directories: their names, the policies that they hold, what is said of damaged ones."""
 
 import dataclasses
 import json
+import os
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from experiments.configs import prompts_smoke
-from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer, name_models
+from rnnt_qat.experiment.recognizer import (
+    ModelDirectoryError,
+    Recognizer,
+    find_models,
+    name_models,
+)
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
-from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.policy import Rule
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.quant.quantized_module import calibrated_ranges
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,97 @@ def test_paths_may_be_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     named = name_models([pathlib.Path("run/models/float")])
     assert named == {"run/models/float": tmp_path / "run/models/float"}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    config = prompts_smoke.experiment()
+    bins = config.frontend.log_mel.num_mel_bins
+    stats = FeatureStats(np.zeros(bins, np.float32), np.ones(bins, np.float32))
+    inputs = example_inputs(config.model, config.frontend.feature_size)
+    params = jax.jit(RNNT(config.model, FLOAT32).init)(jax.random.key(0), *inputs)["params"]
+    directory = tmp_path_factory.mktemp("run") / "models/float"
+    Recognizer(
+        config,
+        FLOAT32,
+        {"params": params, RANGES: {}},
+        Frontend(config.frontend, stats),
+        CharacterTokenizer(),
+        {"stage": "float", "step": 3, "wer": 0.5},
+    ).save(directory)
+    return directory
+
+
+@pytest.fixture
+def model(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "models/float")
+
+
+def test_a_saved_model_is_loaded_with_and_without_checksums(model):
+    loaded = Recognizer.load(model)
+    assert loaded.origin["step"] == 3
+    manifest = json.loads((model / "recognizer.json").read_text())
+    del manifest["sha256"]  # as former versions wrote it
+    (model / "recognizer.json").write_text(json.dumps(manifest))
+    before, after = (jax.tree.leaves(r.variables) for r in (loaded, Recognizer.load(model)))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_that_was_never_finished_is_none(model):
+    os.rename(model, model.with_name(".float.partial"))
+    with pytest.raises(ModelDirectoryError, match="holds no models"):
+        find_models(model.parents[1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "checked"),
+    # Without checksums, as former versions wrote it, a flipped bit may be a legal value.
+    [(d, c) for d in ("short", "zeroed", "empty", "missing") for c in (True, False)]
+    + [("flipped", True)],
+)
+@pytest.mark.parametrize(
+    "name", ["variables.npz", "feature_stats.json", "tokenizer.json", "recognizer.json"]
+)
+def test_a_damaged_file_is_named(model, name, damage, checked):
+    if not checked:
+        manifest = json.loads((model / "recognizer.json").read_text())
+        del manifest["sha256"]
+        (model / "recognizer.json").write_text(json.dumps(manifest))
+    path = model / name
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    made = {
+        "short": content[: len(content) // 2],
+        "zeroed": bytes(len(content)),
+        "empty": b"",
+        "flipped": bytes(flipped),
+    }
+    path.unlink() if damage == "missing" else path.write_bytes(made[damage])
+    with pytest.raises(ModelDirectoryError, match=name) as error:
+        Recognizer.load(model)
+    assert str(model) in str(error.value)
+    if (name, damage) != ("recognizer.json", "missing"):
+        assert "delete it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("config", 3), ("policy", None), ("origin", []), ("sha256", 7)]
+)
+def test_a_manifest_of_wrong_types_is_refused(model, entry, value):
+    manifest = json.loads((model / "recognizer.json").read_text()) | {entry: value}
+    (model / "recognizer.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelDirectoryError, match=r"recognizer\.json is damaged"):
+        Recognizer.load(model)
+
+
+def test_a_manifest_of_an_unknown_policy_is_named(model):
+    manifest = json.loads((model / "recognizer.json").read_text()) | {"policy": "w9a9"}
+    del manifest["sha256"], manifest["policy_rules"]
+    (model / "recognizer.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match=r"(?s)recognizer.json: .*unknown .* 'w9a9'"):
+        Recognizer.load(model)
 
 
 def recognizer(line):
@@ -64,6 +163,7 @@ def edit(directory, change):
     path = directory / "recognizer.json"
     manifest = json.loads(path.read_text())
     change(manifest)
+    del manifest["sha256"]
     path.write_text(json.dumps(manifest))
 
 

@@ -227,6 +227,11 @@ def test_model_directory_of_mixed_origin_is_refused(run, tmp_path):
     workdir, _ = run
     shutil.copytree(workdir / "models/aware", tmp_path / "mixed")
     shutil.copy(workdir / "models/float/variables.npz", tmp_path / "mixed/variables.npz")
+    with pytest.raises(ModelDirectoryError, match=r"variables\.npz is damaged .* changed"):
+        Recognizer.load(tmp_path / "mixed")
+    manifest = json.loads((tmp_path / "mixed/recognizer.json").read_text())
+    del manifest["sha256"]  # of a version that took no checksums
+    (tmp_path / "mixed/recognizer.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelDirectoryError, match=r"quant_stats/encoder/.* missing"):
         Recognizer.load(tmp_path / "mixed")
 

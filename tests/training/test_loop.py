@@ -1,12 +1,18 @@
 import io
 import itertools
+import re
+import shutil
 
 import numpy as np
 import pytest
 
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import to_host
-from rnnt_qat.training.checkpoints import CheckpointConfig, ConfigMismatchError
+from rnnt_qat.training.checkpoints import (
+    CheckpointConfig,
+    ConfigMismatchError,
+    DamagedCheckpointError,
+)
 from rnnt_qat.training.loop import SkippedBatchesError
 from rnnt_qat.training.metrics import read_records
 from tests.training.toy import ToyIterator, plan, trainer
@@ -52,9 +58,18 @@ def test_records_of_all_stages(whole):
 def test_progress_line(whole):
     *_, lines = whole
     last = lines.splitlines()[-1]
-    for part in ("aware 50/50", "loss ", "WER ", "utterances/s", "audio h/h", "ETA 0 s"):
+    for part in ("aware 50/50", "loss ", "validation WER ", "utterances/s", "audio h/h", "ETA 0 s"):
         assert part in last
     assert "2 batch shapes compiled in" in last
+
+
+def test_what_takes_time_is_said_and_timed(whole):
+    lines = whole[-1].splitlines()
+    assert lines[0] == "float 30 steps, calibration 4 steps, aware 16 steps"
+    assert "float: compiling for batch shape 1; this can take minutes" in lines
+    assert any(re.match(r"float: compiled for batch shape 2 in \d", line) for line in lines)
+    assert any(re.match(r"aware 48: validation WER .* % \(measured in \d", line) for line in lines)
+    assert any("all stages about" in line for line in lines if line.startswith("float 25/30"))
 
 
 def test_calibration_reaches_the_aware_stage(whole):
@@ -98,6 +113,40 @@ def test_crashed_run_goes_on_as_if_it_had_not(whole, tmp_path, last):
             *(np_leaves(getattr(state, name)) for state in (whole[2], resumed)), strict=True
         ):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("last", "damaged"), [(10, "0_float/7"), (37, "2_aware/36")])
+def test_damaged_newest_checkpoint_gives_way_to_the_one_before(whole, tmp_path, last, damaged):
+    iterator = CrashingIterator()
+    iterator.last = last
+    with pytest.raises(CrashError):
+        trainer(tmp_path, plan(), iterator).run()
+    files = [p for p in (tmp_path / "checkpoints" / damaged / "state").rglob("*") if p.is_file()]
+    for file in files:
+        file.write_bytes(b"")
+    console = Console(io.StringIO(), period_seconds=0.0)
+    resumed = trainer(tmp_path, plan(), CrashingIterator(), console=console).run()
+    said = console._stream.getvalue()
+    assert f"checkpoints/{damaged} is damaged" in said
+    assert "moved to" in said
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+    for a, b in zip(*(np_leaves(s.ema_params) for s in (whole[2], resumed)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_damaged_best_state_is_not_replaced_unasked(whole, tmp_path):
+    workdir = shutil.copytree(whole[0], tmp_path / "copy")
+    for file in (workdir / "checkpoints/0_float/12/state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    finished = trainer(workdir, plan(), ToyIterator())
+    finished.run()
+    with pytest.raises(DamagedCheckpointError, match=r"best state of the stage float: .* delete"):
+        list(finished.best_states())
+    shutil.rmtree(workdir / "checkpoints/0_float/12")
+    again = trainer(workdir, plan(), ToyIterator())
+    again.run()
+    assert next(again.best_states()).step > 12
 
 
 def np_leaves(tree):

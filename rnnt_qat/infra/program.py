@@ -1,0 +1,157 @@
+"""The one place that decides what is a user's error, and how a program ends.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage (a flag or a config), 130 stopped by Ctrl-C. What the
+user can mend is one message without a traceback; a fault of the program keeps its traceback.
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from absl import app, flags, logging
+
+from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
+
+FAILURE, USAGE = 1, 2
+INTERRUPTED = exit_code_of(signal.SIGINT)
+
+_MENDS = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the quota of disk space is used up: free some space",
+    errno.EFBIG: "the file grows past the size that is allowed (ulimit -f)",
+    errno.EACCES: "permission denied: choose another path, or change its permissions",
+    errno.EPERM: "permission denied: choose another path, or change its permissions",
+    errno.EROFS: "the file system is read-only: choose another path",
+    errno.ENOENT: "there is no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
+    errno.EISDIR: "this is a folder, not a file: name a file",
+    errno.EEXIST: "a file of that name is in the way: choose another path",
+    errno.ENAMETOOLONG: "the path is too long",
+    errno.EMFILE: "too many open files (ulimit -n)",
+    errno.EIO: "the disk reports an input/output error",
+    errno.ESTALE: "the network file system lost the file",
+}
+# What TensorStore, Orbax and libraries in C make of the same in the text of errors of their own.
+_TEXTS = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "File too large": errno.EFBIG,
+    "Permission denied": errno.EACCES,
+    "Read-only file system": errno.EROFS,
+    "Input/output error": errno.EIO,
+}
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """What to say of a user's error and the exit code; None of a fault of the program."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C", INTERRUPTED
+    if isinstance(error, flags.Error):
+        return f"{error}\n`--help` lists the flags.", USAGE
+    if isinstance(error, ConfigError):
+        return f"{type(error).__name__}: {error}", USAGE
+    if isinstance(error, UserError):
+        return f"{type(error).__name__}: {error}", FAILURE
+    if isinstance(error, MemoryError):
+        return f"MemoryError: {error}: {_LESS_MEMORY}", FAILURE
+    for cause in _chain(error):
+        if message := _of_the_system(cause):
+            return message, FAILURE
+    return None
+
+
+_LESS_MEMORY = "there is too little memory: lower pipeline.batch_seconds, or the model's sizes"
+
+
+def _of_the_system(error: BaseException) -> str | None:
+    """What to say of an error that the machine is the cause of."""
+    if (
+        isinstance(error, OSError)
+        and error.errno in _MENDS
+        and not isinstance(error, ConnectionError)
+    ):
+        if error.filename is None and error.errno == errno.ENOENT:
+            return None
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        return f"{where}{_MENDS[error.errno]} ({os.strerror(error.errno)})"
+    text = str(error)
+    if type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError"):
+        if "RESOURCE_EXHAUSTED" in text:
+            return f"{text.splitlines()[0]}: {_LESS_MEMORY}"
+        if any(code in text for code in _LOST_PEER):
+            return (
+                f"another process of the job is gone or hangs ({text.splitlines()[0]}): " + _RESTART
+            )
+    for words, number in _TEXTS.items():
+        if words in text:
+            return f"{_MENDS[number]} ({text.strip().splitlines()[0]})"
+    return None
+
+
+_LOST_PEER = ("DEADLINE_EXCEEDED", "UNAVAILABLE", "Connection closed by peer", "Gloo")
+_RESTART = "end the others and start all of them again; the run goes on from its newest checkpoint"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+
+
+def run(
+    main: Callable[[], int | None],
+    parse: Callable[[Sequence[str]], list[str]] | None = None,
+    key_flags: Sequence[str] = (),
+) -> None:
+    """Runs ``main`` as a program and ends the process with its exit code.
+
+    Args:
+      main: takes no positional arguments.
+      parse: parses the command line into ``flags.FLAGS``; the default does nothing besides.
+      key_flags: names of flags defined in shared modules that ``--help`` shall list.
+    """
+    for name in key_flags:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+    def checked(argv: list[str]) -> int | None:
+        if len(argv) > 1:
+            raise flags.Error(f"unexpected arguments: {' '.join(argv[1:])}")
+        logging.set_verbosity(logging.WARNING)  # Orbax, JAX and tfds tell of every step
+        return main()
+
+    def parsed(argv: Sequence[str]) -> list[str]:
+        return (parse or flags.FLAGS)(list(argv))
+
+    with SignalWatch(_second_interrupt()):
+        try:
+            app.run(checked, flags_parser=parsed)
+        except BrokenPipeError:  # whoever read our output has gone
+            os._exit(exit_code_of(signal.SIGPIPE))
+        except (Exception, KeyboardInterrupt) as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            message, code = explained
+            if isinstance(error, KeyboardInterrupt):
+                end_process(code, message)
+            print(message, file=sys.stderr)
+            sys.exit(code)
+
+
+def _second_interrupt() -> Callable[[int], None]:
+    """The first Ctrl-C raises ``KeyboardInterrupt``; one more ends the process where it stands."""
+    count = 0
+
+    def heard(number: int) -> None:
+        nonlocal count
+        count += number == signal.SIGINT
+        if count == 2:
+            end_process(INTERRUPTED, "stopped by a second Ctrl-C")
+
+    return heard

@@ -175,9 +175,9 @@ class OperatorTrace(TransducerRecognizer):
     def _recurrent(self, path: str, layer: RecurrentIntegers, name: str) -> np.ndarray | None:
         """A result of a recurrent layer; its outputs in all frames are its ``hiddens``."""
         told = [
-            (site, values)
-            for place, site, values in ((*each.rsplit("/", 1), v) for each, v in self._told)
-            if place == path and values.ndim  # a constant has no frames
+            (each.removeprefix(f"{path}/"), values)
+            for each, values in self._told
+            if each.rpartition("/")[0] == path and values.ndim  # a constant has no frames
         ]
         if not told:
             return None

@@ -30,7 +30,6 @@ from rnnt_qat.artefact.integers import (
     JointIntegers,
     LstmIntegers,
     PredictionIntegers,
-    ProjectedLstmIntegers,
     RnntIntegers,
 )
 from rnnt_qat.artefact.recorded_layer import Constant, Node, NodeKind, RecordedLayer, StateTensor
@@ -51,7 +50,6 @@ _KINDS = {
         LstmIntegers,
         Node,
         PredictionIntegers,
-        ProjectedLstmIntegers,
         RecordedLayer,
         RnntIntegers,
         StateTensor,

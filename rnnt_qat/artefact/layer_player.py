@@ -17,7 +17,6 @@ from rnnt_qat.artefact.integers import (
     GATE_PRE,
     DenseIntegers,
     LstmIntegers,
-    ProjectedLstmIntegers,
     RecurrentIntegers,
 )
 from rnnt_qat.artefact.recorded_layer import RecordedLayer, play_recorded
@@ -68,34 +67,9 @@ def play_layer(
     """A recurrent layer of any kind over T frames in its input's format."""
     if isinstance(layer, RecordedLayer):
         return play_recorded(layer, xs, state, arithmetic, record)
-    if isinstance(layer, ProjectedLstmIntegers):
-        return play_projected_lstm(layer, xs, state, arithmetic)
     assert isinstance(layer, LstmIntegers)
     ys, after = play_lstm(layer, xs, LstmState(**state), arithmetic, record)
     return ys, vars(after)
-
-
-def play_projected_lstm(
-    layer: ProjectedLstmIntegers,
-    xs: Integer[np.ndarray, "T D"],
-    state: LayerState,
-    arithmetic: RuntimeArithmetic,
-) -> tuple[Integer[np.ndarray, "T P"], LayerState]:
-    """A fused LSTM with projection over T frames in its input's format."""
-    pre = _fused_products(xs, layer.w_ih, layer.bias, layer.w_ih_scale, layer.input)
-    projected, cell = state["projected"], state["cell"]
-    outputs = np.empty((len(xs), layer.output_size), layer.output.dtype)
-    ratio = layer.projection.weight_scale * np.float32(layer.hidden.scale)
-    multiplier = fixed.quantize_multiplier(float(np.float32(ratio)) / layer.output.scale)
-    for t in range(len(xs)):
-        recurred = _fused_products(
-            projected[None], layer.w_hh, None, layer.w_hh_scale, layer.output
-        )[0]
-        hidden, cell = _fused_cell(layer, pre[t], recurred, cell, arithmetic)
-        product = fixed.accumulate(hidden[None], layer.projection.weights, 0)[0]
-        projected = fixed.saturate(fixed.multiply_by_multiplier(product, *multiplier), layer.output)
-        outputs[t] = projected
-    return outputs, {"projected": projected, "cell": cell}
 
 
 def play_lstm(
@@ -110,10 +84,7 @@ def play_lstm(
         pre, step = play_dense(layer.input_projection(), xs, arithmetic), _step_16x8
         record("projected", pre)
     else:
-        pre, step = (
-            _fused_products(xs, layer.w_ih, layer.bias, layer.w_ih_scale, layer.input),
-            _step_fused,
-        )
+        pre, step = _fused_products(xs, layer.w_ih, layer.bias, layer, layer.input), _step_fused
     hiddens = np.empty((len(xs), layer.hidden_size), layer.hidden.dtype)
     for t in range(len(xs)):
         state = step(layer, pre[t], state, arithmetic, _under(record, str(t)))
@@ -165,44 +136,32 @@ def _step_fused(
     record: Recorder,
 ) -> LstmState:
     """One step of the fused LSTM: int8 input and hidden state, int16 gates and cell."""
-    recurred = _fused_products(
-        state.hidden[None], layer.w_hh, None, layer.w_hh_scale, layer.hidden
-    )[0]
-    return LstmState(*_fused_cell(layer, projected, recurred, state.cell, arithmetic))
-
-
-def _fused_cell(
-    layer: LstmIntegers | ProjectedLstmIntegers,
-    projected: Integer[np.ndarray, "4 H"],
-    recurred: Integer[np.ndarray, "4 H"],
-    cell: Integer[np.ndarray, "H"],
-    arithmetic: RuntimeArithmetic,
-) -> tuple[Integer[np.ndarray, "H"], Integer[np.ndarray, "H"]]:
-    """The fused cell without its products: new hidden state and cell."""
+    recurred = _fused_products(state.hidden[None], layer.w_hh, None, layer, layer.hidden)[0]
     if arithmetic.lstm_saturates_each_product:
         recurred = fixed.saturate(recurred, GATE_PRE)
     pre = fixed.saturate(fixed.saturate(projected, GATE_PRE).astype(np.int64) + recurred, GATE_PRE)
     activation = arithmetic.lstm_activation
     i, f, o = (fixed.lstm_sigmoid(pre[gate], activation).astype(np.int64) for gate in (0, 1, 3))
     g = fixed.lstm_tanh(pre[2], GATE_PRE.scale, activation)
-    kept = _cell_product(f, cell, GATE.scale, arithmetic)
+    kept = _cell_product(f, state.cell, GATE.scale, arithmetic)
     written = _cell_product(i, g, GATE.scale**2 / layer.cell.scale, arithmetic)
     cell = fixed.saturate(kept + written, layer.cell)
     squashed = fixed.lstm_tanh(cell, layer.cell.scale, activation)
     # o tanh(c) at 2^-30 to the hidden state's scale.
     ratio = arithmetic.ratio(GATE.scale, GATE.scale, layer.hidden.scale)
     hidden = fixed.multiply_by_multiplier(o * squashed, *fixed.quantize_multiplier(ratio))
-    return fixed.saturate(hidden + layer.hidden.zero_point, layer.hidden), cell
+    return LstmState(fixed.saturate(hidden + layer.hidden.zero_point, layer.hidden), cell)
 
 
 def _fused_products(
     xs: Integer[np.ndarray, "T K"],
     weights: Integer[np.ndarray, "4 H K"],
     bias: Integer[np.ndarray, "4 H"] | None,
-    scales: np.ndarray,
+    layer: LstmIntegers,
     format: TensorFormat,
 ) -> Integer[np.ndarray, "T 4 H"]:
     """``W x + b`` of each gate, rescaled to Q3.12 in int64, not yet saturated."""
+    scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
     gates = []
     for gate, scale in enumerate(scales):
         accumulator = fixed.accumulate(xs, weights[gate], format.zero_point)

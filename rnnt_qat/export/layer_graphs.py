@@ -1,28 +1,14 @@
-"""Recurrent layers of every kind as parts of `.tflite` graphs.
+"""Recurrent layers that take and return their states, as parts of `.tflite` graphs.
 
-A recorded layer is written operator by operator, whatever its kind; the fused LSTM, which is one
-operator of the runtimes, has a lowering of its own, with and without a projection.
+A recorded layer is written operator by operator, whatever its kind.
 """
 
 from collections.abc import Callable, Mapping
 
-from rnnt_qat.artefact.integers import LstmIntegers, ProjectedLstmIntegers, RecurrentIntegers
+from rnnt_qat.artefact.integers import LstmIntegers, RecurrentIntegers
 from rnnt_qat.artefact.recorded_layer import INPUT, Node, NodeKind, RecordedLayer
-from rnnt_qat.export.lstm_graphs import (
-    DenseNode,
-    LstmNode16x8,
-    add_fused_lstm,
-    add_projected_lstm,
-)
+from rnnt_qat.export.lstm_graphs import DenseNode, LstmNode16x8
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
-
-
-def add_fused_layer(graph: GraphBuilder, layer: RecurrentIntegers, x: Tensor, name: str) -> Tensor:
-    """Adds a layer that keeps its states inside: ``[1, T, D] -> [1, T, H]``."""
-    if isinstance(layer, ProjectedLstmIntegers):
-        return add_projected_lstm(graph, layer, x, name)
-    assert isinstance(layer, LstmIntegers)
-    return add_fused_lstm(graph, layer, x, name)
 
 
 def stateful_node(

@@ -18,7 +18,6 @@ from rnnt_qat.artefact.integers import (
     JointIntegers,
     LstmIntegers,
     PredictionIntegers,
-    ProjectedLstmIntegers,
     RecurrentIntegers,
     RnntIntegers,
 )
@@ -26,7 +25,6 @@ from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.record_layer import LayerIntegers, RecordError, record_layer
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.layers.projected_lstm import ProjectedLSTM
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.recorded import Layer, Path, Record, table_readers
@@ -146,8 +144,6 @@ class _Stack:
         integers = self._source(layer.path, layer.sites)
         if isinstance(layer.module, LSTM):
             return _lstm(integers, input)
-        if isinstance(layer.module, ProjectedLSTM) and self._fused:
-            return _projected_lstm(integers, input)
         if self._fused:
             raise FreezeError(
                 f"layer {'/'.join(layer.path)}: the chip's recurrent layers are LiteRT's fused "
@@ -193,24 +189,6 @@ def _lstm(integers: LayerIntegers, input: TensorFormat) -> LstmIntegers:
         cell=integers.format("cell"),
         w_ih_scale=_gate_scale(read),
         w_hh_scale=_gate_scale(recurrent),
-    )
-
-
-def _projected_lstm(integers: LayerIntegers, input: TensorFormat) -> ProjectedLstmIntegers:
-    """An LSTM with projection, gates one by one."""
-    projected = integers.format("projected")
-    read = integers.dense("input_kernel", "bias", input, GATE_PRE)
-    recurrent = integers.dense("recurrent_kernel", None, projected, GATE_PRE)
-    assert read.bias is not None
-    return ProjectedLstmIntegers(
-        w_ih=_by_gate(read.weights),
-        w_hh=_by_gate(recurrent.weights),
-        bias=read.bias.reshape(4, -1),
-        input=input,
-        cell=integers.format("cell"),
-        w_ih_scale=_gate_scale(read),
-        w_hh_scale=_gate_scale(recurrent),
-        projection=integers.dense("projection_kernel", None, integers.format("hidden"), projected),
     )
 
 

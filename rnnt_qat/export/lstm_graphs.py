@@ -16,7 +16,6 @@ from rnnt_qat.artefact.integers import (
     GATE_PRE,
     DenseIntegers,
     LstmIntegers,
-    ProjectedLstmIntegers,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
@@ -52,28 +51,6 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
 
     Its states ``{name}/hidden`` (int8) and ``{name}/cell`` (int16) live in the runtime.
     """
-    return _add_fused(graph, layer, x, None, name)
-
-
-def add_projected_lstm(
-    graph: GraphBuilder, layer: ProjectedLstmIntegers, x: Tensor, name: str
-) -> Tensor:
-    """Adds a fused int8 LSTM with projection over ``x`` ``[1, T, D]``; returns ``[1, T, P]``.
-
-    Its states ``{name}/projected`` (int8) and ``{name}/cell`` (int16) live in the runtime.
-    """
-    _, weight_format, _ = layer.projection.formats
-    weights = graph.constant(f"{name}/projection", layer.projection.weights, weight_format)
-    return _add_fused(graph, layer, x, weights, name)
-
-
-def _add_fused(
-    graph: GraphBuilder,
-    layer: LstmIntegers | ProjectedLstmIntegers,
-    x: Tensor,
-    projection: Tensor | None,
-    name: str,
-) -> Tensor:
     constants: list[Tensor] = []
     for site, arrays, scales in (
         ("w_ih", layer.w_ih, layer.w_ih_scale),
@@ -86,15 +63,14 @@ def _add_fused(
     for gate, array, scale in zip(GATE_NAMES, layer.bias, layer.w_ih_scale, strict=True):
         format = TensorFormat(np.int32, layer.input.scale * scale)
         biases.append(graph.constant(f"{name}/bias_{gate}", array, format))
-    state = [
-        graph.variable(f"{name}/{site}", (x.shape[0], size), format)
-        for site, (size, format) in layer.state_formats.items()
-    ]
+    batch = x.shape[0]
+    hidden = graph.variable(f"{name}/hidden", (batch, layer.hidden_size), layer.hidden)
+    cell = graph.variable(f"{name}/cell", (batch, layer.hidden_size), layer.cell)
     # Without layer normalisation the kernels read one of the five: the format of o * tanh(c).
     intermediates = [graph.intermediate(f"{name}/{gate}_pre", GATE_PRE) for gate in GATE_NAMES]
     intermediates.append(graph.intermediate(f"{name}/output", layer.hidden))
-    no_peephole, no_norm = [None] * 3, [None] * 4
-    inputs = [x, *constants, *no_peephole, *biases, projection, None, *state, *no_norm]
+    no_peephole, no_projection, no_norm = [None] * 3, [None] * 2, [None] * 4
+    inputs = [x, *constants, *no_peephole, *biases, *no_projection, hidden, cell, *no_norm]
     return graph.unidirectional_sequence_lstm(inputs, intermediates, name)
 
 
@@ -125,6 +101,10 @@ class LstmNode16x8:
         ys = graph.concatenate(hiddens, 0, f"{name}/hiddens") if frames > 1 else hiddens[0]
         return ys, hidden, cell
 
+    def step(self, x: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """One frame of N streams: ``x [N, D]`` and their states ``[N, H]`` to the new states."""
+        return self._step(self._input(x, f"{name}/projected"), hidden, cell, name)
+
     def _step(self, row: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
         graph, layer = self._graph, self._layer
         recurred = self._recurrent(hidden, f"{name}/recurred")
@@ -148,26 +128,31 @@ def fused_lstm(layer: LstmIntegers, steps: int = 1) -> bytes:
     return graph.finish([add_fused_lstm(graph, layer, x, "lstm")])
 
 
-def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers]) -> bytes:
+def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers], streams: int = 1) -> bytes:
     """A graph of one step of one or more stacked 16x8 LSTMs, states outside.
 
-    Inputs: x int16 ``[1, D]``, then hidden ``[1, H]`` and cell ``[1, H]`` of each layer. Outputs:
+    Inputs: x int16 ``[N, D]``, then hidden ``[N, H]`` and cell ``[N, H]`` of each layer. Outputs:
     the new hidden and cell of each layer; the last hidden is the stack's output.
+
+    Args:
+      layers: one layer, or several of which each reads the hidden state of the one before.
+      streams: N, streams that are stepped together.
     """
     stack = [layers] if isinstance(layers, LstmIntegers) else list(layers)
     graph = GraphBuilder("lstm_step_16x8")
-    x = graph.input("x", (1, stack[0].input_size), stack[0].input)
+    x = graph.input("x", (streams, stack[0].input_size), stack[0].input)
     states = [
         (
-            graph.input(f"hidden_{n}", (1, layer.hidden_size), layer.hidden),
-            graph.input(f"cell_{n}", (1, layer.hidden_size), layer.cell),
+            graph.input(f"hidden_{n}", (streams, layer.hidden_size), layer.hidden),
+            graph.input(f"cell_{n}", (streams, layer.hidden_size), layer.cell),
         )
         for n, layer in enumerate(stack)
     ]
     outputs: list[Tensor] = []
     for n, (layer, (hidden, cell)) in enumerate(zip(stack, states, strict=True)):
-        x, new_hidden, new_cell = LstmNode16x8(graph, layer, f"lstm_{n}")(x, hidden, cell)
-        outputs += [new_hidden, new_cell]
+        node = LstmNode16x8(graph, layer, f"lstm_{n}")
+        x, new_cell = node.step(x, hidden, cell, f"lstm_{n}/0")
+        outputs += [x, new_cell]
     return graph.finish(outputs)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import LstmIntegers, RecurrentIntegers, RnntIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.export.layer_graphs import add_fused_layer, stateful_node
-from rnnt_qat.export.lstm_graphs import DenseNode, in_format
+from rnnt_qat.export.layer_graphs import stateful_node
+from rnnt_qat.export.lstm_graphs import DenseNode, add_fused_lstm, in_format
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
 LABEL = TensorFormat(np.int32)
@@ -115,7 +115,8 @@ class _Stack:
             self.outputs += states
             return ys
         sequence = graph.reshape(x, (1, *x.shape), f"{name}/sequence")
-        ys = add_fused_layer(graph, layer, sequence, name)
+        assert isinstance(layer, LstmIntegers)  # no other kind keeps its states inside
+        ys = add_fused_lstm(graph, layer, sequence, name)
         return graph.reshape(ys, ys.shape[1:], f"{name}/hiddens")
 
 

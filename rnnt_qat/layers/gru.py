@@ -23,7 +23,7 @@ GRU_SITES = {
     "gate": Role.GATE,
     "minus_one": Role.GATE,
     "reset": Role.HIDDEN,
-    "memory": Role.CELL,
+    "memory": Role.MEMORY,
     "hidden": Role.HIDDEN,
 }
 GATES = 3
@@ -62,7 +62,7 @@ class GRU(QuantizedModule):
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
-        return GRUState(jnp.zeros((batch_size, self.features), self.state_dtype(Role.CELL)))
+        return GRUState(jnp.zeros((batch_size, self.features), self.state_dtype(Role.MEMORY)))
 
     @nn.compact
     def __call__(

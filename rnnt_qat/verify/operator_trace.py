@@ -24,9 +24,6 @@ from rnnt_qat.verify.transducer_replay import TransducerRecognizer
 
 _STEP = ("pre", "i", "f", "o", "g", "kept", "written", "cell", "tanh_cell", "hidden")
 """Results of one LSTM step in the order in which ``layers.lstm_scan`` computes them."""
-_STEPS = {"lstm": _STEP, "projected_lstm": (*_STEP, "projected")}
-_OUTPUT = {"lstm": "hidden", "projected_lstm": "projected"}
-"""Of the layers that the player does not play from a record."""
 _SITES = {
     "encoded": "encoder/encoded",
     "predicted": "prediction/predicted",
@@ -91,19 +88,13 @@ Told = Sequence[tuple[str, np.ndarray]]
 """Sites and values of one layer, in the order in which they were told."""
 
 
-def _lstm_results(path: str, told: Told, steps: Sequence[str]) -> dict[str, np.ndarray]:
-    """What an LSTM told under the names that player and graphs give it.
-
-    Args:
-      path: of the layer.
-      told: by the layer.
-      steps: names of the results of one frame, in order.
-    """
+def _lstm_results(path: str, told: Told) -> dict[str, np.ndarray]:
+    """What an LSTM told under the names that player and graphs give it."""
     found = {f"{path}/projected": v[:, 0] for site, v in told if site == "gate_input"}
     inside = [values for site, values in told if site != "gate_input"]
     for place, values in enumerate(inside):
-        frame, operator = divmod(place, len(steps))
-        found[f"{path}/{frame}/{steps[operator]}"] = values
+        frame, operator = divmod(place, len(_STEP))
+        found[f"{path}/{frame}/{_STEP[operator]}"] = values
     return found
 
 
@@ -184,7 +175,7 @@ class OperatorTrace(TransducerRecognizer):
         if isinstance(layer, RecordedLayer):
             found, output = _recorded_results(path, told), layer.result
         else:
-            found, output = _lstm_results(path, told, _STEPS[layer.kind]), _OUTPUT[layer.kind]
+            found, output = _lstm_results(path, told), "hidden"
         if name != f"{path}/hiddens":
             return found.get(name)
         rows = [values for each, values in found.items() if each.endswith(f"/{output}")]

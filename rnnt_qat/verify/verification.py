@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rnnt_qat.artefact.arithmetic import TFLM
-from rnnt_qat.artefact.integers import ProjectedLstmIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.player import (
     Player,
     StreamingRecognizer,
@@ -205,9 +205,6 @@ def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -
             chunk,
             inspect=lambda: GraphRecognizer(model, partial(LiteRt, keep_tensors=True)),
         )
-    recurrent = (*model.encoder.layers, *model.prediction.layers)
-    if any(isinstance(layer, ProjectedLstmIntegers) for layer in recurrent):
-        return  # TFLM's fused LSTM has no projection
     as_tflm = dataclasses.replace(model, arithmetic=TFLM)
     graphs = GraphRecognizer(as_tflm, Tflm)
     yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_groups=True)

@@ -22,7 +22,7 @@ from rnnt_qat.serving.size import model_bytes
 
 FRAMES, FEATURES = 8, 5
 KINDS = {"projected_lstm": ProjectedLSTMConfig(projection=4), "gru": GRUConfig()}
-CHIPS = ("generic_nna", "ethos_u_8x8_16", "ethos_u_16x8")
+CHIPS = ("generic_nna", "ethos_u_16x8")
 
 
 def config(kind):
@@ -99,9 +99,19 @@ def test_configs_are_saved_and_those_of_before_mean_plain_lstms(kind):
     assert (loaded.encoder.layer, loaded.prediction.layer) == (LSTMConfig(), LSTMConfig())
 
 
+@pytest.mark.parametrize(
+    ("kind", "tensor"),
+    [("projected_lstm", "'projected' of role PROJECTED"), ("gru", "'memory' of role MEMORY")],
+)
+def test_a_chip_whose_only_cell_is_the_fused_lstm_refuses_the_others(kind, tensor):
+    for policy in map(policy_by_name, ("ethos_u_8x8_16", "ethos_u_8x8_16_w4")):
+        with pytest.raises(ValueError, match=f"layer encoder/{kind}_0 has a tensor {tensor}"):
+            calibrated(config(kind), policy)
+
+
 def test_formats_and_sizes_know_every_kind():
     for kind in KINDS:
-        model, policy = config(kind), policy_by_name("ethos_u_8x8_16")
+        model, policy = config(kind), policy_by_name("ethos_u_16x8")
         rows = {(row.layer, row.tensor): row for row in tensor_rows(model, policy)}
         assert rows[f"encoder/{kind}_0", "gate_input"].operators == "NPU: dot"
         state = {"projected_lstm": "cell", "gru": "memory"}[kind]
@@ -118,7 +128,7 @@ def test_a_projection_makes_a_wide_cell_small():
         encoder = EncoderConfig(num_layers=2, hidden_size=64, layer=kind)
         return model_bytes(
             dataclasses.replace(config("projected_lstm"), encoder=encoder),
-            policy_by_name("ethos_u_8x8_16"),
+            policy_by_name("ethos_u_16x8"),
             FEATURES,
         )
 

@@ -9,7 +9,7 @@ from rnnt_qat.quant.qtensor import dequantize
 from tests.layers.streaming_contract import check_streaming_contract, random_ragged
 
 BATCH, FRAMES, WIDTH, HIDDEN = 4, 6, 5, 8
-CHIPS = ("generic_nna", "ethos_u_8x8_16", "ethos_u_16x8")
+CHIPS = ("generic_nna", "ethos_u_16x8")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_streaming_contract(name, ragged):
     )
 
 
-@pytest.mark.parametrize(("name", "close"), zip(CHIPS, (0.06, 0.06, 0.03), strict=True))
+@pytest.mark.parametrize(("name", "close"), zip(CHIPS, (0.06, 0.03), strict=True))
 def test_a_chip_computes_nearly_what_floating_point_does(name, close, ragged):
     variables = calibrated(policy_by_name(name), ragged)
     ys, _, state = jax.jit(GRU(policy_by_name(name), HIDDEN).apply)(variables, *ragged)

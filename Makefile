@@ -25,7 +25,13 @@ recognizer:
 	  --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
 	$(BIN)/python -m experiments.evaluate --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
 
-test: $(VENV)/installed lint  ## Every test, the slow ones too, on two processes.
+# Arm's converter and reference model of TOSA, which pin another NumPy than LiteRT's.
+.venvs/tosa/installed:
+	$(PYTHON) -m venv .venvs/tosa
+	.venvs/tosa/bin/python -m pip install --quiet tosa-tools==2026.8.0 tosa-converter-for-tflite==2026.2.0
+	touch $@
+
+test: $(VENV)/installed .venvs/tosa/installed lint  ## Every test, the slow ones too, on two processes.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The library's quick tests under each Python that this machine has, with the newest packages.

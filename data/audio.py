@@ -1,19 +1,34 @@
 """Any recording to 16 kHz mono int16, and what makes one unusable."""
 
+import contextlib
 import dataclasses
 import io
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 import soundfile
 from jaxtyping import Float32, Int16
 
+from data.containers import check_container
 from data.skips import Cause, SkipError
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 
 FULL_SCALE = 32768.0
+
+MAX_PEAK = 8.0
+"""Largest sample, relative to full scale, that is clipped; a larger one is on another scale."""
+
+MAX_SECONDS = 3600.0
+"""Longest recording that is decoded at once."""
+
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
+"""Sample rates of sound files; others come from damaged headers."""
+
+_BLOCK = 1 << 16
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a stream of unknown length is past it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,40 +66,96 @@ class Limits:
 
 
 def to_corpus_audio(
-    audio: Float32[np.ndarray, "N channels"], rate_hz: int
+    audio: Float32[np.ndarray, "N channels"], rate_hz: int, target_hz: int = SAMPLE_RATE_HZ
 ) -> Int16[np.ndarray, " M"]:
-    """Mixes to mono, resamples to the corpora's rate (polyphase) and rounds to int16.
+    """Mixes to mono, resamples (polyphase) and rounds to int16.
 
-    16-bit mono at 16 kHz comes back unchanged to the bit.
+    16-bit mono at the target rate comes back unchanged to the bit. Samples past full scale are
+    clipped.
+
+    Args:
+      audio: full scale is [-1, 1).
+      rate_hz: its sample rate.
+      target_hz: rate of the result; that of corpora by default.
+
+    Raises:
+      SkipError: a sample is not finite, or is so far past full scale that the recording must have
+        another one (16-bit numbers written as floats).
     """
     mono = audio.mean(axis=1)
-    if rate_hz != SAMPLE_RATE_HZ and len(mono):
+    if not np.isfinite(mono).all():
+        bad = ~np.isfinite(mono)
+        raise SkipError(Cause.NON_FINITE, f"{bad.sum()} samples, the first is {np.argmax(bad)}")
+    peak = np.abs(mono).max(initial=0.0)
+    if peak > MAX_PEAK:
+        raise SkipError(Cause.CLIPPED, f"peak {peak:g} times full scale: floats lie in [-1, 1]")
+    if rate_hz != target_hz and len(mono):
         from scipy.signal import resample_poly  # a second to import, and most are at 16 kHz
 
-        divisor = math.gcd(rate_hz, SAMPLE_RATE_HZ)
-        mono = resample_poly(mono, SAMPLE_RATE_HZ // divisor, rate_hz // divisor)
+        divisor = math.gcd(rate_hz, target_hz)
+        mono = resample_poly(mono, target_hz // divisor, rate_hz // divisor)
     return np.clip(np.rint(mono * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def decode_audio(source: Path | bytes) -> Int16[np.ndarray, " N"]:
-    """Decodes WAV, FLAC, MP3 or Ogg, from a file or from its bytes.
+def decode_audio(
+    source: Path | bytes, rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float = MAX_SECONDS
+) -> Int16[np.ndarray, " N"]:
+    """Decodes a sound file, whatever its name ends in: what `data.containers` lists.
+
+    Args:
+      source: a file, or its bytes.
+      rate_hz: sample rate of the result.
+      max_seconds: longest recording; a small file may decode to days of silence.
 
     Raises:
-      SkipError: the file is missing or does not decode to its end.
+      SkipError: the file is missing, is no sound file, does not decode to its declared end, is too
+        long, or holds samples that are not finite.
     """
     try:
-        with soundfile.SoundFile(
-            io.BytesIO(source) if isinstance(source, bytes) else source
-        ) as file:
-            audio = file.read(dtype="float32", always_2d=True)
-            frames, rate_hz = file.frames, file.samplerate
-    except soundfile.SoundFileError as error:
-        if isinstance(source, Path) and not source.exists():
-            raise SkipError(Cause.MISSING_AUDIO, str(source)) from error
-        raise SkipError(Cause.UNREADABLE_AUDIO, str(error)) from error
-    if len(audio) < frames:  # damaged MP3 and Ogg end early, without an error
-        raise SkipError(Cause.UNREADABLE_AUDIO, f"{len(audio)} of {frames} samples decode")
-    return to_corpus_audio(audio, rate_hz)
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, bytes):
+                binary: BinaryIO = io.BytesIO(source)
+            else:
+                named = stack.enter_context(source.open("rb"))
+                # soundfile believes a name that ends in .raw; the container alone shall decide
+                binary = stack.enter_context(open(named.fileno(), "rb", closefd=False))
+            at_least = check_container(binary)
+            file = stack.enter_context(soundfile.SoundFile(binary))
+            return to_corpus_audio(_read(file, max_seconds, at_least), file.samplerate, rate_hz)
+    except FileNotFoundError as error:
+        raise SkipError(Cause.MISSING_AUDIO, str(source)) from error
+    except OSError as error:
+        raise SkipError(Cause.UNREADABLE_AUDIO, error.strerror or str(error)) from error
+    except (soundfile.SoundFileError, ValueError, TypeError) as error:
+        # libsndfile names the object that it reads from, which says nothing to a reader
+        reason = str(error).rpartition(">: ")[2]
+        raise SkipError(Cause.UNREADABLE_AUDIO, reason) from error
+
+
+def _read(
+    file: soundfile.SoundFile, max_seconds: float, at_least: int
+) -> Float32[np.ndarray, "N channels"]:
+    """All samples, in blocks: headers may declare any number, and some codecs cannot seek."""
+    rate_hz = file.samplerate
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise SkipError(
+            Cause.UNREADABLE_AUDIO, f"{rate_hz} Hz is not in [{MIN_RATE_HZ}, {MAX_RATE_HZ}]"
+        )
+    if file.frames > _UNKNOWN_FRAMES:
+        raise SkipError(
+            Cause.UNREADABLE_AUDIO,
+            "its header has no number of samples (FLAC written to a pipe); encode it again",
+        )
+    blocks, length = [], 0
+    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block)
+        length += len(block)
+        if length > max_seconds * rate_hz:
+            raise SkipError(Cause.TOO_LONG, f"more than {max_seconds:g} s")
+    expected = max(file.frames, at_least)
+    if length < expected:  # a damaged MP3 or Ogg file ends early, without an error
+        raise SkipError(Cause.TRUNCATED_AUDIO, f"{length} of {expected} samples decode")
+    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
 
 
 def decode_g722(content: bytes) -> Int16[np.ndarray, " N"]:

@@ -6,102 +6,26 @@ bounded in memory), writing and counting happen here. What comes out is describe
 """
 
 import abc
-import collections
-import concurrent.futures
 import dataclasses
 import fcntl
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
-from jaxtyping import Int16
 
-from data.audio import Limits, encode_flac
-from data.skips import SkipError, SkipReport
+from data.audio import Limits
+from data.encoding import Recording as Recording
+from data.encoding import encode_all
+from data.languages import ENGLISH, Language
+from data.skips import Cause, SkipError, SkipReport
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, CorpusError
-
-CHUNK = 16
-"""Recordings handed to a worker process at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-    """A recording that a corpus lists, before anything is decoded.
-
-    Attributes:
-      id: unique within the corpus.
-      speaker: unique within the corpus.
-      text: normalised transcript.
-      decode: picklable; returns the samples at 16 kHz or raises `SkipError`. Called in a worker.
-    """
-
-    id: str
-    speaker: str
-    text: str
-    decode: Callable[[], Int16[np.ndarray, " N"]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Encoded:
-    """What a worker makes of a recording: FLAC, or the error that keeps it out."""
-
-    id: str
-    speaker: str
-    text: str
-    num_samples: int = 0
-    flac: bytes = b""
-    error: SkipError | None = None
-
-
-def _encode(recordings: list[Recording], limits: Limits) -> list[_Encoded]:
-    encoded = []
-    for recording in recordings:
-        fields = (recording.id, recording.speaker, recording.text)
-        try:
-            audio = recording.decode()
-            limits.check(audio, recording.text)
-            encoded.append(_Encoded(*fields, len(audio), encode_flac(audio)))
-        except SkipError as error:
-            encoded.append(_Encoded(*fields, error=error))
-    return encoded
-
-
-def _encode_all(
-    recordings: Iterable[Recording],
-    limits: Limits,
-    pool: concurrent.futures.Executor | None,
-    max_pending: int,
-) -> Iterator[_Encoded]:
-    """Encodes in order, in `pool` or else here, holding at most `max_pending` chunks at once."""
-    pending: collections.deque[concurrent.futures.Future] = collections.deque()
-    for chunk in _chunked(recordings):
-        if pool is None:
-            yield from _encode(chunk, limits)
-            continue
-        pending.append(pool.submit(_encode, chunk, limits))
-        if len(pending) == max_pending:
-            yield from pending.popleft().result()
-    while pending:
-        yield from pending.popleft().result()
-
-
-def _chunked(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
-    chunk = []
-    for recording in recordings:
-        chunk.append(recording)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -128,6 +52,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         config: str | tfds.core.BuilderConfig | None = None,
         limits: Limits | None = None,
         workers: int | None = None,
+        language: Language = ENGLISH,
     ):
         """Makes a builder; nothing is read yet.
 
@@ -136,12 +61,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
           config: one of the corpus' configs; None for the default one.
           limits: what a recording must be to be kept.
           workers: processes that decode; None for one a core.
+          language: that of the transcripts; the prepared corpus carries it.
         """
+        self.language = language
         self.limits = limits or Limits()
         self.workers = workers or len(os.sched_getaffinity(0))
         self.skip_report = SkipReport()
-        self._num_samples: dict[str, int] = {}
-        self._pool: concurrent.futures.Executor | None = None
+        self._num_samples: dict[tuple[str, str], int] = {}  # of each split and id
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
     @abc.abstractmethod
@@ -183,8 +109,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                     shutil.rmtree(leftover)
                 print(f"{directory}: preparing, processes: {self.workers}")
                 tfds.disable_progress_bar()
-                with tempfile.TemporaryDirectory() as unused:
-                    self.download_and_prepare(download_dir=unused)
+                try:
+                    with tempfile.TemporaryDirectory() as unused:
+                        self.download_and_prepare(download_dir=unused)
+                except CorpusError as error:
+                    if not self.skip_report.skips:
+                        raise
+                    raise CorpusError(f"{error}\n{self.skip_report.table()}") from error
         print(self.skip_report.table(), flush=True)
         return directory
 
@@ -194,16 +125,23 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     _log_download_done = _log_download_bytes
 
     def _preparation(self) -> dict[str, Any]:
-        return {"sources": self.sources(), "limits": dataclasses.asdict(self.limits)}
+        return {
+            "sources": self.sources(),
+            "limits": dataclasses.asdict(self.limits),
+            "language": self.language.code,
+            "characters": self.language.characters,
+        }
 
     def _check_same_sources(self, directory: Path) -> None:
         try:
             before = json.loads((directory / "preparation.json").read_text("utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             raise CorpusError(
-                f"{directory} was not written by data.prepare; delete it or choose another "
-                "--data_dir"
+                f"{directory} was not written by data.prepare, or is damaged; delete it or choose "
+                "another --data_dir"
             ) from None
+        # Corpora prepared before they carried a language are English.
+        before = {"language": ENGLISH.code, "characters": ENGLISH.characters} | before
         now = json.loads(json.dumps(self._preparation()))
         if before != now:
             raise CorpusError(
@@ -242,13 +180,17 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     ) -> Iterator[tuple[str, dict]]:
         total = len(recordings) if isinstance(recordings, Sized) else None
         listed = tqdm.tqdm(recordings, f"{self.name}/{split}", total, unit=" utt", smoothing=0.05)
-        for item in _encode_all(listed, self.limits, self._pool, 2 * self.workers):
+        for item in encode_all(listed, self.limits, self.workers):
             if item.error is not None:
                 self.skip_report.skip(item.id, item.error)
                 continue
+            if (split, item.id) in self._num_samples:  # tfds could not write both
+                error = SkipError(Cause.DUPLICATE_ID, f"the first in split {split!r} is kept")
+                self.skip_report.skip(item.id, error)
+                continue
             seconds = item.num_samples / SAMPLE_RATE_HZ
             self.skip_report.keep(split, item.speaker, item.text, seconds)
-            self._num_samples[item.id] = item.num_samples
+            self._num_samples[split, item.id] = item.num_samples
             yield (
                 item.id,
                 {
@@ -260,20 +202,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                 },
             )
         if not self.skip_report.kept[split].utterances:
-            raise CorpusError(
-                f"{self.name}: nothing is left for split {split!r}\n{self.skip_report.table()}"
-            )
+            raise CorpusError(f"{self.name}: nothing is left for split {split!r}")
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
-        if self.workers == 1:
-            super()._download_and_prepare(dl_manager, download_config)
-        else:
-            context = multiprocessing.get_context("forkserver")  # threads run here: no plain fork
-            self._pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
-            try:
-                super()._download_and_prepare(dl_manager, download_config)
-            finally:
-                self._pool.shutdown(cancel_futures=True)
+        super()._download_and_prepare(dl_manager, download_config)
         # Everything the reader needs is inside before tfds renames the temporary directory.
         directory = Path(self.data_dir)
         self.info.write_to_directory(directory)
@@ -289,5 +221,5 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         with (directory / f"index-{split}.jsonl").open("w", encoding="utf-8") as index:
             for record in (records[i] for i in range(len(records))):
                 row = {key: record[key].decode() for key in ("id", "speaker", "text")}
-                row["num_samples"] = self._num_samples[row["id"]]
+                row["num_samples"] = self._num_samples[split, row["id"]]
                 index.write(json.dumps(row) + "\n")

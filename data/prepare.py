@@ -1,5 +1,6 @@
 """Prepares corpora: ``python -m data.prepare --corpora=asterisk_prompts --data_dir=corpora``."""
 
+import codecs
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
@@ -10,6 +11,7 @@ from data.asterisk_prompts.builder import AsteriskPrompts
 from data.connected_digits.builder import ConnectedDigits
 from data.corpus import CorpusBuilder
 from data.data_dir import DATA_DIR
+from data.languages import ENGLISH, LANGUAGES
 from data.librispeech.builder import BY_SPEAKER, LibriSpeech, Source
 from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource
@@ -18,6 +20,7 @@ from data.speechocean762.builder import SpeechOcean762
 from data.spoken_digits.builder import SpokenDigits
 from data.synthetic_speech.builder import SyntheticSpeech
 from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
+from data.transcript_files import UTF_8
 from data.uqm_voices.builder import UqmVoices
 from rnnt_qat.infra import program
 from rnnt_qat.input_pipeline.corpus import CorpusError
@@ -55,6 +58,18 @@ _LIBRISPEECH_VALIDATION_SPEAKERS = flags.DEFINE_list(
     "librispeech_validation_speakers",
     [],
     "Who validates; by default a fifteenth; or none.",
+)
+_LIBRISPEECH_LANGUAGE = flags.DEFINE_enum(
+    "librispeech_language", ENGLISH.code, sorted(LANGUAGES), "Language of the folder's transcripts."
+)
+_LIBRISPEECH_NORMALISE = flags.DEFINE_bool(
+    "librispeech_normalise",
+    True,
+    "Make words of letters of transcripts with punctuation, accents or numbers (data/text.py says "
+    "how); else they are left out.",
+)
+_LIBRISPEECH_ENCODING = flags.DEFINE_string(
+    "librispeech_encoding", UTF_8, "Of transcript files without a byte order mark: latin-1, cp1252."
 )
 _SYNTHETIC_DEFAULT = SyntheticSpeechConfig()
 _SYNTHETIC_HOURS = flags.DEFINE_float(
@@ -122,7 +137,12 @@ def _librispeech() -> CorpusBuilder:
     if _LIBRISPEECH_SOURCE.value == "tfds":
         source: Source = TfdsSource(Path(DATA_DIR.value) / "downloads" / "tfds")
     elif folder:
-        source = FolderSource(Path(folder))
+        source = FolderSource(
+            Path(folder),
+            LANGUAGES[_LIBRISPEECH_LANGUAGE.value],
+            _LIBRISPEECH_NORMALISE.value,
+            _LIBRISPEECH_ENCODING.value,
+        )
     else:
         raise CorpusError("name LibriSpeech's folder with --librispeech_dir")
     return LibriSpeech(
@@ -221,8 +241,19 @@ BUILDERS: dict[str, Callable[[], CorpusBuilder]] = {
     "uqm_voices": _uqm_voices,
 }
 
+
+def _is_encoding(name: str) -> bool:
+    try:
+        return bool(codecs.lookup(name))
+    except LookupError:
+        return False
+
+
 _CORPORA = flags.DEFINE_list(
     "corpora", None, f"Corpora to prepare, by comma: {', '.join(sorted(BUILDERS))}.", required=True
+)
+flags.register_validator(
+    _LIBRISPEECH_ENCODING, _is_encoding, "no such encoding; Python's are e.g. utf-8, cp1252"
 )
 flags.register_validator(
     _CORPORA,

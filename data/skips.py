@@ -17,13 +17,22 @@ class Cause(enum.StrEnum):
     NOT_SPEECH = "not speech"
     EMPTY_TEXT = "empty transcript"
     ODD_CHARACTERS = "odd characters in the transcript"
+    UNREADABLE_TEXT = "transcript in another encoding"
     AMBIGUOUS_NUMBER = "number with several readings"
     UNREADABLE_AUDIO = "unreadable audio"
+    TRUNCATED_AUDIO = "truncated audio"
+    NON_FINITE = "samples that are not finite"
+    DECODER_FAILED = "decoder failed"
     EMPTY_AUDIO = "empty audio"
     SILENT = "silent audio"
+    NO_SPEAKER = "speaker unknown"
     EXCLUDED_SPEAKER = "speaker excluded by the config"
     NOT_A_DIGIT = "not a single digit"
     DUPLICATE = "same recording as another"
+    DUPLICATE_ID = "id of another recording"
+    HIDDEN_FILE = "hidden file"
+    BAD_NAME = "file name in another encoding"
+    UNREADABLE_FOLDER = "unreadable folder"
     CONTRADICTION = "transcribed in two ways"
     CLIPPED = "clipped audio"
     TOO_LONG = "too long"
@@ -65,11 +74,20 @@ class SplitCount:
 
 
 class SkipReport:
-    """Counts what a corpus kept, a split, and lists what it left out, by cause."""
+    """Counts what a corpus kept, a split, and lists what it left out, by cause.
+
+    Attributes:
+      kept: what each split holds.
+      skips: every recording left out.
+      normalised: transcripts that were changed by more than their case.
+      examples: id, written and normalised transcript of the first of them.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, SplitCount] = collections.defaultdict(SplitCount)
         self.skips: list[Skip] = []
+        self.normalised = 0
+        self.examples: list[tuple[str, str, str]] = []
 
     def keep(self, split: str, speaker: str, text: str, seconds: float) -> None:
         """Counts one utterance into `split`."""
@@ -83,12 +101,19 @@ class SkipReport:
         """Lists one recording as left out."""
         self.skips.append(Skip(recording_id, error.cause, error.detail))
 
+    def normalise(self, recording_id: str, written: str, text: str) -> None:
+        """Counts one transcript as normalised, if more than its case was changed."""
+        if written.lower() != text:
+            self.normalised += 1
+            if len(self.examples) < MAX_EXAMPLES_SHOWN:
+                self.examples.append((recording_id, written, text))
+
     def counts(self) -> dict[Cause, int]:
         """Recordings left out a cause, the most frequent first."""
         return dict(collections.Counter(skip.cause for skip in self.skips).most_common())
 
     def table(self) -> str:
-        """Both lists as an aligned text table."""
+        """What was kept, changed and left out, as an aligned text table."""
         lines = [f"{'split':<16}{'utterances':>11}{'hours':>10}{'words':>10}{'speakers':>10}"]
         for split, count in self.kept.items():
             lines.append(
@@ -102,6 +127,11 @@ class SkipReport:
             lines.append(f"{cause:<34}{number:>11,}  {shown[:120]}")
         if not self.skips:
             lines.append(f"{'nothing':<34}{0:>11}")
+        if self.normalised:
+            shown = "; ".join(
+                f"{id} {old[:40]!r} -> {new[:40]!r}" for id, old, new in self.examples
+            )
+            lines += ["", f"{'transcripts normalised':<34}{self.normalised:>11,}  {shown[:120]}"]
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -111,10 +141,10 @@ class SkipReport:
             for split, count in self.kept.items()
         }
         skips = [dataclasses.asdict(skip) for skip in self.skips]
-        path.write_text(
-            json.dumps({"kept": kept, "counts": self.counts(), "skipped": skips}, indent=1) + "\n",
-            "utf-8",
-        )
+        saved = {"kept": kept, "counts": self.counts(), "skipped": skips}
+        if self.normalised:
+            saved["normalised"] = {"count": self.normalised, "examples": self.examples}
+        path.write_text(json.dumps(saved, indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "SkipReport":
@@ -124,4 +154,7 @@ class SkipReport:
         for split, count in saved["kept"].items():
             report.kept[split] = SplitCount(**count | {"speakers": set(count["speakers"])})
         report.skips = [Skip(**skip | {"cause": Cause(skip["cause"])}) for skip in saved["skipped"]]
+        if "normalised" in saved:
+            report.normalised = saved["normalised"]["count"]
+            report.examples = [tuple(example) for example in saved["normalised"]["examples"]]
         return report

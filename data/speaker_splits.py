@@ -66,9 +66,11 @@ def split_recordings(
       validation: see `split_speakers`.
 
     Raises:
-      CorpusError: see `split_speakers`.
+      CorpusError: there is no recording, or see `split_speakers`.
     """
     recordings = list(recordings)
+    if not recordings:
+        raise CorpusError("every recording is left out")
     split_of = split_speakers({r.speaker for r in recordings}, test, validation)
     present = set(split_of.values())
     splits: dict[str, list[Recording]] = {

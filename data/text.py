@@ -1,4 +1,4 @@
-"""Transcripts as a recognizer learns them: words of a-z and apostrophe, one space between.
+"""Transcripts as a recognizer learns them: words of letters and apostrophe, one space between.
 
 What can be read in one way only is spelled out ("2" -> "two", "&" -> "and"); what could be spoken
 in several ways ("1999", "$5") raises, because a wrong transcript is worse than a missing one.
@@ -7,94 +7,29 @@ in several ways ("1999", "$5") raises, because a wrong transcript is worse than 
 import re
 import unicodedata
 
+from data.languages import ENGLISH, Language
 from data.skips import Cause, SkipError
 
-# fmt: off
-_ONES = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-# fmt: on
-_IRREGULAR_ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
-    "twelve": "twelfth",
-}
-_SPOKEN_SIGNS = {"&": " and ", "%": " percent ", "+": " plus ", "@": " at ", "=": " equals "}
-_TYPOGRAPHIC = str.maketrans("\u2018\u2019\u201b\u00b4\u0060", "'''''")
-
-_NUMBER = re.compile(r"\d(?:[\d.,:/-]*\d)?(?:(?:st|nd|rd|th)\b)?", re.IGNORECASE)
-_CARDINAL = re.compile(r"0|[1-9]\d?|[1-9]00|[1-9]\d{0,5}000|[1-9]\d{0,2}(?:,\d{3}){1,2}")
-_DECIMAL = re.compile(r"(0|[1-9]\d?)\.(\d+)")
-_ORDINAL = re.compile(r"([1-9]\d{0,2})(?:st|nd|rd|th)", re.IGNORECASE)
+_TYPOGRAPHIC = str.maketrans("\u2018\u2019\u201b\u02bc\u00b4\u0060", "''''''")
+_ZERO_WIDTH_SPACE = "\u200b"
+_PUNCTUATION = re.compile(
+    '[-\u2010-\u2015_/.,!?;:"\u201c\u201d\u201e\u201a\u2039\u203a\u00ab\u00bb\u00a1\u00bf\u2026]'
+)
 _QUOTED = re.compile(r"(?<!\w)'((?:[^']|(?<=\w)'(?=\w))*)'(?!\w)")
-_LOOSE_APOSTROPHE = re.compile(r"(?<![a-z])'(?![a-z])")
-_NORMALISED = re.compile(r"[a-z']+(?: [a-z']+)*")
+_LOOSE_APOSTROPHE = re.compile(r"(?<!\w)'(?!\w)")
 
 
-def number_words(number: int) -> str:
-    """The cardinal in words, without "and": 1,234 -> "one thousand two hundred thirty four".
+def normalise(text: str, language: Language = ENGLISH) -> str:
+    """A written transcript as words of the language's letters and apostrophe.
 
-    Args:
-      number: 0 to 999,999,999.
-
-    Raises:
-      ValueError: the number is out of range.
-    """
-    if not 0 <= number < 10**9:
-        raise ValueError(f"{number} is not in [0, 999999999]")
-    for size, name in ((10**6, "million"), (1000, "thousand"), (100, "hundred")):
-        if number >= size:
-            rest = f" {number_words(number % size)}" if number % size else ""
-            return f"{number_words(number // size)} {name}{rest}"
-    if number < 20:
-        return _ONES[number]
-    rest = f" {_ONES[number % 10]}" if number % 10 else ""
-    return _TENS[number // 10 - 2] + rest
-
-
-def ordinal_words(number: int) -> str:
-    """The ordinal in words: 21 -> "twenty first"; the range is that of `number_words`."""
-    *head, last = number_words(number).split()
-    if last in _IRREGULAR_ORDINALS:
-        last = _IRREGULAR_ORDINALS[last]
-    else:
-        last = last[:-1] + "ieth" if last.endswith("y") else last + "th"
-    return " ".join([*head, last])
-
-
-def _spell_number(match: re.Match[str]) -> str:
-    """The only reading of a number, or `SkipError`.
-
-    Three and more digits are read as a cardinal, digit by digit, in pairs or as a year; only where
-    they are round or grouped by commas is it the cardinal. "007", "2/3", "94-18" are anything.
-    """
-    written = match.group()
-    if _CARDINAL.fullmatch(written):
-        words = number_words(int(written.replace(",", "")))
-    elif decimal := _DECIMAL.fullmatch(written):
-        digits = " ".join(_ONES[int(digit)] for digit in decimal[2])
-        words = f"{number_words(int(decimal[1]))} point {digits}"
-    elif ordinal := _ORDINAL.fullmatch(written):
-        words = ordinal_words(int(ordinal[1]))
-    else:
-        raise SkipError(Cause.AMBIGUOUS_NUMBER, written)
-    return f" {words} "
-
-
-def normalise(text: str) -> str:
-    """A written transcript as words of a-z and apostrophe.
-
-    Case, accents and punctuation go; hyphens and dashes part words; numbers and signs with one
-    reading are spelled out; an apostrophe stays where it belongs to a word, and goes as a quote.
+    Case and punctuation go, as do accents on letters that the language does not have; hyphens,
+    dashes and white space of any kind part words; format characters (soft hyphens, byte order
+    marks) go; numbers and signs with one reading are spelled out; an apostrophe, typographic ones
+    included, stays where it belongs to a word, and goes as a quote.
 
     Args:
-      text: any written English.
+      text: any written text.
+      language: its language.
 
     Returns:
       The words, one space between, at least one.
@@ -103,21 +38,56 @@ def normalise(text: str) -> str:
       SkipError: nothing is left, a number has several readings, or a character is none of letters,
         digits, common punctuation and spoken signs.
     """
-    text = unicodedata.normalize("NFKD", text.translate(_TYPOGRAPHIC))
-    text = "".join(c for c in text if not unicodedata.combining(c))
-    text = _NUMBER.sub(_spell_number, text)
-    for sign, word in _SPOKEN_SIGNS.items():
+    text = text.translate(_TYPOGRAPHIC).replace(_ZERO_WIDTH_SPACE, " ")
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    text = "".join(_fold(c, language) for c in unicodedata.normalize("NFKC", text))
+    if language.spell_numbers is not None:
+        text = language.spell_numbers(text)
+    elif number := re.search(r"\d+", text):
+        raise SkipError(Cause.AMBIGUOUS_NUMBER, number.group())
+    for sign, word in language.spoken_signs.items():
         text = text.replace(sign, word)
-    text = re.sub('[-\u2010-\u2015_/.,!?;:"\u201c\u201d\u2026]', " ", text.lower())
+    text = _PUNCTUATION.sub(" ", text.lower())
     text = _QUOTED.sub(r" \1 ", text)
-    return check_normalised(" ".join(_LOOSE_APOSTROPHE.sub(" ", text).split()))
+    return check_normalised(" ".join(_LOOSE_APOSTROPHE.sub(" ", text).split()), language)
 
 
-def check_normalised(text: str) -> str:
+def _fold(character: str, language: Language) -> str:
+    """The character if the language has it, and else without its accents."""
+    if character.lower() in language.letters:
+        return character
+    parts = unicodedata.normalize("NFKD", character)
+    return "".join(c for c in parts if not unicodedata.combining(c))
+
+
+def check_normalised(text: str, language: Language = ENGLISH) -> str:
     """Returns `text` if it is normalised already, and raises `SkipError` if it is not."""
     if not text.replace("'", "").strip():
         raise SkipError(Cause.EMPTY_TEXT, repr(text))
-    if not _NORMALISED.fullmatch(text):
-        odd = "".join(sorted(set(re.sub("[a-z' ]", "", text)))) or "spaces"
-        raise SkipError(Cause.ODD_CHARACTERS, f"{odd} in {text[:60]!r}")
+    odd = set(text) - set(language.characters)
+    if odd or text != " ".join(text.split(" ")).strip(" ") or "  " in text:
+        shown = "".join(sorted(odd)) or "spaces"
+        raise SkipError(Cause.ODD_CHARACTERS, f"{shown} in {text[:60]!r}")
     return text
+
+
+def transcript(written: str, language: Language = ENGLISH, normalising: bool = True) -> str:
+    """The normalised transcript of a corpus' written one.
+
+    Text that is normalised but for its case is taken as it stands.
+
+    Args:
+      written: as the corpus has it.
+      language: its language.
+      normalising: whether to normalise other text; False leaves it out.
+
+    Raises:
+      SkipError: the transcript cannot be normalised, or may not be.
+    """
+    lowered = written.lower()
+    try:
+        return check_normalised(lowered, language)
+    except SkipError:
+        if not normalising:
+            raise
+    return normalise(written, language)

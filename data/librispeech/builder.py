@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from data.audio import Limits
 from data.corpus import CorpusBuilder, Recording
+from data.languages import Language
 from data.skips import SkipReport
 from data.speaker_splits import split_recordings
 from rnnt_qat.input_pipeline.corpus import CorpusError
@@ -38,6 +39,10 @@ class LibriSpeechConfig(tfds.core.BuilderConfig):
 
 class Source(Protocol):
     """Where LibriSpeech's recordings come from."""
+
+    @property
+    def language(self) -> Language:
+        """That of the transcripts."""
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this source from another, as JSON."""
@@ -105,7 +110,9 @@ class LibriSpeech(CorpusBuilder):
                 )
             description = "A folder of speakers, split by speaker."
             options["config"] = LibriSpeechConfig(name=name, description=description)
-        super().__init__(data_dir=data_dir, **{"config": config} | options)
+        super().__init__(
+            data_dir=data_dir, language=source.language, **{"config": config} | options
+        )
 
     def sources(self) -> dict[str, Any]:
         """The source's fingerprint and the named speakers."""

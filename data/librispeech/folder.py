@@ -10,92 +10,184 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from data.audio import decode_audio
-from data.corpus import Recording
+from data.encoding import Recording
+from data.languages import ENGLISH, Language
 from data.skips import Cause, SkipError, SkipReport
-from data.text import check_normalised
+from data.text import transcript
+from data.transcript_files import UTF_8, read_lines
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
-AUDIO_SUFFIXES = (".flac", ".wav", ".mp3", ".ogg")
+AUDIO_SUFFIXES = (".flac", ".wav", ".aiff", ".aif", ".au", ".sph", ".ogg", ".oga", ".opus", ".mp3")
+"""Of two files with one id, the one whose suffix comes first here is taken."""
+
 TRANSCRIPT_SUFFIX = ".trans.txt"
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderSource:
-    """LibriSpeech on disk.
+    """LibriSpeech on disk, or any corpus in its layout.
 
     Attributes:
       folder: holds ``train-clean-100`` and the like, or speakers.
+      language: that of the transcripts.
+      normalising: whether transcripts that are not normalised are made so (`data.text`); False
+        leaves them out.
+      encoding: that of transcript files without a byte order mark.
     """
 
     folder: Path
+    language: Language = ENGLISH
+    normalising: bool = True
+    encoding: str = UTF_8
 
     def fingerprint(self) -> dict[str, Any]:
         """Names and sizes of all files, as one hash: the same corpus elsewhere is the same."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        files = sorted(
+            place / name
+            for place, names in _walk(self.folder)
+            for name in names
+            if (place / name).is_file()
+        )
         listing = "".join(
             f"{path.relative_to(self.folder)} {path.stat().st_size}\n" for path in files
         )
-        digest = hashlib.sha256(listing.encode()).hexdigest()
-        return {"files": len(files), "listing_sha256": digest}
+        digest = hashlib.sha256(os.fsencode(listing)).hexdigest()
+        options: dict[str, Any] = {} if self.normalising else {"normalising": False}
+        if self.encoding != UTF_8:
+            options |= {"encoding": self.encoding}
+        return {"files": len(files), "listing_sha256": digest, **options}
 
     def recordings(self, subset: str | None, skip_report: SkipReport) -> list[Recording]:
-        """Recordings of a subset, or of a bare folder of speakers; see `list_folder`."""
-        return list_folder(self.folder / subset if subset else self.folder, skip_report)
+        """Lists the recordings of a subset, or of a bare folder of speakers, in chapters' order.
 
+        Args:
+          subset: a folder inside ``folder``; None for ``folder`` itself.
+          skip_report: counts what is left out: recordings without a transcript, transcripts
+            without a recording, unusable transcripts, hidden files, a second file with the same id
+            in a chapter.
 
-def list_folder(folder: Path, skip_report: SkipReport) -> list[Recording]:
-    """Lists the recordings of a folder of speakers, in the order of their ids.
+        Raises:
+          CorpusError: there is no such folder, or nothing in LibriSpeech's layout in it.
+        """
+        folder = self.folder / subset if subset else self.folder
+        if not folder.is_dir():
+            raise CorpusError(f"{folder} is not a folder; name one in LibriSpeech's layout")
+        recordings: list[Recording] = []
+        found_transcripts = False
+        for chapter in _chapters(folder, skip_report):
+            found_transcripts |= bool(chapter.transcripts)
+            recordings += self._chapter(chapter, skip_report)
+        if not found_transcripts:
+            raise CorpusError(
+                f"{folder} holds no <speaker>/<chapter>/*{TRANSCRIPT_SUFFIX}: it is not in "
+                "LibriSpeech's layout"
+            )
+        return recordings
 
-    Args:
-      folder: holds one folder a speaker, each with one a chapter.
-      skip_report: counts recordings without a transcript, transcripts without a recording, and
-        transcripts that are empty or hold anything but letters and apostrophes.
-
-    Raises:
-      CorpusError: there is no such folder, or nothing in LibriSpeech's layout in it.
-    """
-    if not folder.is_dir():
-        raise CorpusError(f"{folder} is not a folder; name one in LibriSpeech's layout")
-    recordings: list[Recording] = []
-    found_transcripts = False
-    for chapter, transcripts, audio in _chapters(folder):
-        found_transcripts |= bool(transcripts)
-        lines = [line for path in transcripts for line in path.read_text("utf-8").splitlines()]
-        texts = {name: text.strip() for name, _, text in (line.partition(" ") for line in lines)}
-        texts.pop("", None)
-        for name in sorted(texts.keys() | audio.keys()):
+    def _chapter(self, chapter: "_Chapter", skip_report: SkipReport) -> Iterator[Recording]:
+        texts = self._texts(chapter, skip_report)
+        for name in sorted(texts.keys() | chapter.audio.keys()):
+            written = texts.get(name)
             try:
-                if name not in texts:
-                    raise SkipError(Cause.UNTRANSCRIBED, audio[name].name)
-                if name not in audio:
-                    raise SkipError(Cause.MISSING_AUDIO, f"{name} in {chapter.name}")
-                text = check_normalised(texts[name].lower())
+                if written is None:
+                    raise SkipError(Cause.UNTRANSCRIBED, chapter.audio[name].name)
+                if isinstance(written, SkipError):
+                    raise written
+                if name not in chapter.audio:
+                    raise SkipError(Cause.MISSING_AUDIO, f"{name} in {chapter.folder.name}")
+                text = transcript(written, self.language, self.normalising)
             except SkipError as error:
                 skip_report.skip(name, error)
                 continue
-            decode = functools.partial(decode_audio, audio[name])
-            recordings.append(Recording(name, chapter.parent.name, text, decode))
-    if not found_transcripts:
-        raise CorpusError(
-            f"{folder} holds no <speaker>/<chapter>/*{TRANSCRIPT_SUFFIX}: it is not in "
-            "LibriSpeech's layout"
-        )
-    return recordings
+            skip_report.normalise(name, written, text)
+            decode = functools.partial(decode_audio, chapter.audio[name])
+            yield Recording(name, chapter.folder.parent.name, text, decode)
+
+    def _texts(self, chapter: "_Chapter", skip_report: SkipReport) -> dict[str, str | SkipError]:
+        """Written transcript, or why there is none, by id."""
+        texts: dict[str, str | SkipError] = {}
+        for path in chapter.transcripts:
+            try:
+                lines = read_lines(path, self.encoding)
+            except SkipError as error:
+                skip_report.skip(f"{chapter.folder.name}/{path.name}", error)
+                continue
+            for line, broken in lines:
+                name, *rest = line.split(maxsplit=1) or [""]
+                if not name:
+                    continue
+                name = unicodedata.normalize("NFC", name)
+                text: str | SkipError = broken or (rest[0].strip() if rest else "")
+                if isinstance(text, str) and texts.get(name, text) != text:
+                    text = SkipError(Cause.CONTRADICTION, f"in {path.name}")
+                texts[name] = text
+        return texts
 
 
-def _chapters(folder: Path) -> Iterator[tuple[Path, list[Path], dict[str, Path]]]:
-    """Chapters that hold anything, with their transcript files and their audio by id."""
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        chapter = Path(root)
-        if chapter == folder:
+@dataclasses.dataclass(frozen=True)
+class _Chapter:
+    """A folder that holds recordings or transcripts; audio by id."""
+
+    folder: Path
+    transcripts: list[Path]
+    audio: dict[str, Path]
+
+
+def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
+    """Chapters that hold anything, in the order of their names."""
+
+    def unreadable(error: OSError) -> None:
+        where = os.fsencode(error.filename).decode("utf-8", "backslashreplace")
+        skip_report.skip(where, SkipError(Cause.UNREADABLE_FOLDER, error.strerror or str(error)))
+
+    for place, names in _walk(folder, unreadable):
+        if place == folder:
             continue  # README.TXT and the like
-        transcripts = [chapter / name for name in sorted(names) if name.endswith(TRANSCRIPT_SUFFIX)]
-        audio = {Path(n).stem: chapter / n for n in names if n.lower().endswith(AUDIO_SUFFIXES)}
+        transcripts: list[Path] = []
+        audio: dict[str, Path] = {}
+        for name in sorted(names, key=_preference):
+            is_transcript = name.endswith(TRANSCRIPT_SUFFIX)
+            if not is_transcript and not name.lower().endswith(AUDIO_SUFFIXES):
+                continue
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            id = unicodedata.normalize("NFC", Path(name).stem)
+            if name.startswith("."):  # "._x.flac": what macOS keeps beside x.flac
+                skip_report.skip(shown, SkipError(Cause.HIDDEN_FILE, place.name))
+            elif shown != name:
+                skip_report.skip(shown, SkipError(Cause.BAD_NAME, f"in {place.name}"))
+            elif is_transcript:
+                transcripts.append(place / name)
+            elif id in audio:
+                detail = f"{name} beside {audio[id].name}"
+                skip_report.skip(id, SkipError(Cause.DUPLICATE_ID, detail))
+            else:
+                audio[id] = place / name
         if transcripts or audio:
-            yield chapter, transcripts, audio
+            yield _Chapter(place, transcripts, audio)
+
+
+def _walk(
+    folder: Path, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """Folders and the names of their files; links are followed, but none twice."""
+    walked: set[str] = set()
+    for root, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(root)
+        if real in walked:
+            folders.clear()
+            continue
+        walked.add(real)
+        yield Path(root), names
+
+
+def _preference(name: str) -> tuple[int, str]:
+    suffix = Path(name).suffix.lower()
+    rank = AUDIO_SUFFIXES.index(suffix) if suffix in AUDIO_SUFFIXES else -1
+    return rank, name

@@ -5,15 +5,16 @@ import functools
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int16
 
-from data.corpus import Recording
+from data.encoding import Recording
+from data.languages import ENGLISH, Language
 from data.skips import SkipError, SkipReport
-from data.text import check_normalised
+from data.text import transcript
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 
@@ -26,6 +27,7 @@ class TfdsSource:
     """
 
     data_dir: Path
+    language: ClassVar[Language] = ENGLISH
 
     def fingerprint(self) -> dict[str, Any]:
         """Names tfds' own builder, which knows one version of one corpus."""
@@ -72,10 +74,12 @@ def convert(examples: Any, skip_report: SkipReport) -> Iterator[Recording]:
     for example in examples:
         recording_id = example["id"].decode()
         try:
-            text = check_normalised(example["text"].decode().lower())
+            written = example["text"].decode()
+            text = transcript(written)
         except SkipError as error:
             skip_report.skip(recording_id, error)
             continue
+        skip_report.normalise(recording_id, written, text)
         decode = functools.partial(_as_int16, example["speech"].astype(np.int16))
         yield Recording(recording_id, str(example["speaker_id"]), text, decode)
 

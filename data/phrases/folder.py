@@ -56,7 +56,9 @@ def list_phrases(folder: Path, skip_report: SkipReport) -> PhraseFolder:
         raise CorpusError(f"{folder} is not a folder; name one that holds a folder a phrase")
     recordings, unnamed = [], 0
     for phrase in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] not in "_."):
-        files = sorted(p for p in phrase.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        files = sorted(
+            p for p in phrase.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.name[0] != "."
+        )
         for position, path in enumerate(files):
             name = path.relative_to(folder).with_suffix("").as_posix()
             try:

@@ -10,10 +10,12 @@ import tensorflow_datasets as tfds
 
 from data.audio import decode_audio
 from data.corpus import CorpusBuilder, Recording
-from data.librispeech.folder import FolderSource, list_folder
+from data.english import number_words
+from data.librispeech.folder import FolderSource
 from data.skips import Cause, SkipError, SkipReport
 from data.speaker_splits import NOBODY, split_recordings
-from data.text import check_normalised, number_words
+from data.text import transcript
+from data.transcript_files import read_lines
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 DIGITS = frozenset(["oh", *(number_words(digit) for digit in range(10))])
@@ -83,8 +85,10 @@ def list_part(folder: Path, part: str, skip_report: SkipReport) -> list[Recordin
     """
     lists = folder / part
     if not (lists / "wav.scp").exists():
-        return list_folder(lists, skip_report)
-    paths, texts, speakers = (_kaldi_table(lists / name) for name in ("wav.scp", "text", "utt2spk"))
+        return FolderSource(lists).recordings(None, skip_report)
+    paths, texts, speakers = (
+        _kaldi_table(lists / name, skip_report) for name in ("wav.scp", "text", "utt2spk")
+    )
     recordings = []
     for name in sorted(paths.keys() | texts.keys()):
         try:
@@ -92,24 +96,30 @@ def list_part(folder: Path, part: str, skip_report: SkipReport) -> list[Recordin
                 raise SkipError(Cause.UNTRANSCRIBED, paths[name])
             if name not in paths:
                 raise SkipError(Cause.MISSING_AUDIO, f"no line in {part}/wav.scp")
-            text = check_normalised(" ".join(texts[name].lower().split()))
+            if name not in speakers:
+                raise SkipError(Cause.NO_SPEAKER, f"no line in {part}/utt2spk")
+            text = transcript(texts[name])
         except SkipError as error:
             skip_report.skip(name, error)
             continue
-        if name not in speakers:
-            raise CorpusError(f"{lists / 'utt2spk'} does not name the speaker of {name}")
+        skip_report.normalise(name, texts[name], text)
         decode = functools.partial(decode_audio, folder / paths[name])
         recordings.append(Recording(name, speakers[name], text, decode))
     return recordings
 
 
-def _kaldi_table(path: Path) -> dict[str, str]:
-    """The lines "key value" of a Kaldi list."""
+def _kaldi_table(path: Path, skip_report: SkipReport) -> dict[str, str]:
+    """The lines "key value" of a Kaldi list; those that do not decode are skipped."""
+    if not path.exists():
+        raise CorpusError(f"{path} is missing: the folder is not openslr 101 unpacked")
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        raise CorpusError(f"{path} is missing: the folder is not openslr 101 unpacked") from None
-    rows = (line.split(maxsplit=1) for line in lines if line.strip())
+        lines = read_lines(path)
+    except SkipError as error:
+        raise CorpusError(f"{path}: {error.detail}") from error
+    for line, broken in lines:
+        if broken:
+            skip_report.skip(f"{path.name}: {line[:40]}", broken)
+    rows = (line.split(maxsplit=1) for line, broken in lines if line.strip() and not broken)
     return {key: value[0].strip() if value else "" for key, *value in rows}
 
 

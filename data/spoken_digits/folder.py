@@ -6,9 +6,9 @@ from pathlib import Path
 
 from data.audio import decode_audio
 from data.corpus import Recording
-from data.librispeech.folder import list_folder
+from data.english import number_words
+from data.librispeech.folder import FolderSource
 from data.skips import Cause, SkipError, SkipReport
-from data.text import number_words
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+")
@@ -30,10 +30,10 @@ def list_digits(folder: Path, skip_report: SkipReport) -> list[Recording]:
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder; name the Free Spoken Digit Dataset's")
     recordings = folder / "recordings" if (folder / "recordings").is_dir() else folder
-    files = sorted(recordings.glob("*.wav"))
+    files = sorted(recordings.glob("[!.]*.wav"))  # "._x.wav" is what macOS keeps beside x.wav
     if files:
         return [r for path in files if (r := _named_after_digit(path, skip_report)) is not None]
-    listed = list_folder(folder, skip_report)
+    listed = FolderSource(folder).recordings(None, skip_report)
     for recording in listed:
         if recording.text not in DIGITS:
             cause = SkipError(Cause.NOT_A_DIGIT, repr(recording.text))

@@ -16,6 +16,9 @@ class Rounding(enum.Enum):
     """IEEE 754, jnp.round, AQT."""
     UP = "towards +infinity"
     """Add half and shift: gemmlowp's doubling high multiply, most hardware."""
+    TOSA_DOUBLE = "towards +infinity, from one step below a tie, or of negatives away from zero"
+    """TOSA's RESCALE with double rounding, at a power-of-two ratio: of integers alone. It adds half
+    and, where two bits or more are dropped, one step in the direction of the sign."""
     TRUNCATE = "down"
     """Every number, halfway or not, to the integer below: bits are dropped, which costs nothing."""
 
@@ -26,6 +29,8 @@ def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
         return jnp.round(x)
     if rounding is Rounding.TRUNCATE:
         return jnp.floor(x)
+    if rounding is Rounding.TOSA_DOUBLE:
+        raise ValueError("TOSA's double rounding is of integers: a real number has no last step")
     whole = jnp.trunc(x)
     fraction = x - whole  # exact
     down = fraction < -0.5 if rounding is Rounding.UP else fraction <= -0.5
@@ -50,6 +55,9 @@ def rounding_shift_right(
         up = remainder > half_minus_one
     elif rounding is Rounding.AWAY:
         up = remainder > half_minus_one + (x < 0).astype(jnp.int32)
+    elif rounding is Rounding.TOSA_DOUBLE:
+        nudge = jnp.where(jnp.asarray(shift) < 2, 0, jnp.where(x < 0, -1, 1))
+        up = remainder > half_minus_one - nudge
     else:
         up = remainder > half_minus_one + 1 - (below & 1)
     return below + up.astype(jnp.int32)

@@ -90,6 +90,8 @@ def rounding_shift_right(x: Wide, shift: int | Int[Array, "..."], rounding: Roun
     shift = jnp.asarray(shift, jnp.int32)
     if rounding is Rounding.TRUNCATE:
         return shift_right(x, shift)
+    if rounding is Rounding.TOSA_DOUBLE:
+        raise ValueError("TOSA rounds 48-bit sums once: give their role Rounding.UP")
     rounds = shift > 0
     half = power_of_two(jnp.maximum(shift - 1, 0))
     if rounding is Rounding.UP:

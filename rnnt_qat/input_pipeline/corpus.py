@@ -33,6 +33,10 @@ SAMPLE_RATE_HZ = 16_000
 """Rate of every prepared corpus, whatever its recordings had."""
 
 
+LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
+"""The characters of a normalised English transcript."""
+
+
 class CorpusError(UserError):
     """A corpus, split or index that is not there, or audio that its index contradicts."""
 
@@ -67,6 +71,8 @@ class Corpus(Sequence[Utterance]):
     Attributes:
       directory: the tfds directory, version included.
       split: name of the split.
+      language: BCP 47 tag of the transcripts' language.
+      characters: those that a transcript may hold.
       ids: utterance ids, in the records' order.
       speakers: speakers, in the records' order.
       texts: normalised transcripts, in the records' order.
@@ -92,6 +98,11 @@ class Corpus(Sequence[Utterance]):
             raise CorpusError(
                 f"{self.directory} has no split {split!r}; it has {', '.join(splits) or 'none'}"
             ) from None
+        preparation = self.directory / "preparation.json"
+        made = json.loads(preparation.read_text("utf-8")) if preparation.exists() else {}
+        # Corpora prepared before they carried a language are English.
+        self.language: str = made.get("language", "en")
+        self.characters: str = made.get("characters", LETTERS)
         index = [json.loads(line) for line in lines]
         self.ids: list[str] = [row["id"] for row in index]
         self.speakers: list[str] = [row["speaker"] for row in index]

@@ -13,10 +13,8 @@ from typing import Protocol
 import sentencepiece
 
 from rnnt_qat.infra.errors import UserError
+from rnnt_qat.input_pipeline.corpus import LETTERS as LETTERS
 from rnnt_qat.typing import BLANK_ID
-
-LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
-"""The characters of a normalised English transcript."""
 
 
 class TokenizerError(UserError, ValueError):

@@ -51,7 +51,7 @@ def test_an_interrupted_preparation_leaves_nothing_and_the_next_starts_clean(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("data.corpus._encode", interrupt)
+        patch.setattr("data.encoding._encode", interrupt)
         with pytest.raises(KeyboardInterrupt):
             builder(miniature, tmp_path / "corpora").prepare()
     parent = tmp_path / "corpora" / "librispeech" / "by_speaker"

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.english import number_words, ordinal_words
+from data.languages import LANGUAGES
 from data.skips import Cause, SkipError
-from data.text import check_normalised, normalise, number_words, ordinal_words
+from data.text import check_normalised, normalise, transcript
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,23 @@ def test_number_words():
     for number in (-1, 10**9):
         with pytest.raises(ValueError, match="not in"):
             number_words(number)
+
+
+@pytest.mark.parametrize("code", sorted(LANGUAGES))
+@given(
+    text=st.text(st.one_of(st.characters(), st.sampled_from("äöüßéœёйñ'’-0\u0301")), max_size=40)
+)
+def test_normalise_is_idempotent_in_every_language(code, text):
+    language = LANGUAGES[code]
+    try:
+        normalised = normalise(text, language)
+    except SkipError:
+        return
+    assert set(normalised) <= set(language.characters)
+    assert normalise(normalised, language) == normalised
+    assert transcript(normalised.upper(), language) == normalised or "ß" in normalised.upper()
+
+
+def test_a_normalised_transcript_is_taken_as_it_stands():
+    assert normalise("rock ' n ' roll") == "rock n roll"
+    assert transcript("ROCK ' N ' ROLL") == "rock ' n ' roll"

@@ -21,6 +21,7 @@ from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
 from rnnt_qat.fixedpoint import wide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.layers.lstm import LSTM
+from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.qtensor import QTensor
@@ -115,6 +116,18 @@ def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     states = run(variables, jnp.asarray(xs))
     return np.asarray(states.hidden)[:, 0], np.asarray(states.cell)[:, 0]
+
+
+def step_ours(spec, variables, x, hidden, cell) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden and cell states of the served layer one step after these, a row a stream."""
+    policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
+    layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
+    tensor = spec.tensor(Role.INPUT)
+    scale = range_to_scale(tensor, variables[RANGES]["input"])
+    xs = QTensor(jnp.asarray(x)[:, None], scale, format=tensor.format)
+    mask, state = jnp.ones((len(x), 1), bool), LSTMState(jnp.asarray(hidden), jnp.asarray(cell))
+    _, _, after = jax.jit(layer.apply)(variables, xs, mask, state)
+    return np.asarray(after.hidden), np.asarray(after.cell)
 
 
 def check_lively(cells: np.ndarray):

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from data.librispeech.builder import LibriSpeech
-from data.librispeech.folder import FolderSource, list_folder
+from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource, convert, split_name
 from data.skips import Cause, SkipReport
 from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
@@ -33,7 +33,7 @@ def test_what_is_read_is_what_lies_in_the_folder(miniature, tmp_path):
 
 def test_every_defect_is_counted(miniature, tmp_path):
     chapter = write_chapter(
-        miniature, "84", "7", ["FINE", "", "DIGIT 1", "TORN", "GONE", "WORDS " * 30]
+        miniature, "84", "7", ["FINE", "", "[NOISE]", "TORN", "GONE", "WORDS " * 30]
     )
     names = [f"84-7-{n:04d}" for n in range(8)]
     flac = chapter / f"{names[3]}.flac"
@@ -97,7 +97,7 @@ def test_a_folder_of_something_else(tmp_path):
     (tmp_path / "music" / "album").mkdir(parents=True)
     (tmp_path / "music" / "album" / "song.flac").touch()
     with pytest.raises(CorpusError, match="not in LibriSpeech's layout"):
-        list_folder(tmp_path / "music", SkipReport())
+        FolderSource(tmp_path / "music").recordings(None, SkipReport())
 
 
 def test_tfds_without_tensorflow_says_so(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ class GRU(QuantizedModule):
             ops.weight(name, self.param(name, orthogonal, (width, width)))
             for name in ("reset_kernel", "update_kernel", "candidate_kernel")
         )
-        minus_one = ops.store("minus_one", jnp.asarray(-1.0))
+        minus_one = unrecorded(ops).store("minus_one", jnp.asarray(-1.0))
 
         def step(ops, pre_x_t, memory):
             """One step of any number of rows; values of the new memory."""

@@ -13,6 +13,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.recurrent import GRUConfig, LSTMConfig, ProjectedLSTMConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
+from rnnt_qat.quant.diagnostics import DIAGNOSTICS
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import RANGES
 from rnnt_qat.serving.audit import audit
@@ -97,6 +98,18 @@ def test_configs_are_saved_and_those_of_before_mean_plain_lstms(kind):
     del saved["encoder"]["layer"], saved["prediction"]["layer"]
     loaded = from_json(RNNTConfig, saved)
     assert (loaded.encoder.layer, loaded.prediction.layer) == (LSTMConfig(), LSTMConfig())
+
+
+@pytest.mark.parametrize(("kind", "state"), [("projected_lstm", "projected"), ("gru", "memory")])
+def test_every_operator_of_a_cell_is_diagnosed(kind, state):
+    model = RNNT(config(kind), policy_by_name("generic_nna").diagnosis())
+    inputs = example_inputs(model.config, FEATURES)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    found = set(shapes[DIAGNOSTICS]["encoder"][f"{kind}_1"])
+    assert {"input_kernel quantize", "gate_input requantize", "gate_pre add"} <= found
+    assert {"gate sigmoid", "gate tanh", "accumulator dot"} <= found
+    assert {name for name in found if name.startswith(f"{state} ")}
+    assert not {name for name in found if name.startswith("minus_one")}
 
 
 @pytest.mark.parametrize(

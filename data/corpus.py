@@ -25,7 +25,12 @@ from data.encoding import Recording as Recording
 from data.encoding import encode_all
 from data.languages import ENGLISH, Language
 from data.skips import Cause, SkipError, SkipReport
-from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, CorpusError
+from rnnt_qat.input_pipeline.corpus import (
+    CHECKSUM,
+    SAMPLE_RATE_HZ,
+    CorpusError,
+    preparation_checksum,
+)
 
 
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -142,6 +147,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
             ) from None
         # Corpora prepared before they carried a language are English.
         before = {"language": ENGLISH.code, "characters": ENGLISH.characters} | before
+        before.pop(CHECKSUM, None)
         now = json.loads(json.dumps(self._preparation()))
         if before != now:
             raise CorpusError(
@@ -212,8 +218,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         for split in self.info.splits:
             self._write_index(directory, split)
         self.skip_report.save(directory / "skip_report.json")
+        preparation = json.loads(json.dumps(self._preparation()))
+        preparation[CHECKSUM] = preparation_checksum(preparation)
         (directory / "preparation.json").write_text(
-            json.dumps(self._preparation(), indent=1) + "\n", "utf-8"
+            json.dumps(preparation, indent=1) + "\n", "utf-8"
         )
 
     def _write_index(self, directory: Path, split: str) -> None:

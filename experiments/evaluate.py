@@ -22,7 +22,12 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "A training run: its models, its
 _MODELS = flags.DEFINE_list("models", None, "Model directories instead; the first is the baseline.")
 _TEST = flags.DEFINE_list("test", None, "CORPUS:SPLIT, ...; by default the config's test sets.")
 _CHUNK_MS = flags.DEFINE_list("chunk_ms", None, "Chunks of audio; 0 is whole utterances.")
-_BEAM = flags.DEFINE_integer("beam_size", 0, "Beam search of this width; 0 is greedy search.")
+_BEAM = flags.DEFINE_integer(
+    "beam_size",
+    4,
+    "Beam search of this width beside the models' own search; 0: their own alone.",
+    lower_bound=0,
+)
 _TIMED = flags.DEFINE_integer(
     "timed_repeats", 3, "Repeats that measure the real-time factor; 0 measures nothing."
 )
@@ -34,6 +39,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report 
 
 def main() -> None:
     """Decodes, compares, reports."""
+    chunk_ms = _chunk_ms()
     if _MODELS.value:
         directories = name_models([pathlib.Path(m) for m in _MODELS.value])
     elif _WORKDIR.value:
@@ -46,15 +52,17 @@ def main() -> None:
     first = next(iter(recognizers.values()))
 
     evaluation = dataclasses.replace(first.config.evaluation, timed_repeats=_TIMED.value)
-    if _CHUNK_MS.value:
-        chunk_ms = tuple(float(ms) for ms in _CHUNK_MS.value)
+    if chunk_ms:
         evaluation = dataclasses.replace(evaluation, chunk_ms=chunk_ms)
-    if _BEAM.value:
-        evaluation = dataclasses.replace(evaluation, search=BeamConfig(beam_size=_BEAM.value))
     splits = [Split.parse(name) for name in _TEST.value or ()] or first.config.data.test
 
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)
+    if _BEAM.value:
+        search = BeamConfig(beam_size=_BEAM.value)
+        beam = dataclasses.replace(evaluation, search=search)
+        named = {f"{name}, beam of {_BEAM.value}": r for name, r in recognizers.items()}
+        results += compare_recognizers(named, splits, beam, data_dir, console)
     if jax.process_index():
         return  # every process has all results; one writes them
     metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
@@ -68,6 +76,22 @@ def main() -> None:
             console.say(f"wrote {picture}")
     report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
     console.say(f"wrote {report}")
+
+
+def _chunk_ms() -> tuple[float, ...]:
+    """Sizes of chunks as numbers; none if the flag is not given."""
+    if not _CHUNK_MS.value:
+        return ()
+    try:
+        sizes = tuple(float(ms) for ms in _CHUNK_MS.value)
+    except ValueError:
+        sizes = ()
+    if not sizes or not all(0 <= ms < float("inf") for ms in sizes):
+        raise flags.IllegalFlagValueError(
+            f"--chunk_ms={','.join(_CHUNK_MS.value)}: give milliseconds, e.g. 80,240; 0 is whole "
+            "utterances"
+        )
+    return sizes
 
 
 if __name__ == "__main__":

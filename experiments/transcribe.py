@@ -1,55 +1,216 @@
-"""Transcribes recordings, or PCM as it comes; partial transcripts are printed on the way.
+"""Transcribes recordings, or audio as it comes; partial transcripts are printed on the way.
 
-python -m experiments.transcribe --model=workdir/prompts/models/aware --audio=a.wav,b.flac
+python -m experiments.transcribe --model=workdir/prompts/models/aware --audio=a.wav,b.m4a
+python -m experiments.transcribe --model=... --audio=talk.flac --format=srt > talk.srt
 arecord -f S16_LE -r 16000 -c 1 | python -m experiments.transcribe --model=... --audio=-
+
+``--model`` also takes an exported artefact (``.../artefact``): the NumPy player then decodes it in
+the chip's integers. Ends with status 1 if a recording could not be read, 130 after Ctrl-C.
 """
 
+import json
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 from absl import flags
 
-from data.audio import decode_audio
+from data.audio_stream import read_file, read_pipe
 from data.skips import SkipError
-from experiments.flags import run
+from experiments.flags import run, set_up_jax
+from experiments.interrupt import Interrupt
+from rnnt_qat.artefact.artefact import MANIFEST, ArtefactError, load
+from rnnt_qat.decoding.beam import BeamConfig
+from rnnt_qat.decoding.endpoint import EndpointConfig
+from rnnt_qat.decoding.search import SearchConfig
+from rnnt_qat.decoding.words import Word
+from rnnt_qat.experiment.artefact_engine import ArtefactEngine
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.experiment.transcriber import LiveTranscriber
+from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
+from rnnt_qat.experiment.transcriber import Engine, LiveTranscriber
+from rnnt_qat.experiment.transcript_formats import FORMATS, Segment, TranscriptFormat
+from rnnt_qat.infra.config import ConfigError, from_json
 from rnnt_qat.infra.console import Console
 
-_MODEL = flags.DEFINE_string("model", None, "A model directory.", required=True)
+_MODEL = flags.DEFINE_string("model", None, "A model directory, or an artefact's.", required=True)
 _AUDIO = flags.DEFINE_list(
-    "audio", None, "WAV, FLAC, MP3 or Ogg files; - is 16 kHz mono s16le from stdin.", required=True
+    "audio",
+    None,
+    "Sound files of any rate; - is stdin: a sound file, or raw mono s16le samples.",
+    required=True,
 )
 _CHUNK_MS = flags.DEFINE_float("chunk_ms", 240.0, "Audio that is decoded at once.")
+_RAW_RATE_HZ = flags.DEFINE_integer(
+    "raw_rate_hz", 16_000, "Rate of raw samples on stdin.", lower_bound=1000
+)
+_BEAM = flags.DEFINE_integer(
+    "beam_size", 0, "Beam search of this width; 0 is the model's own search.", lower_bound=0
+)
+_NBEST = flags.DEFINE_integer(
+    "nbest", 1, "Readings of a segment to print, at most the beam's width.", lower_bound=1
+)
+_ENDPOINT = flags.DEFINE_string(
+    "endpoint",
+    "live",
+    "Where segments end before the audio does: live (Kaldi's rules, on stdin alone), on, off, or a "
+    "JSON file of an EndpointConfig.",
+)
+_FORMAT = flags.DEFINE_enum("format", "text", list(FORMATS), "What is printed.")
 
 
-def main() -> None:
-    """Partials go to stderr, one final line a recording to stdout."""
-    recognizer = Recognizer.load(pathlib.Path(_MODEL.value))
-    search = recognizer.config.evaluation.search
-    transcriber = LiveTranscriber(recognizer, search, _CHUNK_MS.value)
-    console = Console(period_seconds=0.0)
-    for name in _AUDIO.value:
+class TranscribeFlagError(flags.Error):
+    """A flag's value that does not fit the model or another flag."""
+
+
+def main() -> int:
+    """Partials go to stderr, segments to stdout."""
+    names = _checked_names()
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    set_up_jax(pathlib.Path(cache) / "rnnt_qat")
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    transcribers = _Transcribers(pathlib.Path(_MODEL.value))
+    writer = FORMATS[_FORMAT.value]()
+    sys.stdout.write(writer.header())
+    console, failed = Console(period_seconds=0.0), 0
+    with Interrupt() as interrupt:
+        for name in names:
+            try:
+                _transcribe(name, transcribers.of(name), writer, console, interrupt)
+            except SkipError as error:
+                failed += 1
+                console.say(f"--audio={name}: {error.detail}")
+            if interrupt.came:
+                return 130
+    return int(failed > 0)
+
+
+def _checked_names() -> list[str]:
+    names = [name.strip() for name in _AUDIO.value]
+    if not names or not all(names):
+        raise TranscribeFlagError("--audio: give one or more files, or - for stdin")
+    if names.count("-") > 1:
+        raise TranscribeFlagError("--audio: stdin (-) can be read once")
+    if _FORMAT.value in ("srt", "vtt") and len(names) > 1:
+        raise TranscribeFlagError(
+            f"--format={_FORMAT.value} is for one recording: give one --audio"
+        )
+    if _CHUNK_MS.value <= 0:
+        raise TranscribeFlagError(f"--chunk_ms={_CHUNK_MS.value:g} must be above 0")
+    if _NBEST.value > max(_BEAM.value, 1):
+        raise TranscribeFlagError(
+            f"--nbest={_NBEST.value}: give --beam_size of at least as many; it is {_BEAM.value}"
+        )
+    return names
+
+
+class _Transcribers:
+    """A model's transcribers: of recordings, and of live audio."""
+
+    def __init__(self, model: pathlib.Path):
+        self._model: Recognizer | None = None
+        self._endpoints = _endpoints()
+        self._made: dict[EndpointConfig | None, LiveTranscriber] = {}
+        if (model / MANIFEST).exists() and not (model / "recognizer.json").exists():
+            if _BEAM.value:
+                raise TranscribeFlagError("--beam_size: an artefact is decoded greedily")
+            try:
+                self._artefact = load(model)
+            except ArtefactError as error:
+                raise TranscribeFlagError(f"--model={model}: {error}") from error
+        else:
+            self._model = Recognizer.load(model)
+
+    def of(self, name: str) -> LiveTranscriber:
+        """The transcriber of a recording, or of stdin."""
+        recording, live = self._endpoints
+        endpoint = live if name == "-" else recording
+        if endpoint not in self._made:
+            try:
+                self._made[endpoint] = LiveTranscriber(self._engine(endpoint))
+            except ValueError as error:
+                raise TranscribeFlagError(f"--chunk_ms: {error}") from error
+        return self._made[endpoint]
+
+    def _engine(self, endpoint: EndpointConfig | None) -> Engine:
+        if self._model is None:
+            return ArtefactEngine(self._artefact, _CHUNK_MS.value, endpoint)
+        search: SearchConfig = self._model.config.evaluation.search
+        if _BEAM.value:
+            search = BeamConfig(beam_size=_BEAM.value)
+        return RecognizerEngine(self._model, search, _CHUNK_MS.value, endpoint, _NBEST.value)
+
+
+def _endpoints() -> tuple[EndpointConfig | None, EndpointConfig | None]:
+    """Of recordings, and of stdin."""
+    chosen = _ENDPOINT.value
+    if chosen == "off":
+        return None, None
+    if chosen in ("live", "on"):
+        return (EndpointConfig() if chosen == "on" else None), EndpointConfig()
+    try:
+        config = from_json(EndpointConfig, _read_json(chosen))
+    except (OSError, ConfigError, ValueError) as error:
+        raise TranscribeFlagError(
+            f"--endpoint={chosen}: not live, on, off or a JSON file of an EndpointConfig ({error})"
+        ) from error
+    return config, config
+
+
+def _read_json(path: str) -> dict:
+    content = json.loads(pathlib.Path(path).read_text("utf-8"))
+    if not isinstance(content, dict):
+        raise ConfigError("it holds no JSON object")
+    return content
+
+
+def _transcribe(
+    name: str,
+    transcriber: LiveTranscriber,
+    writer: TranscriptFormat,
+    console: Console,
+    interrupt: Interrupt,
+) -> None:
+    """Prints the segments of one recording.
+
+    Raises:
+      SkipError: it cannot be read, or not to its end; what was said before is printed.
+    """
+    said: list[Word] = []
+    fault: list[SkipError] = []
+    shown = ""
+
+    def readable() -> Iterator[np.ndarray]:
         try:
-            pieces = _microphone(transcriber) if name == "-" else [decode_audio(pathlib.Path(name))]
+            yield from _audio(name, transcriber.sample_rate_hz)
         except SkipError as error:
-            sys.exit(f"--audio={name}: there is no such file, or no audio in it ({error.detail})")
-        said = None
-        for transcript in transcriber.transcribe(pieces):
-            if transcript.text != said and not transcript.final:
-                console.progress(f"{transcript.seconds:7.2f} s  {transcript.text}", force=True)
-            said = transcript.text
+            fault.append(error)
+
+    for transcript in transcriber.transcribe(interrupt.until(readable())):
+        said += transcript.words
+        if not transcript.final:
+            text = " ".join([*(word.text for word in said), transcript.pending]).strip()
+            if text != shown:
+                console.progress(f"{transcript.seconds:7.2f} s  {text}", force=True)
+            shown = text
+            continue
+        if fault and not transcript.seconds:
+            break
         console.end_line()
-        print(f"{name}\t{said}", flush=True)
+        sys.stdout.write(writer.segment(Segment(name, tuple(said), transcript)))
+        sys.stdout.flush()
+        said, shown = [], ""
+    if fault:
+        raise fault[0]
 
 
-def _microphone(transcriber: LiveTranscriber) -> Iterator[np.ndarray]:
-    """Stdin's samples, a chunk at a time."""
-    size = 2 * transcriber.chunk_samples
-    while piece := sys.stdin.buffer.read(size):
-        yield np.frombuffer(piece[: len(piece) // 2 * 2], "<i2").astype(np.int16)
+def _audio(name: str, rate_hz: int) -> Iterator[np.ndarray]:
+    if name == "-":
+        return read_pipe(sys.stdin.buffer, rate_hz, _RAW_RATE_HZ.value)
+    return read_file(pathlib.Path(name), rate_hz)
 
 
 if __name__ == "__main__":

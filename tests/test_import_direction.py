@@ -29,10 +29,11 @@ ALLOWED = {
     "training": {"input_pipeline"},
     "evaluation": {"decoding", "metrics", "frontend", "input_pipeline"},
     "artefact": set(),
-    "export": {"artefact", "decoding", "serving"} | NETWORKS,
+    "export": {"artefact", "decoding", "frontend", "serving"} | NETWORKS,
     "verify": {"artefact", "export", "decoding", "serving"} | NETWORKS,
     "latency": {"artefact", "export", "verify"} | ARITHMETIC,
     "experiment": {
+        "artefact",
         "decoding",
         "evaluation",
         "frontend",

@@ -148,10 +148,14 @@ class Player:
 
     def reset(self) -> None:
         """Before the first frame and the start symbol."""
-        model = self.model
-        self._encoder = [initial_state(layer) for layer in model.encoder.layers]
-        self._prediction = [initial_state(layer) for layer in model.prediction.layers]
-        self._labels = [BLANK_ID] * model.prediction.context
+        self._encoder = [initial_state(layer) for layer in self.model.encoder.layers]
+        self.reset_prediction()
+
+    def reset_prediction(self) -> None:
+        """Before the start symbol; the encoder goes on."""
+        prediction = self.model.prediction
+        self._prediction = [initial_state(layer) for layer in prediction.layers]
+        self._labels = [BLANK_ID] * prediction.context
 
     def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
         """The next chunk; only an utterance's last may lack frames of a group."""

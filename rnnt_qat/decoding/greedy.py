@@ -45,6 +45,10 @@ class GreedyConfig:
                     f"GreedyConfig.{field.name} must be at least 1, got {getattr(self, field.name)}"
                 )
 
+    def for_chunks(self, frames: int) -> "GreedyConfig":
+        """The same search with room for what a chunk of ``frames`` encoder frames can emit."""
+        return dataclasses.replace(self, max_tokens=frames * self.max_symbols_per_frame)
+
     def build(self) -> "GreedySearch":
         """The search with these options."""
         return GreedySearch(self)
@@ -95,6 +99,16 @@ class GreedySearch:
         """The tokens so far."""
         return state.hypothesis
 
+    def alternatives(self, state: GreedyState) -> Hypothesis:
+        """The same as the only one of its row, ``[B, 1]``."""
+        return jax.tree.map(lambda x: x[:, None], state.hypothesis)
+
+    def hand_over(self, state: GreedyState) -> tuple[Hypothesis, GreedyState]:
+        """All tokens held: greedy search never takes one back."""
+        held = state.hypothesis
+        rest = held.without_first(held.length)
+        return held, dataclasses.replace(state, hypothesis=rest)
+
     def step(
         self,
         transducer: Transducer,
@@ -134,10 +148,14 @@ class GreedySearch:
 
             log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
             taken = jnp.take_along_axis(log_probs, labels[:, :, None], axis=-1)[:, :, 0]  # [B, W]
-            walked = valid & (window <= blanks[:, None])  # blanks, and the label if there is one
+            passed = valid & (window < blanks[:, None])
+            blank_log_prob = jnp.where(passed, taken, 0.0).sum(axis=1)
+            label_log_prob = jnp.where(emits & (window == blanks[:, None]), taken, 0.0).sum(axis=1)
             hypothesis = dataclasses.replace(
-                hypothesis, log_prob=hypothesis.log_prob + jnp.where(walked, taken, 0.0).sum(axis=1)
-            ).append(label, state.frames + frame + blanks, emit)
+                hypothesis,
+                log_prob=hypothesis.log_prob + blank_log_prob + label_log_prob,
+                blank_log_prob=hypothesis.blank_log_prob + blank_log_prob,
+            ).append(label, state.frames + frame + blanks, label_log_prob, emit)
 
             def hear(predicted, prediction_state):
                 heard = transducer.predict(label, prediction_state)

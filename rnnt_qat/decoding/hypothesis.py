@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int
 
+NO_FRAME = -1
+"""Emission frame of a place that holds no token."""
+
 
 @flax.struct.dataclass
 class Hypothesis:
@@ -17,7 +20,11 @@ class Hypothesis:
       length: int32 tokens held, in [0, max_tokens].
       emission_frames: int32 index of the encoder frame (from the start of the stream) at which each
         token was emitted, -1 past ``length``.
+      token_log_probs: float32 natural log-probability that the network gave each token at its
+        emission (of all symbols, the blank among them), 0 past ``length``.
       log_prob: float32 natural log-probability of the hypothesis, as its search defines it.
+      blank_log_prob: float32 sum of the log-probabilities of the blanks since the last token (since
+        the start, where there is none): how sure the silence is that the hypothesis ends in.
       overflow: int32 tokens emitted after the row was full. They drove the search on (the
         prediction network has heard them) but are not held: other than 0 means ``max_tokens`` is
         too small.
@@ -26,7 +33,9 @@ class Hypothesis:
     tokens: Int[Array, "*B max_tokens"]
     length: Int[Array, "*B"]
     emission_frames: Int[Array, "*B max_tokens"]
+    token_log_probs: Float[Array, "*B max_tokens"]
     log_prob: Float[Array, "*B"]
+    blank_log_prob: Float[Array, "*B"]
     overflow: Int[Array, "*B"]
 
     @classmethod
@@ -35,15 +44,28 @@ class Hypothesis:
         return cls(
             tokens=jnp.full((*shape, max_tokens), BLANK_ID, jnp.int32),
             length=jnp.zeros(shape, jnp.int32),
-            emission_frames=jnp.full((*shape, max_tokens), -1, jnp.int32),
+            emission_frames=jnp.full((*shape, max_tokens), NO_FRAME, jnp.int32),
+            token_log_probs=jnp.zeros((*shape, max_tokens), jnp.float32),
             log_prob=jnp.zeros(shape, jnp.float32),
+            blank_log_prob=jnp.zeros(shape, jnp.float32),
             overflow=jnp.zeros(shape, jnp.int32),
         )
 
     def append(
-        self, token: Int[Array, "*B"], frame: Int[Array, "*B"], emit: Bool[Array, "*B"]
+        self,
+        token: Int[Array, "*B"],
+        frame: Int[Array, "*B"],
+        log_prob: Float[Array, "*B"],
+        emit: Bool[Array, "*B"],
     ) -> "Hypothesis":
-        """Rows where ``emit`` is True grow by ``token``, emitted at ``frame``."""
+        """Rows where ``emit`` is True grow by a token.
+
+        Args:
+          token: label of each row.
+          frame: encoder frame of its emission.
+          log_prob: what the network gave it; ``self.log_prob`` is left to the search.
+          emit: rows that grow.
+        """
         max_tokens = self.tokens.shape[-1]
         room = self.length < max_tokens
         here = (jnp.arange(max_tokens) == self.length[..., None]) & emit[..., None]
@@ -51,6 +73,44 @@ class Hypothesis:
             self,
             tokens=jnp.where(here, token[..., None], self.tokens),
             emission_frames=jnp.where(here, frame[..., None], self.emission_frames),
+            token_log_probs=jnp.where(here, log_prob[..., None], self.token_log_probs),
+            blank_log_prob=jnp.where(emit, 0.0, self.blank_log_prob),
             length=self.length + (emit & room),
             overflow=self.overflow + (emit & ~room),
+        )
+
+    def first(self, count: Int[Array, "*B"]) -> "Hypothesis":
+        """Its first ``count`` tokens; the scalars of a row stay as they are."""
+        held = jnp.arange(self.tokens.shape[-1]) < count[..., None]
+        return self._with_tokens(
+            jnp.where(held, self.tokens, BLANK_ID),
+            jnp.where(held, self.emission_frames, NO_FRAME),
+            jnp.where(held, self.token_log_probs, 0.0),
+            jnp.minimum(self.length, count),
+        )
+
+    def without_first(self, count: Int[Array, "*B"]) -> "Hypothesis":
+        """The tokens after the first ``count``, whose room is free again."""
+        max_tokens = self.tokens.shape[-1]
+        length = jnp.maximum(self.length - count, 0)
+        source = jnp.minimum(jnp.arange(max_tokens) + count[..., None], max_tokens - 1)
+        held = jnp.arange(max_tokens) < length[..., None]
+
+        def moved(x: Array, empty: float) -> Array:
+            return jnp.where(held, jnp.take_along_axis(x, source, axis=-1), empty)
+
+        return self._with_tokens(
+            moved(self.tokens, BLANK_ID),
+            moved(self.emission_frames, NO_FRAME),
+            moved(self.token_log_probs, 0.0),
+            length,
+        )
+
+    def _with_tokens(self, tokens, emission_frames, token_log_probs, length) -> "Hypothesis":
+        return dataclasses.replace(
+            self,
+            tokens=tokens,
+            emission_frames=emission_frames,
+            token_log_probs=token_log_probs,
+            length=length,
         )

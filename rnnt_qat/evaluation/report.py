@@ -182,7 +182,9 @@ def markdown_report(
         parts += [
             f"## {test_set}",
             f"{len(first.utterances)} utterances, {first.audio_s / 60:.1f} minutes, "
-            f"{first.words.reference_length} words, decoded in a stream with `{first.search}`.",
+            f"{first.words.reference_length} words, decoded in a stream with "
+            + ", ".join(f"`{search}`" for search in dict.fromkeys(r.search for r in group))
+            + ".",
             markdown_table(group),
         ]
         parts += [warning for result in group for warning in _warnings(result)]

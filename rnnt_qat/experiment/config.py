@@ -8,6 +8,7 @@ from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.input_pipeline.config import PipelineConfig
+from rnnt_qat.input_pipeline.corpus import LETTERS
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -60,6 +61,8 @@ class DataConfig:
       test: measured by ``evaluate``.
       sentencepiece: units of a SentencePiece model trained on the training texts, blank included;
         0 spells by characters.
+      characters: what a character tokenizer spells: those of the corpora's language, the space
+        first. ``model.vocabulary`` is one more.
       statistics_utterances: recordings that the features' mean and deviation are measured on.
       held_out: parts whose texts are not to be learned: what training would say word for word as
         one of their utterances is left out, and counted.
@@ -71,6 +74,7 @@ class DataConfig:
     sentencepiece: int = 0
     statistics_utterances: int = 500
     held_out: tuple[Split, ...] = ()
+    characters: str = LETTERS
 
 
 @dataclasses.dataclass(frozen=True)

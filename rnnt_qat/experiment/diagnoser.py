@@ -68,6 +68,7 @@ def utterances(
     num_batches: int,
 ) -> list[AudioBatch]:
     """The first batches of a split, the same on every process."""
-    corpus = open_corpus(data_dir, split.corpus, split.split)
+    rate_hz = config.frontend.log_mel.sample_rate_hz
+    corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
     batches = EvalBatches(corpus, tokenizer, config.frontend, config.pipeline)
     return list(itertools.islice(batches, num_batches))

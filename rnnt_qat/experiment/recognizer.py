@@ -275,7 +275,8 @@ def make_evaluator(
     """Stream-decodes a test set with variables of the experiment's model under ``policy``."""
     mesh = make_mesh() if mesh is None else mesh
     evaluation.require_whole_frames(config.frontend.frame_ms * config.model.encoder.time_reduction)
-    corpus = open_corpus(data_dir, split.corpus, split.split)
+    rate_hz = config.frontend.log_mel.sample_rate_hz
+    corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
     batches = EvalBatches(
         corpus,
         tokenizer,

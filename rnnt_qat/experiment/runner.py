@@ -95,7 +95,8 @@ class Experiment:
         return Mixture([self._training_source(s) for s in splits], [s.repeats for s in splits])
 
     def _training_source(self, split: Split) -> SpeechSource:
-        corpus = open_corpus(self.data_dir, split.corpus, split.split)
+        rate_hz = self.config.frontend.log_mel.sample_rate_hz
+        corpus = open_corpus(self.data_dir, split.corpus, split.split, rate_hz)
         source: Corpus | SelectedUtterances = corpus
         if self._held_out_texts:
             source = without_texts(corpus, self._held_out_texts)
@@ -150,13 +151,33 @@ class Experiment:
         elif units:
             tokenizer = SentencePieceTokenizer.train(self.training_data.texts, units)
         else:
-            tokenizer = CharacterTokenizer()
+            tokenizer = CharacterTokenizer(self.config.data.characters)
+        if isinstance(tokenizer, CharacterTokenizer):
+            self._check_characters(tokenizer)
         if tokenizer.vocab_size != self.config.model.vocabulary:
             raise ConfigError(
                 f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
                 f"{tokenizer.vocab_size} labels with the blank: set model.vocabulary to that"
             )
         return tokenizer
+
+    def _check_characters(self, tokenizer: CharacterTokenizer) -> None:
+        """Checks that letters of the training corpora's languages can be spelled.
+
+        Raises:
+          ConfigError: transcripts hold letters of their language that the tokenizer lacks.
+        """
+        for split in self.config.data.train:
+            corpus = open_corpus(self.data_dir, split.corpus, split.split)
+            used = {character for text in corpus.texts for character in text}
+            lacking = "".join(sorted(used & set(corpus.characters) - set(tokenizer.characters)))
+            if lacking:
+                both = "".join(dict.fromkeys(tokenizer.characters + corpus.characters))
+                raise ConfigError(
+                    f"data.characters={tokenizer.characters!r} lacks {lacking!r} of {split.name} "
+                    f"(language {corpus.language}): set it to {both!r}, and model.vocabulary to "
+                    f"{len(both) + 1}"
+                )
 
     @functools.cached_property
     def frontend(self) -> Frontend:

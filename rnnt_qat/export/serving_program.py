@@ -1,12 +1,15 @@
-"""Streaming recognition as two StableHLO programs: audio chunks in, tokens out, JAX alone needed.
+"""Streaming recognition as StableHLO programs: audio chunks in, tokens out, JAX alone needed.
 
-    start.stablehlo   () -> state
-    step.stablehlo    (audio [B, N] float32 in [-1, 1), lengths [B] int32, state) -> state
-    signature.txt     every argument and result of both
+    start.stablehlo    () -> state
+    step.stablehlo     (audio [B, N] float32, lengths [B] int32, state) -> (emitted, state)
+    finish.stablehlo   (state) -> emitted
+    signature.txt      every argument and result of them
 
-``state`` is a dict of arrays; after every chunk its ``search/hypothesis/tokens`` and
-``search/hypothesis/length`` hold the partial result. ``lengths`` is N while a stream goes on, fewer
-in the chunk that it ends in, 0 afterwards.
+``audio`` is in [-1, 1); ``lengths`` is N while a stream goes on, fewer in the chunk that it ends
+in, 0 afterwards. ``state`` is a dict of arrays whose sizes never change, however long the stream
+is. ``emitted`` is a dict of what a chunk made final: the first ``length`` of ``tokens``, with
+``emission_frames`` and ``token_log_probs``. A token of -1 is the end of a segment (an endpoint, or
+the end of the stream in ``finish``).
 """
 
 from pathlib import Path
@@ -15,29 +18,42 @@ import jax
 import jax.numpy as jnp
 
 from rnnt_qat.decoding.chunk_driver import ChunkDriver
+from rnnt_qat.decoding.endpoint import EndpointConfig
+from rnnt_qat.decoding.live_driver import LiveDriver
+from rnnt_qat.decoding.search import SearchConfig
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.export.stablehlo import export_stablehlo, signature
+from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.typing import Array, Float, Int, PyTree
 
-START, STEP, SIGNATURE = "start.stablehlo", "step.stablehlo", "signature.txt"
+START, STEP, FINISH = "start.stablehlo", "step.stablehlo", "finish.stablehlo"
+SIGNATURE = "signature.txt"
 
 
 def export_serving_program(
-    driver: ChunkDriver,
+    frontend: Frontend,
+    search: SearchConfig,
     transducer: Transducer,
     chunk_ms: float,
     folder: Path,
     batch_size: int = 1,
+    endpoint: EndpointConfig | None = None,
 ) -> None:
-    """Writes both programs and their signature.
+    """Writes the programs and their signature.
 
     Args:
-      driver: frontend and search.
+      frontend: audio to features.
+      search: how to search; its room for tokens is that of a chunk.
       transducer: its variables become constants of the programs.
       chunk_ms: audio of one step, whole encoder frames.
       folder: takes the files.
       batch_size: streams that run side by side.
+      endpoint: where segments end; None: nowhere but at the end of a stream.
     """
+    sizes = ChunkDriver(frontend, search.build())
+    samples = sizes.chunk_samples(transducer, chunk_ms)
+    frames = samples // sizes.encoder_frame_samples(transducer)
+    driver = LiveDriver(frontend, search, frames, endpoint)
 
     def initial_state() -> PyTree:
         return driver.initial_state(transducer, batch_size)
@@ -45,24 +61,30 @@ def export_serving_program(
     template = jax.eval_shape(initial_state)
     names, tree = list(_by_path(template)), jax.tree.structure(template)
 
+    def unnamed(state: dict[str, Array]) -> PyTree:
+        return jax.tree.unflatten(tree, [state[name] for name in names])
+
     def start() -> dict[str, Array]:
         return _by_path(initial_state())
 
     def step(
         audio: Float[Array, "B N"], lengths: Int[Array, "B"], state: dict[str, Array]
-    ) -> dict[str, Array]:
-        held = jax.tree.unflatten(tree, [state[name] for name in names])
-        return _by_path(driver.step(transducer, audio, lengths, held))
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        emitted, held = driver.step(transducer, audio, lengths, unnamed(state))
+        return _by_path(emitted), _by_path(held)
 
-    samples = driver.chunk_samples(transducer, chunk_ms)
-    arguments = (
+    def finish(state: dict[str, Array]) -> dict[str, Array]:
+        return _by_path(driver.finish(unnamed(state)))
+
+    state = jax.eval_shape(start)
+    chunk = (
         jax.ShapeDtypeStruct((batch_size, samples), jnp.float32),
         jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-        jax.eval_shape(start),
     )
     programs = {
         START: export_stablehlo(start, (), folder / START),
-        STEP: export_stablehlo(step, arguments, folder / STEP),
+        STEP: export_stablehlo(step, (*chunk, state), folder / STEP),
+        FINISH: export_stablehlo(finish, (state,), folder / FINISH),
     }
     lines = [f"{name}\n{signature(program)}\n" for name, program in programs.items()]
     (folder / SIGNATURE).write_text("\n".join(lines))

@@ -11,6 +11,7 @@ the names: ``--config.stages.order=float,calibration`` leaves the others out.
 import dataclasses
 import difflib
 import importlib
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -134,10 +135,16 @@ def _build(cls: type, data: Mapping[str, Json], path: str) -> Any:
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise ConfigError(f"{path}{name}: {value!r} is not of type {_type_name(hints[name])}")
+        if any(isinstance(v, float) and not math.isfinite(v) for v in _elements(value)):
+            raise ConfigError(f"{path}{name}: {value!r} is not finite")
     try:
         return cls(**values)
     except ValueError as error:
         raise ConfigError(f"{path.rstrip('.') or cls.__name__}: {error}") from error
+
+
+def _elements(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -161,12 +168,17 @@ def _fits(value: Any, hint: Any) -> bool:
 def _convert(value: Json, hint: Any, path: str) -> Any:
     if isinstance(value, Mapping):
         cls = _class_at(value[TYPE], path) if TYPE in value else hint
+        if not dataclasses.is_dataclass(cls):
+            raise ConfigError(f"{path}: {dict(value)!r} is not of type {_type_name(hint)}")
         return _build(cls, value, f"{path}.")
     if isinstance(value, list | tuple):
         element = next(iter(typing.get_args(hint)), None)  # tuples here are of one type
         return tuple(_convert(v, element, f"{path}[{i}]") for i, v in enumerate(value))
     if isinstance(value, int) and not isinstance(value, bool) and hint is float:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{path}: {value} is not finite") from None
     return value
 
 
@@ -174,8 +186,10 @@ def _class_path(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _class_at(class_path: str, path: str) -> type:
+def _class_at(class_path: Json, path: str) -> type:
     """The class that a ``type`` names; only this package's dataclasses may be named."""
+    if not isinstance(class_path, str):
+        raise ConfigError(f"{path}.{TYPE}: {class_path!r} is not the name of a class")
     module, _, name = class_path.partition(":")
     try:
         if module.split(".")[0] != _PACKAGE:

@@ -17,8 +17,10 @@ texts, so bucketing and vocabulary building never decode audio.
 
 import dataclasses
 import functools
+import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -41,6 +43,16 @@ class CorpusError(UserError):
     """A corpus, split or index that is not there, or audio that its index contradicts."""
 
 
+CHECKSUM = "sha256"
+"""Key of the checksum that preparation.json carries of its other entries."""
+
+
+def preparation_checksum(preparation: dict[str, Any]) -> str:
+    """SHA-256 of what preparation.json holds beside its checksum."""
+    others = {key: value for key, value in preparation.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class Utterance:
     """One recording and what was said in it.
@@ -49,18 +61,20 @@ class Utterance:
       id: unique within the corpus.
       speaker: who speaks, unique within the corpus.
       text: normalised transcript: words of a-z and apostrophe, one space between, never empty.
-      audio: samples at `SAMPLE_RATE_HZ`, never empty.
+      audio: samples, never empty.
+      sample_rate_hz: their rate.
     """
 
     id: str
     speaker: str
     text: str
     audio: Int16[np.ndarray, " N"]
+    sample_rate_hz: int = SAMPLE_RATE_HZ
 
     @property
     def duration_s(self) -> float:
         """Length of the audio in seconds."""
-        return len(self.audio) / SAMPLE_RATE_HZ
+        return len(self.audio) / self.sample_rate_hz
 
 
 class Corpus(Sequence[Utterance]):
@@ -77,45 +91,79 @@ class Corpus(Sequence[Utterance]):
       speakers: speakers, in the records' order.
       texts: normalised transcripts, in the records' order.
       num_samples: lengths of the audio in samples, in the records' order.
+      sample_rate_hz: rate that the audio is given at.
     """
 
-    def __init__(self, directory: str | Path, split: str):
+    def __init__(self, directory: str | Path, split: str, sample_rate_hz: int = SAMPLE_RATE_HZ):
         """Reads the index of `split`.
 
         Args:
           directory: a prepared tfds directory, version included.
           split: one of its splits.
+          sample_rate_hz: rate to resample the audio to, `SAMPLE_RATE_HZ` at most.
 
         Raises:
-          CorpusError: the directory has no index of such a split.
+          CorpusError: the directory has no index of such a split, or its files are damaged; or
+            corpora hold nothing for the rate's upper band.
         """
+        if not 0 < sample_rate_hz <= SAMPLE_RATE_HZ:
+            raise CorpusError(
+                f"frontend.log_mel.sample_rate_hz={sample_rate_hz}: corpora are kept at "
+                f"{SAMPLE_RATE_HZ} Hz and have no band above {SAMPLE_RATE_HZ // 2} Hz; choose "
+                f"{SAMPLE_RATE_HZ} or less"
+            )
         self.directory = Path(directory)
         self.split = split
+        self.sample_rate_hz = sample_rate_hz
         try:
-            lines = (self.directory / f"index-{split}.jsonl").read_text("utf-8").splitlines()
+            content = (self.directory / f"index-{split}.jsonl").read_bytes()
         except FileNotFoundError:
             splits = sorted(p.stem.removeprefix("index-") for p in self.directory.glob("index-*"))
             raise CorpusError(
                 f"{self.directory} has no split {split!r}; it has {', '.join(splits) or 'none'}"
             ) from None
         preparation = self.directory / "preparation.json"
-        made = json.loads(preparation.read_text("utf-8")) if preparation.exists() else {}
-        # Corpora prepared before they carried a language are English.
-        self.language: str = made.get("language", "en")
-        self.characters: str = made.get("characters", LETTERS)
-        index = [json.loads(line) for line in lines]
-        self.ids: list[str] = [row["id"] for row in index]
-        self.speakers: list[str] = [row["speaker"] for row in index]
-        self.texts: list[str] = [row["text"] for row in index]
-        self.num_samples: Int64[np.ndarray, " utterances"] = np.array(
-            [row["num_samples"] for row in index], np.int64
-        )
+        try:
+            made = json.loads(preparation.read_text("utf-8")) if preparation.exists() else {}
+            if made.get(CHECKSUM, preparation_checksum(made)) != preparation_checksum(made):
+                raise ValueError("preparation.json changed since it was written")
+            # Corpora prepared before they carried a language are English.
+            self.language: str = made.get("language", "en")
+            self.characters: str = made.get("characters", LETTERS)
+            index = [json.loads(line) for line in content.splitlines()]
+            if not index:
+                raise ValueError("the index is empty")
+            self.ids: list[str] = [row["id"] for row in index]
+            self.speakers: list[str] = [row["speaker"] for row in index]
+            self.texts: list[str] = [row["text"] for row in index]
+            self._recorded: Int64[np.ndarray, " utterances"] = np.array(
+                [row["num_samples"] for row in index], np.int64
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorpusError(
+                f"{self.directory}: index or preparation.json of {split} is damaged ({error!r}); "
+                "delete the directory and prepare it again"
+            ) from error
+        up, down = self._ratio
+        self.num_samples: Int64[np.ndarray, " utterances"] = -(-self._recorded * up // down)
+
+    @property
+    def _ratio(self) -> tuple[int, int]:
+        """Samples given for samples recorded, in lowest terms."""
+        divisor = math.gcd(self.sample_rate_hz, SAMPLE_RATE_HZ)
+        return self.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
 
     @functools.cached_property
     def _records(self) -> Any:
         import tensorflow_datasets as tfds  # slow to import, and not needed for the index
 
-        records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
+        try:
+            records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
+        except Exception as error:  # array_record's own errors are of many classes
+            raise CorpusError(
+                f"{self.directory}: the records of {self.split} cannot be opened ({error}); delete "
+                "the directory and prepare it again"
+            ) from error
         if len(records) != len(self):
             raise CorpusError(
                 f"{self.directory}: {self.split} holds {len(records)} records but its index names "
@@ -124,10 +172,10 @@ class Corpus(Sequence[Utterance]):
         return records
 
     def __reduce__(self) -> tuple:
-        return Corpus, (self.directory, self.split)
+        return Corpus, (self.directory, self.split, self.sample_rate_hz)
 
     def __repr__(self) -> str:
-        hours = self.num_samples.sum() / SAMPLE_RATE_HZ / 3600
+        hours = self.num_samples.sum() / self.sample_rate_hz / 3600
         return f"Corpus({str(self.directory)!r}, {self.split!r}: {len(self)} utt, {hours:.2f} h)"
 
     def __len__(self) -> int:
@@ -141,18 +189,36 @@ class Corpus(Sequence[Utterance]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # negative positions, and IndexError past the end
-        record = self._records[index]
-        audio, _ = soundfile.read(io.BytesIO(record["audio"]), dtype="int16")
-        if record["id"].decode() != self.ids[index] or len(audio) != self.num_samples[index]:
+        try:
+            record = self._records[index]
+            audio, _ = soundfile.read(io.BytesIO(record["audio"]), dtype="int16")
+        except CorpusError:
+            raise
+        except Exception as error:  # array_record's own errors are of many classes
             raise CorpusError(
-                f"{self.directory}: record {index} of {self.split} is {record['id'].decode()!r} of "
-                f"{len(audio)} samples, its index says {self.ids[index]!r} of "
-                f"{self.num_samples[index]}; delete the directory and prepare it again"
+                f"{self.directory}: record {index} of {self.split}, {self.ids[index]!r}, is "
+                f"damaged ({error}); delete the directory and prepare it again"
+            ) from error
+        found = tuple(record[key].decode() for key in ("id", "speaker", "text"))
+        expected = (self.ids[index], self.speakers[index], self.texts[index])
+        if (*found, len(audio)) != (*expected, self._recorded[index]):
+            raise CorpusError(
+                f"{self.directory}: record {index} of {self.split} is {found} of {len(audio)} "
+                f"samples, its index says {expected} of {self._recorded[index]}; delete the "
+                "directory and prepare it again"
             )
-        return Utterance(self.ids[index], self.speakers[index], self.texts[index], audio)
+        if self.sample_rate_hz != SAMPLE_RATE_HZ:
+            from scipy.signal import resample_poly  # a second to import, and most need none
+
+            resampled = resample_poly(audio.astype(np.float32), *self._ratio)
+            audio = np.clip(np.rint(resampled), -(2**15), 2**15 - 1).astype(np.int16)
+        fields = (self.ids[index], self.speakers[index], self.texts[index], audio)
+        return Utterance(*fields, self.sample_rate_hz)
 
 
-def open_corpus(data_dir: str | Path, name: str, split: str) -> Corpus:
+def open_corpus(
+    data_dir: str | Path, name: str, split: str, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> Corpus:
     """Opens a split of a prepared corpus, its newest version unless one is named.
 
     Args:
@@ -160,6 +226,7 @@ def open_corpus(data_dir: str | Path, name: str, split: str) -> Corpus:
       name: ``corpus``, ``corpus/config`` where the corpus has configs, or either with ``/version``:
         ``asterisk_prompts``, ``librispeech/by_speaker``, ``librispeech/by_speaker/1.0.0``.
       split: ``train``, ``validation`` or ``test`` (a corpus may have others, see its README).
+      sample_rate_hz: rate to resample the audio to: that of the frontend that hears it.
 
     Returns:
       The split: ``len``, ``corpus[i] -> Utterance`` and the index columns ``ids``, ``speakers``,
@@ -171,7 +238,7 @@ def open_corpus(data_dir: str | Path, name: str, split: str) -> Corpus:
     """
     root = Path(data_dir) / name
     if (root / "features.json").exists():
-        return Corpus(root, split)
+        return Corpus(root, split, sample_rate_hz)
     versions = [p.parent for p in root.glob("[0-9]*/features.json")]
     if not versions:
         configs = sorted({p.parent.parent.name for p in root.glob("*/[0-9]*/features.json")})
@@ -183,4 +250,5 @@ def open_corpus(data_dir: str | Path, name: str, split: str) -> Corpus:
             f"python -m data.prepare --corpora={name.split('/')[0]} --data_dir={data_dir} "
             f"(data/{name.split('/')[0]}/README.md says what it needs)"
         )
-    return Corpus(max(versions, key=lambda p: [int(n) for n in p.name.split(".")]), split)
+    newest = max(versions, key=lambda p: [int(n) for n in p.name.split(".")])
+    return Corpus(newest, split, sample_rate_hz)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, Corpus, Utterance
+from rnnt_qat.input_pipeline.corpus import Corpus, Utterance
 from rnnt_qat.input_pipeline.selected import SelectedUtterances
 
 PAUSE_SECONDS = 0.1, 0.6
@@ -55,7 +55,7 @@ class JoinedUtterances:
         pauses: list[int] = []
         room = 0.0
         for index in order:
-            pause = round(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE_HZ)
+            pause = round(rng.uniform(*PAUSE_SECONDS) * self._corpus.sample_rate_hz)
             length = int(self._corpus.num_samples[index])
             if group and pause + length > room:
                 self._close(group, pauses)
@@ -64,7 +64,7 @@ class JoinedUtterances:
                 pauses.append(pause)
                 room -= pause + length
             else:
-                room = rng.uniform(0, longest_seconds) * SAMPLE_RATE_HZ - length
+                room = rng.uniform(0, longest_seconds) * self._corpus.sample_rate_hz - length
             group.append(index)
         self._close(group, pauses)
 

@@ -16,6 +16,7 @@ class SelectedUtterances:
       ids: utterance ids.
       speakers: who speaks.
       num_samples: audio lengths.
+      sample_rate_hz: rate of the audio.
     """
 
     num_samples: Int[np.ndarray, "E"]
@@ -28,6 +29,7 @@ class SelectedUtterances:
         self.ids = [corpus.ids[i] for i in self._positions]
         self.speakers = [corpus.speakers[i] for i in self._positions]
         self.num_samples = corpus.num_samples[self._positions]
+        self.sample_rate_hz = corpus.sample_rate_hz
 
     def __len__(self) -> int:
         return len(self._positions)

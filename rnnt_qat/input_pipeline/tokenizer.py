@@ -45,9 +45,15 @@ class CharacterTokenizer:
     """One label a character, from 1 in the order given."""
 
     def __init__(self, characters: str = LETTERS):
-        """Raises TokenizerError if a character repeats or there is none."""
-        if not characters or len(set(characters)) != len(characters):
+        """Raises TokenizerError if there is none, one repeats, or one is odd white space."""
+        if (
+            not isinstance(characters, str)
+            or not characters
+            or len(set(characters)) != len(characters)
+        ):
             raise TokenizerError(f"characters must be distinct and not empty: {characters!r}")
+        if odd := [c for c in characters if c.isspace() and c != " "]:
+            raise TokenizerError(f"a space is all that may part words, not {odd}")
         self.characters = characters
         self._label = {character: i for i, character in enumerate(characters, start=1)}
 
@@ -96,6 +102,11 @@ class SentencePieceTokenizer:
                 "the SentencePiece model needs unk_id=0 and no bos, eos or pad: "
                 "train it with `python -m experiments.train_tokenizer`"
             )
+        if any(self._processor.IsByte(i) for i in range(self.vocab_size)):
+            raise TokenizerError(
+                "the SentencePiece model has byte fallback: a byte is no text, so labels could not "
+                "be read back one by one; train it without byte_fallback"
+            )
         pieces = (self._processor.IdToPiece(i) for i in range(1, self.vocab_size))
         self._characters = frozenset("".join(pieces).replace("▁", " "))
 
@@ -136,7 +147,13 @@ class SentencePieceTokenizer:
     def encode(self, text: str) -> list[int]:
         """Labels in [1, V) of a transcript."""
         _check_transcript(text, self._characters)
-        return self._processor.EncodeAsIds(text)
+        labels = self._processor.EncodeAsIds(text)
+        if BLANK_ID in labels or self.decode(labels) != text.strip():
+            raise TokenizerError(
+                f"transcript {text!r} is not read back from its labels; the SentencePiece model "
+                "must be trained with normalization_rule_name=identity, and spaces be single"
+            )
+        return labels
 
     def piece(self, label: int) -> str:
         """The label's unit, a space where a word starts."""
@@ -165,7 +182,7 @@ def load_tokenizer(path: str | Path) -> CharacterTokenizer | SentencePieceTokeni
         raise TokenizerError(
             f"{path} does not exist: train it with `python -m experiments.train_tokenizer`"
         ) from None
-    except (TokenizerError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise TokenizerError(f"{path}: {error}") from error
 
 

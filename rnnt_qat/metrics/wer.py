@@ -5,6 +5,7 @@ insertions in the corpus' sum. Only a corpus without a single reference word has
 """
 
 import dataclasses
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import jiwer
@@ -53,7 +54,7 @@ class ErrorCounts:
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:
-    """Word errors of each utterance; words are separated by white space.
+    """Word errors of each utterance; words are separated by white space of any kind.
 
     Raises:
       ValueError: the two sequences differ in length.
@@ -67,11 +68,7 @@ def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> li
     Raises:
       ValueError: the two sequences differ in length.
     """
-    return _errors(
-        jiwer.process_characters,
-        [" ".join(text.split()) for text in references],
-        [" ".join(text.split()) for text in hypotheses],
-    )
+    return _errors(jiwer.process_characters, references, hypotheses)
 
 
 def _errors(process, references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:
@@ -79,11 +76,19 @@ def _errors(process, references: Sequence[str], hypotheses: Sequence[str]) -> li
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
     if not references:
         return []
-    aligned = process(list(references), list(hypotheses))
+    aligned = process([*map(_comparable, references)], [*map(_comparable, hypotheses)])
     return [
         _count(len(reference), alignment)
         for reference, alignment in zip(aligned.references, aligned.alignments, strict=True)
     ]
+
+
+def _comparable(text: str) -> str:
+    """The text with one space between words, which is all that jiwer parts words at.
+
+    Accented letters are composed: however they are encoded, they are the same letters.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def _count(reference_length: int, alignment) -> ErrorCounts:

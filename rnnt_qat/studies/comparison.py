@@ -90,7 +90,8 @@ def write_comparison(
     last = results[-1]
     example = max(last.utterances, key=lambda u: len(u.tokens) * (u.audio_s < 4.0))
     corpus, _, split = last.test_set.rpartition(":")
-    source = open_corpus(data_dir, corpus, split)
+    rate_hz = recognizer.config.frontend.log_mel.sample_rate_hz
+    source = open_corpus(data_dir, corpus, split, rate_hz)
     audio = to_float(source[source.ids.index(example.id)].audio)
     plots[f"Tokens at the time of their emission: {example.id}, {last.system}"] = "emissions.png"
     plot_emissions(

@@ -125,11 +125,11 @@ def export_recognizer(
         graphs[f"encoder_{chunk}"] = encoder_chunk(model, chunk * model.encoder.time_reduction)
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
-    driver = ChunkDriver(recognizer.frontend, search_of(recognizer).build())
     transducer = freeze_for_serving(recognizer.model, recognizer.variables)
     (folder / "serving").mkdir()
-    chunk_ms = chunks[-1] * driver.encoder_frame_ms(transducer)
-    export_serving_program(driver, transducer, chunk_ms, folder / "serving")
+    frontend, search = recognizer.frontend, search_of(recognizer)
+    chunk_ms = chunks[-1] * ChunkDriver(frontend, search.build()).encoder_frame_ms(transducer)
+    export_serving_program(frontend, search, transducer, chunk_ms, folder / "serving")
     return artefact
 
 
@@ -159,7 +159,8 @@ def replay_test_set(
       evaluated: what the batched evaluator found on the test set.
       progress: see ``verify``.
     """
-    corpus = open_corpus(data_dir, split.corpus, split.split)
+    rate_hz = recognizer.config.frontend.log_mel.sample_rate_hz
+    corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
     heard = list(hear(recognizer.frontend, corpus))
     found = verify(
         model,

@@ -28,12 +28,13 @@ def test_a_wide_beam_is_exhaustive_search(seed):
         jnp.asarray(features), jnp.ones((4, 3), bool), transducer.initial_encoder_state(4)
     )
     state, best = run_search(transducer, jnp.asarray(features), lengths, WIDE)
+    alternatives = WIDE.build().alternatives(state)
     for b, length in enumerate(lengths):
         want = sequence_log_probs(transducer, np.asarray(encoded)[b, :length, 0], 2)
-        alive = np.flatnonzero(state.beam.hypothesis.log_prob[b] > -np.inf)
+        alive = np.flatnonzero(alternatives.log_prob[b] > -np.inf)
         got = {}
         for k in alive:
-            h = jax.tree.map(lambda x: x[b, k], state.beam.hypothesis)  # noqa: B023
+            h = jax.tree.map(lambda x: x[b, k], alternatives)  # noqa: B023
             got[tuple(h.tokens[: h.length].tolist())] = h.log_prob
         assert len(got) == len(alive)  # no tokens twice
         assert got.keys() == want.keys()

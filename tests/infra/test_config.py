@@ -129,3 +129,24 @@ def test_named_parts_are_overridden_by_name_and_ordered_by_a_field(monkeypatch):
 def test_names_that_cannot_address_a_part_are_refused(names):
     with pytest.raises(ConfigError):
         config_dict(Recipe(tuple(map(Step, names))))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
+def test_numbers_that_are_not_finite_are_refused(value):
+    with pytest.raises(ConfigError, match=r"rate: .* not finite"):
+        from_json(Example, to_json(Example()) | {"rate": value})
+
+
+@pytest.mark.parametrize("field", ["rate", "seed", "decay"])
+@pytest.mark.parametrize("value", [{}, {"a": 1}, {"type": 5}, {"type": []}])
+def test_a_mapping_where_none_belongs_is_refused(value, field):
+    with pytest.raises(ConfigError, match=field):
+        from_json(Example, to_json(Example()) | {field: value})
+
+
+@pytest.mark.parametrize("value", [{}, {"a": 1}, {"type": 5}, {"type": []}])
+def test_a_mapping_that_names_no_class_of_a_union_is_refused(value):
+    data = to_json(Example())
+    data["model"]["prediction"] = value
+    with pytest.raises(ConfigError, match=r"model\.prediction"):
+        from_json(Example, data)

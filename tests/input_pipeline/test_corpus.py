@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from data.audio import to_corpus_audio
 from data.corpus import CorpusBuilder, Recording
 from rnnt_qat.input_pipeline.corpus import Corpus, CorpusError, open_corpus
 
@@ -107,6 +108,7 @@ def rewrite_index(directory, change):
         (lambda rows: rows[:-1], "holds 6 records but its index names 5"),
         (lambda rows: rows[::-1], "prepare it again"),
         (lambda rows: [row | {"num_samples": 7} for row in rows], "its index says .* of 7"),
+        (lambda rows: [row | {"text": "other"} for row in rows], "its index says .*'other'"),
     ],
 )
 def test_an_index_that_contradicts_its_records(data_dir, tmp_path, change, message):
@@ -115,6 +117,49 @@ def test_an_index_that_contradicts_its_records(data_dir, tmp_path, change, messa
     rewrite_index(directory, change)
     with pytest.raises(CorpusError, match=message):
         Corpus(directory, "train")[0]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025])
+def test_another_rate_is_resampled_to(data_dir, rate_hz):
+    corpus, whole = (open_corpus(data_dir, "noises", "train", rate) for rate in (rate_hz, 16000))
+    again = pickle.loads(pickle.dumps(corpus))
+    for position, utterance in enumerate(again):
+        assert len(utterance.audio) == corpus.num_samples[position]
+        assert utterance.duration_s == pytest.approx(whole[position].duration_s, abs=1e-3)
+        expected = to_corpus_audio(
+            whole[position].audio[:, None] / np.float32(2**15), 16000, rate_hz
+        )
+        np.testing.assert_allclose(utterance.audio, expected, atol=1)
+
+
+def test_a_rate_above_the_corpora_s_is_refused(data_dir):
+    with pytest.raises(CorpusError, match=r"sample_rate_hz=24000: .* no band above 8000 Hz"):
+        open_corpus(data_dir, "noises", "train", 24000)
+
+
+def test_damage_is_named(data_dir, tmp_path):
+    for name, content in (
+        ("index-train.jsonl", b'{"id": "a"'),
+        ("index-train.jsonl", b'{"id": "a"}\n'),
+        ("index-train.jsonl", b"\xff\xfe"),
+        ("index-train.jsonl", b""),
+        ("preparation.json", b'{"language": "de", "sha256": "0"}'),
+        ("preparation.json", b"[]"),
+    ):
+        directory = tmp_path / "copy"
+        shutil.copytree(data_dir / "noises/1.2.0", directory)
+        (directory / name).write_bytes(content)
+        with pytest.raises(CorpusError, match="damaged"):
+            Corpus(directory, "train")
+        shutil.rmtree(directory)
+    for change in (lambda c: c[: len(c) // 2], lambda c: c[:999] + bytes(99999), lambda c: b""):
+        directory = tmp_path / "copy"
+        shutil.copytree(data_dir / "noises/1.2.0", directory)
+        (records,) = directory.glob("*train.array_record*")
+        records.write_bytes(change(records.read_bytes()))
+        with pytest.raises(CorpusError, match="prepare it again"):
+            list(Corpus(directory, "train"))
+        shutil.rmtree(directory)
 
 
 def test_no_tensorflow(data_dir):

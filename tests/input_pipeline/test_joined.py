@@ -8,6 +8,8 @@ from rnnt_qat.input_pipeline.joined import PAUSE_SECONDS, JoinedUtterances
 class Speech:
     """Utterances whose samples all are their own number, from 1."""
 
+    sample_rate_hz = SAMPLE_RATE_HZ
+
     def __init__(self, seconds, speakers):
         self.num_samples = np.array([round(s * SAMPLE_RATE_HZ) for s in seconds])
         self.speakers = list(speakers)

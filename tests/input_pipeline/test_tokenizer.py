@@ -92,6 +92,9 @@ def test_an_impossible_vocabulary_says_why(texts, size, message):
         ("b.json", "[]"),
         ("c.json", '{"characters": ""}'),
         ("d.model", "x"),
+        ("f.json", '{"characters": 5}'),
+        ("g.json", '{"characters": ["ab", "c"]}'),
+        ("h.json", '{"characters": "a\\t"}'),
         ("e", ""),
     ],
 )
@@ -101,6 +104,49 @@ def test_a_bad_file_is_named(tmp_path, name, content):
         load_tokenizer(tmp_path / name)
     with pytest.raises(TokenizerError, match="does not exist"):
         load_tokenizer(tmp_path / "missing.model")
+
+
+def trained_elsewhere(tmp_path, texts=TEXTS, **options):
+    import sentencepiece
+
+    (tmp_path / "texts").write_text("\n".join(texts))
+    sentencepiece.SentencePieceTrainer.Train(
+        input=str(tmp_path / "texts"),
+        model_prefix=str(tmp_path / "m"),
+        minloglevel=2,
+        **{"unk_id": 0, "bos_id": -1, "eos_id": -1, "pad_id": -1} | options,
+    )
+    return tmp_path / "m.model"
+
+
+def test_a_model_with_byte_fallback_is_refused(tmp_path):
+    path = trained_elsewhere(tmp_path, vocab_size=300, byte_fallback=True)
+    with pytest.raises(TokenizerError, match=r"m\.model: .*byte fallback"):
+        load_tokenizer(path)
+
+
+def test_what_is_not_read_back_is_not_encoded(tmp_path):
+    both_cases = [*TEXTS, *(text.upper() for text in TEXTS)]
+    path = trained_elsewhere(tmp_path, both_cases, vocab_size=70, user_defined_symbols=["\u00e9"])
+    tokenizer = load_tokenizer(path)
+    assert tokenizer.decode(tokenizer.encode("press one")) == "press one"
+    with pytest.raises(TokenizerError, match="not read back"):
+        tokenizer.encode("press  one")
+
+
+def test_other_alphabets(tmp_path):
+    for characters, text in (
+        (" 'abcdefghijklmnopqrstuvwxyz\u00e4\u00f6\u00fc\u00df", "gr\u00fc\u00dfe aus k\u00f6ln"),
+        (" 'абвгдежзийклмнопрстуфхцчшщъыьэюяё", "съешь ещё этих булок"),
+    ):
+        tokenizer = CharacterTokenizer(characters)
+        tokenizer.save(tmp_path / "units.json")
+        again = load_tokenizer(tmp_path / "units.json")
+        assert again.decode(again.encode(text)) == text
+        with pytest.raises(TokenizerError, match="unknown characters"):
+            CharacterTokenizer().encode(text)
+    units = SentencePieceTokenizer.train(["съешь ещё этих", "мягких булок"] * 20, 22)
+    assert units.decode(units.encode("мягких булок")) == "мягких булок"
 
 
 def test_a_model_with_control_units_is_refused(tmp_path):

@@ -90,7 +90,10 @@ def test_the_command_writes_everything_and_finds_no_difference(exported):
         "artefact/arrays.npz",
         *(f"{graph}.tflite" for graph in graphs),
         *(f"{graph}_u55-128.tflite" for graph in graphs),
-        *(f"serving/{name}" for name in ("start.stablehlo", "step.stablehlo", "signature.txt")),
+        *(
+            f"serving/{name}"
+            for name in ("start.stablehlo", "step.stablehlo", "finish.stablehlo", "signature.txt")
+        ),
     }
     report = (out / "report.md").read_text()
     for text in (

@@ -15,6 +15,10 @@ from rnnt_qat.metrics.wer import ErrorCounts, character_errors, word_errors
         ("", "", (0, 0, 0, 0)),
         ("the cat sat", "a cat sat down", (1, 0, 1, 3)),
         ("  spaced   out ", "spaced out", (0, 0, 0, 2)),
+        ("a\tb\nc", "a b c", (0, 0, 0, 3)),
+        ("a\u00a0b\u3000c", "a b x", (1, 0, 0, 3)),
+        ("gro\u0308\u00dfe", "gr\u00f6\u00dfe", (0, 0, 0, 1)),
+        ("привет мир", "привет", (0, 1, 0, 2)),
     ],
 )
 def test_known_cases(reference, hypothesis, want):

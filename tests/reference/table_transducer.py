@@ -57,6 +57,24 @@ class TableTransducer:
         return self.logits[encoded[..., 0], predicted[..., 0]]
 
 
+@dataclasses.dataclass(frozen=True)
+class SymbolFrontend:
+    """A frontend for tables: samples are symbols, and each is a frame."""
+
+    frame_ms: float = 10.0
+    samples_per_frame: int = 1
+
+    @property
+    def config(self):
+        return self
+
+    def initial_state(self, batch_size):
+        return jnp.zeros((batch_size,))
+
+    def __call__(self, audio, lengths, state):
+        return audio[..., None], jnp.arange(audio.shape[1]) < lengths[:, None], state
+
+
 def random_table(seed, encoder_symbols, prediction_symbols, vocabulary, *, blank_bias=0.0, **kw):
     """A ``TableTransducer`` of Gaussian logits; ``blank_bias`` makes blanks likelier."""
     rng = np.random.default_rng(seed)

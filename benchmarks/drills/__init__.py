@@ -1,0 +1,1 @@
+"""Drills of reliability, a module each: ``run`` counts cases and faults."""

@@ -1,0 +1,136 @@
+"""An integer artefact as what a live transcriber recognizes with: the NumPy player, greedy search.
+
+Features are computed by JAX, everything after them in the chip's integers. Tokens, frames and
+endpoints are those of the serving program of the same model.
+"""
+
+import jax
+import numpy as np
+
+from rnnt_qat.artefact.artefact import Artefact, ArtefactError
+from rnnt_qat.artefact.player import BLANK_ID, Player, quantize_features
+from rnnt_qat.batch import to_float
+from rnnt_qat.decoding.endpoint import EndpointConfig, UtteranceFrames
+from rnnt_qat.decoding.live_driver import SEGMENT_END
+from rnnt_qat.experiment.transcriber import Heard, Token
+from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
+from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.infra.config import ConfigError, from_json
+from rnnt_qat.typing import Int
+
+
+class ArtefactEngine:
+    """An ``Engine`` over an artefact.
+
+    Args:
+      artefact: as ``artefact.load`` returns it.
+      chunk_ms: audio that is decoded at once; whole encoder frames.
+      endpoint: where segments end; None: nowhere but at the end of a stream.
+
+    Raises:
+      ArtefactError: its feature settings are no frontend's.
+      ValueError: ``chunk_ms`` is not whole encoder frames.
+    """
+
+    def __init__(self, artefact: Artefact, chunk_ms: float, endpoint: EndpointConfig | None = None):
+        settings = dict(artefact.features)
+        mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
+        try:
+            config = from_json(FrontendConfig, settings)
+        except ConfigError as error:
+            raise ArtefactError(f"features: {error}") from error
+        self._artefact = artefact
+        self._player = Player(artefact.model)
+        self._endpoint = endpoint
+        self._reduction = artefact.model.encoder.time_reduction
+        self._frontend = Frontend(config, FeatureStats(mean, std))
+        self.sample_rate_hz = config.log_mel.sample_rate_hz
+        self.frame_s = config.frame_ms * self._reduction / 1000
+        frames = round(chunk_ms / 1000 / self.frame_s)
+        if frames < 1 or abs(frames * self.frame_s * 1000 - chunk_ms) > 1e-6 * self.frame_s:
+            raise ValueError(
+                f"chunk_ms={chunk_ms:g} is not a multiple of the encoder frame of "
+                f"{1000 * self.frame_s:g} ms; the nearest is "
+                f"{1000 * max(frames, 1) * self.frame_s:g}"
+            )
+        self.chunk_samples = frames * self._reduction * config.samples_per_frame
+        self._features = jax.jit(lambda f, audio, lengths, state: f(audio, lengths, state))
+
+    def piece(self, label: int) -> str:
+        """Text of a label."""
+        return self._artefact.pieces[label]
+
+    def start(self) -> None:
+        """Before the first sample of a new stream."""
+        self._history = self._frontend.initial_state(1)
+        self._player.reset()
+        self._predicted = self._player.predict(BLANK_ID)
+        self._frame = 0
+        self._begin_segment()
+
+    def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
+        """The next chunk of int16 samples; only the last one may be shorter."""
+        padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))[None]
+        length = np.array([len(audio)], np.int32)
+        features, _, self._history = self._features(self._frontend, padded, length, self._history)
+        model = self._artefact.model
+        count = self._frontend.config.num_frames(len(audio))
+        x = quantize_features(np.asarray(features[0, :count]), model.encoder.layers[0].input)
+        # An encoder that may begin anew at any frame cannot run ahead.
+        restarts = self._endpoint is not None and self._endpoint.restart_encoder
+        size = self._reduction if restarts else max(count, 1)
+        final: list[Token] = []
+        for start in range(0, count, size):
+            for encoded in self._player.encode(x[start : start + size]):
+                final += self._search(encoded)
+        return Heard(final)
+
+    def end(self) -> Heard:
+        """The end of the last segment."""
+        return Heard([(SEGMENT_END, self._frame, self._log_prob)])
+
+    def _begin_segment(self) -> None:
+        self._began, self._last = self._frame, -1
+        self._log_prob = self._blank_log_prob = 0.0
+
+    def _search(self, encoded: np.ndarray) -> list[Token]:
+        """Tokens of one encoder frame, and a segment's end if there is one."""
+        found: list[Token] = []
+        bound = self._artefact.max_symbols_per_frame
+        for symbols in range(bound + 1):
+            logits = self._player.logits(encoded, self._predicted)
+            label = BLANK_ID if symbols == bound else int(np.argmax(logits))
+            log_prob = self._log_prob_of(label, logits)
+            self._log_prob += log_prob
+            if label == BLANK_ID:
+                self._blank_log_prob += log_prob
+                break
+            self._last, self._blank_log_prob = self._frame, 0.0
+            found.append((label, self._frame, log_prob))
+            self._predicted = self._player.predict(label)
+        self._frame += 1
+        if self._endpoint is not None and self._over(self._endpoint):
+            found.append((SEGMENT_END, self._frame, self._log_prob))
+            if self._endpoint.restart_encoder:
+                self._player.reset()
+            else:
+                self._player.reset_prediction()
+            self._predicted = self._player.predict(BLANK_ID)
+            self._begin_segment()
+        return found
+
+    def _log_prob_of(self, label: int, logits: np.ndarray) -> float:
+        scale = self._artefact.model.joint.output.output.scale
+        scores = (logits - np.float64(logits.max())) * scale
+        return float(scores[label] - np.log(np.exp(scores).sum()))
+
+    def _over(self, endpoint: EndpointConfig) -> bool:
+        spoken = self._last >= self._began
+        trailing = self._frame - (self._last + 1 if spoken else self._began)
+        frames = UtteranceFrames(
+            length=np.array([self._frame - self._began]),
+            trailing=np.array([trailing]),
+            spoken=np.array([spoken]),
+            relative_cost=np.array([-self._blank_log_prob / max(trailing + spoken, 1)]),
+        )
+        return bool(endpoint.reached(self.frame_s, frames)[0])

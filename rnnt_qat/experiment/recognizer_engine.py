@@ -1,0 +1,128 @@
+"""A trained model as what a live transcriber recognizes with: one compiled step a chunk."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnt_qat.batch import to_float
+from rnnt_qat.decoding.chunk_driver import ChunkDriver
+from rnnt_qat.decoding.endpoint import EndpointConfig
+from rnnt_qat.decoding.hypothesis import Hypothesis
+from rnnt_qat.decoding.live_driver import SEGMENT_END, Emitted, LiveDriver
+from rnnt_qat.decoding.search import SearchConfig
+from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.transcriber import Heard, Token
+from rnnt_qat.typing import Int
+
+
+class RecognizerEngine:
+    """An ``Engine`` over a trained model.
+
+    Args:
+      recognizer: the model.
+      search: how to search.
+      chunk_ms: audio that is decoded at once; whole encoder frames.
+      endpoint: where segments end; None: nowhere but at the end of a stream.
+      alternatives: readings of a segment to tell; 1 tells none beside the words.
+
+    Raises:
+      ValueError: ``chunk_ms`` is not whole encoder frames.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        search: SearchConfig,
+        chunk_ms: float,
+        endpoint: EndpointConfig | None = None,
+        alternatives: int = 1,
+    ):
+        self.piece = recognizer.tokenizer.piece
+        self._transducer = recognizer.transducer()
+        frontend = recognizer.frontend
+        sizes = ChunkDriver(frontend, search.build())
+        self.chunk_samples = sizes.chunk_samples(self._transducer, chunk_ms)
+        self.sample_rate_hz = frontend.config.log_mel.sample_rate_hz
+        self.frame_s = sizes.encoder_frame_ms(self._transducer) / 1000
+        frames = self.chunk_samples // sizes.encoder_frame_samples(self._transducer)
+        driver = LiveDriver(frontend, search, frames, endpoint)
+        self._alternatives = alternatives
+        self._prefix: list[int] = []  # final tokens of the open segment, for alternatives alone
+
+        @jax.jit
+        def start(transducer):
+            return driver.initial_state(transducer, 1)
+
+        @jax.jit
+        def step(transducer, audio, lengths, state):
+            emitted, segments, state = driver.step_with_segments(transducer, audio, lengths, state)
+            # What is not asked for is not computed.
+            return emitted, segments if alternatives > 1 else None, driver.partial(state), state
+
+        @jax.jit
+        def finish(state):
+            return driver.finish(state), driver.alternatives(state)
+
+        self._start, self._step, self._finish = start, step, finish
+
+    def start(self) -> None:
+        """Before the first sample of a new stream."""
+        self._state = self._start(self._transducer)
+        self._prefix = []
+
+    def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
+        """The next chunk of int16 samples; only the last one may be shorter."""
+        padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))
+        length = jnp.array([len(audio)], jnp.int32)
+        emitted, segments, partial, self._state = self._step(
+            self._transducer, padded[None], length, self._state
+        )
+        emitted, segments, partial = jax.device_get((emitted, segments, partial))
+        final = _tokens(emitted)
+        ended = []
+        if segments is not None:
+            for t in np.flatnonzero(segments.ended[:, 0]):
+                ended.append(jax.tree.map(lambda x: x[t, 0], segments.alternatives))  # noqa: B023
+        return Heard(final, _tokens(partial), self._with_prefix(final, ended))
+
+    def end(self) -> Heard:
+        """The rest after the last chunk."""
+        emitted, alternatives = jax.device_get(self._finish(self._state))
+        final = _tokens(emitted)
+        last = jax.tree.map(lambda x: x[0], alternatives)
+        return Heard(final, (), self._with_prefix(final, [last] if self._alternatives > 1 else []))
+
+    def _with_prefix(
+        self, final: list[Token], ended: list[Hypothesis]
+    ) -> list[list[tuple[list[int], float]]]:
+        """Alternatives of the segments that ended, from their first token on."""
+        if self._alternatives == 1:
+            return []
+        found = []
+        for hypotheses in ended:
+            readings = []
+            for k in range(min(self._alternatives, len(hypotheses.length))):
+                if hypotheses.log_prob[k] > -np.inf:
+                    tokens = hypotheses.tokens[k, : hypotheses.length[k]].tolist()
+                    readings.append((self._prefix + tokens, float(hypotheses.log_prob[k])))
+            found.append(readings)
+            self._prefix = []
+        for token, *_ in final:
+            if token == SEGMENT_END:
+                self._prefix = []
+            else:
+                self._prefix.append(token)
+        return found
+
+
+def _tokens(emitted: Emitted | Hypothesis) -> list[Token]:
+    """Tokens of a stream's only row."""
+    n = int(emitted.length[0])
+    return list(
+        zip(
+            emitted.tokens[0, :n].tolist(),
+            emitted.emission_frames[0, :n].tolist(),
+            emitted.token_log_probs[0, :n].tolist(),
+            strict=True,
+        )
+    )

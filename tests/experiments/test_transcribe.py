@@ -1,0 +1,171 @@
+"""The binary: files, pipes, formats, and one line for each thing that a user can mend."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+
+import pytest
+import soundfile
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import transcribe
+from experiments.interrupt import Interrupt
+from rnnt_qat.artefact.artefact import save
+from tests.experiment import tiny
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny.recognizer().save(folder / "model")
+    save(tiny.artefact(), folder / "artefact")
+    return folder
+
+
+@pytest.fixture
+def audio(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tiny.noise(6.0), 16_000)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def parsed(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    flags.FLAGS.mark_as_parsed()
+    yield
+    flags.FLAGS.unparse_flags()
+
+
+def run(models, audio, **given):
+    given = {"model": str(models / "model"), "chunk_ms": 240.0} | given
+    with flagsaver.flagsaver(audio=[str(a) for a in audio], **given):
+        return transcribe.main()
+
+
+@pytest.mark.slow
+def test_model_and_artefact_files_and_pipes_say_the_same(models, audio, monkeypatch, capsys):
+    content = audio.read_bytes()
+    assert run(models, [audio]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    name, text = line.split("\t")
+    assert name == str(audio)
+    assert len(text.split()) > 3
+    for piped in (content, content[44:]):  # with its header, and samples alone
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(piped)))
+        assert run(models, ["-"], endpoint="off") == 0
+        assert capsys.readouterr().out == f"-\t{text}\n"
+    artefact = {"model": str(models / "artefact")}
+    assert run(models, [audio], **artefact) == 0
+    assert capsys.readouterr().out == f"{line}\n"
+    assert run(models, [audio], format="jsonl", **artefact) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["text"] == text
+    assert [w["text"] for w in record["words"]] == text.split()
+    assert all(0 < w["confidence"] <= 1 for w in record["words"])
+    assert run(models, [audio], format="vtt", **artefact) == 0
+    assert capsys.readouterr().out.startswith("WEBVTT\n\n1\n00:00:0")
+
+
+@pytest.mark.slow
+def test_the_others_are_transcribed_after_a_bad_file(models, audio, tmp_path, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    files = [tmp_path / "none.wav", bad, audio]
+    assert run(models, files, model=str(models / "artefact")) == 1
+    printed = capsys.readouterr()
+    assert [line.split("\t")[0] for line in printed.out.splitlines()] == [str(audio)]
+    assert f"--audio={tmp_path / 'none.wav'}: there is no such file" in printed.err
+    assert f"--audio={bad}: no audio" in printed.err
+
+
+@pytest.mark.slow
+def test_rules_of_a_file_cut_a_recording(models, audio, tmp_path, capsys):
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"rules": [{"must_contain_speech": false, "min_utterance_s": 1.6}]}')
+    artefact = str(models / "artefact")
+    assert run(models, [audio], model=artefact, endpoint=str(rules), format="jsonl") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [r["start_s"] for r in records] == [0.0, 1.6, 3.2, 4.8]
+
+
+@pytest.mark.parametrize(
+    ("given", "audio", "message"),
+    [
+        ({}, [""], "--audio: give one or more files"),
+        ({}, [], "--audio: give one or more files"),
+        ({}, ["-", "-"], "can be read once"),
+        ({"chunk_ms": 0.0}, ["a.wav"], "--chunk_ms=0 must be above 0"),
+        ({"chunk_ms": 100.0}, ["a.wav"], "--chunk_ms: chunk_ms=100 is not a multiple"),
+        ({"nbest": 3, "beam_size": 2}, ["a.wav"], "--nbest=3: give --beam_size of at least"),
+        ({"format": "srt"}, ["a.wav", "b.wav"], "--format=srt is for one recording"),
+        ({"endpoint": "sometimes"}, ["a.wav"], "--endpoint=sometimes: not live, on, off or a JSON"),
+        ({"beam_size": 2, "nbest": 1}, ["a.wav"], "--beam_size: an artefact is decoded greedily"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(models, given, audio, message):
+    with pytest.raises(flags.Error) as caught:
+        run(models, audio, model=str(models / "artefact"), **given)
+    assert message in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--chunk_ms=80,abc", "--chunk_ms=80,abc: give milliseconds"),
+        ("--beam_size=-2", "--beam_size=-2"),
+    ],
+)
+def test_evaluate_refuses_in_one_line(flag, message):
+    command = [sys.executable, "-m", "experiments.evaluate", "--workdir=none", flag]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_an_interrupt_ends_the_stream_while_it_waits_and_while_it_computes():
+    def pieces():
+        yield 1
+        os.kill(os.getpid(), signal.SIGINT)  # while the next piece is waited for
+        yield 2
+
+    with Interrupt() as interrupt:
+        assert list(interrupt.until(pieces())) == [1]
+    assert interrupt.came
+    with Interrupt() as interrupt:
+        heard = []
+        for piece in interrupt.until(iter([1, 2, 3])):
+            heard.append(piece)
+            if piece == 2:
+                os.kill(os.getpid(), signal.SIGINT)  # while a piece is computed
+        assert heard == [1, 2]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_ctrl_c_prints_what_was_said(models, monkeypatch, capsys):
+    class Microphone:
+        """Six seconds of audio, then Ctrl-C."""
+
+        content = tiny.noise(6.0).tobytes()
+
+        def read1(self, size):
+            part, self.content = self.content[:size], self.content[size:]
+            if not part:
+                os.kill(os.getpid(), signal.SIGINT)
+            return part
+
+        read = read1
+
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=Microphone()))
+    assert run(models, ["-"], model=str(models / "artefact"), endpoint="off") == 130
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(line.split()) > 3

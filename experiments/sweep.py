@@ -17,11 +17,17 @@ What each part of a policy costs by itself, calibrated:
 
 python -m experiments.sweep --models=A/models/float --ablate=ethos_u_8x8_16_w4 --aware_steps=0
 
-``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export.
+What precision a chip needs, one field after the other:
+
+python -m experiments.sweep --models=A/models/float --map=generic_nna_crude --aware_steps=400
+
+``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export. The same
+command goes on where it was interrupted; policies whose results are there are not computed again.
 """
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -33,9 +39,12 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
-from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
-from rnnt_qat.studies.grid import NOTES, grid_rows, markdown_grid, pool, write_csv
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig, sweep
+from rnnt_qat.studies.cells import measure, results_of
+from rnnt_qat.studies.comparison import write_comparison
+from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
+from rnnt_qat.studies.precision_map import policies as map_policies
+from rnnt_qat.studies.precision_map import write_map
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
@@ -50,6 +59,9 @@ _POLICIES = flags.DEFINE_string(
     f"Default: {','.join(SweepConfig.policies)}.",
 )
 _ABLATE = flags.DEFINE_string("ablate", None, "This policy and each of its parts alone instead.")
+_MAP = flags.DEFINE_string(
+    "map", None, "A chip instead, and the same with one field after the other made meaner."
+)
 _AWARE_STEPS = flags.DEFINE_integer(
     "aware_steps",
     None,
@@ -69,9 +81,10 @@ def main() -> int:
         base = Recognizer.load(models[0])
         splits, evaluation = base.config.data.test, base.config.evaluation
         for number, model in enumerate(models):
-            systems = sweep(model, config, data_dir, workdir / f"model_{number}", console)
-            named = {system.name: recognizer for system, recognizer in systems.items()}
-            runs.append(compare_recognizers(named, splits, evaluation, data_dir, console))
+            folder = workdir / f"model_{number}"
+            measured = measure(model, config, splits, evaluation, data_dir, folder, console)
+            systems = [each.system for each in measured]
+            runs.append(results_of(measured))
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
@@ -83,7 +96,19 @@ def main() -> int:
     grid = report.with_name("grid.md")
     grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
     console.say(f"wrote {grid} and {report}")
+    if _MAP.value is not None:
+        page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
+        console.say(f"wrote {page}")
     return 0
+
+
+def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:
+    """The rows of each test set at each chunk size."""
+    found: dict[str, list[Row]] = {}
+    for row in (row for rows in tables for row in rows):
+        chunk = f"{row['chunk_ms']:g} ms" if row["chunk_ms"] else "whole utterances"
+        found.setdefault(f"{row['test_set']}, {chunk}", []).append(row)
+    return found
 
 
 def _workdir() -> pathlib.Path:
@@ -121,9 +146,11 @@ def _policies() -> tuple[str, ...]:
     Raises:
       ValidationError: there is no such policy.
     """
-    if _ABLATE.value is not None and _POLICIES.value is not None:
-        raise flags.ValidationError("give --policies or --ablate, not both")
+    if sum(flag.value is not None for flag in (_ABLATE, _POLICIES, _MAP)) > 1:
+        raise flags.ValidationError("give --policies, --ablate or --map, not two of them")
     try:
+        if _MAP.value is not None:
+            return map_policies(_MAP.value)
         if _ABLATE.value is None:
             lines = split_policies(_POLICIES.value or ",".join(SweepConfig.policies))
             found = [str(policy) for line in lines for policy in policy_choices(line)]

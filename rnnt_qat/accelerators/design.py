@@ -19,6 +19,7 @@ from rnnt_qat.accelerators.spec import (
     WRITTEN_BY_MUL,
     AcceleratorSpec,
     AddGrid,
+    Grain,
     TensorSpec,
 )
 from rnnt_qat.accelerators.units import UNIT_NAMES, fitted_unit, is_unit_name, named_unit
@@ -38,7 +39,7 @@ Value = int | str
 """What a field may be set to, as it is written."""
 
 GROUPS = {
-    "weights": frozenset({Role.WEIGHT}),
+    "weights": frozenset({Role.WEIGHT, Role.GATE_WEIGHT}),
     "activations": frozenset(
         {Role.INPUT, Role.PROJECTION, Role.JOINT_PRE, Role.JOINT_HIDDEN, Role.LOGITS}
     ),
@@ -47,7 +48,7 @@ GROUPS = {
 }
 """Roles by what they are; every role is in one group."""
 
-TENSORS = GROUPS | {role.value: frozenset({role}) for role in Role if role is not Role.WEIGHT}
+TENSORS = GROUPS | {role.value: frozenset({role}) for role in Role if not role.is_kernel}
 """Names of tensors in fields, groups first."""
 
 _ROUNDINGS = {
@@ -58,6 +59,7 @@ _ROUNDINGS = {
 }
 _OVERFLOWS = {overflow.value: overflow for overflow in Overflow}
 _GRIDS = {grid.value: grid for grid in AddGrid}
+_GRAINS = {grain.value: grain for grain in Grain}
 _SCALES = {"power_of_two": True, "free": False}
 _YES = {"yes": True, "no": False}
 _WHOLE = "whole"
@@ -126,6 +128,7 @@ _TENSOR_FIELDS: dict[str, tuple[FieldValues, Callable[[Role], bool]]] = {
     "frac": (FieldValues(("calibrated",), (0, 28)), lambda role: role is not Role.WEIGHT),
     "scale": (FieldValues(tuple(_SCALES)), lambda role: True),
     "scale_bits": (FieldValues(integers=(2, 24)), lambda role: True),
+    "grain": (FieldValues(tuple(_GRAINS)), lambda role: role.is_kernel),
     "rescale": (_RESCALES, lambda role: role in (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL)),
     "rounding": (FieldValues(tuple(_ROUNDINGS)), lambda role: role is not Role.WEIGHT),
     "unit": (_UNITS, lambda role: role in SIGMOID_READS or role in TANH_READS),
@@ -140,6 +143,7 @@ FIELDS: dict[str, FieldValues] = _CHIP_FIELDS | {
     for field, (values, has) in _TENSOR_FIELDS.items()
     if any(map(has, roles))
 }
+FIELDS["weights.bits"] = FieldValues(integers=(2, 8))
 """All fields by name, in the order in which they are applied."""
 
 
@@ -159,6 +163,8 @@ def changed_chip(spec: AcceleratorSpec, changes: Mapping[str, Value], name: str)
     chip = _changed_chip_fields(spec, changes)
     for field in (field for field in FIELDS if field in changes):
         owner, _, kind = field.rpartition(".")
+        if owner in TENSORS and not TENSORS[owner] & tensors.keys():
+            raise ValueError(f"{field}: {spec.name} holds no such tensors")
         for role in TENSORS.get(owner, tensors.keys() if field in _EVERY_TENSOR else ()):
             if role in tensors and _TENSOR_FIELDS[kind][1](role):
                 tensors[role] = _changed_tensor(tensors[role], kind, changes[field])
@@ -218,6 +224,8 @@ def _changed_tensor(tensor: TensorSpec, kind: str, value: Value) -> TensorSpec:
         return replace(tensor, format=replace(format, frac_bits=frac_bits))
     if kind == "scale":
         return replace(tensor, power_of_two=_SCALES[str(value)])
+    if kind == "grain":
+        return replace(tensor, grain=_GRAINS[str(value)])
     if kind == "scale_bits":
         return replace(tensor, scale_bits=int(value))
     if kind == "rescale":
@@ -226,11 +234,14 @@ def _changed_tensor(tensor: TensorSpec, kind: str, value: Value) -> TensorSpec:
     if kind == "rounding":
         return _rounded(tensor, _ROUNDINGS[str(value)])
     units = ("sigmoid", "tanh") if kind == "unit" else (kind,)
-    made: dict[str, Any] = {
-        unit: named_unit(str(value), Function(unit), format)
-        for unit in units
-        if getattr(tensor, unit) is not None
-    }
+    made: dict[str, Any] = {}
+    for name in units:
+        former = getattr(tensor, name)
+        if former is not None:
+            unit: Any = named_unit(str(value), Function(name), format)
+            if hasattr(former, "rounding") and hasattr(unit, "rounding"):
+                unit = replace(unit, rounding=former.rounding)
+            made[name] = unit
     return replace(tensor, **made)
 
 

@@ -10,6 +10,9 @@ class Role(enum.Enum):
     """Activations from another layer, operand of a matrix product."""
     WEIGHT = "weight"
     """Kernel of a matrix product."""
+    GATE_WEIGHT = "gate_weight"
+    """Kernel of an LSTM: its columns are those of four gates, one after the other. A chip holds it
+    as it holds any kernel; its scales may be the gates' own (``Grain.GATE``)."""
     GATE_PRE = "gate_pre"
     """Gate pre-activations of an LSTM."""
     GATE = "gate"
@@ -31,3 +34,13 @@ class Role(enum.Enum):
     """The joint's tanh, operand of the output product."""
     LOGITS = "logits"
     """Scores over the vocabulary."""
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is a kernel's."""
+        return self in (Role.WEIGHT, Role.GATE_WEIGHT)
+
+    @property
+    def blocks(self) -> int:
+        """Equal parts of a kernel's columns that belong to different gates."""
+        return 4 if self is Role.GATE_WEIGHT else 1

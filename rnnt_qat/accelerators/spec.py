@@ -34,6 +34,17 @@ class AddGrid(enum.Enum):
     """The sum is exact and rounded once (LiteRT's ADD otherwise)."""
 
 
+class Grain(enum.Enum):
+    """How many scales a kernel has."""
+
+    TENSOR = "tensor"
+    """One."""
+    GATE = "gate"
+    """An LSTM's: one a gate, as LiteRT's LSTM has them; any other: one."""
+    CHANNEL = "channel"
+    """One an output channel."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """How tensors of one role are held and computed.
@@ -42,7 +53,7 @@ class TensorSpec:
       role: which tensors.
       format: their integers; ``frac_bits=None`` leaves the scale to calibration.
       power_of_two: a calibrated scale is rounded up to a power of two.
-      per_channel: weights only: one scale an output channel.
+      grain: weights only: how many scales.
       scale_bits: significant bits of a calibrated scale that is not a power of two, at most 24.
       rescale: from an accumulator or a product to this format.
       sigmoid: the unit that writes this role.
@@ -52,7 +63,7 @@ class TensorSpec:
     role: Role
     format: QFormat
     power_of_two: bool = True
-    per_channel: bool = False
+    grain: Grain = Grain.TENSOR
     scale_bits: int = 24
     rescale: Rescale | None = None
     sigmoid: Activation | None = None
@@ -71,6 +82,11 @@ WRITTEN_BY_MUL = (Role.CELL, Role.MEMORY, Role.HIDDEN)
 ADDENDS = (Role.GATE_PRE, Role.CELL, Role.MEMORY, Role.PROJECTION, Role.JOINT_PRE)
 SIGMOID_READS = {Role.GATE: (Role.GATE_PRE,)}
 TANH_READS = {Role.GATE: (Role.GATE_PRE, Role.CELL), Role.JOINT_HIDDEN: (Role.JOINT_PRE,)}
+
+
+def _entry(role: Role) -> Role:
+    """The role under which a chip lists a role: kernels are one."""
+    return Role.WEIGHT if role.is_kernel else role
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ class AcceleratorSpec:
 
     def holds(self, role: Role) -> bool:
         """Whether the chip has a format for a role."""
-        return any(tensor.role is role for tensor in self.tensors)
+        return any(tensor.role is _entry(role) for tensor in self.tensors)
 
     def tensor(self, role: Role) -> TensorSpec:
         """Entry of a role.
@@ -130,7 +146,7 @@ class AcceleratorSpec:
           ValueError: the chip has none.
         """
         for tensor in self.tensors:
-            if tensor.role is role:
+            if tensor.role is _entry(role):
                 return tensor
         raise ValueError(f"{self.name} holds no tensors of role {role.name}")
 
@@ -148,8 +164,8 @@ class AcceleratorSpec:
         where = f"tensors[{tensor.role.name}]"
         if tensor.format.bits > 16:
             self._refuse(f"{where}.format", f"{tensor.format.bits} bits; tensors have up to 16")
-        if tensor.per_channel and tensor.role is not Role.WEIGHT:
-            self._refuse(f"{where}.per_channel", "only weights have a scale an output channel")
+        if tensor.grain is not Grain.TENSOR and not tensor.role.is_kernel:
+            self._refuse(f"{where}.grain", "only weights have more than one scale")
         if not 2 <= tensor.scale_bits <= 24:
             self._refuse(f"{where}.scale_bits", f"{tensor.scale_bits} is not in 2..24 (float32)")
 

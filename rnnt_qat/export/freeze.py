@@ -5,6 +5,7 @@ take them (``export.layout``); scales and formats are what its operators attach.
 quantized here.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from jaxtyping import Integer
 
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
-from rnnt_qat.accelerators.spec import AcceleratorSpec
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain
 from rnnt_qat.artefact.integers import DenseIntegers, RnntIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.layout import FreezeError as FreezeError
@@ -85,8 +87,15 @@ def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
     Raises:
       FreezeError: LiteRT's kernels do not have its arithmetic.
     """
+    weights = spec.tensor(Role.WEIGHT)
     for chip in EXPORTABLE:
-        if spec == chip or spec in map(chip.with_weight_bits, range(2, 9)):
+        # Narrow kernels lie on the 8-bit grid, and LiteRT's LSTM has a scale a gate anyway.
+        known = chip.tensor(Role.WEIGHT)
+        format = replace(known.format, bits=weights.format.bits)
+        grain = Grain.GATE if weights.grain is Grain.GATE else Grain.TENSOR
+        kernels = replace(known, format=format, grain=grain)
+        tensors = tuple(kernels if t is known else t for t in chip.tensors)
+        if replace(chip, name=spec.name, tensors=tensors) == spec:
             return chip
     names = ", ".join(chip.name for chip in EXPORTABLE)
     raise FreezeError(f"{spec.name} is no chip to export to: LiteRT has the arithmetic of {names}")

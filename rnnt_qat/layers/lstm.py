@@ -13,8 +13,8 @@ from rnnt_qat.typing import Array, Bool, PRNGKey
 
 LSTM_SITES = {
     "input": Role.INPUT,
-    "input_kernel": Role.WEIGHT,
-    "recurrent_kernel": Role.WEIGHT,
+    "input_kernel": Role.GATE_WEIGHT,
+    "recurrent_kernel": Role.GATE_WEIGHT,
     "gate_input": Role.GATE_PRE,
     "gate_pre": Role.GATE_PRE,
     "gate": Role.GATE,

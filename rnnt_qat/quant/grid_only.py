@@ -13,7 +13,7 @@ from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import Addends, FloatOperators, Value
 from rnnt_qat.quant.precision import FLOAT32_FORMAT, TensorFormat
 from rnnt_qat.quant.qtensor import dequantize
-from rnnt_qat.quant.scales import range_to_scale, weight_scale
+from rnnt_qat.quant.scales import by_column, range_to_scale, weight_scale
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.quant.straight_through import quantize_straight_through
 from rnnt_qat.typing import Array, DTypeLike, Float, Int, Num
@@ -93,8 +93,8 @@ class GridOperators:
             return x
         tensor = self.spec.tensor(role)
         scale: Scale
-        if role is Role.WEIGHT:
-            scale = weight_scale(tensor, x)
+        if role.is_kernel:
+            scale = by_column(weight_scale(tensor, x, role.blocks), x.shape[1])
         else:
             scale = self.scales[site] if tensor.calibrated else tensor.format.scale
         smallest, largest = tensor.format.minimum, tensor.format.maximum

@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from rnnt_qat.accelerators.spec import OPERANDS, Operator, TensorSpec
+from rnnt_qat.accelerators.spec import OPERANDS, Grain, Operator, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.quant import smooth_units
@@ -37,7 +37,7 @@ class IntegerMatmulOperators:
     def weight(self, site: str, w: Float[Array, "K M"]) -> QTensor:
         """Kernel on its grid; no gradient flows through its range."""
         format = QFormat(self.weight_bits, narrow=True)
-        tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, per_channel=True)
+        tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, grain=Grain.CHANNEL)
         scale = weight_scale(tensor, w)
         return QTensor(quantize_straight_through(w, scale, format.minimum, format.maximum), scale)
 

@@ -29,7 +29,7 @@ from rnnt_qat.quant import exact_rescale
 from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
-from rnnt_qat.quant.scales import weight_scale
+from rnnt_qat.quant.scales import by_column, weight_scale
 from rnnt_qat.quant.straight_through import (
     quantize_straight_through,
     straight_through,
@@ -72,14 +72,15 @@ class NnaOperators:
 
     def weight(self, site: str, w: Num[Array, "K M"]) -> QTensor:
         """Kernel on its grid; an integer array is a frozen kernel and stays as it is."""
-        tensor = self.spec.tensor(self._role(site))
+        role = self._role(site)
+        tensor = self.spec.tensor(role)
         if site in self.scales:
             scale = self.scales[site]
         elif jnp.issubdtype(w.dtype, jnp.integer):
             raise ValueError(f"the frozen kernel {site!r} came without its scale")
         else:
-            scale = weight_scale(tensor, w)
-        return self._quantize(w, scale, tensor.format)
+            scale = weight_scale(tensor, w, role.blocks)
+        return self._quantize(w, by_column(scale, w.shape[1]), tensor.format)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
         """The rows themselves: they are stored where they are read."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
+from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain, Operator
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
 from rnnt_qat.quant.precision import TensorFormat
 from rnnt_qat.quant.scales import range_to_scale, weight_range
@@ -38,11 +38,12 @@ class OnAccelerator:
         """Roles whose scale the chip leaves open; a kernel's only if trained or frozen."""
         open_roles = {tensor.role for tensor in self.spec.tensors if tensor.calibrated}
         kernels_too = self.serving or self.trained_ranges
-        return frozenset(open_roles if kernels_too else open_roles - {Role.WEIGHT})
+        kernels = {Role.WEIGHT, Role.GATE_WEIGHT}
+        return frozenset(open_roles | kernels if kernels_too else open_roles - kernels)
 
-    def kernel_range(self, w: Float[Array, "K M"]) -> Float[Array, "..."]:
+    def kernel_range(self, role: Role, w: Float[Array, "K M"]) -> Float[Array, "..."]:
         """Range that a kernel calls for; no gradient."""
-        return weight_range(self.spec.tensor(Role.WEIGHT), w)
+        return weight_range(self.spec.tensor(role), w, role.blocks)
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> NnaOperators:
         """Operators bound to the calibrated ranges."""
@@ -74,10 +75,12 @@ class OnAccelerator:
         rule = "power of two" if tensor.power_of_two else f"{tensor.scale_bits} significant bits"
         if self.trained_ranges:
             return TensorFormat(bits, numbers, f"trained, {rule}")
-        if role is not Role.WEIGHT:
+        if not role.is_kernel:
             return TensorFormat(bits, numbers, f"calibrated, {rule}")
-        grain = "each output channel" if tensor.per_channel else "the tensor"
-        return TensorFormat(bits, numbers, f"largest weight of {grain}, {rule}")
+        by_gate = tensor.grain is Grain.GATE and role.blocks > 1
+        by_channel = tensor.grain is Grain.CHANNEL
+        of = "each gate" if by_gate else "each output channel" if by_channel else "the tensor"
+        return TensorFormat(bits, numbers, f"largest weight of {of}, {rule}")
 
     def bias_bits(self) -> int:
         """The chip's."""

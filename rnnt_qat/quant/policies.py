@@ -29,6 +29,7 @@ from rnnt_qat.accelerators.design import changed_chip
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.accelerators.generic_nna_crude import GENERIC_NNA_CRUDE
 from rnnt_qat.accelerators.tosa_16x8 import TOSA_16X8
 from rnnt_qat.quant.ablation import PARTS, part
 from rnnt_qat.quant.grammar import PolicyError, Vocabulary, parse_policies
@@ -53,7 +54,10 @@ from rnnt_qat.quant.policy_spec import (
 )
 from rnnt_qat.quant.precision import Float32, IntegerMatmul, Precision
 
-CHIPS = {spec.name: spec for spec in (GENERIC_NNA, ETHOS_U_8X8_16, ETHOS_U_16X8, TOSA_16X8)}
+CHIPS = {
+    spec.name: spec
+    for spec in (GENERIC_NNA, GENERIC_NNA_CRUDE, ETHOS_U_8X8_16, ETHOS_U_16X8, TOSA_16X8)
+}
 """Chips by the name that a policy gives them."""
 
 OBSERVERS: dict[str, Observer] = {

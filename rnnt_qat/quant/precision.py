@@ -145,7 +145,7 @@ class IntegerMatmul:
 
     def tensor_format(self, role: Role) -> TensorFormat:
         """Operands of products are integers, all else is float32."""
-        if role is Role.WEIGHT:
+        if role.is_kernel:
             rule = "largest weight of each output channel"
             return TensorFormat(self.weight_bits, f"int{self.weight_bits}", rule)
         if role in MATMUL_OPERANDS:

@@ -91,9 +91,9 @@ class QuantizedModule(nn.Module):
             self.put_variable(RANGES, site, observer.max_abs(state))
         precision = self.policy.resolve(self.path)
         if isinstance(precision, OnAccelerator) and precision.trained_ranges:
-            for site in (site for site, role in sites.items() if role is Role.WEIGHT):
+            for site, role in ((site, role) for site, role in sites.items() if role.is_kernel):
                 kernel: Array = self.get_variable("params", site)
-                self.put_variable(RANGES, site, precision.kernel_range(kernel))
+                self.put_variable(RANGES, site, precision.kernel_range(role, kernel))
 
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
         """A site's observer, and the variable that holds its state."""

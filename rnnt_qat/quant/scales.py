@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import TensorSpec
+from rnnt_qat.accelerators.spec import Grain, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
@@ -52,31 +52,53 @@ _SMALLER_STEP = 1.3
 _LEVELS = 127
 
 
-def weight_scale(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-    """Scale of a kernel, of the tensor or of each column; no gradient."""
-    return range_to_scale(tensor, weight_range(tensor, w))
+def weight_scale(
+    tensor: TensorSpec, w: Float[Array, "K M"], blocks: int = 1
+) -> Float[Array, "..."]:
+    """Scale of a kernel as ``weight_range`` has its range; no gradient."""
+    return range_to_scale(tensor, weight_range(tensor, w, blocks))
 
 
-def weight_range(tensor: TensorSpec, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-    """Range of a kernel, of the tensor or of each column; no gradient.
+def weight_range(
+    tensor: TensorSpec, w: Float[Array, "K M"], blocks: int = 1
+) -> Float[Array, "..."]:
+    """Range of a kernel; no gradient.
 
     From 7 bits on it covers every weight. Narrower grids would round most of the others to
     zero to reach the largest one, so their step is the one that suits the bulk, and what lies
     outside saturates.
+
+    Args:
+      tensor: the chip's entry for kernels.
+      w: the kernel.
+      blocks: parts of its columns that are different gates.
+
+    Returns:
+      A scalar, or ``[blocks]`` or ``[M]`` where gates or columns have ranges of their own.
     """
-    axis = 0 if tensor.per_channel else None
+    by_gate = tensor.grain is Grain.GATE and blocks > 1
+    if by_gate:
+        w = w.reshape(w.shape[0], blocks, -1)
+    axis = {Grain.GATE: (0, 2) if by_gate else None, Grain.CHANNEL: 0}.get(tensor.grain)
     magnitude = jax.lax.stop_gradient(jnp.abs(w))
-    max_abs = magnitude.max(axis=axis)
+    max_abs = magnitude.max(axis=axis, keepdims=True)
     bits = tensor.format.bits
     if bits not in _NARROW_STEP:
-        return max_abs
+        return max_abs.squeeze(axis)
     # A sum of integers is the same in any order: the step must not differ between programs.
     covered = jnp.maximum(max_abs, _SMALLEST_RANGE)
     levels = jnp.round(divide(magnitude, covered) * _LEVELS).astype(jnp.int32)
-    count = w.size if axis is None else w.shape[0]
-    mean = divide(levels.sum(axis=axis), _LEVELS * count) * covered
+    count = w.size // max_abs.size
+    mean = divide(levels.sum(axis=axis, keepdims=True), _LEVELS * count) * covered
     # A power of two is rounded up from here.
     powers = 2.0 ** (bits - 1) / _SMALLER_STEP
     steps = powers if tensor.power_of_two else tensor.format.maximum
     of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps  # a Gaussian's deviation first
-    return jnp.minimum(max_abs, mean * of_mean)
+    return jnp.minimum(max_abs, mean * of_mean).squeeze(axis)
+
+
+def by_column(scale: Float[Array, "..."], columns: int) -> Float[Array, "..."]:
+    """A kernel's scale as products take it: a scalar, or one a column where gates have theirs."""
+    if scale.ndim == 0 or scale.shape[0] == columns:
+        return scale
+    return jnp.repeat(scale, columns // scale.shape[0])

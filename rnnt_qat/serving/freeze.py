@@ -15,7 +15,6 @@ from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 from rnnt_qat.quant.recorded import Call, Path, Record, parameter_path, recorded, table_readers
-from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import PyTree
 
 
@@ -62,9 +61,9 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     for path in sites:
         precision = policy.resolve(path)
         if isinstance(precision, OnAccelerator):
-            for site in (site for site, role in sites[path].items() if role is Role.WEIGHT):
-                if (*path, site) not in ranges:  # it is there where it was trained
-                    ranges[*path, site] = precision.kernel_range(params[*path, site])
+            for site, role in sites[path].items():
+                if role.is_kernel and (*path, site) not in ranges:  # it is there where trained
+                    ranges[*path, site] = precision.kernel_range(role, params[*path, site])
     chunk = jnp.zeros((1, model.config.encoder.time_reduction, width))
     with recorded() as record:
         RNNT(model.config, policy).apply(

@@ -54,7 +54,7 @@ def test_choices_stand_for_all_combinations():
 def test_one_or_the_other():
     with (
         flagsaver.flagsaver(ablate="w8a8", policies="w4a8"),
-        pytest.raises(flags.ValidationError, match="not both"),
+        pytest.raises(flags.ValidationError, match="not two of them"),
     ):
         sweep._policies()
 

@@ -19,7 +19,7 @@ from rnnt_qat.fixedpoint.qformat import Q0_7, QFormat
 from rnnt_qat.fixedpoint.rounding import Rounding
 from tests.reference import units_int64 as oracle
 
-Q3_12, Q4_11 = QFormat(16, 12), QFormat(16, 11)
+Q3_12, Q4_11, Q4_3 = QFormat(16, 12), QFormat(16, 11), QFormat(8, 3)
 SIGMOID, TANH = Function.SIGMOID, Function.TANH
 
 # Unit, input, largest error against the real function in steps of the output, seen and kept.
@@ -103,15 +103,29 @@ class TestEveryInput:
             Q4_11,
             partial(oracle.nearest, entries=32, reach=16),
         ),
+        (
+            InterpolatedTable(TANH, entries_bits=9, range_bits=4),
+            Q4_3,
+            partial(oracle.interpolated, entries=512, reach=16),
+        ),
+        (
+            InterpolatedTable(SIGMOID, range_bits=4, output=Q0_7, interpolate=False),
+            Q4_3,
+            partial(oracle.nearest, entries=256, reach=16, out_bits=7),
+        ),
+        (PiecewiseLinear(TANH, PLAN, output=Q0_7), Q4_3, partial(oracle.lines, lines=PLAN)),
+        (PiecewiseLinear(TANH, PLAN), QFormat(6, 1), partial(oracle.lines, lines=PLAN)),
+        (PiecewiseLinear(SIGMOID, HARD, output=Q0_7), Q4_3, partial(oracle.lines, lines=HARD)),
         (PiecewiseLinear(SIGMOID, PLAN), Q3_12, partial(oracle.lines, lines=PLAN)),
         (PiecewiseLinear(TANH, PLAN), Q4_11, partial(oracle.lines, lines=PLAN)),
         (PiecewiseLinear(TANH, HARD, output=Q0_7), Q3_12, partial(oracle.lines, lines=HARD)),
     ],
 )
-def test_every_int16_equals_the_definition_in_int64(unit, input, expected, rounding):
+def test_every_input_equals_the_definition_in_int64(unit, input, expected, rounding):
     """The Ethos-U units are compared with LiteRT's own kernels, likewise at every input."""
     unit = replace(unit, rounding=rounding)
-    x = np.arange(-(2**15), 2**15)
+    unit.check_input(input)
+    x = np.arange(input.minimum, input.maximum + 1)
     ours = unit(jnp.asarray(x, jnp.int32), input.frac_bits)
     np.testing.assert_array_equal(ours, expected(unit, x, input.frac_bits))
     np.testing.assert_array_equal(tabulate.values(unit, input), ours)

@@ -37,10 +37,11 @@ from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.studies.cells import measure, results_of
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
 from rnnt_qat.studies.grid import grid_rows
-from rnnt_qat.studies.sweep import SweepConfig, sweep
+from rnnt_qat.studies.sweep import SweepConfig
 from rnnt_qat.training.checkpoints import ConfigMismatchError
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.metrics import read_records
@@ -280,8 +281,12 @@ def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
 def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_path):
     workdir, _ = run
     policies = SweepConfig(policies=("generic_nna@joint", "float32"), aware_steps=2)
-    console = Console(io.StringIO())
-    systems = sweep(workdir / "models/float", policies, data_dir, tmp_path, console)
+    said = io.StringIO()
+    splits, evaluation = config().data.test, config().evaluation
+    what = workdir / "models/float", policies, splits, evaluation, data_dir, tmp_path
+    measured = measure(*what, Console(said))
+    assert "measured before" not in said.getvalue()
+    systems = [each.system for each in measured]
     names = [system.name for system in systems]
     part = "generic_nna@joint"
     assert names == ["(a) float32", f"{part}, calibrated", f"{part}, trained", "float32, trained"]
@@ -289,11 +294,10 @@ def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_
     assert sizes[0] == sizes[3] > sizes[1] == sizes[2]
     kept = Recognizer.load(tmp_path / "generic_nna@joint/models/aware")
     assert kept.policy.resolve(("joint",)) == OnAccelerator(GENERIC_NNA)
-    named = {system.name: recognizer for system, recognizer in systems.items()}
-    splits = config().data.test
-    results = compare_recognizers(named, splits, config().evaluation, data_dir, console)
-    rows = grid_rows([results], systems)
+    rows = grid_rows([results_of(measured)], systems)
     assert [row["system"] for row in rows] == names
+    assert measure(*what, Console(said)) == measured
+    assert said.getvalue().count("measured before") == 3
     assert rows[2]["wer"] < 0.2
 
 

@@ -15,6 +15,7 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_8x8_16_tflm import ETHOS_U_8X8_16_TFLM
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.accelerators.spec import Grain
 from rnnt_qat.artefact.integers import LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
@@ -42,20 +43,29 @@ def free_scales(spec):
     return replace(spec, tensors=tensors)
 
 
+def scales_a_gate(spec):
+    """The chip with a scale a gate."""
+    weights = replace(spec.tensor(Role.WEIGHT), grain=Grain.GATE)
+    tensors = tuple(weights if t.role is Role.WEIGHT else t for t in spec.tensors)
+    return replace(spec, tensors=tensors)
+
+
 def range_of(spec, role, scale):
     """A range that gives a calibrated role a scale of about this, and the scale that it gives."""
     tensor = spec.tensor(role)
-    max_abs = np.float32(scale * tensor.format.maximum)
-    return max_abs, float(range_to_scale(tensor, jnp.float32(max_abs)))
+    max_abs = np.asarray(scale * tensor.format.maximum, np.float32)
+    return max_abs, np.asarray(range_to_scale(tensor, jnp.asarray(max_abs)))[()]
 
 
 def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]:
     """Frozen variables of the layer, and the same integers as graphs are made of them."""
+    gates = 4 if spec.tensor(Role.WEIGHT).grain is Grain.GATE else None
+    smallest = 0.05 if gates else 0.5
     wanted = {
         "input": (Role.INPUT, scales["input"]),
         "hidden": (Role.HIDDEN, scales.get("hidden")),
-        "input_kernel": (Role.WEIGHT, rng.uniform(0.5, 1) * scales["kernel"]),
-        "recurrent_kernel": (Role.WEIGHT, rng.uniform(0.5, 1) * scales["kernel"]),
+        "input_kernel": (Role.WEIGHT, rng.uniform(smallest, 1, gates) * scales["kernel"]),
+        "recurrent_kernel": (Role.WEIGHT, rng.uniform(smallest, 1, gates) * scales["kernel"]),
     }
     found = {
         site: range_of(spec, role, scale)
@@ -67,7 +77,7 @@ def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]
         scale["hidden"] = spec.tensor(Role.HIDDEN).format.scale
     is_wide = spec.accumulator.bits > 32
     # Real biases between -2 and 2, whatever the accumulator's scale.
-    reach = 2 / (scale["input"] * scale["input_kernel"])
+    reach = np.broadcast_to(2 / (scale["input"] * scale["input_kernel"]), 4).repeat(hidden)
     bias = rng.integers(-reach, reach, 4 * hidden)
     params = {
         "input_kernel": rng.integers(-127, 128, (inputs, 4 * hidden)).astype(np.int8),
@@ -79,7 +89,7 @@ def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]
         if is_wide
         else bias.astype(np.int32),
     }
-    ranges = {site: jnp.float32(max_abs) for site, (max_abs, _) in found.items()}
+    ranges = {site: jnp.asarray(max_abs) for site, (max_abs, _) in found.items()}
 
     def by_gate(kernel):
         return np.ascontiguousarray(params[kernel].T.reshape(4, hidden, -1))
@@ -92,8 +102,8 @@ def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]
         input=TensorFormat(dtype, np.float32(scale["input"])),
         hidden=TensorFormat(dtype, np.float32(scale["hidden"])),
         cell=TensorFormat(np.int16, 2.0**-11),
-        w_ih_scale=np.full(4, scale["input_kernel"], np.float32),
-        w_hh_scale=np.full(4, scale["recurrent_kernel"], np.float32),
+        w_ih_scale=np.broadcast_to(scale["input_kernel"], 4).astype(np.float32),
+        w_hh_scale=np.broadcast_to(scale["recurrent_kernel"], 4).astype(np.float32),
     )
     return {"params": params, RANGES: ranges}, integers
 
@@ -143,6 +153,8 @@ LAYERS_8X8_16 = pytest.mark.parametrize(
         (80, 128, {"input": 0.0373, "hidden": 0.0071, "kernel": 0.002}),
         (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.01}),
         (160, 96, {"input": 0.011, "hidden": 0.0042, "kernel": 0.02}),
+        (40, 32, {"input": 2.0**-5, "kernel": 0.01, "a_gate": True}),
+        (13, 64, {"input": 0.1, "hidden": 0.0078, "kernel": 0.03, "a_gate": True}),
     ],
 )
 
@@ -151,6 +163,7 @@ def problem_8x8_16(spec, inputs, hidden, scales):
     """The chip, and a layer on it with inputs of every size."""
     rng = np.random.default_rng(inputs)
     spec = free_scales(spec) if "hidden" in scales else spec
+    spec = scales_a_gate(spec) if "a_gate" in scales else spec
     layer = random_layer(spec, rng, inputs, hidden, scales)
     return spec, *layer, rng.integers(-128, 128, (STEPS, inputs)).astype(np.int8)
 
@@ -179,15 +192,20 @@ def test_8x8_16_in_tflm(inputs, hidden, scales):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "hidden", "input_scale", "kernel_scale"),
-    [(40, 32, 2.0**-11, 0.003), (80, 128, 2.0**-12, 0.002), (64, 96, 2.0**-10, 0.006)],
+    ("inputs", "hidden", "input_scale", "kernel_scale", "spec"),
+    [
+        (40, 32, 2.0**-11, 0.003, ETHOS_U_16X8),
+        (80, 128, 2.0**-12, 0.002, ETHOS_U_16X8),
+        (64, 96, 2.0**-10, 0.006, ETHOS_U_16X8),
+        (40, 32, 2.0**-11, 0.01, scales_a_gate(ETHOS_U_16X8)),
+    ],
 )
-def test_16x8_operator_by_operator(inputs, hidden, input_scale, kernel_scale):
+def test_16x8_operator_by_operator(inputs, hidden, input_scale, kernel_scale, spec):
     rng = np.random.default_rng(inputs)
     scales = {"input": input_scale, "kernel": kernel_scale}
-    variables, layer = random_layer(ETHOS_U_16X8, rng, inputs, hidden, scales)
+    variables, layer = random_layer(spec, rng, inputs, hidden, scales)
     xs = rng.integers(-(2**15), 2**15, (STEPS, inputs)).astype(np.int16)
-    hiddens, cells = run_ours(ETHOS_U_16X8, variables, xs)
+    hiddens, cells = run_ours(spec, variables, xs)
     check_lively(cells)
     for runtime_type in (LiteRt, Tflm):
         runtime = runtime_type(lstm_step_16x8(layer))

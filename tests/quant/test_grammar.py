@@ -153,6 +153,7 @@ def test_lists_of_policies_divide_at_the_outer_commas():
         ("generic_nna{gate.unti=hard}", "gate", "no field 'gate.unti'; did you mean 'gate.unit'"),
         ("generic_nna{gate.unit=hrad}", "hrad", "gate.unit=hrad: it takes .*did you mean 'hard'"),
         ("generic_nna{cell.bits=17}", "17", "cell.bits=17: it takes 2 to 16"),
+        ("generic_nna{weights=9}", "9", "weights=9: it takes 2 to 8"),
         ("generic_nna{gate.unit=table100}", "table100", "it takes table64"),
         ("generic_nna{cell.bits=8, cell.bits=9}", "cell.bits=9", "cell.bits is written twice"),
         ("float32{cell.bits=8}", "cell", "float32 has no fields"),

@@ -8,10 +8,13 @@ import pytest
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
+from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.models.joint import JOINT_SITES
 from rnnt_qat.quant.learned_ranges import LearnedStep, TrainedThreshold
 from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
 
 X = jnp.asarray(np.random.default_rng(0).normal(0, 1, (20, 30)), jnp.float32)
 TQT, LSQ = TrainedThreshold(), LearnedStep()
@@ -111,3 +114,24 @@ def test_the_range_of_least_error_is_learned(spec, learned, start):
     best = min(float(loss(c)) for c in candidates)
     assert float(loss(learned.initial(jnp.float32(start)))) > 4 * best
     assert float(loss(found)) < (2.0 if learned is TQT else 1.1) * best
+
+
+def test_each_gate_has_its_own_range():
+    policy = policy_by_name("ethos_u_16x8{weights.grain=gate, weights.bits=4}+lsq")
+    xs, mask = X[None, :8, :4], jnp.ones((1, 8), bool)
+    layer = LSTM(policy.calibration(), 3)
+    params = layer.init(jax.random.key(0), xs, mask)["params"]
+    kernel = params["input_kernel"].at[:, 3:6].multiply(100.0)  # the second gate's
+    params = {**params, "input_kernel": kernel}
+    _, found = layer.apply({"params": params}, xs, mask, mutable=[RANGES])
+    ranges = calibrated_ranges(found[RANGES])
+    assert ranges["input_kernel"].shape == ranges["recurrent_kernel"].shape == (4,)
+    others = ranges["input_kernel"][jnp.array([0, 2, 3])]
+    assert ranges["input_kernel"][1] > 10 * others.max()
+
+    def loss(ranges):
+        ys, *_ = LSTM(policy, 3).apply({"params": params, RANGES: ranges}, xs, mask)
+        return dequantize(ys).sum()
+
+    slopes = jax.jit(jax.grad(loss))(jax.tree.map(policy.learned.max_abs, ranges))
+    assert np.count_nonzero(slopes["input_kernel"]) == 4

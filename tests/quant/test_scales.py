@@ -8,7 +8,8 @@ import pytest
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.roles import Role
-from rnnt_qat.quant.scales import power_of_two_above, range_to_scale, weight_scale
+from rnnt_qat.accelerators.spec import Grain
+from rnnt_qat.quant.scales import by_column, power_of_two_above, range_to_scale, weight_scale
 
 
 def test_power_of_two_above():
@@ -41,8 +42,20 @@ def test_kernels_by_tensor_or_by_column():
     w = jnp.asarray([[0.5, -0.1], [0.2, 0.05]])
     tensor = GENERIC_NNA.tensor(Role.WEIGHT)
     assert weight_scale(tensor, w) == 0.5 / 128
-    by_column = weight_scale(replace(tensor, per_channel=True), w)
-    assert (by_column * 128).tolist() == [0.5, 0.125]
+    columns = weight_scale(replace(tensor, grain=Grain.CHANNEL), w)
+    assert (columns * 128).tolist() == [0.5, 0.125]
+
+
+def test_a_gate_with_one_large_weight_spares_the_others():
+    w = np.random.default_rng(0).uniform(-1, 1, (5, 12)).astype(np.float32)
+    w[2, 4] = 1000.0  # the second gate's
+    for bits in (8, 4):
+        tensor = replace(GENERIC_NNA.with_weight_bits(bits).tensor(Role.WEIGHT), grain=Grain.GATE)
+        scale = weight_scale(tensor, jnp.asarray(w), Role.GATE_WEIGHT.blocks)
+        gates = [weight_scale(tensor, jnp.asarray(w[:, n : n + 3])) for n in range(0, 12, 3)]
+        assert scale.tolist() == [float(gate) for gate in gates]
+        assert by_column(scale, 12).tolist() == [s for s in scale.tolist() for _ in range(3)]
+    assert scale[1] > 100 * scale[0]
 
 
 def test_fixed_formats_take_no_range():

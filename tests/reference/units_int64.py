@@ -29,6 +29,9 @@ def table(unit, entries, reach, out_bits):
 
 def position(x, frac_bits, entries, reach):
     """Segment, place in it, and its length, in input steps."""
+    if entries > reach * 2**frac_bits:  # every input is an entry
+        index = np.minimum(np.abs(x), reach * 2**frac_bits - 1) * entries // (reach * 2**frac_bits)
+        return index, np.zeros_like(index), 1
     step = reach * 2**frac_bits // entries
     return (*np.divmod(np.minimum(np.abs(x), reach * 2**frac_bits - 1), step), step)
 

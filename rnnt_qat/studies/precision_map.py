@@ -1,0 +1,234 @@
+"""What precision does my chip need? A chip changed along one axis after the other.
+
+Each axis is a field of the chip (``accelerators.design``) with its values from generous to mean;
+all else stays as the chip has it. The page shows, for every value, the loss of accuracy against the
+float model when it is only calibrated and when it is trained through, with paired intervals.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rnnt_qat.evaluation.plots import COLOURS, FAINT, INK
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.policies import build_policy, parse_policy
+from rnnt_qat.quant.policy_spec import Change, PolicySpec
+from rnnt_qat.studies.grid import Row
+from rnnt_qat.studies.sweep import AWARE, CALIBRATION, System
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A field of a chip and the values that are tried.
+
+    Attributes:
+      title: for people.
+      field: name, as ``accelerators.design.FIELDS`` lists it.
+      values: from generous to mean.
+    """
+
+    title: str
+    field: str
+    values: tuple[int | str, ...]
+
+
+AXES = (
+    Axis(
+        "Sigmoid and tanh units", "gate.unit", ("table256", "table64", "nearest64", "plan", "hard")
+    ),
+    Axis("Bits of the gates", "gate.bits", (16, 12, 8, 6, 4)),
+    Axis("Bits of the gates' inputs", "gate_pre.bits", (16, 12, 10, 8, 6)),
+    Axis("Bits of the cell state", "cell.bits", (16, 12, 10, 8, 6)),
+    Axis("Bits of the hidden state", "hidden.bits", (8, 6, 5, 4, 3)),
+    Axis("Bits of the layers' inputs", "input.bits", (8, 6, 5, 4, 3)),
+    Axis("Bits of the weights", "weights.bits", (8, 6, 4, 3, 2)),
+    Axis("Bits of the accumulator", "accumulator.bits", (32, 20, 18, 16, 15)),
+    Axis("Rounding", "rounding", ("even", "away", "up", "truncate")),
+)
+"""The axes of a chip with 8-bit products and fixed formats."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value on an axis.
+
+    Attributes:
+      axis: which.
+      value: as it is written.
+      policy: line of the chip with that value; of a value that the chip has anyway, its own.
+    """
+
+    axis: Axis
+    value: str
+    policy: str
+
+
+def points(base: str, axes: Sequence[Axis] = AXES) -> list[Point]:
+    """The points of a map around a chip.
+
+    Args:
+      base: line of a policy that has one chip for all layers.
+      axes: what is varied.
+
+    Raises:
+      PolicyError, ValueError: the base is no policy, or has no chip with one of the values.
+    """
+    spec = parse_policy(base)
+    found = []
+    for axis in axes:
+        for value in axis.values:
+            changed = replace(spec, default=spec.default.changed([Change(axis.field, value)]))
+            policy = spec if _same_chip(spec, changed) else changed
+            found.append(Point(axis, str(value), str(policy)))
+    return found
+
+
+def _same_chip(spec: PolicySpec, changed: PolicySpec) -> bool:
+    """Whether the change leaves the chip as it was, but for its name."""
+    own, other = (build_policy(each).rules[-1].precision for each in (spec, changed))
+    if not (isinstance(own, OnAccelerator) and isinstance(other, OnAccelerator)):
+        return False
+    return replace(other.spec, name=own.spec.name) == own.spec
+
+
+def policies(base: str, axes: Sequence[Axis] = AXES) -> tuple[str, ...]:
+    """Lines of all points, the chip itself first, each once."""
+    lines = (str(parse_policy(base)), *(point.policy for point in points(base, axes)))
+    return tuple(dict.fromkeys(lines))
+
+
+def write_map(
+    directory: pathlib.Path,
+    base: str,
+    tables: Mapping[str, Sequence[Row]],
+    systems: Sequence[System],
+    axes: Sequence[Axis] = AXES,
+) -> pathlib.Path:
+    """Writes ``map.md`` and a plot a test set.
+
+    Args:
+      directory: takes them.
+      base: line of the chip.
+      tables: rows of ``grid.grid_rows`` by test set, of one chunk size.
+      systems: those of the rows.
+      axes: what was varied.
+
+    Returns:
+      The page's path.
+    """
+    by_name = {system.name: (system.policy, system.stage) for system in systems}
+    sections = [f"# What precision does a chip like {base} need?", _INTRODUCTION]
+    for number, (test_set, rows) in enumerate(tables.items()):
+        found = {by_name[row["system"]]: row for row in rows}
+        plot = directory / f"map_{number}.png"
+        plot_map(plot, base, found, axes)
+        sections += [f"## {test_set}", f"![WER lost along each axis]({plot.name})"]
+        sections.append(_needs(base, found, axes))
+        sections += [_table(axis, base, found, axes) for axis in axes]
+    path = directory / "map.md"
+    path.write_text("\n\n".join(sections) + "\n")
+    return path
+
+
+_INTRODUCTION = """\
+One field of the chip is changed at a time. *calibrated*: the float model on the chip as it is;
+*trained*: after training through the chip's arithmetic. Both are WER minus the float model's, in
+points, paired by utterance, with 95 % intervals of the bootstrap; bold where the interval leaves
+out 0. *won back*: share of the calibrated loss that training takes away, where that loss is
+significant. *suffices*: the meanest value up to which no loss is significant; with a wide interval
+this says that the test set cannot tell, not that nothing is lost."""
+
+Found = Mapping[tuple[str, str], Row]
+"""Rows by policy and stage."""
+
+
+def _of_axis(axis: Axis, base: str, axes: Sequence[Axis]) -> list[Point]:
+    return [point for point in points(base, axes) if point.axis == axis]
+
+
+def _needs(base: str, found: Found, axes: Sequence[Axis]) -> str:
+    """What suffices along each axis."""
+    lines = ["| axis | suffices, calibrated | suffices, trained |", "|---|---|---|"]
+    for axis in axes:
+        cells = []
+        for stage in (CALIBRATION, AWARE):
+            enough = "none tried"
+            for point in _of_axis(axis, base, axes):
+                row = found.get((point.policy, stage))
+                if row is None:
+                    enough = "not measured"
+                    break
+                if row["difference_low"] > 0:
+                    break
+                enough = f"`{point.value}`"
+            cells.append(enough)
+        lines.append(f"| {axis.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _table(axis: Axis, base: str, found: Found, axes: Sequence[Axis]) -> str:
+    lines = [f"**{axis.title}** (`{axis.field}`)\n", "| value | calibrated | trained | won back |"]
+    lines.append("|---|---:|---:|---:|")
+    for point in _of_axis(axis, base, axes):
+        rows = [found.get((point.policy, stage)) for stage in (CALIBRATION, AWARE)]
+        own = " (the chip's)" if point.policy == str(parse_policy(base)) else ""
+        cells = ["" if row is None else _loss(row) for row in rows]
+        calibrated, trained = rows
+        won = ""
+        if calibrated and trained and calibrated["difference_low"] > 0:
+            won = f"{100 * (1 - trained['difference'] / calibrated['difference']):.0f} %"
+        lines.append(f"| `{point.value}`{own} | {' | '.join(cells)} | {won} |")
+    return "\n".join(lines)
+
+
+def _loss(row: Row) -> str:
+    low, high = (100 * row[f"difference_{end}"] for end in ("low", "high"))
+    text = f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+_CURVES = {CALIBRATION: ("calibrated", COLOURS[1]), AWARE: ("trained", COLOURS[0])}
+
+
+def plot_map(path: pathlib.Path, base: str, found: Found, axes: Sequence[Axis] = AXES) -> None:
+    """A panel an axis: WER lost, in points, from generous to mean values."""
+    columns = 3
+    lines = -(-len(axes) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.4 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for axis, panel in zip(axes, panels, strict=False):
+        _plot_axis(panel, axis, _of_axis(axis, base, axes), found)
+    for panel in panels[len(axes) :]:
+        panel.set_visible(False)
+    for panel in panels[::columns]:
+        panel.set_ylabel("WER - float, points")
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def _plot_axis(panel: Axes, axis: Axis, along: Sequence[Point], found: Found) -> None:
+    panel.axhline(0, color=FAINT, linewidth=0.8)
+    for offset, (stage, (label, colour)) in zip((-0.08, 0.08), _CURVES.items(), strict=True):
+        places: list[float] = []
+        rows: list[dict[str, Any]] = []
+        for place, point in enumerate(along):
+            row = found.get((point.policy, stage))
+            if row is not None:
+                places.append(place + offset)
+                rows.append(row)
+        values = [100 * row["difference"] for row in rows]
+        errors = [
+            [100 * (row["difference"] - row["difference_low"]) for row in rows],
+            [100 * (row["difference_high"] - row["difference"]) for row in rows],
+        ]
+        panel.errorbar(
+            places, values, errors, color=colour, label=label, marker="o", markersize=3.5,
+            linewidth=1.2, capsize=2,
+        )  # fmt: skip
+    panel.set_title(axis.title, fontsize=9, loc="left", color=INK)
+    panel.set_xticks(range(len(along)), [point.value for point in along], fontsize=7)
+    panel.spines[["top", "right"]].set_visible(False)

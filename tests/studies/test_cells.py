@@ -1,0 +1,95 @@
+"""Finished cells are read again; others, and those of other keys, are computed."""
+
+import dataclasses
+import io
+import types
+
+import pytest
+
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.infra.console import Console
+from rnnt_qat.studies import cells
+from rnnt_qat.studies.sweep import SweepConfig, System
+from tests.studies.test_sweep import REFERENCES, result
+
+SPLITS = (Split("a", "test"), Split("b", "test"))
+
+
+@pytest.fixture
+def sweeping(tmp_path, monkeypatch):
+    """Measures as the binary does; returns the measurements and which policies were computed."""
+    model = tmp_path / "models/float"
+    model.mkdir(parents=True)
+    (model / "variables.npz").write_text("weights")
+    computed, broken = [], []
+
+    def sweep(model, config, data_dir, workdir, console):
+        systems = {System("float32", "float", 4000): None}
+        for policy in config.policies:
+            if policy in broken:
+                raise KeyboardInterrupt
+            systems |= {System(policy, stage, 1000): None for stage in ("calibration", "aware")}
+        computed.append(config.policies)
+        return systems
+
+    def compare(recognizers, splits, evaluation, data_dir, console):
+        (name,) = recognizers
+        return [dataclasses.replace(result(name, REFERENCES), test_set=s.name) for s in splits]
+
+    monkeypatch.setattr(cells, "sweep", sweep)
+    monkeypatch.setattr(cells, "compare_recognizers", compare)
+
+    def run(policies=("w8a8", "generic_nna{cell.bits=8}"), steps=3, evaluation=None):
+        computed.clear()
+        config = SweepConfig(policies, steps)
+        console = Console(io.StringIO())
+        measured = cells.measure(
+            model,
+            config,
+            SPLITS,
+            evaluation or EvaluationConfig(),
+            tmp_path,
+            tmp_path / "work",
+            console,
+        )
+        return measured, list(computed)
+
+    return types.SimpleNamespace(run=run, broken=broken, model=model, work=tmp_path / "work")
+
+
+def test_finished_cells_are_not_computed_again(sweeping):
+    first, computed = sweeping.run()
+    assert computed == [(), ("w8a8",), ("generic_nna{cell.bits=8}",)]
+    assert [each.system.stage for each in first] == ["float", *2 * ("calibration", "aware")]
+    again, computed = sweeping.run()
+    assert computed == []
+    assert again == first
+    assert [r.test_set for r in cells.results_of(again)] == 5 * ["a:test"] + 5 * ["b:test"]
+
+
+def test_an_interrupted_sweep_goes_on(sweeping):
+    sweeping.broken.append("generic_nna{cell.bits=8}")
+    with pytest.raises(KeyboardInterrupt):
+        sweeping.run()
+    sweeping.broken.clear()
+    measured, computed = sweeping.run()
+    assert computed == [("generic_nna{cell.bits=8}",)]
+    assert len(measured) == 5
+
+
+@pytest.mark.parametrize("change", ["steps", "evaluation", "model", "half"])
+def test_cells_of_something_else_are_computed(sweeping, change):
+    sweeping.run(("w8a8",))
+    options = {}
+    if change == "steps":
+        options = {"steps": 4}
+    elif change == "evaluation":
+        options = {"evaluation": EvaluationConfig(chunk_ms=(120.0,))}
+    elif change == "model":
+        (sweeping.model / "variables.npz").write_text("other weights")
+    else:
+        (sweeping.work / "w8a8/results/cell.json").unlink()
+    _, computed = sweeping.run(("w8a8",), **options)
+    assert ("w8a8",) in computed
+    assert (() in computed) == (change in ("evaluation", "model"))

@@ -3,8 +3,8 @@
 python -m benchmarks.reliability --cases=10000 --seed=0
 python -m benchmarks.reliability --drill=configs --case=145   # one case again, with its traceback
 
-Sound files, transcripts, configs, model directories, checkpoints, artefacts, prepared corpora and
-tokenizers are made and damaged from a seed, each case from its own number alone.
+Sound files, transcripts, configs, model directories, checkpoints, artefacts and prepared corpora
+are made and damaged from a seed, each case from its own number alone.
 ``benchmarks/drills`` holds a module a kind; a new kind is a ``Drill`` there and a place in
 ``DRILLS`` here. Drills that are not about one input (long streams, kills, integers) are programs of
 their own in that folder.

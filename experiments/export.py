@@ -42,6 +42,9 @@ def main() -> int:
     replay = tuple(Split.parse(name) for name in _REPLAY.value or ()) or test[:1]
     if missing := {split.name for split in replay} - {split.name for split in test}:
         sys.exit(f"--replay: {', '.join(sorted(missing))} is not among the test sets")
+    if not _CHUNKS.value or not all(c.isdecimal() and int(c) > 0 for c in _CHUNKS.value):
+        given = ",".join(_CHUNKS.value)
+        sys.exit(f"--chunks={given}: give whole numbers of encoder frames from 1 on, as in 1,4")
     config = ChipComparisonConfig(
         test, replay, tuple(known[t] for t in _TARGETS.value), tuple(map(int, _CHUNKS.value))
     )

@@ -8,6 +8,11 @@ Of float models that there are:
 
 python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
 
+The same, but trained and tested on the data of a config, by its stages:
+
+python -m experiments.sweep --models=data/pretrained/assistant \
+    --config=experiments/configs/on_chip.py
+
 Every combination of some units and widths of the cell state:
 
 python -m experiments.sweep --models=A/models/float --aware_steps=0 \
@@ -49,7 +54,9 @@ from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
-_MODELS = flags.DEFINE_list("models", None, "Float models instead: one config, its seeds.")
+_MODELS = flags.DEFINE_list(
+    "models", None, "Float models that there are, of one config; with --config, by its recipe."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
 _POLICIES = flags.DEFINE_string(
     "policies",
@@ -79,10 +86,13 @@ def main() -> int:
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         base = Recognizer.load(models[0])
-        splits, evaluation = base.config.data.test, base.config.evaluation
+        given = _MODELS.value is not None and _CONFIG.value is not None
+        asked = experiment_config(_CONFIG) if given else None
+        recipe = asked or base.config
+        splits, evaluation = recipe.data.test, recipe.evaluation
         for number, model in enumerate(models):
             folder = workdir / f"model_{number}"
-            measured = measure(model, config, splits, evaluation, data_dir, folder, console)
+            measured = measure(model, config, splits, evaluation, data_dir, folder, console, asked)
             systems = [each.system for each in measured]
             runs.append(results_of(measured))
     except StoppedBySignal as stopped:
@@ -117,8 +127,8 @@ def _workdir() -> pathlib.Path:
     Raises:
       ValidationError: the flags leave it open, or what is swept.
     """
-    if (_MODELS.value is None) == (_CONFIG.value is None):
-        raise flags.ValidationError("give --config or --models")
+    if _MODELS.value is None and _CONFIG.value is None:
+        raise flags.ValidationError("give --config or --models, or both")
     if _WORKDIR.value:
         return pathlib.Path(_WORKDIR.value)
     if _MODELS.value is None:

@@ -2,8 +2,9 @@
 
 Axes: ``B`` batch, ``N`` audio samples, ``T`` encoder frames (before or after time reduction, as the
 docstring says), ``U`` labels, ``V`` vocabulary with the blank, ``F`` features, ``D`` model width,
-``H`` hidden width, ``J`` joint width. At boundaries a batch carries ``*_lengths``; inside, layers
-carry ``*_mask`` (True = valid), and valid frames come before invalid ones.
+``H`` hidden width (``H4``: of all four gates), ``J`` joint width. At boundaries a batch carries
+``*_lengths``; inside, layers carry ``*_mask`` (True = valid), and valid frames come before invalid
+ones.
 """
 
 from typing import Any

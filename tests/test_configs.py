@@ -15,7 +15,7 @@ from rnnt_qat.training.state import parameter_count
 CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
-    "general": ["decay"],
+    "assistant": ["short"],
     "librispeech": ["word_pieces", "by_speaker"],
 }
 CASES = [

@@ -23,11 +23,15 @@ from rnnt_qat.fixedpoint.requantize import (
     shift_left,
     shift_right,
 )
-from rnnt_qat.fixedpoint.saturation import fit
+from rnnt_qat.fixedpoint.saturation import fit, saturate
 from rnnt_qat.typing import Array, Float, Int
 
 Scale = float | Float[Array, "..."]
 """A Python float where the chip fixes it, else float32."""
+
+
+_ADD_SHIFT, _WIDE_ADD_SHIFT = 19, 14
+"""Bits by which LiteRT's ADD shifts the coarser addend left, of 8- and of 16-bit tensors."""
 
 
 class Stored(NamedTuple):
@@ -116,43 +120,58 @@ def unbounded_sum(
 ) -> Int[Array, "*S"]:
     """``a + b`` at the result's scale, before it is brought into range."""
     a, b = (_addend(spec, x, role, scale) for x in (a, b))
-    grid = sum_grid(spec, (a.scale, b.scale), scale)
+    grid = sum_grid(spec, (a.scale, b.scale), role, scale)
     total = on_sum_grid(spec, a, grid) + on_sum_grid(spec, b, grid)
     return from_sum_grid(spec, Stored(total, grid), scale)
 
 
-def sum_grid(spec: AcceleratorSpec, addends: Sequence[Scale], scale: Scale) -> Scale:
+def sum_grid(spec: AcceleratorSpec, addends: Sequence[Scale], role: Role, scale: Scale) -> Scale:
     """Scale at which ADD forms its sum.
 
     Args:
       spec: the chip.
       addends: their scales.
+      role: of the result.
       scale: of the result.
     """
     require(spec, Operator.ADD)
     if spec.add_grid is AddGrid.RESULT:
         return scale
-    scales = (*addends, scale)
-    if all(isinstance(scale, float) for scale in scales):
-        return min(scales)
-    return functools.reduce(jnp.minimum, (jnp.asarray(s, jnp.float32) for s in scales))
+    finest = 2.0 ** -(_WIDE_ADD_SHIFT if spec.tensor(role).format.bits > 8 else _ADD_SHIFT)
+    if all(isinstance(each, float) for each in (*addends, scale)):
+        # On one scale there is nothing to shift (an LSTM's gates and cell).
+        return scale if {*addends} == {scale} else max(addends) * finest
+    coarsest = functools.reduce(jnp.maximum, (jnp.asarray(s, jnp.float32) for s in addends))
+    return coarsest * finest
 
 
 def on_sum_grid(spec: AcceleratorSpec, x: Stored, grid: Scale) -> Int[Array, "*S"]:
-    """An addend as ADD adds it: it depends on nothing else."""
+    """An addend as ADD adds it: it depends on nothing else. Two of them add up within 32 bits."""
     ratio = scale_ratio(x.scale, grid)
     if isinstance(ratio, float) and ratio == 1.0:
         return x.integers
-    if spec.add_grid is AddGrid.RESULT:
-        return ShiftRescale(spec.add_rounding)(x.integers, ratio)
-    return shift_left(x.integers, ratio)
+    return saturate(ShiftRescale(spec.add_rounding)(x.integers, ratio), 31)
 
 
 def from_sum_grid(spec: AcceleratorSpec, total: Stored, scale: Scale) -> Int[Array, "*S"]:
     """A sum at the result's scale, before it is brought into range."""
     if spec.add_grid is AddGrid.RESULT:
         return total.integers
-    return shift_right(total.integers, scale_ratio(total.scale, scale), spec.add_rounding)
+    ratio = scale_ratio(total.scale, scale)
+    if isinstance(ratio, float) and ratio == 1.0:
+        return total.integers
+    # gemmlowp's multiplier of a power of two: the high product halves, ties up, and the shift
+    # rounds the rest. Results as fine as the grid, on which LiteRT aborts, need none.
+    halved = (total.integers >> 1) + (total.integers & 1)
+    twice = shift_right(halved, _at_most_half(ratio), spec.add_rounding)
+    if isinstance(ratio, float):
+        return twice if ratio < 1 else shift_left(total.integers, ratio)
+    return jnp.where(ratio < 1, twice, shift_left(total.integers, jnp.maximum(ratio, 1)))
+
+
+def _at_most_half(ratio: Ratio) -> Ratio:
+    """Twice the ratio, what is left of it once the sum is halved."""
+    return min(2 * ratio, 1.0) if isinstance(ratio, float) else jnp.minimum(2 * ratio, 1.0)
 
 
 def mul(spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale) -> Int[Array, "*S"]:
@@ -205,5 +224,6 @@ def scale_ratio(scale: Scale, result: Scale) -> Ratio:
 def _addend(spec: AcceleratorSpec, x: Addend, role: Role, scale: Scale) -> Stored:
     if isinstance(x, Stored):
         return x
-    bring = rescale if spec.fused_gate_sum else store
-    return Stored(bring(spec, x, role, scale), scale)
+    if spec.fused_gate_sum:
+        return Stored(saturate(rescale(spec, x, role, scale), 31), scale)
+    return Stored(store(spec, x, role, scale), scale)

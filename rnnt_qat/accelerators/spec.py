@@ -31,7 +31,9 @@ class AddGrid(enum.Enum):
     RESULT = "result"
     """Each is rounded to the result's grid first (LiteRT's int16 ADD with pot_scale_int16)."""
     FINEST = "finest"
-    """The sum is exact and rounded once (LiteRT's ADD otherwise)."""
+    """As fine as a shift of the coarser addend by 19 bits (8-bit formats) or 14 (16-bit formats)
+    makes it: an addend finer than that is rounded to it, the sum twice on its way to the result
+    (LiteRT's ADD otherwise). Addends closer to each other than that add up exactly."""
 
 
 class Grain(enum.Enum):

@@ -16,7 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact.exponential_gates import exponential_sigmoid, exponential_tanh
+from rnnt_qat.artefact.exponential_gates import (
+    exponential_sigmoid,
+    exponential_tanh,
+    exponential_tanh_int32,
+)
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
@@ -58,6 +62,11 @@ class RuntimeArithmetic:
     lstm_saturates_each_product: bool
     lstm_rounds_cell_twice: bool
     single_precision_ratios: bool
+
+    @property
+    def is_tflm(self) -> bool:
+        """Whether the runtime is TFLM, whose int8 TANH evaluates what LiteRT's looks up."""
+        return self.requantization is Requantization.MULTIPLIER
 
     def ratio(self, first: float, second: float, output: float) -> float:
         """``first * second / output`` at this runtime's precision."""
@@ -171,10 +180,16 @@ def logistic(x: Integer[np.ndarray, "*S"]) -> Integer[np.ndarray, "*S"]:
     return (result >> 10).astype(np.int16)
 
 
-def tanh(x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
-    """TANH: of int16 by the interpolated table, of int8 by a 256-entry table of its own."""
+def tanh(
+    x: np.ndarray,
+    source: TensorFormat,
+    output: TensorFormat,
+    arithmetic: RuntimeArithmetic = LITERT,
+) -> np.ndarray:
+    """TANH: of int16 by the interpolated table, of int8 by 256 answers of the runtime's own."""
     if np.dtype(source.dtype) == np.int8:
-        return _tanh_int8(source, output)[x.astype(np.int64) + 128]
+        answers = _tanh_int8_of_tflm if arithmetic.is_tflm else _tanh_int8
+        return answers(source, output)[x.astype(np.int64) + 128]
     left_shift = 12 + round(math.log2(source.scale))
     if 2.0 ** (left_shift - 12) != source.scale or left_shift not in (0, 1):
         raise ValueError(f"int16 tanh takes a scale of 2^-12 or 2^-11, not {source.scale}")
@@ -257,6 +272,12 @@ def _rescale_by_multiplier(
         if wide:
             reduced = (mantissa + (1 << 15)) >> 16 if mantissa < 0x7FFF0000 else 0x7FFF
             total_shift = 15 - shift
+            if total_shift < 1:
+                raise ValueError(
+                    f"products at {float(product):.3g} cannot be stored in steps of "
+                    f"{output.scale:.3g}: TFLM's 16-bit multiplier takes ratios below 2^14; give "
+                    "the output a larger range"
+                )
             columns.append((values * reduced + (1 << (total_shift - 1))) >> total_shift)
         else:
             columns.append(multiply_by_multiplier(values, mantissa, shift))
@@ -285,6 +306,18 @@ def _tanh_int8(source: TensorFormat, output: TensorFormat) -> np.ndarray:
     real = np.tanh(np.float32(source.scale) * values)
     rescaled = round_half_away((real * np.float32(1 / output.scale)).astype(np.float64))
     return saturate(rescaled + output.zero_point, output)
+
+
+def _tanh_int8_of_tflm(source: TensorFormat, output: TensorFormat) -> np.ndarray:
+    """All 256 answers by gemmlowp's tanh of Q4.27 (micro/kernels/tanh.cc, reference Tanh)."""
+    values = np.arange(-128, 128) - source.zero_point
+    mantissa, shift = quantize_multiplier(source.scale * 2.0**27)
+    radius = math.floor(15 * 2.0 ** (27 - shift))
+    inside = np.clip(values, 1 - radius, radius - 1) if radius else 0 * values
+    scaled = exponential_tanh_int32(multiply_by_multiplier(inside, mantissa, shift))
+    answers = rounding_divide_by_power_of_two(scaled, 24)
+    answers = np.where(values <= -radius, -128, np.where(values >= radius, 127, answers))
+    return saturate(answers, output)
 
 
 def _sigmoid_table() -> np.ndarray:

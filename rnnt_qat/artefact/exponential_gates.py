@@ -1,19 +1,18 @@
-"""Sigmoid and tanh of LiteRT's fused integer LSTM: 16-bit fixed point without a table.
+"""Sigmoid and tanh in fixed point without a table: LiteRT's fused LSTM and TFLM's int8 TANH.
 
 gemmlowp's algorithm (https://github.com/google/gemmlowp, fixedpoint.h): ``exp`` of the part below
 1/4 by a fourth-order polynomial and of the rest by a barrel shifter of constants, then
-``1 / (1 + x)`` or ``(1 - x) / (1 + x)`` by three Newton steps. Every product is the 16-bit
-rounding doubling high multiply. Both functions are of one int16: all 65,536 answers are computed
-once a format and kept.
+``1 / (1 + x)`` or ``(1 - x) / (1 + x)`` by three Newton steps. Every product is the
+rounding doubling high multiply of the word: 16 bits in the LSTM, 32 in TANH. The LSTM's functions
+are of one int16: all 65,536 answers are computed once a format and kept.
 """
 
 import functools
 import math
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int16
-
-_ONE = 32767  # 1.0 in Q0.15 saturates
+from jaxtyping import Int16, Int64
 
 
 def exponential_sigmoid(x: Int16[np.ndarray, "*S"]) -> Int16[np.ndarray, "*S"]:
@@ -28,85 +27,107 @@ def exponential_tanh(x: Int16[np.ndarray, "*S"], integer_bits: int) -> Int16[np.
     return _tanh_answers(integer_bits)[x.astype(np.int64) + 32768]
 
 
+def exponential_tanh_int32(x: Int64[np.ndarray, "*S"]) -> Int64[np.ndarray, "*S"]:
+    """Q4.27 to Q0.31, int32 in int64 lanes both."""
+    return _WORD32.tanh(x, 4)
+
+
 @functools.cache
 def _sigmoid_answers() -> np.ndarray:
-    x = np.arange(-32768, 32768)
-    negative = -np.abs(x)
-    answer = _reciprocal(_exp_of_negative(negative, 3), minus_one=False)
-    below = _ONE - answer
-    return np.where(x == 0, 1 << 14, np.where(x > 0, answer, below)).astype(np.int16)
+    return _WORD16.sigmoid(np.arange(-32768, 32768), 3).astype(np.int16)
 
 
 @functools.cache
 def _tanh_answers(integer_bits: int) -> np.ndarray:
-    x = np.arange(-32768, 32768)
-    negative = -np.abs(x)
-    # 2x: the same bits with one more integer bit.
-    answer = _reciprocal(_exp_of_negative(negative, integer_bits + 1), minus_one=True)
-    return np.where(x == 0, 0, np.where(x < 0, -answer, answer)).astype(np.int16)
+    return _WORD16.tanh(np.arange(-32768, 32768), integer_bits).astype(np.int16)
 
 
-def _exp_of_negative(x: np.ndarray, integer_bits: int) -> np.ndarray:
-    """``exp(x)`` of x <= 0 with ``integer_bits``, to Q0.15."""
-    fraction_bits = 15 - integer_bits
-    quarter = 1 << (fraction_bits - 2)
-    remainder = (x & (quarter - 1)) - quarter  # in [-1/4, 0)
-    result = _exp_below_quarter(remainder << integer_bits)
-    rest = remainder - x
-    for exponent in range(-2, integer_bits):
-        if exponent > 4:
-            break
-        factor = _round_half_away(math.exp(-(2.0**exponent)) * 2.0**31)
-        factor = (factor + (1 << 15)) >> 16
-        bit = 1 << (fraction_bits + exponent)
-        result = np.where(rest & bit, _high_multiply(result, factor), result)
-    if integer_bits > 5:
-        result = np.where(x < -(1 << (fraction_bits + 5)), 0, result)
-    return np.where(x == 0, _ONE, result)
+@dataclass(frozen=True)
+class _Word:
+    """The algorithm on words of ``bits``; ``Qm`` has m integer bits and ``bits - 1 - m`` others."""
+
+    bits: int
+
+    @property
+    def one(self) -> int:
+        """1 in Q0, saturated."""
+        return 2 ** (self.bits - 1) - 1
+
+    def sigmoid(self, x: np.ndarray, integer_bits: int) -> np.ndarray:
+        """Of Q``integer_bits``, to Q0."""
+        exponential = self._exp_of_negative(-np.abs(x), integer_bits)
+        answer = self._reciprocal(exponential, minus_one=False)
+        half = 1 << (self.bits - 2)
+        return np.where(x == 0, half, np.where(x > 0, answer, self.one - answer))
+
+    def tanh(self, x: np.ndarray, integer_bits: int) -> np.ndarray:
+        """Of Q``integer_bits``, to Q0."""
+        # 2x: the same bits with one more integer bit.
+        exponential = self._exp_of_negative(-np.abs(x), integer_bits + 1)
+        answer = self._reciprocal(exponential, minus_one=True)
+        return np.where(x == 0, 0, np.where(x < 0, -answer, answer))
+
+    def _constant(self, real: float, integer_bits: int = 0) -> int:
+        """A real in Q``integer_bits``: rounded to 32 bits and from there to the word."""
+        in_32_bits = _round_half_away(real * 2.0 ** (31 - integer_bits))
+        return in_32_bits if self.bits == 32 else (in_32_bits + (1 << 15)) >> 16
+
+    def _exp_of_negative(self, x: np.ndarray, integer_bits: int) -> np.ndarray:
+        """``exp(x)`` of x <= 0 in Q``integer_bits``, to Q0."""
+        fraction_bits = self.bits - 1 - integer_bits
+        quarter = 1 << (fraction_bits - 2)
+        remainder = (x & (quarter - 1)) - quarter  # in [-1/4, 0)
+        result = self._exp_below_quarter(remainder << integer_bits)
+        rest = remainder - x
+        for exponent in range(-2, min(integer_bits, 5)):
+            factor = self._constant(math.exp(-(2.0**exponent)))
+            bit = 1 << (fraction_bits + exponent)
+            result = np.where(rest & bit, self._high_multiply(result, factor), result)
+        if integer_bits > 5:
+            result = np.where(x < -(1 << (fraction_bits + 5)), 0, result)
+        return np.where(x == 0, self.one, result)
+
+    def _exp_below_quarter(self, x: np.ndarray) -> np.ndarray:
+        """``exp(x)`` of x in [-1/4, 0), Q0 both: Taylor around -1/8."""
+        at_centre, third = self._constant(math.exp(-0.125)), self._constant(1 / 3)
+        x = x + (1 << (self.bits - 4))
+        x2 = self._high_multiply(x, x)
+        x3 = self._high_multiply(x2, x)
+        x4 = self._high_multiply(x2, x2)
+        series = self._high_multiply(_shift_right(x4, 2) + x3, third) + x2
+        product = self._high_multiply(x + _shift_right(series, 1), at_centre)
+        return self._saturate(at_centre + product)
+
+    def _reciprocal(self, x: np.ndarray, minus_one: bool) -> np.ndarray:
+        """``1 / (1 + x)``, or ``(1 - x) / (1 + x)``, of x in [0, 1], Q0 both."""
+        total = x + self.one
+        half_denominator = (total + np.sign(total)) // 2
+        # Newton-Raphson division's start, 48/17 - 32/17 d, in Q2.
+        slope = self._constant(-32 / 17, 2)
+        estimate = self._constant(48 / 17, 2) + self._high_multiply(half_denominator, slope)
+        one = 1 << (self.bits - 3)
+        for _ in range(3):
+            error = one - self._high_multiply(half_denominator, estimate)
+            estimate = estimate + self._saturate(self._high_multiply(estimate, error) << 2)
+        return self._saturate((estimate - one) << 2 if minus_one else estimate << 1)
+
+    def _high_multiply(self, a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
+        """``a b / 2^(bits - 1)``, rounded: the rounding doubling high multiply."""
+        product, places = np.asarray(a, np.int64) * b, self.bits - 1
+        half = 1 << (places - 1)
+        nudged = product + np.where(product >= 0, half, 1 - half)
+        return np.where(nudged >= 0, nudged >> places, -((-nudged) >> places))
+
+    def _saturate(self, x: np.ndarray) -> np.ndarray:
+        return np.clip(x, -self.one - 1, self.one)
 
 
-def _exp_below_quarter(x: np.ndarray) -> np.ndarray:
-    """``exp(x)`` of x in [-1/4, 0), Q0.15 both: Taylor around -1/8."""
-    at_centre = (_round_half_away(math.exp(-0.125) * 2.0**31) + (1 << 15)) >> 16
-    third = (_round_half_away(2.0**31 / 3) + (1 << 15)) >> 16
-    x = x + (1 << 12)
-    x2 = _high_multiply(x, x)
-    x3 = _high_multiply(x2, x)
-    x4 = _high_multiply(x2, x2)
-    series = _shift_right(_high_multiply(_shift_right(x4, 2) + x3, third) + x2, 1)
-    return np.clip(at_centre + _high_multiply(x + series, at_centre), -32768, 32767)
-
-
-def _reciprocal(x: np.ndarray, minus_one: bool) -> np.ndarray:
-    """``1 / (1 + x)``, or ``(1 - x) / (1 + x)``, of x in [0, 1], Q0.15 both."""
-    total = x + _ONE
-    half_denominator = (total + np.sign(total)) // 2
-    # Newton-Raphson division's start, 48/17 - 32/17 d, in Q2.13.
-    offset = (_round_half_away(48 / 17 * 2.0**29) + (1 << 15)) >> 16
-    slope = (_round_half_away(-32 / 17 * 2.0**29) + (1 << 15)) >> 16
-    estimate = offset + _high_multiply(half_denominator, slope)
-    for _ in range(3):
-        error = (1 << 13) - _high_multiply(half_denominator, estimate)
-        estimate = estimate + _saturating_left_shift(_high_multiply(estimate, error), 2)
-    if minus_one:
-        return _saturating_left_shift(estimate - (1 << 13), 2)
-    return _saturating_left_shift(estimate, 1)
-
-
-def _high_multiply(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
-    """``a b / 2^15``, rounded: 16-bit rounding doubling high multiply."""
-    product = np.asarray(a, np.int64) * b
-    nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
-    return np.where(nudged >= 0, nudged >> 15, -((-nudged) >> 15))
+_WORD16, _WORD32 = _Word(16), _Word(32)
 
 
 def _shift_right(x: np.ndarray, exponent: int) -> np.ndarray:
     mask = (1 << exponent) - 1
     return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
-
-
-def _saturating_left_shift(x: np.ndarray, exponent: int) -> np.ndarray:
-    return np.clip(x << exponent, -32768, 32767)
 
 
 def _round_half_away(x: float) -> int:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Integer
 
+from rnnt_qat.artefact import limits
 from rnnt_qat.artefact.arithmetic import LITERT, RuntimeArithmetic
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
@@ -65,7 +66,7 @@ class LstmIntegers:
       bias: at scale ``input.scale * w_ih_scale`` of its gate; int32 (8x8_16) or int64 (16x8).
       input: format of the inputs, int8 or int16.
       hidden: format of the hidden state, of the input's dtype.
-      cell: format of the cell: int16, a power of two, at most 2^-9.
+      cell: format of the cell: int16, a power of two from 2^-15 to 2^-9.
       w_ih_scale: scale of the input weights, one a gate, or (16x8 only) one a unit of each.
       w_hh_scale: scale of the recurrent weights, likewise.
     """
@@ -108,8 +109,10 @@ class LstmIntegers:
                     f"{where}.{field} is {format}; int16 formats here are symmetric with a "
                     "power-of-two scale"
                 )
-        if not self.is_wide and self.cell.scale > 2.0**-9:
-            raise ValueError(f"{where}.cell.scale is {self.cell.scale}; the kernel takes <= 2^-9")
+        if not self.is_wide and not 2.0**-15 <= self.cell.scale <= 2.0**-9:
+            raise ValueError(
+                f"{where}.cell.scale is {self.cell.scale}; the kernel takes 2^-15 to 2^-9"
+            )
         if self.is_wide and self.cell.scale not in (2.0**-12, 2.0**-11):
             raise ValueError(
                 f"{where}.cell.scale is {self.cell.scale}; int16 tanh takes 2^-11, 2^-12"
@@ -168,6 +171,20 @@ class LstmIntegers:
         scale = _per_output(self.w_hh_scale, self.hidden_size)
         return DenseIntegers(weights, None, self.hidden, GATE_PRE, scale)
 
+    def check_limits(self, where: str) -> None:
+        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        if self.is_wide:
+            self.input_projection().check_limits(f"{where}/input_kernel")
+            self.recurrent_projection().check_limits(f"{where}/recurrent_kernel")
+            return
+        for gate, name in enumerate(GATE_NAMES):
+            for site, weights, scale, bias, source in (
+                ("input_kernel", self.w_ih, self.w_ih_scale, self.bias[gate], self.input),
+                ("recurrent_kernel", self.w_hh, self.w_hh_scale, None, self.hidden),
+            ):
+                formats = source, TensorFormat(np.int8, scale[gate]), GATE_PRE
+                limits.check_product(f"{where}/{site} (gate {name})", weights[gate], bias, formats)
+
 
 @dataclass(frozen=True, eq=False)
 class DenseIntegers:
@@ -202,6 +219,10 @@ class DenseIntegers:
     def formats(self) -> tuple[TensorFormat, TensorFormat, TensorFormat]:
         """Formats of input, weights and output."""
         return self.input, TensorFormat(np.int8, self.weight_scale), self.output
+
+    def check_limits(self, where: str) -> None:
+        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        limits.check_product(where, self.weights, self.bias, self.formats)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,11 +342,31 @@ class RnntIntegers:
         _check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
         labels = len(self.joint.output.weights)
         _check_width("prediction embedding's labels", len(self.prediction.embedding), labels)
+        self._check_limits()
 
     @property
     def vocabulary(self) -> int:
         """Labels with the blank."""
         return len(self.joint.output.weights)
+
+    def _check_limits(self) -> None:
+        """Refuses what some input overflows in the runtimes' words, naming the layer."""
+        for name, network, format in (
+            ("encoder", self.encoder, self.encoder.layers[0].input),
+            ("prediction", self.prediction, self.prediction.embedding_format),
+        ):
+            for index, layer in enumerate(network.layers):
+                limits.check_requantize(f"{name}/lstm_{index}/input", format, layer.input)
+                layer.check_limits(f"{name}/lstm_{index}")
+                format = layer.hidden
+            limits.check_requantize(f"{name}/projection/input", format, network.projection.input)
+            network.projection.check_limits(f"{name}/projection")
+        addends = self.encoder.projection.output, self.prediction.projection.output
+        where = "the joint's sum (joint/hidden_pre)"
+        limits.check_add(where, (*addends, self.joint.sum))
+        limits.check_tanh(where, self.joint.sum)
+        limits.check_requantize("joint/output/input", self.joint.hidden, self.joint.output.input)
+        self.joint.output.check_limits("joint/output")
 
 
 def is_power_of_two(scale: float) -> bool:

@@ -200,7 +200,7 @@ class Player:
         model, joint = self.model, self.model.joint
         formats = (model.encoder.projection.output, model.prediction.projection.output, joint.sum)
         hidden_pre = fixed.add(encoded, predicted, formats)
-        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden)
+        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden, model.arithmetic)
         x = _in_format(hidden[None], joint.hidden, joint.output.input)
         logits = play_dense(joint.output, x, model.arithmetic)
         self._record("joint/hidden_pre", hidden_pre[None])

@@ -54,7 +54,7 @@ class Hypothesis:
     def append(
         self,
         token: Int[Array, "*B"],
-        frame: Int[Array, "*B"],
+        frame: Int[Array, "#*B"],
         log_prob: Float[Array, "*B"],
         emit: Bool[Array, "*B"],
     ) -> "Hypothesis":
@@ -62,7 +62,7 @@ class Hypothesis:
 
         Args:
           token: label of each row.
-          frame: encoder frame of its emission.
+          frame: encoder frame of its emission; it broadcasts.
           log_prob: what the network gave it; ``self.log_prob`` is left to the search.
           emit: rows that grow.
         """

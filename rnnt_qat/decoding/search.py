@@ -1,6 +1,6 @@
 """What the chunk driver needs of a search, and masked updates of its states."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.typing import Array, Bool, Num, PyTree
 
 
+@runtime_checkable
 class Search(Protocol):
     """A streaming search over encoder frames; its state is a pytree whose leaves lead with B.
 
@@ -45,6 +46,7 @@ class Search(Protocol):
         """
 
 
+@runtime_checkable
 class SearchConfig(Protocol):
     """Options of a search, e.g. ``GreedyConfig`` or ``BeamConfig``."""
 

@@ -3,11 +3,12 @@
 ``rnnt_qat.models`` offers these over bound variables; ``tests`` offer them over lookup tables.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
 
 
+@runtime_checkable
 class Transducer(Protocol):
     """A recognizer with its variables bound. All states are pytrees whose leaves lead with B."""
 

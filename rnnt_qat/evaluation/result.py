@@ -87,6 +87,11 @@ class EvaluationResult:
         return error_rate_interval([u.characters for u in self.utterances], self.bootstrap)
 
     @property
+    def utterance_error_rate(self) -> float:
+        """Share of the utterances that are not recognised to the letter: of phrases, commands."""
+        return sum(u.words.errors > 0 for u in self.utterances) / len(self.utterances)
+
+    @property
     def audio_s(self) -> float:
         """Seconds of audio decoded."""
         return sum(u.audio_s for u in self.utterances)
@@ -137,6 +142,7 @@ class EvaluationResult:
         yield "wer_low", self.wer.low
         yield "wer_high", self.wer.high
         yield "cer", self.cer.value
+        yield "utterance_error_rate", self.utterance_error_rate
         yield "substitution_rate", self.words.substitutions / length
         yield "deletion_rate", self.words.deletions / length
         yield "insertion_rate", self.words.insertions / length

@@ -25,6 +25,7 @@ from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import make_mesh
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
+from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer, load_tokenizer
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
@@ -77,11 +78,11 @@ class Recognizer:
         return BoundTransducer(variables=self.variables, model=self.model)
 
     def evaluator(
-        self, split: Split, evaluation: EvaluationConfig, data_dir: pathlib.Path
+        self, splits: Sequence[Split], evaluation: EvaluationConfig, data_dir: pathlib.Path
     ) -> StreamingEvaluator:
-        """Stream-decodes a test set; run it on ``self.variables``."""
+        """Stream-decodes test sets, one after the other; run it on ``self.variables``."""
         return make_evaluator(
-            self.config, evaluation, self.policy, self.frontend, self.tokenizer, split, data_dir
+            self.config, evaluation, self.policy, self.frontend, self.tokenizer, splits, data_dir
         )
 
     def audit(self) -> tuple[OffChip, ...]:
@@ -259,7 +260,12 @@ def _read_variables(
             f"{path} does not fit its recognizer.json: {', '.join(wrong)} missing, strange or of "
             "another shape; was one of the two files replaced?"
         )
-    return {RANGES: {}, **jax.tree.map(jnp.asarray, unflatten_dict(found, sep="/"))}
+
+    def read(array: np.ndarray) -> jax.Array:
+        compact = array.dtype == np.float16
+        return jnp.asarray(array, np.float32 if compact else array.dtype)
+
+    return {RANGES: {}, **jax.tree.map(read, unflatten_dict(found, sep="/"))}
 
 
 def make_evaluator(
@@ -268,17 +274,17 @@ def make_evaluator(
     policy: PrecisionPolicy,
     frontend: Frontend,
     tokenizer: Tokenizer,
-    split: Split,
+    splits: Sequence[Split],
     data_dir: pathlib.Path,
     mesh: Mesh | None = None,
 ) -> StreamingEvaluator:
-    """Stream-decodes a test set with variables of the experiment's model under ``policy``."""
+    """Stream-decodes test sets with variables of the experiment's model under ``policy``."""
     mesh = make_mesh() if mesh is None else mesh
     evaluation.require_whole_frames(config.frontend.frame_ms * config.model.encoder.time_reduction)
     rate_hz = config.frontend.log_mel.sample_rate_hz
-    corpus = open_corpus(data_dir, split.corpus, split.split, rate_hz)
+    source = Mixture([open_corpus(data_dir, s.corpus, s.split, rate_hz) for s in splits])
     batches = EvalBatches(
-        corpus,
+        source,
         tokenizer,
         config.frontend,
         config.pipeline,
@@ -293,7 +299,7 @@ def make_evaluator(
         frontend,
         tokenizer,
         batches,
-        references=corpus,
+        references=source,
         mesh=mesh,
-        name=split.name,
+        name="+".join(split.name for split in splits),
     )

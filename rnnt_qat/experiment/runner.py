@@ -213,7 +213,7 @@ class Experiment:
                 policy,
                 self.frontend,
                 self.tokenizer,
-                split,
+                [split],
                 self.data_dir,
                 self.mesh,
             )

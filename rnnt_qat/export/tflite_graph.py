@@ -27,6 +27,8 @@ _TENSOR_TYPE = {
     np.dtype(np.int64): schema.TensorType.INT64,
 }
 _NONE = schema.ActivationFunctionType.NONE
+_CONCATENATED = 10
+"""Inputs of one CONCATENATION that TFLM takes (micro/kernels/concatenation.cc, kMaxInputNum)."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,17 @@ class GraphBuilder:
         return self._apply("RESHAPE", 1, [x, constant], tuple(shape), x.format, name, options)
 
     def concatenate(self, parts: Sequence[Tensor], axis: int, name: str) -> Tensor:
-        """Pieces of one format joined along ``axis``."""
+        """Pieces of one format joined along ``axis``, through groups where they are many."""
         if any(p.format != parts[0].format for p in parts):
             raise ValueError(f"{name!r}: the pieces' formats differ: {[p.format for p in parts]}")
+        if len(parts) > _CONCATENATED:
+            size = -(-len(parts) // _CONCATENATED)
+            starts = range(0, len(parts), max(size, _CONCATENATED))
+            groups = [parts[start : start + starts.step] for start in starts]
+            parts = [
+                self.concatenate(group, axis, f"{name}/group_{n}") if len(group) > 1 else group[0]
+                for n, group in enumerate(groups)
+            ]
         axis %= len(parts[0].shape)
         shape = _with_axis(parts[0].shape, axis, sum(p.shape[axis] for p in parts))
         options = schema.ConcatenationOptionsT(axis=axis)

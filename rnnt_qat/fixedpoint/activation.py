@@ -1,7 +1,7 @@
 """What the chips' sigmoid and tanh units have in common."""
 
 import enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,7 @@ FracBits = Any
 """Fractional bits of a unit's input: an int; for units that say so, also an int32 scalar array."""
 
 
+@runtime_checkable
 class Activation(Protocol):
     """A sigmoid or tanh unit: frozen and hashable, integers in and out."""
 

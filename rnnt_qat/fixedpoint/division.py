@@ -2,11 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rnnt_qat.typing import Array, Float
+from rnnt_qat.typing import Array, Float, Num
+
+Real = Num[Array, "..."] | Num[np.ndarray, "..."] | np.number | float | int
+"""What has a float32."""
 
 
-def divide(x: Float[Array, "..."] | float, by: Float[Array, "..."] | float) -> Float[Array, "..."]:
+def divide(x: Real, by: Real) -> Float[Array, "..."]:
     """``x / by`` in float32, rounded to nearest as IEEE 754 has it and as NumPy divides.
 
     XLA divides by a constant, and by what it broadcasts, as a product with the reciprocal, which is

@@ -11,7 +11,8 @@ from rnnt_qat.fixedpoint.activation import Function
 from rnnt_qat.fixedpoint.qformat import Q0_7, QFormat
 from rnnt_qat.typing import Array, Float, Int
 
-_MAX_FRAC_BITS = 15
+_MIN_FRAC_BITS, _MAX_FRAC_BITS = -5, 17
+"""Coarser inputs are 0 or saturate the function, finer ones are all 0 after it: as the ends."""
 
 
 def int8_table(
@@ -35,11 +36,14 @@ def int8_table(
 
 @cache
 def _tables(function: Function, output: QFormat) -> np.ndarray:
-    """One table a number of fractional bits, 0 to 15."""
-    scale = output.scale
-    return np.stack(
-        [int8_table(function, 2.0**-n, 0, scale, 0) for n in range(_MAX_FRAC_BITS + 1)]
-    ).astype(np.int32)
+    """One table a number of fractional bits, from the smallest to the largest."""
+    scale, bits = output.scale, range(_MIN_FRAC_BITS, _MAX_FRAC_BITS + 1)
+    return np.stack([int8_table(function, 2.0**-n, 0, scale, 0) for n in bits]).astype(np.int32)
+
+
+def _within(frac_bits: int | Int[Array, ""]) -> Int[Array, ""]:
+    """The nearest number of fractional bits that has a table."""
+    return jnp.clip(frac_bits, _MIN_FRAC_BITS, _MAX_FRAC_BITS)
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ class Int8Table:
             raise ValueError(f"a table of one entry an input takes up to 8 bits, not {input}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Int[Array, "*S"]:
-        """Integers in ``output``, int32; ``frac_bits`` 0 to 15 may be traced."""
+        """Integers in ``output``, int32; ``frac_bits`` may be traced."""
         tables = jnp.asarray(_tables(self.function, self.output))
-        return tables[jnp.clip(frac_bits, 0, _MAX_FRAC_BITS)][x + 128]
+        return tables[_within(frac_bits) - _MIN_FRAC_BITS][x + 128]
 
     def computed(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
         """The same integers without a lookup, as float32.
@@ -71,7 +75,7 @@ class Int8Table:
         are rounded as the table's entries were, none of which lies as near to a tie as float32
         errs (tests/fixedpoint/test_units.py: every input of every table).
         """
-        scale = jnp.ldexp(jnp.float32(1), -jnp.clip(frac_bits, 0, _MAX_FRAC_BITS))
+        scale = jnp.ldexp(jnp.float32(1), -_within(frac_bits))
         function = jnp.tanh if self.function is Function.TANH else jax.nn.sigmoid
         scaled = function(x.astype(jnp.float32) * scale) * 2.0**self.output.fixed_frac_bits
         return jnp.clip(jnp.round(scaled), self.output.minimum, self.output.maximum)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint import wide
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
+from rnnt_qat.fixedpoint.saturation import saturating_shift_left
 from rnnt_qat.typing import Array, Float, Int
 
 
@@ -22,12 +23,17 @@ class Multiplier(NamedTuple):
     shift: int | Int[Array, "..."]
 
 
-def quantize_multiplier(ratio: float, bits: int = 31) -> Multiplier:
+SMALLEST_SHIFT = -31
+"""Of gemmlowp's multipliers: TFLite takes smaller ratios for 0 (QuantizeMultiplier)."""
+
+
+def quantize_multiplier(ratio: float, bits: int = 31, smallest: int | None = None) -> Multiplier:
     """Significand and shift of a ratio known on the host, in double precision.
 
     Args:
       ratio: non-negative.
       bits: width of the significand, 2 to 31.
+      smallest: a ratio with a smaller shift counts as 0; None keeps every ratio.
 
     Raises:
       ValueError: the ratio is negative or not finite.
@@ -38,13 +44,22 @@ def quantize_multiplier(ratio: float, bits: int = 31) -> Multiplier:
     significand = math.floor(math.ldexp(fraction, bits) + 0.5)
     if significand == 1 << bits:
         significand, shift = significand // 2, shift + 1
-    return Multiplier(0, 0) if shift < -31 else Multiplier(significand, shift)
+    flushed = smallest is not None and shift < smallest
+    return Multiplier(0, 0) if flushed else Multiplier(significand, shift)
 
 
-def multiplier_of(ratio: float | Float[Array, "..."], bits: int = 31) -> Multiplier:
-    """Significand and shift of a ratio: on the host, or inside a program in float32."""
+def multiplier_of(
+    ratio: float | Float[Array, "..."], bits: int = 31, smallest: int | None = None
+) -> Multiplier:
+    """Significand and shift of a ratio: on the host, or inside a program in float32.
+
+    Args:
+      ratio: not negative.
+      bits: width of the significand, 2 to 31.
+      smallest: a ratio with a smaller shift counts as 0; None keeps every ratio.
+    """
     if isinstance(ratio, float):
-        return quantize_multiplier(ratio, bits)
+        return quantize_multiplier(ratio, bits, smallest)
     fraction, shift = jnp.frexp(ratio)
     if bits >= 24:
         significand = (fraction * 2.0**24).astype(jnp.int32) << (bits - 24)
@@ -53,7 +68,9 @@ def multiplier_of(ratio: float | Float[Array, "..."], bits: int = 31) -> Multipl
         overflowed = significand == 1 << bits
         significand = jnp.where(overflowed, 1 << (bits - 1), significand)
         shift = shift + overflowed.astype(jnp.int32)
-    flushed = shift < -31
+    if smallest is None:
+        return Multiplier(significand, shift)
+    flushed = shift < smallest
     return Multiplier(jnp.where(flushed, 0, significand), jnp.where(flushed, 0, shift))
 
 
@@ -64,7 +81,7 @@ def exponent_of(power: float | Float[Array, "..."]) -> int | Int[Array, "..."]:
     return jnp.frexp(power)[1] - 1
 
 
-def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "*S"]) -> Int[Array, "*S"]:
+def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Int[Array, "*S"]:
     """``a * b / 2^31`` to the nearest integer, ties up, saturating (Arm's SQRDMULH on 32 bits)."""
     product = wide.add(wide.multiply(a, b), wide.Wide(jnp.int32(0), jnp.uint32(1 << 30)))
     result = (product.high << 1) | (product.low >> 31).astype(jnp.int32)
@@ -100,8 +117,7 @@ def multiply_once_rounded(
 
     Args:
       x: int32, or a ``Wide`` of magnitude below 2^(62 - bits).
-      multiplier: significand of ``bits`` bits (at most 31 for int32, 16 for a ``Wide``), any shift
-        below ``bits``.
+      multiplier: significand of ``bits`` bits (at most 31 for int32, 16 for a ``Wide``), any shift.
       bits: width of the significand.
       rounding: where ties go; TFLite's single rounding and TFLM's 16-bit path break them up,
         LiteRT's reference FULLY_CONNECTED (a double's round()) away from zero.
@@ -111,5 +127,6 @@ def multiply_once_rounded(
         product = wide.multiply_by_uint16(x, significand)
     else:
         product = wide.multiply(x, significand)
-    shift = jnp.clip(bits - jnp.asarray(multiplier.shift, jnp.int32), 0, 62)
-    return wide.saturate_to_int32(wide.rounding_shift_right(product, shift, rounding))
+    places = bits - jnp.asarray(multiplier.shift, jnp.int32)
+    shifted = wide.rounding_shift_right(product, jnp.clip(places, 0, 62), rounding)
+    return saturating_shift_left(wide.saturate_to_int32(shifted), jnp.clip(-places, 0, 31))

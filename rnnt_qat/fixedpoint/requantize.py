@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from rnnt_qat.fixedpoint import multiplier as multipliers
 from rnnt_qat.fixedpoint import wide
 from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
+from rnnt_qat.fixedpoint.saturation import saturating_shift_left
 from rnnt_qat.typing import Array, Float, Int
 
 Sum = Any
@@ -20,8 +21,8 @@ def shift_left(x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
     """``x * ratio`` of int32, saturated, where the ratio is a power of two of at least 1."""
     exponent = multipliers.exponent_of(ratio)
     if isinstance(exponent, int):
-        return _saturating_shift_left(x, min(exponent, 31)) if exponent else x
-    return _saturating_shift_left(x, jnp.minimum(exponent, 31))
+        return saturating_shift_left(x, min(exponent, 31)) if exponent else x
+    return saturating_shift_left(x, jnp.minimum(exponent, 31))
 
 
 def shift_right(x: Int[Array, "*S"], ratio: Ratio, rounding: Rounding) -> Int[Array, "*S"]:
@@ -69,7 +70,7 @@ class ShiftRescale:
             sign = _sign_alone(x, self.rounding)
             shifted = rounding_shift_right(x, right, self.rounding)
         shifted = jnp.where(-exponent > right, sign, shifted)
-        return _saturating_shift_left(shifted, jnp.clip(exponent, 0, 31))
+        return saturating_shift_left(shifted, jnp.clip(exponent, 0, 31))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class DoubleRoundingRescale:
     def __call__(self, x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
         """``x * ratio`` as int32."""
         return multipliers.multiply_twice_rounded(
-            x, multipliers.multiplier_of(ratio, 31), self.rounding
+            x,
+            multipliers.multiplier_of(ratio, 31, multipliers.SMALLEST_SHIFT),
+            self.rounding,
         )
 
 
@@ -119,9 +122,3 @@ Rescale = ShiftRescale | DoubleRoundingRescale | SingleRoundingRescale
 def _sign_alone(x: Int[Array, "*S"], rounding: Rounding) -> Int[Array, "*S"]:
     """What is left of an integer whose every bit was shifted out."""
     return x >> 31 if rounding is Rounding.TRUNCATE else 0 * x
-
-
-def _saturating_shift_left(x: Int[Array, "*S"], shift: int | Int[Array, "..."]) -> Int[Array, "*S"]:
-    shifted = x << shift
-    largest = jnp.int32(2**31 - 1)
-    return jnp.where(shifted >> shift == x, shifted, jnp.where(x < 0, -largest - 1, largest))

@@ -36,8 +36,8 @@ def fit(x: Int[Array, "*S"], bits: int, overflow: Overflow) -> Int[Array, "*S"]:
     return saturate(x, bits) if overflow is Overflow.SATURATE else wrap(x, bits)
 
 
-def saturating_add(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> Int[Array, "*S"]:
-    """``a + b`` clipped to ``bits``; int32 operands of any size, the sum never wraps."""
+def saturating_add(a: Int[Array, "*S"], b: Int[Array, "..."], bits: int = 32) -> Int[Array, "..."]:
+    """``a + b`` clipped to ``bits``: int32 of any size, whose sum never wraps; shapes broadcast."""
     total = a + b
     overflowed = ((a ^ total) & (b ^ total)) < 0
     largest = jnp.int32(2**31 - 1)
@@ -45,10 +45,17 @@ def saturating_add(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> 
     return saturate(total, bits)
 
 
-def saturating_sub(a: Int[Array, "*S"], b: Int[Array, "*S"], bits: int = 32) -> Int[Array, "*S"]:
+def saturating_sub(a: Int[Array, "*S"], b: Int[Array, "..."], bits: int = 32) -> Int[Array, "..."]:
     """``a - b`` clipped to ``bits``; int32 operands of any size, the difference never wraps."""
     difference = a - b
     overflowed = ((a ^ b) & (a ^ difference)) < 0
     largest = jnp.int32(2**31 - 1)
     difference = jnp.where(overflowed, jnp.where(a < 0, -largest - 1, largest), difference)
     return saturate(difference, bits)
+
+
+def saturating_shift_left(x: Int[Array, "*S"], shift: int | Int[Array, "..."]) -> Int[Array, "*S"]:
+    """``x * 2^shift`` of int32 for a shift of 0 to 31, saturated."""
+    shifted = x << shift
+    largest = jnp.int32(2**31 - 1)
+    return jnp.where(shifted >> shift == x, shifted, jnp.where(x < 0, -largest - 1, largest))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnnt_qat.fixedpoint.rounding import Rounding
-from rnnt_qat.typing import Array, Int, Num
+from rnnt_qat.typing import Array, Float, Int, Num
 
 
 class Wide(NamedTuple):
@@ -31,7 +31,7 @@ def from_limbs(high: Int[Array, "*S"], low: Int[Array, "*S"]) -> Wide:
     return Wide(carried >> 16, ((carried << 16) | (low & 0xFFFF)).astype(jnp.uint32))
 
 
-def multiply(a: Int[Array, "*S"], b: Int[Array, "*S"]) -> Wide:
+def multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Wide:
     """Full product of two int32, from 16-bit limbs (Warren, Hacker's Delight, section 8-2)."""
     a_low, b_low = a & 0xFFFF, b & 0xFFFF
     a_high, b_high = a >> 16, b >> 16
@@ -56,6 +56,16 @@ def add(a: Wide, b: Wide) -> Wide:
     """``a + b``, wrapping at 64 bits."""
     low = a.low + b.low
     return Wide(a.high + b.high + (low < a.low).astype(jnp.int32), low)
+
+
+def negate(x: Wide) -> Wide:
+    """``-x``."""
+    return add(Wide(~x.high, ~x.low), widen(jnp.int32(1)))
+
+
+def to_float(x: Wide) -> Float[Array, "*S"]:
+    """The number rounded to float32."""
+    return x.high.astype(jnp.float32) * 2.0**32 + x.low.astype(jnp.float32)
 
 
 def power_of_two(exponent: Int[Array, "..."]) -> Wide:

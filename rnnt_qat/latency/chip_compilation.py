@@ -8,7 +8,7 @@ from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, call_time
 from rnnt_qat.latency.engine_latency import DecodeCounts, EngineLatency, GraphTimes, engine_latency
-from rnnt_qat.latency.vela import NpuTarget, VelaReport, compile_graph
+from rnnt_qat.latency.vela import NpuTarget, VelaError, VelaReport, compile_graph
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def compile_recognizer(
       keep_in: takes the compiled graphs, named ``{graph}_{target}.tflite``.
 
     Raises:
-      VelaError: with Vela's own message.
+      VelaError: with Vela's own message, or for a layer on which it is known to crash.
     """
+    _check_widths(model)
 
     def compiled(graph: bytes, name: str) -> VelaReport:
         keep = None if keep_in is None else keep_in / f"{name}_{target.name}.tflite"
@@ -98,3 +99,14 @@ def compile_recognizer(
         )
         for chunk in chunks
     ]
+
+
+def _check_widths(model: RnntIntegers) -> None:
+    """Refuses fused LSTMs of one unit: Vela ends by a segmentation fault on them."""
+    for name, network in (("encoder", model.encoder), ("prediction", model.prediction)):
+        for n, layer in enumerate(network.layers):
+            if layer.hidden_size == 1 and not layer.is_wide:
+                raise VelaError(
+                    f"{name}/lstm_{n} has hidden_size=1, and Vela crashes on a fused LSTM of one "
+                    "unit: give it two, or train it for ethos_u_16x8"
+                )

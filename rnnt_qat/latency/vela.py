@@ -6,6 +6,7 @@ compresses them without loss, and on small memories reading them is the time.
 """
 
 import csv
+import signal
 import subprocess
 import sys
 import tempfile
@@ -136,8 +137,11 @@ def compile_graph(
         summaries = list(Path(folder).glob(f"{name}_summary_*.csv"))
         if run.returncode or not summaries:
             said = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
+            ended = f"exit status {run.returncode}"
+            if run.returncode < 0:
+                ended = f"ended by {signal.Signals(-run.returncode).name}: a fault of the compiler"
             raise VelaError(
-                f"Vela on {name!r} for {target.name} failed (exit status {run.returncode}): "
+                f"Vela on {name!r} for {target.name} failed ({ended}): "
                 + (said[-1].replace(f"{folder}/", "") if said else "it said nothing")
             )
         compiled = (Path(folder) / f"{name}_vela.tflite").read_bytes()

@@ -29,4 +29,4 @@ class Dense(QuantizedModule):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         self.observe(DENSE_SITES, mask, input=x)
-        return ops.accumulate(x, ops.weight("kernel", kernel), bias)
+        return ops.accumulate(x, ops.weight("kernel", kernel, x, bias), bias)

@@ -9,7 +9,7 @@ GATES = 4
 
 
 @jax.custom_vjp
-def cut_gates(pre: Num[Array, "*S 4H"]) -> tuple[Num[Array, "*S H"], ...]:
+def cut_gates(pre: Num[Array, "*S H4"]) -> tuple[Num[Array, "*S H"], ...]:
     """Gate pre-activations, one after the other."""
     return tuple(jnp.split(pre, GATES, axis=-1))
 

@@ -77,7 +77,8 @@ class LSTM(QuantizedModule):
         )
         bias = self.param("bias", gate_bias, (4 * self.features,))
 
-        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
+        input_weights = ops.weight("input_kernel", input_kernel, xs, bias)
+        accumulated = ops.accumulate(xs, input_weights, bias)
         pre_x = ops.values(ops.store("gate_input", accumulated))
         weights = ops.weight("recurrent_kernel", recurrent_kernel)
         hiddens, cells, final = lstm_scan(

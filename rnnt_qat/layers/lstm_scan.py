@@ -34,7 +34,7 @@ class LSTMState:
 
 
 def lstm_cell(
-    ops: OperatorSet, pre_x: Num[Array, "B 4H"], accumulated: Value, cell: Num[Array, "B H"]
+    ops: OperatorSet, pre_x: Num[Array, "B H4"], accumulated: Value, cell: Num[Array, "B H"]
 ) -> tuple[Num[Array, "B H"], Num[Array, "B H"]]:
     """The cell without its products (Hochreiter & Schmidhuber, 1997), gates in order i, f, g, o.
 
@@ -70,7 +70,7 @@ def lstm_scan(
     rematerialize: bool,
     ops: OperatorSet,
     kernel: Value,
-    pre_x: Num[Array, "T B 4H"],
+    pre_x: Num[Array, "T B H4"],
     mask: Bool[Array, "T B"],
     state: LSTMState,
 ) -> tuple[Num[Array, "T B H"], Num[Array, "T B H"], LSTMState]:

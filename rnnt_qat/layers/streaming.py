@@ -11,12 +11,13 @@
 ``tests/layers/streaming_contract.py`` checks this for every layer, values and gradients.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.typing import Array, Bool, PyTree
 
 
+@runtime_checkable
 class StreamingLayer(Protocol):
     """A causal layer over frames."""
 

@@ -14,7 +14,7 @@ lattice is passed over.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ OCCUPANCY_FLOOR = 2.0**-24
 """Unit roundoff of float32."""
 
 
+@runtime_checkable
 class JointHead(Protocol):
     """The joint as a callable pytree (a ``flax.struct.dataclass`` whose leaves are its parameters).
 

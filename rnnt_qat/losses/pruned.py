@@ -5,9 +5,10 @@ the whole lattice is one matrix product,
 
   log sum_v exp(e_tv + p_uv) = max_v e_tv + max_v p_uv + log (exp(e - max) exp(p - max)^T)_tu,
 
-so its loss and its posteriors cost ``T U V`` multiplications and ``T U`` numbers. For every frame
-the ``width`` labels that hold most of the posterior make a band, and the real joint is evaluated
-only there. The two losses are trained together (the simple one scaled by about 0.5, and before the
+so its loss and its posteriors cost ``T U V`` multiplications and ``T U`` numbers. (Where the peaks
+lie too far apart for float32 it is taken as it stands, frame by frame.) For every frame the
+``width`` labels that hold most of the posterior make a band, and the real joint is evaluated only
+there. The two losses are trained together (the simple one scaled by about 0.5, and before the
 band can be trusted the pruned one scaled down).
 
 Source: Kuang et al., "Pruned RNN-T for fast, memory-efficient ASR training", Interspeech 2022,
@@ -112,13 +113,35 @@ def simple_arcs(
     predicted_peak = jax.lax.stop_gradient(predicted.max(-1, keepdims=True))
     encoded, predicted = encoded - encoded_peak, predicted - predicted_peak
     total = jnp.einsum("btv,buv->btu", jnp.exp(encoded), jnp.exp(predicted))
-    # Peaks far apart can underflow every product; such a cell is as good as impossible.
-    normaliser = jnp.log(jnp.maximum(total, jnp.finfo(jnp.float32).tiny))
+    normaliser = jax.lax.cond(
+        jnp.all(total >= _SMALLEST_SUM),
+        lambda total, encoded, predicted: jnp.log(jnp.maximum(total, _SMALLEST_SUM)),
+        lambda total, encoded, predicted: _log_sum_by_frame(encoded, predicted),
+        total,
+        encoded,
+        predicted,
+    )
     targets = arc_targets(labels)
     of_frame = jnp.take_along_axis(encoded, targets[:, None, :], axis=-1)
     of_column = jnp.take_along_axis(predicted, targets[:, :, None], axis=-1)
     blank = encoded[:, :, None, blank_id] + predicted[:, None, :, blank_id]
     return blank - normaliser, of_frame + of_column[:, None, :, 0] - normaliser
+
+
+_SMALLEST_SUM = 2.0**-90
+"""Of a sum of products: those that float32 loses (below 2^-126) are still nothing beside it."""
+
+
+def _log_sum_by_frame(
+    encoded: Float[Array, "B T V"], predicted: Float[Array, "B U1 V"]
+) -> Float[Array, "B T U1"]:
+    """``log sum_v exp(e_tv + p_uv)`` however far the peaks lie apart; ``B U V`` numbers a frame."""
+
+    @jax.checkpoint
+    def of_frame(frame: Float[Array, "B V"]) -> Float[Array, "B U1"]:
+        return jax.nn.logsumexp(frame[:, None] + predicted, axis=-1)
+
+    return jax.lax.map(of_frame, encoded.swapaxes(0, 1)).swapaxes(0, 1)
 
 
 def _zero_padding(x: Float[Array, "B S V"], lengths: Int[Array, "B"]) -> Float[Array, "B S V"]:

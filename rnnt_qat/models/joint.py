@@ -120,9 +120,9 @@ class Joint(QuantizedModule):
 
     def head(self) -> JointHead:
         """The joint as a callable; the kernel is quantized here, once."""
-        return JointHead(
-            ops=self.ops, kernel=self.ops.weight("kernel", self.kernel), bias=self.bias
-        )
+        hidden = self.ops.load("hidden", jnp.zeros((), self.state_dtype(Role.JOINT_HIDDEN)))
+        kernel = self.ops.weight("kernel", self.kernel, hidden, self.bias)
+        return JointHead(ops=self.ops, kernel=kernel, bias=self.bias)
 
     def observe_diagonal(
         self,

@@ -101,7 +101,9 @@ class LSTMPrediction(nn.Module):
             xs, _, layer_state = layer(xs, mask, None if state is None else state[index])
             xs = dropout(xs, self.config.dropout_rate, row_keys, index + 1)
             new_state.append(layer_state)
-        return self.projection(xs, mask), tuple(new_state)
+        projection = self.projection(xs, mask)
+        (self.lstm[0] if self.lstm else self.projection).cover("input", self.table.table)
+        return projection, tuple(new_state)
 
 
 class StatelessPrediction(nn.Module):
@@ -139,4 +141,6 @@ class StatelessPrediction(nn.Module):
         xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         # The state after the last valid label; masked labels leave it as it is.
         position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])
-        return self.projection(xs, mask), jnp.take_along_axis(history, position, axis=1)
+        projection = self.projection(xs, mask)
+        self.projection.cover("input", self.table.table)
+        return projection, jnp.take_along_axis(history, position, axis=1)

@@ -40,6 +40,7 @@ class Tally:
       signal: squares of the real results.
       noise: squares of the errors.
       peak: largest integer magnitude.
+      raised: of a kernel, bits by which its scale was raised to hold the bias.
     """
 
     count: Float[Array, ""]
@@ -49,6 +50,7 @@ class Tally:
     signal: Float[Array, ""]
     noise: Float[Array, ""]
     peak: Float[Array, ""]
+    raised: Float[Array, ""]
 
     @classmethod
     def zero(cls) -> "Tally":
@@ -58,7 +60,11 @@ class Tally:
     def __add__(self, other: "Tally") -> "Tally":
         """Both."""
         total = jax.tree.map(jnp.add, self, other)
-        return dataclasses.replace(total, peak=jnp.maximum(self.peak, other.peak))
+        return dataclasses.replace(
+            total,
+            peak=jnp.maximum(self.peak, other.peak),
+            raised=jnp.maximum(self.raised, other.raised),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +81,19 @@ class Recorder:
     note: Callable[[str, Tally], Any]
     mask: Bool[Array, "*P"] | None = None
 
-    def weight(self, site: str, w: Num[Array, "K M"]) -> Value:
+    def weight(
+        self,
+        site: str,
+        w: Num[Array, "K M"],
+        x: Value | None = None,
+        bias: Num[Array, "M"] | None = None,
+    ) -> Value:
         """Noted beside the parameter."""
-        return dataclasses.replace(self, mask=None)._noted(
-            site, "quantize", self.plain.weight(site, w), w
-        )
+        kernel, raised = self.plain.weight(site, w, x, bias), None
+        if isinstance(kernel, QTensor) and bias is not None:
+            raised = jnp.log2(kernel.scale / self.plain.weight(site, w).scale).max()
+        unmasked = dataclasses.replace(self, mask=None)
+        return unmasked._noted(site, "quantize", kernel, w, raised=raised)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
         """As it is."""
@@ -143,7 +157,13 @@ class Recorder:
         return self._noted(out, operator.value, result, exact(dequantize(x)), ends)
 
     def _noted(
-        self, site: str, operator: str, out: Value, real: Array, ends: Array | None = None
+        self,
+        site: str,
+        operator: str,
+        out: Value,
+        real: Array,
+        ends: Array | None = None,
+        raised: Array | None = None,
     ) -> Value:
         def total(x: Array) -> Array:
             x = jnp.broadcast_to(x, real.shape).astype(jnp.float32)
@@ -164,6 +184,7 @@ class Recorder:
             signal=total(real**2),
             noise=total((dequantize(out) - real) ** 2),
             peak=jnp.where(self._counts(real.ndim), magnitude, 0.0).max(initial=0.0),
+            raised=jnp.zeros(()) if raised is None else raised,
         )
         self.note(f"{site} {operator}", jax.lax.stop_gradient(tally))
         return out
@@ -196,6 +217,7 @@ class Diagnosis:
       clip_rate: real results beyond it.
       table_end_rate: results of a sigmoid or tanh at the ends of its table.
       headroom_bits: of an accumulator, bits that its largest sum left unused; else nan.
+      raised_bits: of a kernel, bits that it lost because its scale had to hold a far larger bias.
       sqnr_db: real result to the operator's own error; inf where there is none.
     """
 
@@ -206,6 +228,7 @@ class Diagnosis:
     clip_rate: float
     table_end_rate: float
     headroom_bits: float
+    raised_bits: float
     sqnr_db: float
 
     def metrics(self) -> Iterator[tuple[str, float]]:
@@ -238,6 +261,7 @@ def summarize(tallies: PyTree, policy: PrecisionPolicy) -> list[Diagnosis]:
                 clip_rate=float(tally.clipped) / count,
                 table_end_rate=float(tally.table_ends) / count,
                 headroom_bits=bits,
+                raised_bits=float(tally.raised),
                 sqnr_db=10 * math.log10(ratio) if ratio else -math.inf,
             )
         )

@@ -35,8 +35,14 @@ class GridOperators:
     sites: tuple[tuple[str, Role], ...] = flax.struct.field(pytree_node=False)
     roles: frozenset[Role] = flax.struct.field(pytree_node=False)
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
-        """Kernel, rounded or not."""
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> Array:
+        """Kernel, rounded or not. The bias stays real."""
         return self._rounded(site, w)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:

@@ -34,8 +34,14 @@ class IntegerMatmulOperators:
     weight_bits: int = flax.struct.field(pytree_node=False)
     activation_bits: int = flax.struct.field(pytree_node=False)
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> QTensor:
-        """Kernel on its grid; no gradient flows through its range."""
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> QTensor:
+        """Kernel on its grid; no gradient flows through its range. The bias stays real."""
         format = QFormat(self.weight_bits, narrow=True)
         tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, grain=Grain.CHANNEL)
         scale = weight_scale(tensor, w)

@@ -29,7 +29,7 @@ from rnnt_qat.quant import exact_rescale
 from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
-from rnnt_qat.quant.scales import by_column, weight_scale
+from rnnt_qat.quant.scales import bias_range, by_column, range_to_scale, weight_scale
 from rnnt_qat.quant.straight_through import (
     quantize_straight_through,
     straight_through,
@@ -70,16 +70,32 @@ class NnaOperators:
     slope: Slope = flax.struct.field(pytree_node=False, default=Slope.SMOOTH)
     integer: bool = flax.struct.field(pytree_node=False, default=False)
 
-    def weight(self, site: str, w: Num[Array, "K M"]) -> QTensor:
-        """Kernel on its grid; an integer array is a frozen kernel and stays as it is."""
-        role = self._role(site)
+    def weight(
+        self,
+        site: str,
+        w: Num[Array, "K M"],
+        x: QTensor | None = None,
+        bias: Num[Array, "M"] | wide.Wide | None = None,
+    ) -> QTensor:
+        """Kernel on its grid; an integer array is a frozen kernel and stays as it is.
+
+        Args:
+          site: the kernel's.
+          w: parameter.
+          x: what it will be multiplied with, where a bias is added to the product.
+          bias: the range is raised to what this needs (``quant.scales.bias_range``).
+        """
+        role, frozen = self._role(site), jnp.issubdtype(w.dtype, jnp.integer)
         tensor = self.spec.tensor(role)
         if site in self.scales:
             scale = self.scales[site]
-        elif jnp.issubdtype(w.dtype, jnp.integer):
+        elif frozen:
             raise ValueError(f"the frozen kernel {site!r} came without its scale")
         else:
             scale = weight_scale(tensor, w, role.blocks)
+        if not (frozen or x is None or bias is None or isinstance(bias, wide.Wide)):
+            needed = bias_range(self.spec, role, x.scale, bias, w.shape[0])
+            scale = jnp.maximum(scale, range_to_scale(tensor, needed))
         return self._quantize(w, by_column(scale, w.shape[1]), tensor.format)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
@@ -91,7 +107,8 @@ class NnaOperators:
         """Quantizes reals, requantizes accumulators, moves stored tensors to the site's grid."""
         role, scale, format = self._role(site), self._scale(site), self._format(site)
         if not isinstance(x, QTensor):
-            return self._quantize(x, scale, format)
+            # Integers have no NaN: it is stored as 0, here as in serving and in the player.
+            return self._quantize(jnp.where(jnp.isnan(x), 0, x), scale, format)
         if x.format is None:
             result = self._rescale(self._accumulated(x), role, scale)
         elif format.frac_bits is not None and x.format == format:
@@ -280,9 +297,8 @@ class NnaOperators:
         return wide.from_limbs(upper.astype(jnp.int32), lower.astype(jnp.int32))
 
     def _sum_grid(self, addends: Addends, out: str) -> Scale:
-        return kernels.sum_grid(
-            self.spec, [self._scale(site) for site in addends], self._scale(out)
-        )
+        scales = [self._scale(site) for site in addends]
+        return kernels.sum_grid(self.spec, scales, self._role(out), self._scale(out))
 
     def _operand(self, x: QTensor) -> Stored | Accumulated:
         """A tensor as the kernels take it."""

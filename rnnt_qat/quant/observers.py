@@ -8,8 +8,11 @@ formats are symmetric.
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 
+from rnnt_qat.fixedpoint import wide
+from rnnt_qat.fixedpoint.wide import Wide
 from rnnt_qat.typing import Array, Bool, Float, PyTree
 
 
@@ -78,10 +81,13 @@ class MovingAverageObserver:
         """Average and its weight."""
         average, weight = state
         seen = 1 - self.decay
-        return (
+        after = (
             self.decay * average + seen * _magnitude(x, mask).max(),
             self.decay * weight + seen,
         )
+        # A batch of padding alone (of a device that ran out of rows) says nothing of the range.
+        anything = jnp.any(mask)
+        return tuple(jnp.where(anything, new, old) for new, old in zip(after, state, strict=True))
 
     def max_abs(self, state: PyTree) -> Float[Array, ""]:
         """The average over its weight."""
@@ -96,6 +102,8 @@ _LOWEST_OCTAVE, _HIGHEST_OCTAVE = -24, 24
 class _MagnitudeHistogram:
     """Counts of magnitudes on a logarithmic axis; the same bins for every tensor, so they add up.
 
+    A bin counts to 2^63: float32 stops at 2^24, which a few minutes of speech pass.
+
     Attributes:
       bins_per_octave: resolution: 16 tell ranges 4 % apart.
     """
@@ -108,17 +116,16 @@ class _MagnitudeHistogram:
         count = (_HIGHEST_OCTAVE - _LOWEST_OCTAVE) * self.bins_per_octave
         return jnp.exp2(_LOWEST_OCTAVE + (jnp.arange(count) + 1.0) / self.bins_per_octave)
 
-    def initial_state(self) -> Float[Array, "N"]:
+    def initial_state(self) -> Wide:
         """No counts."""
-        return jnp.zeros(self._edges.shape)
+        return wide.widen(jnp.zeros(self._edges.shape, jnp.int32))
 
-    def observe(
-        self, state: Float[Array, "N"], x: Float[Array, "*S"], mask: Bool[Array, "*S"]
-    ) -> Float[Array, "N"]:
+    def observe(self, state: Wide, x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Wide:
         """Counts so far; zeros do not count, for no range changes what becomes of them."""
         magnitude = _magnitude(x, mask).ravel()
-        index = jnp.minimum(jnp.searchsorted(self._edges, magnitude), state.shape[0] - 1)
-        return state.at[index].add((magnitude > 0).astype(jnp.float32))
+        index = jnp.minimum(jnp.searchsorted(self._edges, magnitude), state.high.shape[0] - 1)
+        here = jnp.zeros(state.high.shape, jnp.int32).at[index].add(magnitude > 0)
+        return wide.add(state, wide.widen(here))
 
 
 @dataclass(frozen=True)
@@ -139,10 +146,14 @@ class PercentileObserver(_MagnitudeHistogram):
         """Itself."""
         return self
 
-    def max_abs(self, state: Float[Array, "N"]) -> Float[Array, ""]:
+    def max_abs(self, state: Wide) -> Float[Array, ""]:
         """Upper edge of the bin in which the share is reached."""
-        reached = jnp.cumsum(state) >= state.sum() * (self.percent / 100)
-        return jnp.where(state.sum() > 0, self._edges[jnp.argmax(reached)], 0.0)
+        # Counted from the top, the few values outside are exact however many are inside.
+        from_here = jax.lax.associative_scan(wide.add, state, reverse=True)
+        total = Wide(from_here.high[0], from_here.low[0])
+        beyond = wide.add(from_here, wide.negate(state))
+        reached = wide.to_float(beyond) <= wide.to_float(total) * (1 - self.percent / 100)
+        return jnp.where(wide.to_float(total) > 0, self._edges[jnp.argmax(reached)], 0.0)
 
 
 @dataclass(frozen=True)
@@ -163,21 +174,21 @@ class MseObserver(_MagnitudeHistogram):
         """With those bits."""
         return replace(self, bits=bits)
 
-    def max_abs(self, state: Float[Array, "N"]) -> Float[Array, ""]:
+    def max_abs(self, state: Wide) -> Float[Array, ""]:
         """Best of the bins' upper edges."""
-        edges = self._edges
+        edges, counts = self._edges, wide.to_float(state)
         centres = edges * 2.0 ** (-0.5 / self.bins_per_octave)
         step = edges / (2 ** (self.bits - 1) - 1)
         # Values below half a step become 0, others err evenly over a step, those outside saturate.
         rounding = jnp.minimum(centres[None] ** 2, step[:, None] ** 2 / 12)
         clipping = jnp.maximum(centres[None] - edges[:, None], 0) ** 2
-        error = (jnp.where(centres[None] > edges[:, None], clipping, rounding) * state).sum(axis=1)
-        best = edges[jnp.argmin(jnp.where(edges <= _highest(edges, state), error, jnp.inf))]
-        return jnp.where(state.sum() > 0, best, 0.0)
+        error = (jnp.where(centres[None] > edges[:, None], clipping, rounding) * counts).sum(axis=1)
+        best = edges[jnp.argmin(jnp.where(edges <= _highest(edges, counts), error, jnp.inf))]
+        return jnp.where(counts.sum() > 0, best, 0.0)
 
 
-def _highest(edges: Float[Array, "N"], state: Float[Array, "N"]) -> Float[Array, ""]:
-    return jnp.where(state > 0, edges, 0.0).max()
+def _highest(edges: Float[Array, "N"], counts: Float[Array, "N"]) -> Float[Array, ""]:
+    return jnp.where(counts > 0, edges, 0.0).max()
 
 
 def _magnitude(x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Array, "*S"]:

@@ -10,7 +10,7 @@ A *site* names a tensor of the layer ("input", "gate_pre", "cell", ...); the lay
 site's role, and the layer's precision gives that role a format.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 
@@ -25,11 +25,25 @@ Addends = tuple[str, str]
 """Sites of the two addends of a sum."""
 
 
+@runtime_checkable
 class OperatorSet(Protocol):
     """Operators of one layer, bound to the formats of its sites."""
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> Value:
-        """A parameter as the chip stores it; asked for once a step, outside any scan."""
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> Value:
+        """A parameter as the chip stores it; asked for once a step, outside any scan.
+
+        Args:
+          site: the parameter's.
+          w: its values.
+          x: what it will be multiplied with, where a bias is added to the product.
+          bias: what is added: it is held at the products' scale, which must leave it integers.
+        """
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
         """Rows of a parameter, real until the layer that takes them stores them (``input``).
@@ -84,7 +98,13 @@ class OperatorSet(Protocol):
 class FloatOperators:
     """The plain operators, in the dtype of their inputs; the same layers, the same parameters."""
 
-    def weight(self, site: str, w: Float[Array, "K M"]) -> Array:
+    def weight(
+        self,
+        site: str,
+        w: Float[Array, "K M"],
+        x: Value | None = None,
+        bias: Float[Array, "M"] | None = None,
+    ) -> Array:
         """The parameter itself."""
         return w
 

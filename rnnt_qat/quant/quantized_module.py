@@ -95,6 +95,20 @@ class QuantizedModule(nn.Module):
                 kernel: Array = self.get_variable("params", site)
                 self.put_variable(RANGES, site, precision.kernel_range(role, kernel))
 
+    def cover(self, site: str, values: Array) -> None:
+        """Widens a site's range to values that are all known; call after the layer itself.
+
+        An observer hears an embedding's rows as often as their labels are spoken, and never those
+        of labels that calibration lacks; but the rows are constants, which nothing clips.
+
+        Args:
+          site: where the values are stored.
+          values: real, every one that the site will ever hold.
+        """
+        if self.policy.calibrating and self.has_variable(RANGES, site):
+            heard: Array = self.get_variable(RANGES, site)
+            self.put_variable(RANGES, site, jnp.maximum(heard, jnp.abs(values).max()))
+
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
         """A site's observer, and the variable that holds its state."""
         bits = self.policy.resolve(self.path).tensor_format(sites[site]).bits

@@ -106,10 +106,16 @@ class RecordedOperators:
     layer: Layer = flax.struct.field(pytree_node=False)
     record: Record = flax.struct.field(pytree_node=False)
 
-    def weight(self, site: str, w: Num[Array, "K M"]) -> Value:
+    def weight(
+        self,
+        site: str,
+        w: Num[Array, "K M"],
+        x: Value | None = None,
+        bias: Num[Array, "M"] | None = None,
+    ) -> Value:
         """Noted with the kernel's name."""
         name = self.layer.parameter_name(w)
-        return self._noted("weight", site, (w,), self.plain.weight(site, w), name)
+        return self._noted("weight", site, (w, x, bias), self.plain.weight(site, w, x, bias), name)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
         """Noted with the table's name."""

@@ -5,7 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.accelerators.spec import Grain, TensorSpec
+from rnnt_qat.accelerators.kernels import Scale
+from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain, TensorSpec
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
@@ -102,3 +104,46 @@ def by_column(scale: Float[Array, "..."], columns: int) -> Float[Array, "..."]:
     if scale.ndim == 0 or scale.shape[0] == columns:
         return scale
     return jnp.repeat(scale, columns // scale.shape[0])
+
+
+def bias_range(
+    spec: AcceleratorSpec, role: Role, x_scale: Scale, bias: Float[Array, "M"], depth: int
+) -> Float[Array, "..."]:
+    """Smallest range of a kernel with which a bias and its sum fit the accumulator; no gradient.
+
+    A bias is held at the scale of the products, so that a kernel far smaller than its bias would
+    leave the bias no integer. A kernel's range is raised to this one: the kernel loses bits, which
+    weigh little beside such a bias, and neither the bias nor the sum overflows.
+
+    Args:
+      spec: the chip.
+      role: of the kernel.
+      x_scale: scale of what the kernel is multiplied with.
+      bias: real values.
+      depth: products in a sum, K.
+
+    Returns:
+      A scalar, or one a gate or column, as ``weight_range``.
+    """
+    tensor = spec.tensor(role)
+    magnitude = jax.lax.stop_gradient(jnp.abs(bias)).astype(jnp.float32)
+    if tensor.grain is Grain.GATE and role.blocks > 1:
+        magnitude = magnitude.reshape(role.blocks, -1).max(axis=1)
+    elif tensor.grain is not Grain.CHANNEL:
+        magnitude = magnitude.max()
+    steps = 2 ** (tensor.format.bits - 1) if tensor.power_of_two else tensor.format.maximum
+    return divide(magnitude * (steps / largest_bias(spec, depth)), jax.lax.stop_gradient(x_scale))
+
+
+def largest_bias(spec: AcceleratorSpec, depth: int) -> float:
+    """Largest integer that a bias may be, for ``depth`` products of any size beside it.
+
+    An accumulator that the products alone can fill leaves the bias half of its range: such a chip
+    saturates by design.
+    """
+    operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
+    widest = max(tensor.format.bits for tensor in spec.tensors if tensor.role in operands)
+    products = depth * 2.0 ** (widest - 1) * spec.tensor(Role.WEIGHT).format.maximum
+    room = max(2.0 ** (spec.accumulator.bits - 1) - products, 2.0 ** (spec.accumulator.bits - 2))
+    # Scales are rounded to float32 after this: a little is left for that.
+    return min(room, 2.0 ** (spec.bias_bits - 1)) * (1 - 2.0**-20)

@@ -1,5 +1,6 @@
 """A trained recognizer on integers alone: the same program, fed with what a chip's memory holds."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
 from rnnt_qat.quant.recorded import Call, Path, Record, parameter_path, recorded, table_readers
+from rnnt_qat.quant.scales import bias_range
 from rnnt_qat.typing import PyTree
 
 
@@ -50,10 +52,11 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
     """
     require_every_rule_used(model.config, model.policy)
     width = feature_size(model.config, variables["params"])
-    # In one program: operator by operator, each of hundreds would be compiled for itself.
-    return jax.jit(lambda variables: _frozen(model, variables, width))(variables)
+    return _frozen(model, variables, width)
 
 
+# In one program: operator by operator, each of hundreds would be compiled for itself.
+@partial(jax.jit, static_argnums=(0, 2))
 def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     policy = model.policy.for_serving()
     params, ranges = flatten_dict(variables["params"]), flatten_dict(variables[RANGES])
@@ -72,6 +75,13 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
             method=serve_once,
         )
     frozen = _integers(record)
+    for call in record.calls:
+        if call.operator == "weight" and isinstance(call.operators, NnaOperators):
+            path, (kernel, x, bias) = (*call.layer.path, call.site), call.operands
+            if bias is not None:
+                role = call.layer.sites[call.site]
+                needed = bias_range(call.operators.spec, role, x.scale, bias, kernel.shape[0])
+                ranges[path] = jnp.maximum(ranges[path], needed)
     on_chip = {path for path in sites if isinstance(policy.resolve(path), OnAccelerator)}
     left = [path for path in params if path[:-1] in on_chip and path not in frozen]
     if left:

@@ -11,7 +11,7 @@ from typing import Any
 from rnnt_qat.evaluation.report import by_test_set, load_result, save_result
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
-from rnnt_qat.experiment.config import Split
+from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.config import to_json
 from rnnt_qat.infra.console import Console
@@ -43,6 +43,7 @@ def measure(
     data_dir: pathlib.Path,
     workdir: pathlib.Path,
     console: Console,
+    recipe: ExperimentConfig | None = None,
 ) -> list[Measurement]:
     """Sweeps the policies over one float model and evaluates; the float model comes first.
 
@@ -57,6 +58,7 @@ def measure(
       data_dir: where corpora are prepared.
       workdir: takes a folder a policy.
       console: takes progress lines.
+      recipe: data, stages and pipeline to train by; None for the model's own.
 
     Raises:
       ModelDirectoryError, ValueError: see ``sweep``.
@@ -66,6 +68,8 @@ def measure(
         "splits": [to_json(split) for split in splits],
         "evaluation": to_json(evaluation),
     }
+    if recipe is not None:
+        depends_on["recipe"] = to_json(recipe)
     measured: list[Measurement] = []
     for policy in (None, *config.policies):
         folder = workdir / (slug(policy) if policy else FLOAT) / "results"
@@ -74,7 +78,7 @@ def measure(
         cell = _read(folder, key)
         if cell is None:
             asked = dataclasses.replace(config, policies=(policy,) if policy else ())
-            systems = sweep(model, asked, data_dir, workdir, console)
+            systems = sweep(model, asked, data_dir, workdir, console, recipe)
             cell = [
                 _measured(system, recognizer, splits, evaluation, data_dir, console)
                 for system, recognizer in systems.items()

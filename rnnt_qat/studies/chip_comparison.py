@@ -44,6 +44,11 @@ class ChipComparisonConfig:
     targets: tuple[NpuTarget, ...] = TARGETS
     chunks: tuple[int, ...] = (1, 4)
 
+    def __post_init__(self):
+        """Refuses chunks without a frame."""
+        if not self.chunks or min(self.chunks) < 1:
+            raise ValueError(f"chunks={self.chunks}: a chunk has at least one encoder frame")
+
 
 @dataclass(frozen=True, eq=False)
 class ChipComparison:

@@ -35,6 +35,7 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.systems import Method, System, describe
 from rnnt_qat.quant.policies import spec_of
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
+from rnnt_qat.verify.runtimes import check_loads
 from rnnt_qat.verify.verification import (
     Agreement,
     Heard,
@@ -103,6 +104,9 @@ def export_recognizer(
       chunks: encoder frames a chunk, one encoder graph each; the serving program takes the last.
       folder: created; takes ``artefact/``, ``{encoder_N,prediction,joint}.tflite`` and
         ``serving/``.
+
+    Raises:
+      ValueError: a runtime refuses a graph; names both.
     """
     folder.mkdir(parents=True)
     labels = range(1, recognizer.tokenizer.vocab_size)
@@ -123,6 +127,7 @@ def export_recognizer(
     graphs = {"prediction": prediction_step(model), "joint": joint_step(model)}
     for chunk in chunks:
         graphs[f"encoder_{chunk}"] = encoder_chunk(model, chunk * model.encoder.time_reduction)
+    check_loads(graphs)
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
     transducer = freeze_for_serving(recognizer.model, recognizer.variables)

@@ -37,7 +37,7 @@ def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis
     plot_heat_map(
         path,
         [f"{row.layer}  {row.tensor}  {row.operator}" for row in rows],
-        ["saturated", "clipped", "table ends", "headroom", "SQNR"],
+        ["saturated", "clipped", "table ends", "headroom", "raised", "SQNR"],
         np.array([[_badness(row, name) for name in columns[3:]] for row in rows]),
         [_figures(row) for row in rows],
         title=name,
@@ -48,15 +48,18 @@ def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis
 _NOTES = """\
 Shares of the values that an operator wrote, over real utterances and their labels: at a bound of
 the format, beyond it before rounding, at the ends of a sigmoid's or tanh's table. *headroom*: bits
-of the accumulator that its largest sum left unused. *SQNR*: the real result of the same operands to
-the operator's own error. Dark is bad: a rate of 1 % and more, no headroom, 10 dB and less."""
+of the accumulator that its largest sum left unused. *raised*: bits that a kernel lost because its
+scale had to be raised until a far larger bias fit its integers. *SQNR*: the real result of the same
+operands to the operator's own error. Dark is bad: a rate of 1 % and more, no headroom, 4 bits lost,
+10 dB and less."""
 
 
 def _figures(row: Diagnosis) -> list[str]:
     rates = [f"{100 * getattr(row, name):.2g} %" if getattr(row, name) else "" for name in RATES]
     headroom = "" if np.isnan(row.headroom_bits) else f"{row.headroom_bits:.1f} bits"
     sqnr = f"{row.sqnr_db:.0f} dB" if np.isfinite(row.sqnr_db) else "exact"
-    return [*rates, headroom, sqnr]
+    raised = f"{row.raised_bits:.1f} bits" if row.raised_bits else ""
+    return [*rates, headroom, raised, sqnr]
 
 
 def _badness(row: Diagnosis, name: str) -> float:
@@ -66,4 +69,6 @@ def _badness(row: Diagnosis, name: str) -> float:
         return float(np.clip(value / 0.01, 0, 1))
     if name == "headroom_bits":
         return float(np.clip(1 - value / 8, 0, 1))
+    if name == "raised_bits":
+        return float(np.clip(value / 4, 0, 1))
     return float(np.clip((60 - value) / 50, 0, 1))

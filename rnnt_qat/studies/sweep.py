@@ -80,6 +80,7 @@ def sweep(
     data_dir: pathlib.Path,
     workdir: pathlib.Path,
     console: Console,
+    recipe: ExperimentConfig | None = None,
 ) -> dict[System, Recognizer]:
     """Recognizers of one float model under each policy and after each stage; the float one first.
 
@@ -93,6 +94,8 @@ def sweep(
       data_dir: where corpora are prepared.
       workdir: takes the experiments.
       console: takes progress lines.
+      recipe: data, stages and pipeline to train by; None for the model's own. Sizes and frontend
+        are the model's in any case.
 
     Raises:
       ModelDirectoryError: if the model is not a float one.
@@ -105,6 +108,9 @@ def sweep(
             "which experiments.train keeps in WORKDIR/models/float"
         )
     sizes = base.config.model, base.config.frontend.feature_size
+    followed = dataclasses.replace(
+        recipe or base.config, model=base.config.model, frontend=base.config.frontend
+    )
 
     def system(policy: str, stage: str) -> System:
         return System(policy, stage, model_bytes(sizes[0], policy_by_name(policy), sizes[1]))
@@ -114,9 +120,9 @@ def sweep(
     recognizers = {system(FLOAT32.name, FLOAT): base}
     for policy in config.policies:
         console.say(f"{model}, policy {policy}")
-        experiment_config = _without_float(base.config, model, policy, config.aware_steps)
+        experiment_config = _without_float(followed, model, policy, config.aware_steps)
         # One measurement a stage would have nothing to select from.
-        selects = experiment_config.stages.aware_training.steps > base.config.loop.evaluate_every
+        selects = experiment_config.stages.aware_training.steps > followed.loop.evaluate_every
         experiment = Experiment(
             experiment_config, data_dir, workdir / slug(policy), console, validate=selects
         )

@@ -6,6 +6,7 @@
 States kept inside a graph (``GraphBuilder.variable``) carry from call to call until ``reset``.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -109,6 +110,27 @@ class Tflm:
             self._interpreter.set_input(array, index)
         self._interpreter.invoke()
         return tuple(self._interpreter.get_output(i) for i in range(self._output_count))
+
+
+RUNTIMES: dict[str, Callable[[bytes], Runtime]] = {"LiteRT": LiteRt, "TFLM": Tflm}
+"""What exported graphs run in, by name."""
+
+
+def check_loads(graphs: Mapping[str, bytes]) -> None:
+    """Loads every graph in every runtime.
+
+    Args:
+      graphs: `.tflite` files' bytes by name.
+
+    Raises:
+      ValueError: names the graph and the runtime that refuses it.
+    """
+    for name, graph in graphs.items():
+        for load in RUNTIMES.values():
+            try:
+                load(graph)
+            except ValueError as error:
+                raise ValueError(f"the graph {name!r}: {error}") from error
 
 
 def _output_count(model: bytes) -> int:

@@ -91,6 +91,14 @@ def test_the_table_says_what_was_found():
     assert "**+37.50 [" in second
 
 
+def test_an_utterance_is_right_to_the_letter_or_wrong():
+    assert FLOAT.utterance_error_rate == 1 / 4
+    assert dict(CHIP.metrics())["utterance_error_rate"] == 3 / 4
+    table = markdown_table([FLOAT, CHIP]).splitlines()
+    column = [cell.strip() for cell in table[0].split("|")].index("utterances wrong")
+    assert [row.split("|")[column].strip() for row in table[2:]] == ["25.00 %", "75.00 %"]
+
+
 def test_the_report_marks_errors_and_warns(tmp_path):
     path = write_report(tmp_path, [FLOAT, CHIP], {"rates": "wer.png"}, preface="two systems")
     text = path.read_text()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.fixedpoint.multiplier import (
+    SMALLEST_SHIFT,
     Multiplier,
     doubling_high_multiply,
     multiplier_of,
@@ -86,3 +87,33 @@ def test_forty_bit_accumulators(rounding):
         ours = multiply(split(x), Multiplier(*map(jnp.int32, multiplier)), 15, rounding)
         expected = oracle.multiply_once_rounded(x, *multiplier, 15, rounding)
         np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("bits", [15, 24])
+def test_ratios_of_any_size_once_rounded(bits):
+    """Products of 40 bits are still there far below 2^-32, and saturate far above 2^bits."""
+    x = RNG.integers(-(2**39), 2**39, 500) >> RNG.integers(0, 38, 500)
+    if bits > 16:
+        x = x >> 9
+    multiply = jax.jit(multiply_once_rounded, static_argnums=(2, 3))
+    given = split(x) if bits <= 16 else jnp.asarray(x, jnp.int32)
+    for exponent in (-41, -35, -33, -32, 20, 30, 60):
+        ratio = 1.25 * 2.0**exponent
+        multiplier = multiplier_of(jnp.float32(ratio), bits)
+        found = multiply(given, multiplier, bits, Rounding.AWAY)
+        real = [int(n) * 5 for n in x]  # Python integers: 1.25 is 5 / 4
+        if exponent < 0:
+            exact = [(2 * abs(n) + (1 << (2 - exponent))) >> (3 - exponent) for n in real]
+            exact = [e if n >= 0 else -e for e, n in zip(exact, real, strict=True)]
+        else:
+            exact = [(n << exponent) >> 2 for n in real]
+        wanted = [max(-(2**31), min(2**31 - 1, e)) for e in exact]
+        np.testing.assert_array_equal(found, wanted)
+        assert any(wanted) == (exponent > (-40 if bits <= 16 else -30))
+
+
+def test_gemmlowp_takes_the_smallest_ratios_for_none():
+    for ratio in (2.0**-33, jnp.float32(2.0**-33)):
+        assert int(multiplier_of(ratio, 31, SMALLEST_SHIFT).significand) == 0
+        assert int(multiplier_of(ratio, 31).significand) == 2**30
+    assert int(multiplier_of(2.0**-32, 31, SMALLEST_SHIFT).significand) == 2**30

@@ -160,7 +160,7 @@ def test_int8_table_takes_a_scale_of_the_program():
 def test_int8_tables_are_computed_alike_without_a_lookup(function):
     x, unit = jnp.arange(-128, 128, dtype=jnp.int32), Int8Table(function)
     computed = jax.jit(unit.computed)
-    for frac_bits in range(-3, 20):  # beyond 0 to 15 the last table stands for the rest
+    for frac_bits in range(-3, 20):  # beyond the ends the last table stands for the rest
         np.testing.assert_array_equal(computed(x, jnp.int32(frac_bits)), unit(x, frac_bits))
 
 

@@ -181,13 +181,13 @@ def test_model_directory_hears_in_a_stream_what_the_evaluator_heard(run, data_di
     recognizer = Recognizer.load(workdir / "models/aware")
     assert recognizer.policy.name == "w8a8"
     split = config().data.test[0]
-    evaluator = recognizer.evaluator(split, config().evaluation, data_dir)
+    evaluator = recognizer.evaluator([split], config().evaluation, data_dir)
     (result,) = evaluator.evaluate(recognizer.variables)
     heard = {u.id: u.hypothesis for u in result.utterances}
 
     engine = RecognizerEngine(recognizer, config().evaluation.search, 240.0)
     transcriber = LiveTranscriber(engine)
-    for utterance in evaluator._references[:3]:
+    for utterance in (evaluator._references[i] for i in range(3)):
         pieces = np.array_split(utterance.audio, 7)  # pieces of no particular length
         *partials, final = found = list(transcriber.transcribe(pieces))
         words = [word.text for transcript in found for word in transcript.words]

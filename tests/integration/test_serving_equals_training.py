@@ -77,6 +77,29 @@ def test_streamed_integers_give_the_tokens_of_the_training_forward(batch):
     jax.tree.map(np.testing.assert_array_equal, trained[0], served[0])
 
 
+@pytest.mark.parametrize("name", ["ethos_u_8x8_16", "ethos_u_16x8+lsq"])
+def test_scales_raised_for_a_bias_are_frozen_as_they_were_trained(name, batch):
+    """Kernels a billion times smaller than their biases: products are nothing, biases stay."""
+    model, variables = calibrated(policy_by_name(name), batch)
+    params = jax.tree.map(lambda p: p if p.ndim == 1 else 1e-9 * p, variables["params"])
+    params["prediction"]["embedding"] = variables["params"]["prediction"]["embedding"]
+    params["encoder"]["projection"]["bias"] = jnp.linspace(-1.0, 1.0, CONFIG.joint_size)
+    variables = {
+        "params": params,
+        RANGES: jax.tree_util.tree_map_with_path(
+            lambda path, r: 1e-9 * r if "kernel" in str(path[-1]) else r, variables[RANGES]
+        ),
+    }
+    features, mask = batch[0], jnp.ones((BATCH, FRAMES), bool)
+    encoded = []
+    for bound in (BoundTransducer(variables, model), freeze(model, variables)):
+        state = bound.initial_encoder_state(BATCH)
+        encoded.append(jax.jit(lambda b, s: b.encode(features, mask, s)[0])(bound, state))
+    np.testing.assert_array_equal(*encoded)
+    top = np.abs(np.asarray(encoded[0], np.float64)[0, -1])
+    assert top[0] == top[-1] == top.max() > 20
+
+
 def test_ranges_that_calibration_never_reached_are_named():
     model = RNNT(CONFIG, policy_by_name("generic_nna"))
     variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
@@ -97,7 +120,8 @@ def test_a_parameter_that_no_operator_took_is_named(monkeypatch):
 
     serving_record.cache_clear()
     monkeypatch.setattr("rnnt_qat.models.encoder.Dense", WithoutBias)
-    model = RNNT(CONFIG, policy_by_name("generic_nna"))
+    # Under a policy of its own: the program of a model that was frozen before is kept.
+    model = RNNT(CONFIG, policy_by_name("generic_nna_w4"))
     variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     with pytest.raises(ValueError, match="projection/bias is a parameter of a layer on the chip"):
         frozen_variables(model, variables)

@@ -108,8 +108,13 @@ def test_gemmlowp_units_over_every_gate_pre_activation():
 
 
 @pytest.mark.parametrize(
-    "exponents", [(-5, -5, -5), (-5, -6, -4), (-4, -7, -5), (-6, -6, -4), (-3, -6, -6)]
-)
+    "exponents",
+    [
+        (-5, -5, -5), (-5, -6, -4), (-4, -7, -5), (-6, -6, -4), (-3, -6, -6),
+        # Far apart: the finer addend is rounded, and the sum twice.
+        (-6, -30, -6), (-25, -6, -5), (-6, -26, -10), (-6, -25, -3), (-6, -7, -23),
+    ],
+)  # fmt: skip
 def test_every_pair_of_int8_added(exponents):
     a, b = (grid.ravel() for grid in np.meshgrid(INT8, INT8))
     scales = [2.0**e for e in exponents]
@@ -126,6 +131,12 @@ def test_every_pair_of_int8_added(exponents):
         )
     )(jnp.asarray(a, jnp.int32), jnp.asarray(b, jnp.int32), jnp.asarray(scales, jnp.float32))
     np.testing.assert_array_equal(ours, theirs[0])
+
+
+def test_the_smallest_int8_beside_a_far_finer_one():
+    low = jnp.int32(-128)
+    args = Stored(low, 2.0**-6), Stored(low, 2.0**-30), Role.JOINT_PRE
+    assert kernels.add(ETHOS_U_8X8_16, *args, 2.0**-6) == -128
 
 
 def test_int16_products():
@@ -147,6 +158,38 @@ def test_int16_products():
         2.0**-11,
     )
     np.testing.assert_array_equal(ours, theirs[0])
+
+
+@pytest.mark.parametrize("shift", [-43, -36, -33, -32, -31, -20, -2, 5])
+def test_dense_layer_of_any_ratio(shift):
+    """16x8 sums have 40 bits: they are still there where a ratio is below 2^-32."""
+    rng = np.random.default_rng(shift + 50)
+    bias = rng.integers(-(2**38), 2**38, 64) >> rng.integers(0, 12, 64)
+    bias >>= max(shift + 10, 0)
+    layer = DenseIntegers(
+        weights=rng.integers(-127, 128, (64, 8)).astype(np.int8) if shift < 0 else
+        rng.integers(-1, 2, (64, 8)).astype(np.int8),
+        bias=bias,
+        input=TensorFormat(np.int16, 2.0**-11),
+        output=TensorFormat(np.int16, 2.0**-12),
+        weight_scale=np.float32(2.0 ** (shift - 1) * 1.25),
+    )  # fmt: skip
+    layer.check_limits("dense")
+    x = rng.integers(-(2**15), 2**15, (64, 8)).astype(np.int16)
+    (theirs,) = LiteRt(dense_graph(layer, rows=64)).run(x)
+    held = wide.Wide(
+        jnp.asarray((bias >> 32).astype(np.int32)),
+        jnp.asarray((bias & 0xFFFFFFFF).astype(np.uint32)),
+    )
+    accumulated = kernels.accumulate(
+        ETHOS_U_16X8,
+        Stored(jnp.asarray(x), layer.input.scale),
+        Stored(jnp.asarray(layer.weights.T), jnp.float32(layer.weight_scale)),
+        held,
+    )
+    ours = kernels.store(ETHOS_U_16X8, accumulated, Role.PROJECTION, 2.0**-12)
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.any(theirs) == (shift > -40)
 
 
 @pytest.mark.parametrize("is_wide", [False, True])

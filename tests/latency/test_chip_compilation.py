@@ -1,8 +1,11 @@
 """A recognizer's three graphs, compiled, and the figures that follow."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.latency.chip_compilation import compile_recognizer
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, FALLBACK_OPERATORS
 from rnnt_qat.latency.engine_latency import DecodeCounts
@@ -14,8 +17,8 @@ from rnnt_qat.latency.latency_report import (
     write_csv,
 )
 from rnnt_qat.latency.systems import Method, System
-from rnnt_qat.latency.vela import U55_128
-from tests.export.random_integers import random_rnnt
+from rnnt_qat.latency.vela import U55_128, VelaError
+from tests.export.random_integers import random_dense, random_lstm, random_rnnt
 
 COUNTS = DecodeCounts(np.array([1.0, 2.0]), np.array([9, 20]), np.array([3, 5]), np.array([12, 24]))
 AWARE = System("AAT W8 16x8", Method.AWARE, "8", "16x8")
@@ -49,3 +52,17 @@ def test_all_of_a_recognizer_is_on_the_npu_and_the_fallback_is_not(tmp_path):
     assert f"| AAT W8 16x8 | {ratio:.2f} (" in line
     write_csv(rows, tmp_path / "rows.csv")
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
+
+
+def test_a_layer_on_which_the_compiler_crashes_is_refused_by_name():
+    rng = np.random.default_rng(0)
+    model = random_rnnt(rng, wide=False)
+    one = random_lstm(
+        rng, 20, 1, wide=False, power_of_two=True, output=TensorFormat(np.int8, 2**-7)
+    )
+    projection = random_dense(rng, 1, 16, one.hidden, model.encoder.projection.output)
+    layers = (*model.encoder.layers[:2], one)
+    encoder = dataclasses.replace(model.encoder, layers=layers, projection=projection)
+    model = dataclasses.replace(model, encoder=encoder)
+    with pytest.raises(VelaError, match="encoder/lstm_2 has hidden_size=1"):
+        compile_recognizer(model, [1], U55_128)

@@ -43,6 +43,26 @@ def test_simple_joiner_is_the_softmax_of_the_sum_with_its_gradient():
         np.testing.assert_allclose(mine, other, atol=2e-5)
 
 
+@pytest.mark.parametrize("apart", [50.0, 87.0, 300.0])
+def test_simple_joiner_of_peaks_that_lie_far_apart(apart):
+    """Every product of exponentials underflows; the softmax of the sum is as good as any other."""
+    encoded, predicted, *rest = random_batch(5, 3, 8, 4, 6, V)
+    parts = simple_parts(5, encoded, predicted)
+    parts = parts[0].at[:, ::2, 3].add(apart), parts[1].at[:, :, 5].add(apart)
+
+    def ours(parts):
+        frames, _, lengths = rest
+        return lattice_loss(*simple_arcs(*parts, *rest), frames, lengths)
+
+    def theirs(parts):
+        return losses.transducer_loss(parts[0][:, :, None] + parts[1][:, None], *rest)
+
+    np.testing.assert_allclose(jax.jit(ours)(parts), jax.jit(theirs)(parts), rtol=1e-5)
+    gradients = (jax.jit(jax.grad(lambda p, f=f: f(p).sum()))(parts) for f in (ours, theirs))
+    for mine, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(mine, other, atol=5e-5)
+
+
 def test_simple_joiner_never_reads_padding():
     encoded, predicted, frames, labels, lengths = random_batch(1, 4, 12, 5, 6, V)
     parts = simple_parts(1, encoded, predicted)

@@ -86,3 +86,16 @@ def test_a_layer_step_by_step():
 def test_fewer_bits_are_noisier():
     eight, two = diagnose("generic_nna")[0], diagnose("generic_nna_w2")[0]
     assert two["input_kernel", "quantize"].sqnr_db < eight["input_kernel", "quantize"].sqnr_db - 20
+
+
+def test_a_scale_raised_for_its_bias_is_said():
+    noted = {}
+    sites = SITES | {"w": Role.WEIGHT}
+    plain = OnAccelerator(GENERIC_NNA).operators(sites, {"x": jnp.float32(1.0)})
+    ops = Recorder(plain, noted.__setitem__)
+    x = ops.store("x", jnp.ones((1, 2)))
+    kernel, bias = jnp.full((2, 3), 1e-7), jnp.asarray([0.0, 1.0, -1e3])
+    ops.weight("w", kernel)
+    assert float(noted["w quantize"].raised) == 0.0
+    ops.weight("w", kernel, x, bias)
+    assert 5 < float(noted["w quantize"].raised) < 40

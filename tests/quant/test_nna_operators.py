@@ -13,6 +13,7 @@ from rnnt_qat.quant.nna_operators import NnaOperators, Slope
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import FloatOperators
 from rnnt_qat.quant.qtensor import QTensor, dequantize
+from rnnt_qat.quant.scales import bias_range
 from tests.reference import accelerator_cell as oracle
 from tests.reference.fixedpoint_int64 import divide
 
@@ -295,7 +296,7 @@ def test_accumulate_is_exact_and_linear(spec, depth):
     np.testing.assert_allclose(d_b, cotangent.sum(0) / unit, rtol=1e-5)
 
 
-def test_joint_on_int8_adds_on_the_finest_grid_and_looks_up_every_scale():
+def test_joint_on_int8_adds_exactly_and_looks_up_every_scale():
     sites = {"encoded": Role.PROJECTION, "predicted": Role.PROJECTION} | SITES
     precision = OnAccelerator(ETHOS_U_8X8_16)
     ranges = {"encoded": 5.0, "predicted": 1.5, "joint_pre": 7.0}
@@ -362,3 +363,45 @@ def test_a_kernel_of_integers_needs_its_scale():
 def test_units_read_stored_tensors_only():
     with pytest.raises(ValueError, match="not accumulators"):
         operators(GENERIC_NNA).sigmoid(QTensor(jnp.zeros(3), jnp.float32(1)), "gate")
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1e-7, 1.0])
+def test_a_bias_of_any_size_beside_a_kernel_of_any_size_is_kept(size, spec, integer):
+    """Clipped to its integers, or wrapped with its sum, it would be something else."""
+    ops = operators(spec, integer=integer)
+    kernel = size * jnp.asarray([[1.0, -1.0, 0.5], [1.0, 1.0, -1.0]])
+    bias = jnp.asarray([6.0, -6.0, 1e-3])
+    x = ops.store("input", jnp.asarray([[4.0, 3.0]]))
+    held = ops.weight("input_kernel", kernel, x, bias)
+    total = dequantize(ops.accumulate(x, held, bias))
+    np.testing.assert_allclose(
+        total, dequantize(x) @ kernel + bias, rtol=1e-3, atol=0.06 * size + 2e-6
+    )
+    alone = ops.weight("input_kernel", kernel)
+    assert np.array_equal(held.scale, alone.scale) or size < 1e-6
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_raised_scale_is_frozen_as_it_was_trained(spec):
+    ops = operators(spec)
+    kernel, bias = jnp.full((2, 3), 3e-13), jnp.asarray([6.0, -6.0, 1e-3])
+    x = ops.store("input", jnp.ones((1, 2)))
+    trained = ops.weight("input_kernel", kernel, x, bias)
+    max_abs = jnp.maximum(
+        jnp.abs(kernel).max(), bias_range(spec, Role.GATE_WEIGHT, x.scale, bias, 2)
+    )
+    frozen = OnAccelerator(spec, serving=True).operators(
+        SITES, {"input": jnp.float32(4.0), "input_kernel": max_abs}
+    )
+    np.testing.assert_array_equal(trained.scale, frozen.scales["input_kernel"])
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_what_is_no_number_is_stored_as_zero_in_training_as_in_serving(integer):
+    ops = operators(ETHOS_U_8X8_16, integer=integer)
+    x = jnp.asarray([jnp.nan, jnp.inf, -jnp.inf, 1.0])
+    assert ops.store("input", x).values.tolist() == [0, 127, -128, 32]
+    gradient = jax.grad(lambda x: dequantize(ops.store("input", x)).sum())(x) if not integer else x
+    assert np.isfinite(gradient[0]) or integer

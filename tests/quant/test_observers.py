@@ -70,3 +70,32 @@ def test_least_squared_error(bits):
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("observer", [PercentileObserver(percent=99.9), MseObserver(bits=4)])
+def test_counts_beyond_what_float32_holds(observer):
+    """A bin of 2^24 values still counts one by one."""
+    observe = jax.jit(observer.observe)
+    state = observe(observer.initial_state(), jnp.asarray([0.5]), jnp.bool_(True))
+    state = state._replace(low=state.low << 24)
+    for _ in range(3):
+        state = observe(state, jnp.asarray([0.5, 8.0]), jnp.bool_(True))
+    count = np.asarray(state.high, np.int64) * 2**32 + np.asarray(state.low, np.int64)
+    assert sorted(count[count > 0]) == [3, 2**24 + 3]
+    assert float(observer.max_abs(state)) < 0.6
+
+
+def test_counts_beyond_32_bits():
+    observer = PercentileObserver(percent=99.9)
+    state = observer.observe(observer.initial_state(), jnp.asarray([0.5]), jnp.bool_(True))
+    state = state._replace(high=state.high.at[state.low.argmax()].set(5))
+    state = observer.observe(state, jnp.full(2**10, 8.0), jnp.bool_(True))
+    assert float(observer.max_abs(state)) == 0.5
+
+
+def test_batches_of_padding_alone_do_not_pull_an_average_down():
+    observer = MovingAverageObserver(decay=0.5)
+    state = observer.initial_state()
+    for valid in (True, False, False, True):
+        state = observer.observe(state, jnp.asarray([[3.0, -1.0]]), jnp.asarray([valid]))
+    assert float(observer.max_abs(state)) == 3.0

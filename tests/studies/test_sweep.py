@@ -1,12 +1,19 @@
 import csv
 import dataclasses
+import io
+import pathlib
+import types
 
 import pytest
 
+from experiments.configs import on_chip, prompts_smoke
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.infra.console import Console
 from rnnt_qat.metrics.wer import character_errors, word_errors
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.studies import sweep as sweep_module
 from rnnt_qat.studies.grid import grid_rows, markdown_grid, pool, write_csv
-from rnnt_qat.studies.sweep import System
+from rnnt_qat.studies.sweep import SweepConfig, System, sweep
 
 REFERENCES = ("one two", "three", "four five six")
 
@@ -102,3 +109,29 @@ def test_grid(tmp_path):
     assert len(table) == 5
     assert "| w8a8, calibrated | 1 kB | 33.33 % [" in table[3]
     assert table[4].endswith("| 75 % | 0.00, 16.67 |")
+
+
+@pytest.mark.parametrize("recipe", [None, on_chip.experiment()])
+def test_a_model_is_trained_by_its_own_recipe_or_by_the_one_given(recipe, monkeypatch):
+    own = prompts_smoke.experiment()
+    asked = []
+
+    class Experiment:
+        def __init__(self, config, *_, **__):
+            asked.append(config)
+
+        def train(self):
+            return {}
+
+    base = types.SimpleNamespace(policy=FLOAT32, config=own)
+    monkeypatch.setattr(sweep_module.Recognizer, "load", lambda directory: base)
+    monkeypatch.setattr(sweep_module, "Experiment", Experiment)
+    folder = pathlib.Path("model")
+    sweep(folder, SweepConfig(("w8a8",)), folder, folder, Console(io.StringIO()), recipe)
+    (config,) = asked
+    followed = own if recipe is None else recipe
+    assert (config.model, config.frontend) == (own.model, own.frontend)
+    assert (config.data, config.pipeline) == (followed.data, followed.pipeline)
+    assert config.stages.aware_training == followed.stages.aware_training
+    assert config.stages.float_training.steps == 0
+    assert config.initialize_from == str(folder.absolute())

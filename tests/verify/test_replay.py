@@ -8,9 +8,9 @@ import pytest
 from rnnt_qat.artefact.arithmetic import LITERT, TFLM
 from rnnt_qat.artefact.player import Player, greedy, quantize_features
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.export.rnnt_graphs import Boundary, joint_step
+from rnnt_qat.export.rnnt_graphs import Boundary, encoder_chunk, joint_step, prediction_step
 from rnnt_qat.verify.replay import GraphRecognizer, first_difference
-from rnnt_qat.verify.runtimes import LiteRt, Tflm
+from rnnt_qat.verify.runtimes import LiteRt, Tflm, check_loads
 from tests.export.random_integers import random_features, random_rnnt
 
 CHIPS = pytest.mark.parametrize("wide", [False, True], ids=["ethos_u_8x8_16", "ethos_u_16x8"])
@@ -107,3 +107,23 @@ def test_a_refused_graph_carries_the_runtimes_reason():
     model = random_rnnt(np.random.default_rng(10), wide=True)
     with pytest.raises(ValueError, match=r"LiteRT refuses the graph: .*ARG_MAX"):
         LiteRt(joint_step(model, Boundary(argmax_inside=True)))
+
+
+@CHIPS
+@pytest.mark.parametrize("frames", [22, 66])
+def test_encoders_of_many_frames_load_in_every_runtime_and_equal_the_player(wide, frames):
+    rng = np.random.default_rng(11)
+    model = random_rnnt(rng, wide)
+    graph = encoder_chunk(model, frames)
+    check_loads({"encoder": graph})
+    features = random_features(rng, model, frames)
+    for load, arithmetic in ((LiteRt, LITERT), (Tflm, TFLM)):
+        model = dataclasses.replace(model, arithmetic=arithmetic)
+        found = GraphRecognizer(model, load).encode(features)
+        np.testing.assert_array_equal(found, Player(model).encode(features))
+
+
+def test_a_graph_that_a_runtime_refuses_is_named():
+    model = random_rnnt(np.random.default_rng(12), wide=True)
+    with pytest.raises(ValueError, match="the graph 'prediction': TFLM refuses the graph"):
+        check_loads({"prediction": prediction_step(model, Boundary(lookup_inside=True))})

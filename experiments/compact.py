@@ -1,0 +1,26 @@
+"""Writes a model directory of half the size: parameters in 16 bits.
+
+python -m experiments.compact --model=workdir/a/models/float --output=data/pretrained/a
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments.flags import run
+from rnnt_qat.experiment.compact import compact
+from rnnt_qat.experiment.recognizer import Recognizer
+
+_MODEL = flags.DEFINE_string("model", None, "A model directory.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Takes the smaller one.", required=True)
+
+
+def main() -> None:
+    """Reads, rounds, writes."""
+    output = pathlib.Path(_OUTPUT.value)
+    compact(Recognizer.load(pathlib.Path(_MODEL.value))).save(output)
+    print(f"{output}: {sum(p.stat().st_size for p in output.iterdir()) / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

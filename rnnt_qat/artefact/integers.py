@@ -55,6 +55,9 @@ class RecurrentIntegers(Protocol):
     def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
         """Width and format of each recurrent state, by name."""
 
+    def check_limits(self, where: str) -> None:
+        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+
 
 @dataclass(frozen=True, eq=False)
 class LstmIntegers:
@@ -356,9 +359,10 @@ class RnntIntegers:
             ("prediction", self.prediction, self.prediction.embedding_format),
         ):
             for index, layer in enumerate(network.layers):
-                limits.check_requantize(f"{name}/lstm_{index}/input", format, layer.input)
-                layer.check_limits(f"{name}/lstm_{index}")
-                format = layer.hidden
+                where = f"{name}/{layer.kind}_{index}"
+                limits.check_requantize(f"{where}/input", format, layer.input)
+                layer.check_limits(where)
+                format = layer.output
             limits.check_requantize(f"{name}/projection/input", format, network.projection.input)
             network.projection.check_limits(f"{name}/projection")
         addends = self.encoder.projection.output, self.prediction.projection.output

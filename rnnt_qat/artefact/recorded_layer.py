@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.artefact import arithmetic as fixed
+from rnnt_qat.artefact import limits
 from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.integers import DenseIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
@@ -171,6 +172,20 @@ class RecordedLayer:
     def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
         """Width and format of each state."""
         return {state.name: (state.size, state.format) for state in self.states}
+
+    def check_limits(self, where: str) -> None:
+        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        for node in (*self.before, *self.steps):
+            place = f"{where}/{node.outputs[0]}"
+            read = [self.formats[name] for name in node.inputs]
+            if node.dense is not None:
+                node.dense.check_limits(place)
+            elif node.kind is NodeKind.ADD:
+                limits.check_add(place, (read[0], read[1], node.format))
+            elif node.kind is NodeKind.TANH:
+                limits.check_tanh(place, read[0])
+            elif node.kind is NodeKind.REQUANTIZE:
+                limits.check_requantize(place, read[0], node.format)
 
 
 def play_recorded(

@@ -19,6 +19,9 @@ demo: $(VENV)/installed  ## Corpora, training, accelerator-aware training, strea
 	  $(MAKE) --no-print-directory recognizer CONFIG=prompts.py:synthetic_only; \
 	fi
 
+.PHONY: environment
+environment: $(VENV)/installed  ## What the commands of the README need.
+
 .PHONY: recognizer
 recognizer:
 	$(BIN)/python -m experiments.train --config=experiments/configs/$(CONFIG) \

@@ -10,9 +10,14 @@ import pathlib
 import jax
 from absl import flags
 
-from experiments.flags import DATA_DIR, run, set_up_jax
+from experiments.flags import (
+    DATA_DIR,
+    output_folder,
+    run,
+    set_up_jax,
+    test_sets,
+)
 from rnnt_qat.decoding.beam import BeamConfig
-from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
@@ -29,10 +34,16 @@ _BEAM = flags.DEFINE_integer(
     lower_bound=0,
 )
 _TIMED = flags.DEFINE_integer(
-    "timed_repeats", 3, "Repeats that measure the real-time factor; 0 measures nothing."
+    "timed_repeats",
+    3,
+    "Repeats that measure the real-time factor; 0 measures nothing.",
+    lower_bound=0,
 )
 _DIAGNOSE = flags.DEFINE_integer(
-    "diagnose", 0, "Batches of the first test set whose arithmetic is diagnosed; 0: none."
+    "diagnose",
+    0,
+    "Batches of the first test set whose arithmetic is diagnosed; 0: none.",
+    lower_bound=0,
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report by default.")
 
@@ -54,7 +65,12 @@ def main() -> None:
     evaluation = dataclasses.replace(first.config.evaluation, timed_repeats=_TIMED.value)
     if chunk_ms:
         evaluation = dataclasses.replace(evaluation, chunk_ms=chunk_ms)
-    splits = [Split.parse(name) for name in _TEST.value or ()] or first.config.data.test
+    for recognizer in recognizers.values():
+        frame_ms = recognizer.config.frontend.frame_ms
+        evaluation.require_whole_frames(frame_ms * recognizer.config.model.encoder.time_reduction)
+    splits = test_sets(_TEST, first.config.data.test)
+    if not jax.process_index():
+        output_folder(_OUTPUT, output)
 
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)
@@ -68,7 +84,6 @@ def main() -> None:
     metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
     links = {}
     if _DIAGNOSE.value:
-        output.mkdir(parents=True, exist_ok=True)
         for name, recognizer in recognizers.items():
             rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
             picture = write_diagnosis(output, name, rows)

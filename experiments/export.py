@@ -10,13 +10,12 @@ import sys
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, run
-from rnnt_qat.experiment.config import Split
+from experiments.flags import DATA_DIR, numbers, output_folder, run, test_sets
 from rnnt_qat.infra.console import Console
 from rnnt_qat.latency.vela import TARGETS
 from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
 from rnnt_qat.studies.chip_report import write_chip_report
-from rnnt_qat.studies.deployment import load_systems
+from rnnt_qat.studies.deployment import load_systems, require_a_chip
 
 _MODEL = flags.DEFINE_list(
     "model", None, "Model directories, or directories that hold some.", required=True
@@ -31,23 +30,25 @@ _CHUNKS = flags.DEFINE_list("chunks", ["1", "4"], "Encoder frames a chunk.")
 def main() -> int:
     """Exports, verifies, compiles, reports; 1 if an integer or a token differs."""
     output, console = pathlib.Path(_OUTPUT.value), Console()
-    if output.exists() and any(output.iterdir()):
-        sys.exit(f"--output={output} is not empty; nothing is written over")
     known = {target.name: target for target in TARGETS}
     if unknown := set(_TARGETS.value) - set(known):
-        sys.exit(f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
+        raise flags.ValidationError(
+            f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
+        )
+    chunks = numbers(_CHUNKS, int, 1)
     systems = load_systems(map(pathlib.Path, _MODEL.value))
+    require_a_chip(systems)
     first = next(iter(systems.values()))
-    test = tuple(Split.parse(name) for name in _TEST.value or ()) or first.config.data.test
-    replay = tuple(Split.parse(name) for name in _REPLAY.value or ()) or test[:1]
+    test = test_sets(_TEST, first.config.data.test)
+    replay = test_sets(_REPLAY, test[:1])
     if missing := {split.name for split in replay} - {split.name for split in test}:
-        sys.exit(f"--replay: {', '.join(sorted(missing))} is not among the test sets")
-    if not _CHUNKS.value or not all(c.isdecimal() and int(c) > 0 for c in _CHUNKS.value):
-        given = ",".join(_CHUNKS.value)
-        sys.exit(f"--chunks={given}: give whole numbers of encoder frames from 1 on, as in 1,4")
-    config = ChipComparisonConfig(
-        test, replay, tuple(known[t] for t in _TARGETS.value), tuple(map(int, _CHUNKS.value))
-    )
+        raise flags.ValidationError(
+            f"--replay: {', '.join(sorted(missing))} is not among the test sets"
+        )
+    if any(output_folder(_OUTPUT, output).iterdir()):
+        raise flags.ValidationError(f"--output={output} is not empty; nothing is written over")
+    targets = tuple(known[name] for name in _TARGETS.value)
+    config = ChipComparisonConfig(test, replay, targets, chunks)
     found = compare_on_chips(systems, config, pathlib.Path(DATA_DIR.value), output, console)
     command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
     console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")

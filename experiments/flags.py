@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -11,10 +13,11 @@ from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
-from rnnt_qat.experiment.config import ExperimentConfig
+from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra import program
 from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.infra.host_memory import keep_freed_memory
+from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where several processes train together."
@@ -41,6 +44,59 @@ def define_config() -> flags.FlagHolder:
 def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
     """The config file's experiment with the command line's overrides."""
     return from_config_dict(ExperimentConfig, flag.value)
+
+
+def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
+    """The numbers of a flag that lists some, by comma.
+
+    Args:
+      flag: of ``DEFINE_list``.
+      kind: ``int`` or ``float``.
+      at_least: what each must reach.
+
+    Raises:
+      ValidationError: one is no such number; names the flag.
+    """
+    try:
+        values = tuple(map(kind, flag.value))
+    except ValueError:
+        values = ()
+    if not values or not all(at_least <= value < float("inf") for value in values):
+        what = "whole numbers" if kind is int else "numbers"
+        raise flags.ValidationError(
+            f"--{flag.name}={','.join(flag.value)}: give {what} of at least {at_least:g}, by comma"
+        )
+    return values
+
+
+def output_folder(flag: flags.FlagHolder, path: pathlib.Path) -> pathlib.Path:
+    """A folder that takes results, created, before hours are spent on them.
+
+    Raises:
+      ValidationError: nothing can be written there; names the flag.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise flags.ValidationError(
+            f"--{flag.name}={path}: nothing can be written there ({error.strerror})"
+        ) from error
+    return path
+
+
+def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Split, ...]:
+    """The test sets that a flag lists, each opened once so that a missing one is told early.
+
+    Raises:
+      ConfigError: a name is not CORPUS:SPLIT.
+      CorpusError: there is no such corpus or split.
+    """
+    splits = tuple(Split.parse(name) for name in flag.value or ()) or tuple(by_default)
+    for split in splits:
+        open_corpus(pathlib.Path(DATA_DIR.value), split.corpus, split.split)
+    return splits
 
 
 def set_up_jax(workdir: pathlib.Path) -> None:
@@ -73,22 +129,14 @@ def run(main: Callable[[], int | None]) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     argv = _with_equals_signs(argv)
+    sys.argv = argv  # where the config's parser looks for the fields that are overridden
     problem = _missing_config(argv) or _misspelt_override(argv)
     if problem:
         raise flags.Error(problem)
-    try:
-        return flags.FLAGS(argv)
-    except (flags.Error, ConfigError):
-        raise
-    except Exception as error:
-        # A config file is the user's own Python.
-        config = next((value for name, value in _given(argv) if name == "config"), None)
-        if config is None:
-            raise
-        raise ConfigError(f"--config={config}: {_where(error, config)}") from error
+    return flags.FLAGS(argv)
 
 
-def _where(error: Exception, config: str) -> str:
+def _where(error: BaseException, config: str) -> str:
     """What went wrong in a config file, and in which line of it."""
     file = pathlib.Path(config.partition(":")[0]).name
     lines = [
@@ -99,18 +147,20 @@ def _where(error: Exception, config: str) -> str:
 
 
 def _with_equals_signs(argv: Sequence[str]) -> list[str]:
-    """``--config FILE`` as ``--config=FILE``, and so its fields: the form their parser takes."""
+    """``--config FILE`` as ``--config=FILE``, before its fields: the form their parser takes."""
     joined, rest = [argv[0]], list(argv[1:])
     while rest:
         argument = rest.pop(0)
         name = argument.lstrip("-")
         ours = name == "config" or name.startswith("config.")
         if argument == "--":
-            return [*joined, argument, *rest]
+            rest = [argument, *rest]
+            break
         if argument.startswith("-") and ours and "=" not in name and rest:
             argument += f"={rest.pop(0)}"
         joined.append(argument)
-    return joined
+    files = [a for a in joined if a.lstrip("-").startswith("config=")]
+    return [argv[0], *files, *(a for a in joined[1:] if a not in files), *rest]
 
 
 def _given(argv: Sequence[str]) -> list[tuple[str, str]]:
@@ -134,14 +184,14 @@ def _misspelt_override(argv: Sequence[str]) -> str | None:
     """What is wrong with the first ``--config.FIELD`` that the config file does not have."""
     files = [value for name, value in _given(argv) if name == "config"]
     overrides = [name for name, _ in _given(argv) if name.startswith("config.")]
-    if not files or not overrides:
+    if not files:
         return None
     try:
         known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
-    except ConfigError:
-        raise
     except Exception as error:  # a config file is the user's own Python
-        raise ConfigError(f"--config={files[-1]}: {_where(error, files[-1])}") from error
+        cause = error.__context__ or error  # their parser wraps errors with their tracebacks
+        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, files[-1])
+        raise ConfigError(f"--config={files[-1]}: {said}") from error
     for name in overrides:
         path = name.removeprefix("config.").partition("[")[0]
         if path not in known:

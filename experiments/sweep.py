@@ -36,7 +36,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
+from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
@@ -49,7 +49,7 @@ from rnnt_qat.studies.comparison import write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
@@ -85,7 +85,9 @@ def main() -> int:
     console, runs = Console(), []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
-        base = Recognizer.load(models[0])
+        loaded = {str(model): Recognizer.load(model) for model in models}
+        require_one_config(loaded)
+        base = next(iter(loaded.values()))
         given = _MODELS.value is not None and _CONFIG.value is not None
         asked = experiment_config(_CONFIG) if given else None
         recipe = asked or base.config
@@ -139,7 +141,7 @@ def _workdir() -> pathlib.Path:
 def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:
     """Directories of the config's float models, a seed each; trains those that are missing."""
     models = []
-    for seed in map(int, _SEEDS.value):
+    for seed in numbers(_SEEDS, int, 0):
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
         directory = workdir / f"seed_{seed}"
         model = directory / "models" / FLOAT

@@ -12,13 +12,14 @@ python -m experiments.train --config=experiments/configs/librispeech.py --workdi
 ``librispeech.py:word_pieces`` has a wider prediction network over SentencePiece units.
 ``librispeech.py:by_speaker`` trains a small model on a folder of some speakers, split by speaker;
 start it from speech already learned with ``--config.initialize_from=workdir/large/models/float``.
+``librispeech.py:fine_tune`` is for starting from a model of ``prompts.py``, which has its sizes.
 """
 
 import dataclasses
 
 from ml_collections import ConfigDict
 
-from experiments.configs import prompts_large
+from experiments.configs import prompts, prompts_large
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import MLPERF
@@ -132,7 +133,30 @@ def by_speaker() -> ExperimentConfig:
     )
 
 
+def fine_tune() -> ExperimentConfig:
+    """A folder of one's own speech, from the model of ``prompts`` and at its sizes and features.
+
+    A tenth of the rate of training from nothing, and few steps: what was learned is to be moved,
+    not replaced. With minutes of speech, expect the words and the voice of those minutes to be
+    heard better, and little else; measure it on speech that was kept out.
+    """
+    optimizer = OptimizerConfig(learning_rate=3e-4, warmup_steps=50, ema_decay=0.998)
+    own, base = by_speaker(), prompts.experiment()
+    return dataclasses.replace(
+        own,
+        model=base.model,
+        frontend=base.frontend,
+        stages=StagePlan(
+            FloatTraining(steps=500, optimizer=optimizer),
+            Calibration(batches=20),
+            AwareTraining(steps=200, optimizer=dataclasses.replace(optimizer, learning_rate=1e-4)),
+        ),
+        loop=dataclasses.replace(own.loop, evaluate_every=250),
+    )
+
+
 def get_config(variant: str = "full_960") -> ConfigDict:
     """The fields to override."""
-    variants = {"full_960": full_960, "word_pieces": word_pieces, "by_speaker": by_speaker}
+    made = (full_960, word_pieces, by_speaker, fine_tune)
+    variants = {make.__name__: make for make in made}
     return config_of(variant, variants)

@@ -1,1 +1,1 @@
-"""Frame-synchronous streaming search: one file a decoder."""
+"""Frame-synchronous streaming search: one file per decoder."""

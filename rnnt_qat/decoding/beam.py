@@ -1,13 +1,13 @@
-"""Frame-synchronous beam search with prefix merging, a whole batch inside one program.
+"""Frame-synchronous beam search with prefix merging for a whole batch inside one jitted program.
 
-At a frame every hypothesis may emit up to ``max_symbols_per_frame`` labels and then a blank, which
-finishes the frame. Hypotheses that finish it with the same tokens, by whatever alignment, are one:
-their probabilities add up. So a beam wide enough to hold every token sequence finds the likeliest
-sequence over all alignments of so many symbols a frame, exactly; a narrower beam drops the least
-likely hypotheses at the end of each frame.
+At each frame a hypothesis may emit up to ``max_symbols_per_frame`` labels and then a blank, which
+finishes the frame. Hypotheses that finish the frame with the same tokens are merged: their
+probabilities are added, whatever their alignments. A beam that can hold every token sequence
+therefore finds the most probable sequence over all alignments with at most that many labels per
+frame; a narrower beam drops the least probable hypotheses at the end of each frame.
 
 Reference: Graves (2012), section 2.4, made frame-synchronous; the bounded expansion of a frame
-after Kim et al., "Accelerating RNN Transducer Inference via Adaptive Expansion Search" (2020).
+follows Kim et al., "Accelerating RNN Transducer Inference via Adaptive Expansion Search" (2020).
 """
 
 import dataclasses
@@ -26,20 +26,22 @@ from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PyTree
 class BeamConfig:
     """Options of the beam search.
 
-    A beam of 1 is not greedy search: greedy decides symbol by symbol, a beam of 1 frame by frame,
-    for the number of labels that makes the frame as a whole likeliest along the chain of best
-    labels. The two agree at every frame where greedy emits n labels and gives each of its n + 1
-    decisions a probability of at least p with ``p^(n + 1) > 1 - p``.
+    A beam of 1 is not greedy search. Greedy search decides symbol by symbol; a beam of 1 decides
+    once per frame, for the number of labels that maximizes the probability of the whole frame along
+    the chain of best labels. The two agree at every frame where greedy search emits n labels and
+    each of its n + 1 decisions has a probability of at least p with ``p^(n + 1) > 1 - p``.
 
     Attributes:
       beam_size: hypotheses kept at the end of a frame, K.
-      max_symbols_per_frame: labels that one encoder frame may emit.
-      max_tokens: tokens a hypothesis can hold; more are counted in ``Hypothesis.overflow``.
-      prune_gap: within a frame, hypotheses more than this (nats) below the best finished one are
-        not extended; infinity extends all that could still enter the beam.
-      max_pending_tokens: most tokens that may stay undecided, because hypotheses of the beam differ
-        in them. When the longest has more, those that contradict the best one's older tokens are
-        dropped, so a stream needs no more room however long two readings stay alive.
+      max_symbols_per_frame: maximum number of labels per encoder frame.
+      max_tokens: capacity of a hypothesis in tokens; further tokens are only counted, in
+        ``Hypothesis.overflow``.
+      prune_gap: gap in nats below the best finished hypothesis beyond which a hypothesis is not
+        extended within a frame; infinity extends all that could still enter the beam.
+      max_pending_tokens: maximum number of undecided tokens, in which the hypotheses of the beam
+        differ. If the longest hypothesis has more, the hypotheses that differ from the best one in
+        the older tokens are dropped. This bounds the memory of a stream however long two
+        alternatives stay in the beam.
     """
 
     beam_size: int = 4
@@ -56,23 +58,23 @@ class BeamConfig:
             raise ValueError(f"BeamConfig.prune_gap must be positive, got {self.prune_gap}")
 
     def for_chunks(self, frames: int) -> "BeamConfig":
-        """The same search with room for undecided tokens and a chunk of ``frames`` more frames."""
+        """Returns this config with capacity for pending tokens and ``frames`` encoder frames."""
         emitted = frames * self.max_symbols_per_frame
         return dataclasses.replace(self, max_tokens=self.max_pending_tokens + emitted)
 
     def build(self) -> "BeamSearch":
-        """The search with these options."""
+        """Creates the search."""
         return BeamSearch(self)
 
 
 @flax.struct.dataclass
 class Beam:
-    """Distinct hypotheses of each row with their prediction networks; ``log_prob`` -inf is none.
+    """Distinct hypotheses of each row and their prediction states; unused slots have -inf.
 
     Attributes:
-      hypothesis: leaves lead with [B, K].
-      predicted: prediction projection after each hypothesis' last label.
-      prediction_state: the prediction network's state after it; leaves lead with [B, K].
+      hypothesis: hypotheses, leaves ``[B, K, ...]``; ``log_prob`` is -inf in unused slots.
+      predicted: prediction projection after the last label of each hypothesis.
+      prediction_state: state of the prediction network after it, leaves ``[B, K, ...]``.
     """
 
     hypothesis: Hypothesis
@@ -81,16 +83,16 @@ class Beam:
 
     @property
     def log_prob(self) -> Array:
-        """``[B, K]`` log-probability of each hypothesis."""
+        """Log-probability of each hypothesis, ``[B, K]``."""
         return self.hypothesis.log_prob
 
     def with_log_prob(self, log_prob: Array) -> "Beam":
-        """The same hypotheses at other probabilities."""
+        """Replaces the log-probabilities by ``log_prob`` ``[B, K]``."""
         hypothesis = dataclasses.replace(self.hypothesis, log_prob=log_prob)
         return dataclasses.replace(self, hypothesis=hypothesis)
 
     def after_blank(self, log_prob: Array) -> "Beam":
-        """The same hypotheses after a blank of ``log_prob`` ``[B, K]``."""
+        """Extends each hypothesis by a blank of log-probability ``log_prob`` ``[B, K]``."""
         hypothesis = dataclasses.replace(
             self.hypothesis,
             log_prob=self.log_prob + log_prob,
@@ -101,14 +103,14 @@ class Beam:
 
 @flax.struct.dataclass
 class BeamState:
-    """What beam search carries from chunk to chunk.
+    """State of the beam search between two chunks.
 
     Attributes:
-      beam: likeliest hypothesis first, summed over the alignments that the beam held. Its
-        log-probabilities are relative to the best one's: over a day of frames they would fall until
-        float32 no longer tells two hypotheses apart.
-      best_log_prob: log-probability of the best hypothesis since the search began.
-      frames: valid encoder frames heard.
+      beam: hypotheses, most probable first, each summed over its alignments in the beam. Their
+        log-probabilities are relative to the best one: absolute values decrease with every frame,
+        until float32 cannot distinguish two hypotheses of a long stream.
+      best_log_prob: log-probability of the best hypothesis since the start of the search.
+      frames: valid encoder frames processed so far.
     """
 
     beam: Beam
@@ -118,17 +120,21 @@ class BeamState:
 
 @dataclasses.dataclass(frozen=True)
 class BeamSearch:
-    """Beam ``Search``. ``Hypothesis.log_prob`` sums the alignments that were followed.
+    """Beam ``Search``.
 
-    Of the alignments of one hypothesis, ``emission_frames`` are those of the likeliest group: where
-    two hypotheses merge, the likelier one's stay. Those of tokens that the whole beam begins with
-    are the best hypothesis' when the beam came to agree on them.
+    ``Hypothesis.log_prob`` sums over the alignments that stayed in the beam. When two hypotheses
+    merge, ``emission_frames`` and ``token_log_probs`` are taken from the more probable one. For the
+    common prefix of the beam they are those of the hypothesis that was best when the prefix was
+    decided.
+
+    Attributes:
+      config: options of the search.
     """
 
     config: BeamConfig
 
     def initial_state(self, transducer: Transducer, batch_size: int) -> BeamState:
-        """State before the first encoder frame: one empty hypothesis a row."""
+        """Returns the state before the first encoder frame: one empty hypothesis per row."""
         shape = batch_size, self.config.beam_size
         rows = batch_size * self.config.beam_size
         predicted, prediction_state = transducer.predict(
@@ -145,16 +151,16 @@ class BeamSearch:
         )
 
     def hypothesis(self, state: BeamState) -> Hypothesis:
-        """The likeliest hypothesis."""
+        """Returns the most probable hypothesis."""
         return jax.tree.map(lambda x: x[:, 0], self.alternatives(state))
 
     def alternatives(self, state: BeamState) -> Hypothesis:
-        """All K, likeliest first."""
+        """Returns all K hypotheses, most probable first."""
         log_prob = state.beam.log_prob + state.best_log_prob[:, None]
         return state.beam.with_log_prob(log_prob).hypothesis
 
     def hand_over(self, state: BeamState) -> tuple[Hypothesis, BeamState]:
-        """The tokens that all hypotheses begin with."""
+        """Returns the common prefix of all hypotheses, and the state without it."""
         held = state.beam.hypothesis
         shared = _shared_tokens(held)
         handed = self.hypothesis(state).first(shared)
@@ -168,14 +174,24 @@ class BeamSearch:
         mask: Bool[Array, "B T"],
         state: BeamState,
     ) -> BeamState:
-        """Search through one chunk."""
+        """Processes one chunk, frame by frame.
+
+        Args:
+          transducer: the model.
+          encoded: encoder projections of the chunk.
+          mask: True at valid frames.
+          state: state after the previous chunk.
+
+        Returns:
+          The state after the chunk.
+        """
 
         def frame(state, encoded_and_valid):
             encoded_frame, valid = encoded_and_valid  # [B, J], [B]
             beam = self._frame(transducer, encoded_frame, valid, state.beam, state.frames)
             beam = self._decide(beam)
             best = beam.log_prob[:, 0]
-            # A network that gives the blank no probability at all leaves no finished hypothesis.
+            # If every blank has probability zero, no hypothesis finishes the frame.
             best = jnp.where(jnp.isfinite(best), best, 0.0)
             relative = beam.with_log_prob(beam.log_prob - best[:, None])
             return BeamState(
@@ -195,7 +211,7 @@ class BeamSearch:
         beam: Beam,
         frames: Int[Array, "B"],
     ) -> Beam:
-        """All hypotheses through one frame; rows that are not ``valid`` come out undefined."""
+        """Advances all hypotheses by one frame; rows that are not ``valid`` are undefined."""
         B, K = beam.log_prob.shape
 
         def alive(carry):
@@ -205,7 +221,7 @@ class BeamSearch:
             )
 
         def expand(carry):
-            # active: hypotheses that have emitted `symbols` labels at this frame and no blank yet.
+            # active: hypotheses with `symbols` labels and no blank at this frame.
             symbols, active, finished = carry
             logits = transducer.joint(encoded[:, None, :], active.predicted)  # [B, K, V]
             log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
@@ -213,18 +229,19 @@ class BeamSearch:
             blank = active.after_blank(log_probs[:, :, BLANK_ID])
             finished = _best(_merge(finished, blank), K)
 
-            # The labels of all hypotheses compete for K places.
+            # The extensions of all hypotheses compete for K slots.
             extended = active.log_prob[:, :, None] + log_probs.at[:, :, BLANK_ID].set(-jnp.inf)
             log_prob, chosen = jax.lax.top_k(extended.reshape(B, -1), K)  # [B, K]
             parent, label = jnp.divmod(chosen.astype(jnp.int32), logits.shape[-1])
-            # A hypothesis below all K finished ones cannot pass them: probabilities only fall.
+            # Extending a hypothesis only lowers its probability, so one that is below all K
+            # finished hypotheses cannot enter the beam.
             floor = jnp.maximum(
                 finished.log_prob[:, -1:], finished.log_prob[:, :1] - self.config.prune_gap
             )
             goes_on = (log_prob > floor) & (symbols < self.config.max_symbols_per_frame)
             log_prob = jnp.where(goes_on, log_prob, -jnp.inf)
 
-            def hear(active):
+            def extend(active):
                 parents = _gather(active, parent)
                 predicted, prediction_state = transducer.predict(
                     label.reshape(-1), _flatten(parents.prediction_state)
@@ -235,7 +252,7 @@ class BeamSearch:
                 )
                 return Beam(hypothesis, *_unflatten((predicted, prediction_state), (B, K)))
 
-            active = jax.lax.cond(jnp.any(goes_on), hear, lambda active: active, active)
+            active = jax.lax.cond(jnp.any(goes_on), extend, lambda active: active, active)
             return symbols + 1, active.with_log_prob(log_prob), finished
 
         active = beam.with_log_prob(jnp.where(valid[:, None], beam.log_prob, -jnp.inf))
@@ -244,20 +261,22 @@ class BeamSearch:
         return finished
 
     def _decide(self, beam: Beam) -> Beam:
-        """The beam without hypotheses that keep too many tokens undecided; the best one stays.
+        """Drops the hypotheses that keep too many tokens undecided; the best one always stays.
 
-        Counted from the longest hypothesis back, so it does not matter how many of the tokens that
-        all share have been handed over. What all share is decided: its times and probabilities are
-        from now on those of the best one, whenever it is handed over.
+        Tokens are counted back from the end of the longest hypothesis, so the result does not
+        depend on how much of the common prefix has been handed over. The common prefix is decided:
+        its emission frames and log-probabilities become those of the best hypothesis now, so they
+        do not depend on when the prefix is handed over.
         """
         held = beam.hypothesis
         pending = self.config.max_pending_tokens
         best = jax.tree.map(lambda x: x[:, :1], held)
         alive = held.log_prob > -jnp.inf
-        # One far longer than the best would have to be kept apart from it: it goes first.
+        # Drop hypotheses that exceed the best one by more than the limit before measuring the
+        # longest: otherwise the limit would reach past the end of the best one.
         kept = alive & (held.length - best.length <= pending)
         longest = jnp.max(jnp.where(kept, held.length, 0), axis=1, keepdims=True)
-        decided = (longest - pending)[:, :, None]  # [B, 1, 1] tokens of the best one
+        decided = (longest - pending)[:, :, None]  # [B, 1, 1] tokens of the best hypothesis
         older = jnp.arange(held.tokens.shape[-1]) < decided
         agrees = jnp.all((held.tokens == best.tokens) | ~older, axis=-1)  # [B, K]
         held = dataclasses.replace(held, log_prob=jnp.where(kept & agrees, held.log_prob, -jnp.inf))
@@ -271,30 +290,31 @@ class BeamSearch:
 
 
 def _shared_tokens(held: Hypothesis) -> Int[Array, "B"]:
-    """Tokens that all hypotheses of a row ``[B, K]`` begin with."""
-    empty = ~(held.log_prob > -jnp.inf)  # whatever tokens lie there do not count
+    """Returns the length of the common prefix of the hypotheses ``[B, K]`` of each row."""
+    empty = ~(held.log_prob > -jnp.inf)  # the tokens of unused slots are arbitrary
     agree = jnp.all((held.tokens == held.tokens[:, :1]) | empty[:, :, None], axis=1)
     shortest = jnp.min(jnp.where(empty, held.tokens.shape[-1], held.length), axis=1)
     return jnp.minimum(jnp.sum(jnp.cumprod(agree, axis=1), axis=1), shortest).astype(jnp.int32)
 
 
 def _merge(finished: Beam, new: Beam) -> Beam:
-    """Both side by side, ``[B, 2K]``; a new hypothesis of tokens already finished gives its share.
+    """Concatenates two beams to ``[B, 2K]`` and merges hypotheses with equal tokens.
 
-    Each of the two holds no tokens twice, so no more than one pair can match. Hypotheses that have
-    lost tokens cannot be compared and are never merged.
+    The probability of a new hypothesis is added to the finished one with the same tokens. Token
+    sequences are distinct within each beam, so a hypothesis matches at most one other. Hypotheses
+    with overflow have lost tokens; they cannot be compared and are never merged.
     """
     a, b = finished.hypothesis, new.hypothesis
     whole = (a.overflow == 0)[:, :, None] & (b.overflow == 0)[:, None, :]
     same_length = a.length[:, :, None] == b.length[:, None, :]
     same_tokens = jnp.all(a.tokens[:, :, None, :] == b.tokens[:, None, :, :], axis=-1)
-    # A place whose log_prob is -inf is empty, whatever tokens lie in it.
+    # A slot whose log_prob is -inf is unused; its tokens are arbitrary.
     both = (a.log_prob > -jnp.inf)[:, :, None] & (b.log_prob > -jnp.inf)[:, None, :]
     match = whole & same_length & same_tokens & both  # [B, K finished, K new]
 
     share = jnp.max(jnp.where(match, b.log_prob[:, None, :], -jnp.inf), axis=2)  # [B, K]
     source = jnp.argmax(match, axis=2)  # [B, K]
-    likelier = share > a.log_prob  # [B, K]: the new one's alignment is the one that is told
+    likelier = share > a.log_prob  # [B, K]: report the new one's alignment
 
     def of_likelier(name: str) -> Array:
         ours, theirs = getattr(a, name), getattr(b, name)
@@ -318,13 +338,13 @@ def _merge(finished: Beam, new: Beam) -> Beam:
 
 
 def _best(beam: Beam, size: int) -> Beam:
-    """The ``size`` likeliest hypotheses, likeliest first."""
+    """Selects the ``size`` most probable hypotheses, most probable first."""
     _, places = jax.lax.top_k(beam.log_prob, size)
     return _gather(beam, places)
 
 
 def _gather(tree: PyTree, places: Int[Array, "B K"]) -> PyTree:
-    """Leaves ``[B, M, ...]`` to ``[B, K, ...]``."""
+    """Gathers ``places`` along axis 1: leaves ``[B, M, ...]`` become ``[B, K, ...]``."""
 
     def take(x):
         return jnp.take_along_axis(x, places.reshape(places.shape + (1,) * (x.ndim - 2)), axis=1)
@@ -333,10 +353,10 @@ def _gather(tree: PyTree, places: Int[Array, "B K"]) -> PyTree:
 
 
 def _flatten(tree: PyTree) -> PyTree:
-    """Leaves ``[B, K, ...]`` to ``[B * K, ...]``: hypotheses are the prediction network's rows."""
+    """Reshapes leaves ``[B, K, ...]`` to ``[B * K, ...]``, the batch of the prediction network."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def _unflatten(tree: PyTree, shape: tuple[int, int]) -> PyTree:
-    """Inverse of ``_flatten``."""
+    """Inverts ``_flatten``."""
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), tree)

@@ -1,7 +1,7 @@
 """Streaming recognition: audio chunks -> frontend -> encoder -> search, all with carried state.
 
-``step`` is the whole recognizer for one chunk: what a live stream calls. ``decode`` scans the same
-step over a recorded batch inside one program, so evaluation measures what streaming serves.
+``step`` runs the whole recognizer on one chunk. ``decode`` scans the same step over a batch of
+recordings inside one program, so evaluation runs the same computation as a live stream.
 """
 
 import dataclasses
@@ -19,7 +19,13 @@ from rnnt_qat.typing import Array, Float, Int, PyTree
 
 @flax.struct.dataclass
 class StreamState:
-    """What a stream carries from chunk to chunk: the states of its three stages."""
+    """State of a stream between two chunks.
+
+    Attributes:
+      frontend: state of the frontend (past samples).
+      encoder: state of the encoder.
+      search: state of the search.
+    """
 
     frontend: PyTree
     encoder: PyTree
@@ -31,23 +37,31 @@ class ChunkDriver:
     """Runs a transducer over audio that arrives in chunks.
 
     Attributes:
-      frontend: audio to features.
-      search: encoder frames to hypotheses.
+      frontend: computes features from audio.
+      search: computes hypotheses from encoder frames.
     """
 
     frontend: Frontend
     search: Search
 
     def encoder_frame_ms(self, transducer: Transducer) -> float:
-        """Milliseconds of audio that one encoder frame advances."""
+        """Returns the hop of an encoder frame in milliseconds."""
         return self.frontend.config.frame_ms * transducer.time_reduction
 
     def encoder_frame_samples(self, transducer: Transducer) -> int:
-        """Samples of audio that one encoder frame advances."""
+        """Returns the hop of an encoder frame in samples."""
         return self.frontend.config.samples_per_frame * transducer.time_reduction
 
     def chunk_samples(self, transducer: Transducer, chunk_ms: float) -> int:
-        """Samples of a chunk of ``chunk_ms``; ValueError unless it is whole encoder frames."""
+        """Converts the duration of a chunk to samples.
+
+        Args:
+          transducer: the model; its time reduction defines the encoder frame.
+          chunk_ms: duration of a chunk in milliseconds.
+
+        Raises:
+          ValueError: the duration is not a whole number of encoder frames.
+        """
         frame_ms = self.encoder_frame_ms(transducer)
         frames = round(chunk_ms / frame_ms)
         if frames < 1 or abs(frames * frame_ms - chunk_ms) > 1e-6 * frame_ms:
@@ -60,7 +74,7 @@ class ChunkDriver:
         return frames * self.encoder_frame_samples(transducer)
 
     def initial_state(self, transducer: Transducer, batch_size: int) -> StreamState:
-        """State before the first sample."""
+        """Returns the state before the first sample."""
         return StreamState(
             frontend=self.frontend.initial_state(batch_size),
             encoder=transducer.initial_encoder_state(batch_size),
@@ -74,14 +88,20 @@ class ChunkDriver:
         audio_lengths: Int[Array, "B"],
         state: StreamState,
     ) -> StreamState:
-        """One chunk in; ``hypothesis`` of the returned state is the partial result.
+        """Processes one chunk; ``hypothesis`` of the returned state is the partial result.
 
         Args:
-          transducer: the recognizer.
-          audio: samples in [-1, 1); N is a whole number of encoder frames.
-          audio_lengths: valid samples in this chunk: N while a row goes on, fewer in the chunk it
-            ends in, 0 afterwards.
-          state: what the previous chunk returned.
+          transducer: the model.
+          audio: samples in [-1, 1); N is a multiple of ``encoder_frame_samples``.
+          audio_lengths: valid samples of each row in this chunk: N while its recording continues,
+            fewer in the chunk in which it ends, 0 afterwards.
+          state: state after the previous chunk.
+
+        Returns:
+          The state after the chunk.
+
+        Raises:
+          ValueError: N is not a multiple of the encoder frame.
         """
         unit = self.encoder_frame_samples(transducer)
         if audio.shape[1] % unit:
@@ -95,7 +115,7 @@ class ChunkDriver:
         return StreamState(frontend_state, encoder_state, search_state)
 
     def hypothesis(self, state: StreamState) -> Hypothesis:
-        """The best hypothesis so far."""
+        """Returns the best hypothesis so far."""
         return self.search.hypothesis(state.search)
 
     def decode(
@@ -105,7 +125,17 @@ class ChunkDriver:
         audio_lengths: Int[Array, "B"],
         chunk_ms: float | None,
     ) -> Hypothesis:
-        """A batch of recordings, streamed in chunks of ``chunk_ms`` (None: in one piece)."""
+        """Recognizes a batch of recordings, streamed in chunks.
+
+        Args:
+          transducer: the model.
+          audio: samples in [-1, 1), zero-padded.
+          audio_lengths: valid samples of each row.
+          chunk_ms: duration of a chunk in milliseconds; None processes the audio in one chunk.
+
+        Returns:
+          The best hypothesis of each row.
+        """
         B, N = audio.shape
         unit = self.encoder_frame_samples(transducer)
         chunk = (

@@ -1,13 +1,13 @@
-"""Rules that end an utterance on trailing silence and length, as Kaldi's recognizers have them.
+"""Endpoint rules on trailing silence and utterance length, after Kaldi's online recognizers.
 
-A rule holds when all of its conditions do, and an endpoint is where any rule holds. The conditions
-are about encoder frames and the best hypothesis alone, so they are checked after every frame, and
-the audio's chunks do not move an endpoint.
+A rule holds when all of its conditions hold, and an endpoint is a frame at which any rule holds.
+The conditions depend only on encoder frames and the best hypothesis and are checked after every
+frame, so the chunking of the audio does not move an endpoint.
 
-Reference: Povey et al., "The Kaldi Speech Recognition Toolkit" (2011), ``online-endpoint.h``, whose
-five default rules these are. Kaldi's relative cost asks how much worse it is to end in a final
-state than anywhere; a transducer has no final states, and says instead how sure it is that nothing
-more is being said, by the probability of its blanks.
+Reference: Povey et al., "The Kaldi Speech Recognition Toolkit" (2011), ``online-endpoint.h``, the
+source of the five default rules. Kaldi's relative cost compares the best final state to the best
+state overall. A transducer has no final states; the cost of its blanks takes that place, as a
+measure of the confidence that the speaker has finished.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ from rnnt_qat.typing import Array, Bool, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class EndpointRule:
-    """One set of conditions; the utterance is over when all of them hold.
+    """A set of conditions; the utterance ends when all of them hold.
 
     Attributes:
-      must_contain_speech: a token has been emitted since the last endpoint.
-      min_trailing_silence_s: seconds of frames since the last token (or since the last endpoint,
-        where there is no token), the frame of its emission not counted.
-      max_relative_cost: most nats that a blank since the last token costs on average, that is
-        ``-log P(blank)``, the one that ended the token's frame among them; infinity asks nothing.
-      min_utterance_s: seconds since the last endpoint.
+      must_contain_speech: whether a token must have been emitted since the last endpoint.
+      min_trailing_silence_s: minimum time since the frame of the last token, or since the last
+        endpoint if there is no token, in seconds. The frame of the token itself is not counted.
+      max_relative_cost: maximum of the mean ``-log P(blank)`` in nats over the blanks since the
+        last token, including the blank that ended its frame; infinity disables the condition.
+      min_utterance_s: minimum time since the last endpoint, in seconds.
     """
 
     must_contain_speech: bool = True
@@ -63,14 +63,15 @@ _KALDI_RULES = (
 
 @dataclasses.dataclass(frozen=True)
 class EndpointConfig:
-    """When an utterance of an endless stream is over, and what begins anew then.
+    """Options of endpoint detection in a continuous stream.
 
     Attributes:
-      rules: any of them ends it. The default ones are Kaldi's: 5 s of nothing; half a second after
-        speech if the network is sure, 1 s if it is nearly sure, 2 s in any case; 20 s at most.
-      restart_encoder: at an endpoint the encoder begins anew as well as the search (hypotheses and
-        prediction network), so that a segment's text is that of its audio alone. The encoder then
-        computes a frame at a time.
+      rules: rules, any of which ends the utterance. The defaults are Kaldi's: 5 s without speech;
+        after speech, 0.5 s of silence at a relative cost of at most 0.05, 1 s at most 0.2, or 2 s
+        at any cost; 20 s in total.
+      restart_encoder: whether an endpoint resets the encoder in addition to the search (hypotheses
+        and prediction network), so that the text of a segment depends only on its own audio. The
+        encoder then runs one frame at a time.
     """
 
     rules: tuple[EndpointRule, ...] = _KALDI_RULES
@@ -81,13 +82,13 @@ class EndpointConfig:
             raise ValueError("EndpointConfig.rules is empty: give a rule, or no EndpointConfig")
 
     def reached(self, frame_s: float, frames: "UtteranceFrames") -> Bool[Array | np.ndarray, "B"]:
-        """Rows whose utterance is over.
+        """Returns True for the rows whose utterance ends.
 
         Args:
-          frame_s: seconds of an encoder frame.
-          frames: what the rows' utterances are made of.
+          frame_s: duration of an encoder frame in seconds.
+          frames: measurements of the utterance of each row.
         """
-        over = frames.length < 0  # nowhere; of the kind of array that the frames are
+        over = frames.length < 0  # all False, as the same array type (JAX or NumPy) as the frames
         for rule in self.rules:
             over |= (
                 (frames.spoken | (not rule.must_contain_speech))
@@ -100,13 +101,13 @@ class EndpointConfig:
 
 @flax.struct.dataclass
 class UtteranceFrames:
-    """What the rules look at, a row each.
+    """Measurements of the current utterance of each row, the input of the rules.
 
     Attributes:
       length: encoder frames since the last endpoint.
-      trailing: of these, frames after the last token's.
-      spoken: whether there is a token.
-      relative_cost: nats a blank, see ``EndpointRule``.
+      trailing: frames after the frame of the last token, or ``length`` if there is none.
+      spoken: whether a token has been emitted since the last endpoint.
+      relative_cost: mean cost of a blank in nats, see ``EndpointRule``.
     """
 
     length: Int[Array | np.ndarray, "B"]
@@ -122,15 +123,17 @@ class UtteranceFrames:
         spoken_at: Int[Array, "B"],
         hypothesis: Hypothesis,
     ) -> "UtteranceFrames":
-        """Of a search's best hypothesis.
+        """Measures the utterance of each row from the best hypothesis.
 
         Args:
-          frames: encoder frames since the stream began.
-          began: the first frame of the utterance.
-          spoken_at: frame of the last token that was handed over, before ``began`` if none was.
-          hypothesis: what is not handed over yet.
+          frames: encoder frames since the start of the stream.
+          began: first frame of the utterance.
+          spoken_at: frame of the last token that was handed over; below ``began`` if there is none.
+          hypothesis: best hypothesis, without the tokens that were handed over.
         """
-        last = jnp.max(hypothesis.emission_frames, axis=-1)  # frames never fall
+        last = jnp.max(
+            hypothesis.emission_frames, axis=-1
+        )  # the maximum is the last: frames never decrease
         last = jnp.maximum(last, spoken_at)
         spoken = last >= began
         trailing = frames - jnp.where(spoken, last + 1, began)
@@ -139,5 +142,5 @@ class UtteranceFrames:
 
 
 def _frames(seconds: float, frame_s: float) -> int:
-    """Frames that last so long; a frame that ends a rounding error short of it counts."""
+    """Converts seconds to frames, rounded up except for a rounding error of the division."""
     return math.ceil(seconds / frame_s - 1e-6)

@@ -1,13 +1,14 @@
-"""Frame-synchronous greedy search, a whole batch inside one program.
+"""Frame-synchronous greedy search for a whole batch inside one jitted program.
 
-At a frame the likeliest symbol is taken: a blank moves on to the next frame, a label is emitted
-and the same frame is asked again, at most ``max_symbols_per_frame`` times. Every row keeps its own
-frame pointer, so a batch takes about as many steps as its longest row has frames and labels, not
-frames times the bound. A step looks at ``window_frames`` frames at once: as long as a row emits
-nothing, its prediction is the same at all of them.
+The search takes the most probable symbol at each frame. A blank advances to the next frame; a label
+is emitted and the same frame is evaluated again, at most ``max_symbols_per_frame`` times. Every row
+keeps its own frame pointer, so the number of steps of a batch is about the frames plus the labels
+of its longest row, not its frames times the bound. One step evaluates the joint at
+``window_frames`` frames at once: as long as a row emits no label, its prediction is the same at all
+of them.
 
 Reference: Graves, "Sequence Transduction with Recurrent Neural Networks" (2012), section 2.4;
-rows with pointers of their own after Bataev et al., "Label-Looping: Highly Efficient Decoding for
+per-row frame pointers follow Bataev et al., "Label-Looping: Highly Efficient Decoding for
 Transducers" (2024).
 """
 
@@ -28,10 +29,12 @@ class GreedyConfig:
     """Options of the greedy search.
 
     Attributes:
-      max_symbols_per_frame: labels that one encoder frame may emit; then a blank is forced.
-      max_tokens: tokens a hypothesis can hold; more are counted in ``Hypothesis.overflow``.
-      window_frames: encoder frames whose joint is evaluated in one step. It changes the speed, not
-        the result: blanks up to the window's first label are taken at once.
+      max_symbols_per_frame: maximum number of labels per encoder frame; a blank is forced after
+        them.
+      max_tokens: capacity of a hypothesis in tokens; further tokens are only counted, in
+        ``Hypothesis.overflow``.
+      window_frames: encoder frames at which one step evaluates the joint. It affects the speed and
+        not the result: all blanks before the first label of the window are taken in one step.
     """
 
     max_symbols_per_frame: int = 10
@@ -46,25 +49,26 @@ class GreedyConfig:
                 )
 
     def for_chunks(self, frames: int) -> "GreedyConfig":
-        """The same search with room for what a chunk of ``frames`` encoder frames can emit."""
+        """Returns this config with capacity for the tokens of ``frames`` encoder frames."""
         return dataclasses.replace(self, max_tokens=frames * self.max_symbols_per_frame)
 
     def build(self) -> "GreedySearch":
-        """The search with these options."""
+        """Creates the search."""
         return GreedySearch(self)
 
 
 @flax.struct.dataclass
 class GreedyState:
-    """What greedy search carries from chunk to chunk.
+    """State of the greedy search between two chunks.
 
-    A chunk is always searched to its end, so no frame is left half asked.
+    ``GreedySearch.step`` always processes a chunk to its end, so the state needs no position within
+    a frame.
 
     Attributes:
       predicted: prediction projection after the last emitted label.
-      prediction_state: the prediction network's state after it.
-      frames: valid encoder frames heard.
-      hypothesis: the tokens so far.
+      prediction_state: state of the prediction network after that label.
+      frames: valid encoder frames processed so far.
+      hypothesis: tokens that have not been handed over.
     """
 
     predicted: Num[Array, "B J"]
@@ -75,15 +79,19 @@ class GreedyState:
 
 @dataclasses.dataclass(frozen=True)
 class GreedySearch:
-    """Greedy ``Search``. ``Hypothesis.log_prob`` is that of the alignment taken, blanks included.
+    """Greedy ``Search``.
 
-    Of equally likely symbols (a chip's logits may tie) the one of the lowest index is taken.
+    ``Hypothesis.log_prob`` is the log-probability of the chosen alignment, blanks included. Among
+    symbols of equal probability (logits of an integer policy may tie) the lowest index is chosen.
+
+    Attributes:
+      config: options of the search.
     """
 
     config: GreedyConfig
 
     def initial_state(self, transducer: Transducer, batch_size: int) -> GreedyState:
-        """State before the first encoder frame."""
+        """Returns the state before the first encoder frame, after the start symbol."""
         start = jnp.full((batch_size,), BLANK_ID, jnp.int32)
         predicted, prediction_state = transducer.predict(
             start, transducer.initial_prediction_state(batch_size)
@@ -96,15 +104,15 @@ class GreedySearch:
         )
 
     def hypothesis(self, state: GreedyState) -> Hypothesis:
-        """The tokens so far."""
+        """Returns the tokens that have not been handed over."""
         return state.hypothesis
 
     def alternatives(self, state: GreedyState) -> Hypothesis:
-        """The same as the only one of its row, ``[B, 1]``."""
+        """Returns the hypothesis as the only alternative of its row, shape ``[B, 1]``."""
         return jax.tree.map(lambda x: x[:, None], state.hypothesis)
 
     def hand_over(self, state: GreedyState) -> tuple[Hypothesis, GreedyState]:
-        """All tokens held: greedy search never takes one back."""
+        """Returns all tokens and the state without them: greedy search never revises a token."""
         held = state.hypothesis
         rest = held.without_first(held.length)
         return held, dataclasses.replace(state, hypothesis=rest)
@@ -116,7 +124,17 @@ class GreedySearch:
         mask: Bool[Array, "B T"],
         state: GreedyState,
     ) -> GreedyState:
-        """Search through one chunk; valid frames come before invalid ones in every row."""
+        """Processes one chunk.
+
+        Args:
+          transducer: the model.
+          encoded: encoder projections of the chunk.
+          mask: True at valid frames, which precede the invalid ones in every row.
+          state: state after the previous chunk.
+
+        Returns:
+          The state after the chunk.
+        """
         B, T, _ = encoded.shape
         config = self.config
         lengths = mask.sum(axis=1, dtype=jnp.int32)  # [B]
@@ -157,15 +175,15 @@ class GreedySearch:
                 blank_log_prob=hypothesis.blank_log_prob + blank_log_prob,
             ).append(label, state.frames + frame + blanks, label_log_prob, emit)
 
-            def hear(predicted, prediction_state):
-                heard = transducer.predict(label, prediction_state)
-                return select_rows(emit, heard, (predicted, prediction_state))
+            def predict_next(predicted, prediction_state):
+                advanced = transducer.predict(label, prediction_state)
+                return select_rows(emit, advanced, (predicted, prediction_state))
 
-            # On one stream most steps are blank, and the prediction network need not run at all.
+            # With a single stream most steps emit only blanks: skip the prediction network there.
             predicted, prediction_state = jax.lax.cond(
                 jnp.any(emit),
-                hear,
-                lambda *unheard: unheard,
+                predict_next,
+                lambda *unchanged: unchanged,
                 state.predicted,
                 state.prediction_state,
             )

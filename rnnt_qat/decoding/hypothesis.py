@@ -1,4 +1,4 @@
-"""What a search gives back: tokens, when each was emitted, and how likely the search held them."""
+"""Result of a search: tokens, their emission frames and their log-probabilities."""
 
 import dataclasses
 
@@ -8,26 +8,26 @@ import jax.numpy as jnp
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int
 
 NO_FRAME = -1
-"""Emission frame of a place that holds no token."""
+"""Emission frame of an unused slot."""
 
 
 @flax.struct.dataclass
 class Hypothesis:
-    """One hypothesis a row; a streaming partial has the same shape as a final result.
+    """One hypothesis per row; partial and final results have the same structure.
 
     Attributes:
       tokens: int32 labels in [1, V), ``BLANK_ID`` past ``length``.
-      length: int32 tokens held, in [0, max_tokens].
+      length: int32 number of stored tokens, in [0, max_tokens].
       emission_frames: int32 index of the encoder frame (from the start of the stream) at which each
         token was emitted, -1 past ``length``.
-      token_log_probs: float32 natural log-probability that the network gave each token at its
-        emission (of all symbols, the blank among them), 0 past ``length``.
-      log_prob: float32 natural log-probability of the hypothesis, as its search defines it.
-      blank_log_prob: float32 sum of the log-probabilities of the blanks since the last token (since
-        the start, where there is none): how sure the silence is that the hypothesis ends in.
-      overflow: int32 tokens emitted after the row was full. They drove the search on (the
-        prediction network has heard them) but are not held: other than 0 means ``max_tokens`` is
-        too small.
+      token_log_probs: float32 natural log-probability of each token at its emission, over all
+        symbols including the blank; 0 past ``length``.
+      log_prob: float32 natural log-probability of the hypothesis, as defined by the search.
+      blank_log_prob: float32 sum of the log-probabilities of the blanks since the last token, or
+        since the start if there is none. It measures the confidence in the trailing silence.
+      overflow: int32 number of tokens emitted after the row was full. The prediction network has
+        consumed them, but they are not stored; a nonzero value means that ``max_tokens`` is too
+        small.
     """
 
     tokens: Int[Array, "*B max_tokens"]
@@ -40,7 +40,7 @@ class Hypothesis:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], max_tokens: int) -> "Hypothesis":
-        """Hypotheses of no token and probability 1, of leading ``shape``."""
+        """Creates hypotheses without tokens and of probability 1, with leading axes ``shape``."""
         return cls(
             tokens=jnp.full((*shape, max_tokens), BLANK_ID, jnp.int32),
             length=jnp.zeros(shape, jnp.int32),
@@ -58,13 +58,16 @@ class Hypothesis:
         log_prob: Float[Array, "*B"],
         emit: Bool[Array, "*B"],
     ) -> "Hypothesis":
-        """Rows where ``emit`` is True grow by a token.
+        """Appends a token to the rows where ``emit`` is True.
 
         Args:
-          token: label of each row.
-          frame: encoder frame of its emission; it broadcasts.
-          log_prob: what the network gave it; ``self.log_prob`` is left to the search.
-          emit: rows that grow.
+          token: label to append to each row.
+          frame: encoder frame of the emission; broadcasts.
+          log_prob: log-probability of the token; ``self.log_prob`` is updated by the search.
+          emit: rows to which a token is appended.
+
+        Returns:
+          The extended hypotheses; rows that were full only count the token, in ``overflow``.
         """
         max_tokens = self.tokens.shape[-1]
         room = self.length < max_tokens
@@ -80,7 +83,7 @@ class Hypothesis:
         )
 
     def first(self, count: Int[Array, "*B"]) -> "Hypothesis":
-        """Its first ``count`` tokens; the scalars of a row stay as they are."""
+        """Returns the first ``count`` tokens; the scalars of each row are unchanged."""
         held = jnp.arange(self.tokens.shape[-1]) < count[..., None]
         return self._with_tokens(
             jnp.where(held, self.tokens, BLANK_ID),
@@ -90,7 +93,7 @@ class Hypothesis:
         )
 
     def without_first(self, count: Int[Array, "*B"]) -> "Hypothesis":
-        """The tokens after the first ``count``, whose room is free again."""
+        """Removes the first ``count`` tokens, which frees their slots."""
         max_tokens = self.tokens.shape[-1]
         length = jnp.maximum(self.length - count, 0)
         source = jnp.minimum(jnp.arange(max_tokens) + count[..., None], max_tokens - 1)

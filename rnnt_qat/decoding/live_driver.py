@@ -1,9 +1,9 @@
-"""Streams without an end: what is final leaves the state, so that it never grows.
+"""Recognition of streams of unbounded length in constant memory.
 
-After every chunk the tokens that can no longer change are handed over and their room is used again.
-With endpoint rules a stream is cut into segments: where a rule holds, the best hypothesis is final
-and the search begins anew at the next frame, in the middle of a chunk if need be, so the chunks
-decide neither tokens nor endpoints.
+After every chunk the tokens that can no longer change are handed over, which frees their capacity
+in the state. With endpoint rules a stream is divided into segments: where a rule holds, the best
+hypothesis becomes final and the search restarts at the next frame, if necessary within a chunk.
+Neither tokens nor endpoints depend on the chunking.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, PyTree
 
 SEGMENT_END = -1
-"""Stands among emitted tokens where a segment ends."""
+"""Marker of the end of a segment in a sequence of emitted tokens."""
 
 
 @flax.struct.dataclass
 class Emitted:
-    """What a chunk made final: tokens in order, and the ends of segments among them.
+    """Final output of a chunk: tokens in order, interspersed with segment ends.
 
     Attributes:
       tokens: int32 labels in [1, V), or ``SEGMENT_END``; ``BLANK_ID`` past ``length``.
-      emission_frames: int32 encoder frame of each, from the start of the stream; of a segment's
-        end, the first frame that is not in the segment.
-      token_log_probs: float32 as in ``Hypothesis``; of a segment's end, the log-probability of the
+      emission_frames: int32 encoder frame of each entry, from the start of the stream; for a
+        segment end, the first frame after the segment.
+      token_log_probs: float32 as in ``Hypothesis``; for a segment end, the log-probability of the
         whole segment.
-      length: int32 tokens and ends.
+      length: int32 number of tokens and segment ends.
     """
 
     tokens: Int[Array, "B M"]
@@ -44,7 +44,7 @@ class Emitted:
 
     @classmethod
     def nothing(cls, batch_size: int, room: int) -> "Emitted":
-        """No token; room for so many."""
+        """Creates empty output with capacity for ``room`` entries per row."""
         return cls(
             jnp.full((batch_size, room), BLANK_ID, jnp.int32),
             jnp.full((batch_size, room), NO_FRAME, jnp.int32),
@@ -53,7 +53,7 @@ class Emitted:
         )
 
     def extend(self, more: Hypothesis, rows: Bool[Array, "B"]) -> "Emitted":
-        """A hypothesis' tokens after these, in ``rows``."""
+        """Appends the tokens of a hypothesis in the rows where ``rows`` is True."""
         added = jnp.where(rows, more.length, 0)
         index = jnp.arange(self.tokens.shape[1]) - self.length[:, None]  # [B, M]
         here = (index >= 0) & (index < added[:, None])
@@ -72,7 +72,13 @@ class Emitted:
     def end_segment(
         self, frame: Int[Array, "B"], log_prob: Float[Array, "B"], rows: Bool[Array, "B"]
     ) -> "Emitted":
-        """The end of a segment after these, in ``rows``."""
+        """Appends a segment end in the rows where ``rows`` is True.
+
+        Args:
+          frame: first encoder frame after the segment.
+          log_prob: log-probability of the segment.
+          rows: rows in which a segment ends.
+        """
         end = Hypothesis.empty(rows.shape, 1).append(
             jnp.full(rows.shape, SEGMENT_END, jnp.int32), frame, log_prob, rows
         )
@@ -81,12 +87,12 @@ class Emitted:
 
 @flax.struct.dataclass
 class Segments:
-    """All hypotheses of the segments that ended in a chunk, a frame each.
+    """All hypotheses of the segments that ended in a chunk, indexed by encoder frame.
 
     Attributes:
-      ended: where a segment ended after the frame.
-      alternatives: ``Search.alternatives`` there, ``[T, B, K, ...]``, without the tokens that were
-        handed over in earlier chunks; undefined where no segment ended.
+      ended: True where a segment ended after the frame.
+      alternatives: ``Search.alternatives`` at that frame, ``[T, B, K, ...]``, without the tokens
+        that were handed over in earlier chunks; undefined where no segment ended.
     """
 
     ended: Bool[Array, "T B"]
@@ -95,14 +101,15 @@ class Segments:
 
 @flax.struct.dataclass
 class LiveState:
-    """What an endless stream carries from chunk to chunk.
+    """State of a stream of unbounded length between two chunks.
 
     Attributes:
-      frontend: samples that the next frames see.
-      encoder: the encoder's state.
-      search: the search's state, without what was handed over.
-      began: int32 encoder frame at which the segment began.
-      spoken_at: int32 frame of the segment's last handed-over token; before ``began`` if none was.
+      frontend: state of the frontend (past samples).
+      encoder: state of the encoder.
+      search: state of the search, without the tokens that were handed over.
+      began: int32 first encoder frame of the current segment.
+      spoken_at: int32 frame of the last handed-over token of the segment; below ``began`` if there
+        is none.
     """
 
     frontend: PyTree
@@ -113,13 +120,13 @@ class LiveState:
 
 
 class LiveDriver:
-    """Runs a transducer over streams without an end.
+    """Driver of a transducer over streams of unbounded length.
 
     Args:
-      frontend: audio to features.
-      search: how to search; its ``max_tokens`` is set to what a chunk needs.
-      chunk_frames: most encoder frames of a chunk.
-      endpoint: where segments end; None: nowhere but at the end of the stream.
+      frontend: computes features from audio.
+      search: options of the search; ``max_tokens`` is replaced by the capacity that a chunk needs.
+      chunk_frames: maximum number of encoder frames per chunk.
+      endpoint: endpoint rules; None ends the only segment at the end of the stream.
     """
 
     def __init__(
@@ -135,17 +142,17 @@ class LiveDriver:
         self._driver = ChunkDriver(frontend, self._search)
 
     def initial_state(self, transducer: Transducer, batch_size: int) -> LiveState:
-        """State before the first sample."""
+        """Returns the state before the first sample."""
         state = self._driver.initial_state(transducer, batch_size)
         began = jnp.zeros((batch_size,), jnp.int32)
         return LiveState(state.frontend, state.encoder, state.search, began, began + NO_FRAME)
 
     def partial(self, state: LiveState) -> Hypothesis:
-        """The best continuation of what was handed over; the next chunk may change it."""
+        """Returns the best continuation of the final tokens; the next chunk may change it."""
         return self._search.hypothesis(state.search)
 
     def alternatives(self, state: LiveState) -> Hypothesis:
-        """All continuations ``[B, K]``, the best one first."""
+        """Returns all continuations of the final tokens, ``[B, K]``, best first."""
         return self._search.alternatives(state.search)
 
     def step(
@@ -155,14 +162,20 @@ class LiveDriver:
         audio_lengths: Int[Array, "B"],
         state: LiveState,
     ) -> tuple[Emitted, LiveState]:
-        """One chunk in, what it made final out.
+        """Processes one chunk and returns the output that became final.
 
         Args:
-          transducer: the recognizer.
-          audio: samples in [-1, 1); N is ``chunk_frames`` whole encoder frames or fewer.
-          audio_lengths: valid samples in this chunk: N while a row goes on, fewer in the chunk it
-            ends in, 0 afterwards.
-          state: what the previous chunk returned.
+          transducer: the model.
+          audio: samples in [-1, 1); N is at most ``chunk_frames`` whole encoder frames.
+          audio_lengths: valid samples of each row in this chunk: N while its stream continues,
+            fewer in the chunk in which it ends, 0 afterwards.
+          state: state after the previous chunk.
+
+        Returns:
+          The final output of the chunk and the state after it.
+
+        Raises:
+          ValueError: N is not a whole number of encoder frames, or too many of them.
         """
         emitted, _, state = self.step_with_segments(transducer, audio, audio_lengths, state)
         return emitted, state
@@ -174,7 +187,7 @@ class LiveDriver:
         audio_lengths: Int[Array, "B"],
         state: LiveState,
     ) -> tuple[Emitted, Segments | None, LiveState]:
-        """``step``, with all hypotheses of the segments that ended (None without rules)."""
+        """Runs ``step``; also returns the hypotheses of ended segments (None without rules)."""
         frames = audio.shape[1] / self._driver.encoder_frame_samples(transducer)
         if not frames.is_integer() or frames > self.chunk_frames:
             raise ValueError(
@@ -200,7 +213,7 @@ class LiveDriver:
         return emitted.extend(handed, everywhere), segments, state
 
     def finish(self, state: LiveState) -> Emitted:
-        """The rest of streams that have ended, and their last segment's end."""
+        """Returns the remaining tokens of finished streams and the end of their last segment."""
         best = self._search.hypothesis(state.search)
         rows = jnp.ones(best.length.shape, bool)
         emitted = Emitted.nothing(rows.shape[0], best.tokens.shape[1] + 1).extend(best, rows)
@@ -215,12 +228,12 @@ class LiveDriver:
         state: LiveState,
         emitted: Emitted,
     ) -> tuple[Emitted, Segments, LiveState]:
-        """Searches a frame at a time, asking the rules after each."""
+        """Runs the search frame by frame and evaluates the endpoint rules after each frame."""
         B, reduction = features.shape[0], transducer.time_reduction
         frame_s = self._driver.encoder_frame_ms(transducer) / 1000
         first_search = self._search.initial_state(transducer, B)
         first_encoder = transducer.initial_encoder_state(B)
-        if endpoint.restart_encoder:  # it cannot run ahead of an endpoint in its chunk
+        if endpoint.restart_encoder:  # the encoder must not run past an endpoint within the chunk
             x = features.reshape(B, -1, reduction, features.shape[-1])
             valid = mask.reshape(B, -1, reduction)
         else:
@@ -237,8 +250,8 @@ class LiveDriver:
             search = self._search.step(transducer, x, valid, state.search)
             state = dataclasses.replace(state, search=search)
             best = self._search.hypothesis(search)
-            heard = UtteranceFrames.of(search.frames, state.began, state.spoken_at, best)
-            ended = valid[:, 0] & endpoint.reached(frame_s, heard)  # [B]
+            utterance = UtteranceFrames.of(search.frames, state.began, state.spoken_at, best)
+            ended = valid[:, 0] & endpoint.reached(frame_s, utterance)  # [B]
 
             def end(state: LiveState, emitted: Emitted) -> tuple[LiveState, Emitted]:
                 fresh = dataclasses.replace(first_search, frames=search.frames)
@@ -256,7 +269,7 @@ class LiveDriver:
 
             segments = Segments(ended, self._search.alternatives(search))
             state, emitted = jax.lax.cond(
-                jnp.any(ended), end, lambda *nothing: nothing, state, emitted
+                jnp.any(ended), end, lambda *unchanged: unchanged, state, emitted
             )
             return (state, emitted), segments
 

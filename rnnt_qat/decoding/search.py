@@ -1,4 +1,4 @@
-"""What the chunk driver needs of a search, and masked updates of its states."""
+"""Interface between a search and the chunk driver, and the row-wise selection of states."""
 
 from typing import Protocol, runtime_checkable
 
@@ -12,13 +12,14 @@ from rnnt_qat.typing import Array, Bool, Num, PyTree
 
 @runtime_checkable
 class Search(Protocol):
-    """A streaming search over encoder frames; its state is a pytree whose leaves lead with B.
+    """A streaming search over encoder frames.
 
-    The state has a field ``frames``: int32 [B], valid encoder frames since the stream began.
+    The state is a pytree; the leading axis of each leaf is the batch, B. It has a field ``frames``:
+    int32 ``[B]``, the number of valid encoder frames since the start of the stream.
     """
 
     def initial_state(self, transducer: Transducer, batch_size: int) -> PyTree:
-        """State before the first encoder frame; the start symbol has been heard."""
+        """Returns the state before the first encoder frame, after the start symbol."""
 
     def step(
         self,
@@ -27,22 +28,32 @@ class Search(Protocol):
         mask: Bool[Array, "B T"],
         state: PyTree,
     ) -> PyTree:
-        """Search on through one chunk of encoder frames; the same result for every chunking."""
+        """Processes one chunk of encoder frames; the result does not depend on the chunking.
+
+        Args:
+          transducer: the model.
+          encoded: encoder projections of the chunk.
+          mask: True at valid frames, which precede the invalid ones in every row.
+          state: state after the previous chunk.
+
+        Returns:
+          The state after the chunk.
+        """
 
     def hypothesis(self, state: PyTree) -> Hypothesis:
-        """The best hypothesis so far: a partial in mid-stream, the result after the last chunk.
+        """Returns the best hypothesis: partial during the stream, final after the last chunk.
 
-        Of a stream whose tokens are handed over, what of it is not handed over yet.
+        It excludes the tokens that have been handed over.
         """
 
     def alternatives(self, state: PyTree) -> Hypothesis:
-        """All hypotheses ``[B, K]``, the best one first; ``log_prob`` -inf marks an empty place."""
+        """Returns all hypotheses ``[B, K]``, best first; ``log_prob`` is -inf in unused slots."""
 
     def hand_over(self, state: PyTree) -> tuple[Hypothesis, PyTree]:
-        """Tokens that nothing heard later can change, and the state with their room free again.
+        """Returns the tokens that can no longer change, and the state without them.
 
-        The search goes on as if they were still held: handing over, at whatever frames, changes no
-        later token.
+        Handing over frees the capacity of these tokens. It has no effect on later tokens, at
+        whichever frames it is done.
         """
 
 
@@ -51,17 +62,18 @@ class SearchConfig(Protocol):
     """Options of a search, e.g. ``GreedyConfig`` or ``BeamConfig``."""
 
     def for_chunks(self, frames: int) -> "SearchConfig":
-        """The same search with room for the tokens of a chunk of ``frames`` encoder frames.
+        """Returns this config with capacity for the tokens of ``frames`` encoder frames.
 
-        Enough for a stream whose tokens are handed over after every chunk, however long it is.
+        That is sufficient for a stream of any length whose tokens are handed over after each chunk
+        of at most ``frames`` frames.
         """
 
     def build(self) -> Search:
-        """The search with these options."""
+        """Creates the search."""
 
 
 def select_rows(condition: Bool[Array, "B"], new: PyTree, old: PyTree) -> PyTree:
-    """Leaf by leaf, the rows of ``new`` where ``condition`` is True, else those of ``old``."""
+    """Selects, in each leaf, the rows of ``new`` where ``condition`` is True, else of ``old``."""
 
     def select(a: Array, b: Array) -> Array:
         return jnp.where(condition.reshape((-1,) + (1,) * (b.ndim - 1)), a, b)

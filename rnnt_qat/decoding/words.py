@@ -1,12 +1,12 @@
 """Words with times and confidences, from emitted tokens.
 
-A word begins at the start of the encoder frame that emitted its first token and ends at the end of
-the frame that emitted its last one. A transducer is free to emit late, so these are the times at
-which the network knew, usually some tenths of a second after the sound.
+A word starts at the start of the encoder frame that emitted its first token and ends at the end of
+the frame that emitted its last token. A transducer may emit a token late, so these are emission
+times, usually some tenths of a second after the sound.
 
-A word's confidence is the geometric mean of what the network gave each of its tokens, of all
-symbols and the blank, at the frame of its emission: ``exp(mean(token_log_probs))``. It does not
-fall with a word's length, and on a chip it comes from the chip's own logits.
+The confidence of a word is the geometric mean of the probabilities of its tokens at emission, over
+all symbols including the blank: ``exp(mean(token_log_probs))``. The mean keeps it from decreasing
+with the length of the word. Under an integer policy it is computed from the quantized logits.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ class Word:
     """A recognized word.
 
     Attributes:
-      text: without spaces.
-      start_s: seconds from the start of the stream.
-      end_s: likewise; at least ``start_s``.
-      confidence: in (0, 1], see above.
+      text: text of the word, without spaces.
+      start_s: start, in seconds from the start of the stream.
+      end_s: end, in seconds from the start of the stream; at least ``start_s``.
+      confidence: mean token probability in (0, 1], as defined in the module docstring.
     """
 
     text: str
@@ -34,11 +34,11 @@ class Word:
 
 
 class WordBuilder:
-    """Puts tokens together to words as they come; holds the tokens of one word only.
+    """Incremental conversion of tokens to words; keeps only the tokens of the incomplete word.
 
     Args:
-      piece: text of a label, a space where a word starts.
-      frame_s: seconds of an encoder frame.
+      piece: maps a label to its text, with a space where a word starts.
+      frame_s: duration of an encoder frame in seconds.
     """
 
     def __init__(self, piece: Callable[[int], str], frame_s: float):
@@ -47,10 +47,12 @@ class WordBuilder:
         self._open: list[tuple[str, int, float]] = []  # text, frame, log-probability
 
     def add(self, tokens: Iterable[tuple[int, int, float]]) -> list[Word]:
-        """Words that these tokens complete: a word is whole when the next one starts.
+        """Adds tokens and returns the words they complete.
+
+        A word is complete when the next one starts.
 
         Args:
-          tokens: label, emission frame and log-probability of each.
+          tokens: ``(label, emission frame, log-probability)`` of each token.
         """
         words = []
         for token, frame, log_prob in tokens:
@@ -63,7 +65,7 @@ class WordBuilder:
         return words
 
     def end(self) -> list[Word]:
-        """The word that is open, if there is one."""
+        """Completes the last word; returns it, or an empty list if there is none."""
         if not self._open:
             return []
         texts, frames, log_probs = zip(*self._open, strict=True)
@@ -78,7 +80,7 @@ class WordBuilder:
         ]
 
     def with_more(self, tokens: Iterable[tuple[int, int, float]]) -> list[Word]:
-        """All words if these tokens came next and were the last; nothing is kept of them."""
+        """Returns the words that result if the stream ended after ``tokens``; changes no state."""
         rest = WordBuilder(self._piece, self._frame_s)
         rest._open = list(self._open)
         return [*rest.add(tokens), *rest.end()]

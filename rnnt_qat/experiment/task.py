@@ -12,6 +12,7 @@ from rnnt_qat.batch import AudioBatch, Batch
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig, spec_augment
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.losses import ctc_loss, is_feasible, transducer_loss_factored
 from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
@@ -70,7 +71,7 @@ class RecognizerTask:
         diagnose: Diagnose | None = None,
     ):
         if loss.ctc_weight and not model.ctc_head:
-            raise ValueError(f"loss.ctc_weight={loss.ctc_weight:g} needs model.ctc_head=True")
+            raise ConfigError(f"loss.ctc_weight={loss.ctc_weight:g} needs model.ctc_head=True")
         require_every_rule_used(model, policy)
         self._config, self._learned = model, policy.learned
         self._float, self._aware = RNNT(model, FLOAT32), RNNT(model, policy)

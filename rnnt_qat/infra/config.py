@@ -39,6 +39,17 @@ class ConfigError(UserError, ValueError):
     """A config, or an override of one, that does not fit the schema."""
 
 
+def require_at_least(least: int, config: Any, *names: str) -> None:
+    """Refuses numbers of a dataclass that are too small, by the field's name.
+
+    Raises:
+      ValueError: the first of the named fields that is below ``least``.
+    """
+    for name in names:
+        if (value := getattr(config, name)) < least:
+            raise ValueError(f"{type(config).__name__}.{name}={value}: it must be at least {least}")
+
+
 def to_json(config: Any) -> dict[str, Json]:
     """A dataclass as nested dicts, lists and scalars; every field is there.
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+import jax
 from absl import app, flags, logging
 
 from rnnt_qat.infra.config import ConfigError
@@ -138,7 +139,8 @@ def run(
             if explained is None:
                 raise
             message, code = explained
-            if isinstance(error, KeyboardInterrupt):
+            # At an orderly end a process of a job would wait for the others, which may be gone.
+            if isinstance(error, KeyboardInterrupt) or jax.distributed.is_initialized():
                 end_process(code, message)
             print(message, file=sys.stderr)
             sys.exit(code)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.typing import Int
 
 
@@ -48,7 +49,7 @@ def choose_buckets(
       ValueError: no example, or the budget cannot hold ``row_multiple`` rows of the longest one.
     """
     if not len(num_samples):
-        raise ValueError("no examples to choose length buckets from")
+        raise ConfigError("no examples to choose length buckets from")
     quanta = -(-num_samples // quantum)
     sizes, counts = np.unique(quanta, return_counts=True)
     edges = sizes[_last_of_each_part(sizes, counts, num_buckets)]
@@ -58,7 +59,7 @@ def choose_buckets(
         fits = quanta <= high
         rows = batch_samples // (high * quantum) // row_multiple * row_multiple
         if not rows:
-            raise ValueError(
+            raise ConfigError(
                 f"a batch budget of {batch_samples} samples cannot hold {row_multiple} rows of "
                 f"{high * quantum}: raise pipeline.batch_seconds, or lower pipeline.max_seconds, "
                 "the devices or the accumulation steps"
@@ -90,5 +91,5 @@ def bucket_of(num_samples: Int[np.ndarray, "E"], buckets: tuple[Bucket, ...]) ->
     """Position of the shortest bucket that holds each example."""
     edges = [bucket.num_samples for bucket in buckets]
     if len(num_samples) and num_samples.max() > edges[-1]:
-        raise ValueError(f"{num_samples.max()} samples do not fit the longest bucket, {edges[-1]}")
+        raise ConfigError(f"{num_samples.max()} samples do not fit the longest bucket, {edges[-1]}")
     return np.searchsorted(edges, num_samples)

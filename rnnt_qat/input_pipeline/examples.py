@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
 from rnnt_qat.input_pipeline.tokenizer import Tokenizer, TokenizerError
 from rnnt_qat.typing import Int
@@ -100,7 +101,7 @@ def feasible_examples(
             labels.append(np.array(spelled, np.int32))
     skipped = Skipped(len(source), dict(counts), first)
     if not kept:
-        raise ValueError(f"no utterance can be trained on: {skipped}")
+        raise ConfigError(f"no utterance can be trained on: {skipped}")
     repeats = source.repeats[kept] if isinstance(source, Mixture) else np.ones(len(kept), int)
     rows = np.repeat(np.arange(len(kept)), repeats)
     utterance = np.asarray(kept)[rows]

@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.time_reduction import TimeReduction
 from rnnt_qat.models.dropout import dropout
@@ -38,7 +39,8 @@ class EncoderConfig:
     layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
     def __post_init__(self):
-        """Refuses a reduction that no layer follows."""
+        """Refuses sizes of nothing, and a reduction that no layer follows."""
+        require_at_least(1, self, "num_layers", "hidden_size", "time_reduction")
         if not 0 <= self.layers_before_reduction < self.num_layers:
             raise ValueError(
                 f"EncoderConfig.layers_before_reduction={self.layers_before_reduction} must lie in "

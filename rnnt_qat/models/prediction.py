@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.embedding import Embedding
 from rnnt_qat.models.dropout import dropout
@@ -34,6 +35,10 @@ class LSTMPredictionConfig:
     dropout_rate: float = 0.0
     layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
+    def __post_init__(self):
+        """Refuses sizes of nothing."""
+        require_at_least(1, self, "embedding_size", "hidden_size", "num_layers")
+
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
         """The network."""
         return LSTMPrediction(self, policy, vocabulary, output_size)
@@ -51,6 +56,10 @@ class StatelessPredictionConfig:
     embedding_size: int = 128
     context: int = 2
     dropout_rate: float = 0.0
+
+    def __post_init__(self):
+        """Refuses sizes of nothing."""
+        require_at_least(1, self, "embedding_size", "context")
 
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
         """The network."""

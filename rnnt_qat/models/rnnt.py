@@ -7,6 +7,7 @@ import flax.struct
 import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
+from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.models.dropout import fold_in_rows
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
@@ -35,6 +36,11 @@ class RNNTConfig:
     )
     joint_size: int = 256
     ctc_head: bool = True
+
+    def __post_init__(self):
+        """Refuses sizes of nothing; a vocabulary is the blank and one label at least."""
+        require_at_least(1, self, "joint_size")
+        require_at_least(2, self, "vocabulary")
 
 
 @flax.struct.dataclass

@@ -6,7 +6,7 @@ One recognizer a call; ``chip_comparison`` takes several side by side.
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.export.serving_program import export_serving_program
-from rnnt_qat.frontend.frontend import Frontend
-from rnnt_qat.infra.config import to_json
+from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
+from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.infra.config import from_json, to_json
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
@@ -35,6 +36,7 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.systems import Method, System, describe
 from rnnt_qat.quant.policies import spec_of
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
+from rnnt_qat.typing import Float, Int
 from rnnt_qat.verify.runtimes import check_loads
 from rnnt_qat.verify.verification import (
     Agreement,
@@ -70,11 +72,35 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
             try:
                 system = describe(recognizer.policy, trained)
             except FreezeError as error:
-                raise FreezeError(f"{model}: {error}; name the others one by one") from error
+                raise FreezeError(f"{model}: {error}. {_to_a_chip(model)}") from error
             if any(other.name == system.name for other in found):
                 system = replace(system, name=f"{system.name} ({model})")
             found[system] = recognizer
     return dict(sorted(found.items(), key=lambda item: item[0].method is not Method.FLOAT))
+
+
+def require_a_chip(systems: Mapping[System, Recognizer]) -> None:
+    """Refuses systems of which none becomes an artefact.
+
+    Raises:
+      FreezeError: saying how a model gets onto a chip.
+    """
+    if all(system.method in (Method.FLOAT, Method.FALLBACK) for system in systems):
+        names = ", ".join(recognizer.policy.name for recognizer in systems.values())
+        raise FreezeError(
+            f"there is no artefact to write: these models ({names}) leave operators between their "
+            f"matrix products in floating point. {_to_a_chip(None)}"
+        )
+
+
+def _to_a_chip(model: Path | None) -> str:
+    """How a float model comes onto a chip that can be exported."""
+    source = "WORKDIR" if model is None else model.parent.parent
+    return (
+        "To put a trained float model on a chip: python -m experiments.sweep "
+        f"--models={source}/models/float --policies=ethos_u_8x8_16 --workdir={source}/sweep, then "
+        f"--model={source}/sweep here; or train with --config.precision=ethos_u_8x8_16"
+    )
 
 
 def folder_name(system: System) -> str:
@@ -199,17 +225,41 @@ def replace_tokens(
 
 def hear(frontend: Frontend, corpus: Corpus, chunk_frames: int = 64) -> Iterable[Heard]:
     """Features of every utterance, computed in a stream of chunks by one program."""
-    step = jax.jit(lambda f, audio, lengths, state: f(audio, lengths, state))
-    size = chunk_frames * frontend.config.samples_per_frame
     for utterance in corpus:
-        audio, state, pieces = to_float(utterance.audio), frontend.initial_state(1), []
-        for start in range(0, len(audio), size):
-            chunk = audio[start : start + size]
-            padded = np.pad(chunk, (0, size - len(chunk)))[None]
-            length = np.array([len(chunk)], np.int32)
-            features, _, state = step(frontend, padded, length, state)
-            pieces.append(np.asarray(features[0, : frontend.config.num_frames(len(chunk))]))
-        yield Heard(utterance.id, np.concatenate(pieces))
+        yield Heard(utterance.id, features_of(frontend, utterance.audio, chunk_frames))
+
+
+def features_of(
+    frontend: Frontend, samples: Int[np.ndarray, "N"], chunk_frames: int = 64
+) -> Float[np.ndarray, "T F"]:
+    """Features of one recording, computed in a stream of chunks.
+
+    Args:
+      frontend: audio to features.
+      samples: int16, at the frontend's rate.
+      chunk_frames: features computed at once.
+    """
+    size = chunk_frames * frontend.config.samples_per_frame
+    audio, state, pieces = to_float(samples), frontend.initial_state(1), []
+    for start in range(0, len(audio), size):
+        chunk = audio[start : start + size]
+        padded = np.pad(chunk, (0, size - len(chunk)))[None]
+        length = np.array([len(chunk)], np.int32)
+        features, _, state = _features(frontend, padded, length, state)
+        pieces.append(np.asarray(features[0, : frontend.config.num_frames(len(chunk))]))
+    return np.concatenate(pieces)
+
+
+@jax.jit
+def _features(frontend, audio, lengths, state):
+    return frontend(audio, lengths, state)
+
+
+def frontend_of(artefact: Artefact) -> Frontend:
+    """The frontend that an artefact describes."""
+    settings = dict(artefact.features)
+    mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
+    return Frontend(from_json(FrontendConfig, settings), FeatureStats(mean, std))
 
 
 def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) -> DecodeCounts:

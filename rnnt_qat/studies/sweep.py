@@ -7,10 +7,12 @@ other operators on the CPU, (d) accelerator-aware training, through all of the c
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 
 from rnnt_qat.experiment.config import ExperimentConfig
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.infra.config import to_json
 from rnnt_qat.infra.console import Console
 from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.quant.grammar import slug
@@ -18,6 +20,7 @@ from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.precision import IntegerMatmul
 from rnnt_qat.serving.size import model_bytes
+from rnnt_qat.training.checkpoints import ConfigMismatchError, differing_fields
 
 AWARE, CALIBRATION, FLOAT = "aware", "calibration", "float"
 
@@ -41,6 +44,26 @@ class SweepConfig:
         "ethos_u_8x8_16_w2",
     )
     aware_steps: int | None = None
+
+
+def require_one_config(models: Mapping[str, Recognizer]) -> None:
+    """Refuses float models whose errors make no sense when they are pooled: others than seeds.
+
+    Raises:
+      ConfigMismatchError: naming the first model that differs, and in what.
+    """
+    (first, baseline), *others = models.items()
+    for name, other in others:
+        lines = [
+            line
+            for line in differing_fields(to_json(baseline.config), to_json(other.config))
+            if line.partition(": ")[0].partition(".")[0] not in ("seed", "loop", "initialize_from")
+        ]
+        if lines:
+            raise ConfigMismatchError(
+                f"{first} and {name} are not seeds of one config, so their errors cannot be "
+                "pooled; sweep each by itself:\n  " + "\n  ".join(lines)
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 
 from experiments.flags import DATA_DIR
 from rnnt_qat.artefact.artefact import load
@@ -24,7 +25,7 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import RANGES
-from rnnt_qat.studies.deployment import decode_counts, hear, load_systems
+from rnnt_qat.studies.deployment import decode_counts, hear, load_systems, require_a_chip
 from tests.integration.test_experiment import CORPUS, config, data_dir  # noqa: F401
 
 CHIP, FALLBACK = "ethos_u_8x8_16", "w8a8"
@@ -126,6 +127,11 @@ def test_the_artefact_alone_hears_and_counts_what_the_model_did(exported, data_d
     result = load_result(path)
     assert [text for text, _ in found] == [u.hypothesis for u in result.utterances]
     assert any(text for text, _ in found)
+    soundfile.write(root / "first.wav", corpus[0].audio, 16_000)
+    command = [sys.executable, "-m", "experiments.play", f"--audio={root / 'first.wav'}"]
+    command += [f"--artefact={root / 'out/post-training_W8_8x8_16/artefact'}"]
+    played = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert played.stdout == f"{root / 'first.wav'}\t{found[0][0]}\n"
     counted = decode_counts(recognizer, result, 2)
     seconds = np.array([u.audio_s for u in result.utterances])
     expected = DecodeCounts.of_transcripts([transcript for _, transcript in found], seconds)
@@ -137,7 +143,7 @@ def test_the_artefact_alone_hears_and_counts_what_the_model_did(exported, data_d
 def test_nothing_is_written_over_and_empty_directories_are_named(exported, tmp_path):
     _, _, command = exported
     again = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "is not empty" in again.stderr
     with pytest.raises(ModelDirectoryError, match="holds no recognizer"):
         load_systems([tmp_path])
@@ -146,5 +152,14 @@ def test_nothing_is_written_over_and_empty_directories_are_named(exported, tmp_p
 @pytest.mark.slow
 def test_a_chip_without_a_runtime_is_refused_by_the_model_s_name(exported):
     root, _, _ = exported
-    with pytest.raises(FreezeError, match="own_chip: generic_nna is no chip to export to"):
+    with pytest.raises(FreezeError, match="own_chip: generic_nna is no chip to export to") as error:
         load_systems([root / "models/float", root / "own_chip"])
+    assert "--policies=ethos_u_8x8_16" in str(error.value)
+
+
+@pytest.mark.slow
+def test_models_of_no_chip_are_refused_with_the_way_to_one(exported):
+    root, _, _ = exported
+    systems = load_systems([root / "models/float", root / "models/matmul"])
+    with pytest.raises(FreezeError, match=r"no artefact .*float32, w8a8.*--policies=ethos_u_8x8"):
+        require_a_chip(systems)

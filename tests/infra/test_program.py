@@ -1,0 +1,67 @@
+"""What is a user's error, and what a fault of the program."""
+
+import errno
+import os
+
+import pytest
+from absl import flags
+
+from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.program import explain
+
+
+class XlaRuntimeError(RuntimeError):
+    """Has the name by which JAX's errors are known."""
+
+
+def of_the_system(number, path="a/b"):
+    return OSError(number, os.strerror(number), path)
+
+
+def raised_from(cause):
+    try:
+        try:
+            raise cause
+        except Exception as error:
+            raise ValueError("could not write") from error
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (flags.ValidationError("give --workdir"), 2, "give --workdir"),
+        (ConfigError("seed: abc"), 2, "ConfigError: seed: abc"),
+        (UserError("a/b is damaged"), 1, "UserError: a/b is damaged"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (of_the_system(errno.ENOSPC), 1, "a/b: the disk is full"),
+        (of_the_system(errno.EACCES), 1, "a/b: permission denied"),
+        (of_the_system(errno.EROFS), 1, "a/b: the file system is read-only"),
+        (of_the_system(errno.ENOTDIR), 1, "a/b: a part of the path is a file"),
+        (of_the_system(errno.ENOENT), 1, "a/b: there is no such file"),
+        (raised_from(of_the_system(errno.ENOSPC)), 1, "a/b: the disk is full"),
+        (ValueError("RESOURCE_EXHAUSTED: No space left on device [28]"), 1, "the disk is full"),
+        (XlaRuntimeError("RESOURCE_EXHAUSTED: 9 GB"), 1, "lower pipeline.batch_seconds"),
+        (XlaRuntimeError("Gloo all-reduce failed: closed"), 1, "another process of the job"),
+    ],
+)
+def test_what_the_user_can_mend_is_said(error, code, words):
+    message, exit_code = explain(error)
+    assert exit_code == code
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("shapes"),
+        AssertionError(),
+        FileNotFoundError("no path"),
+        XlaRuntimeError("INTERNAL: a fault"),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+    ],
+)
+def test_faults_of_the_program_are_not_explained_away(error):
+    assert explain(error) is None

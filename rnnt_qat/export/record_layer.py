@@ -59,7 +59,9 @@ _operator.def_abstract_eval(lambda *_, shape, **__: ShapedArray(shape, jnp.float
 class SymbolicOperators:
     """An ``OperatorSet`` that leaves a mark in the traced program and computes nothing."""
 
-    def weight(self, site: str, w: Array) -> Array:
+    def weight(
+        self, site: str, w: Array, x: Array | None = None, bias: Array | None = None
+    ) -> Array:
         """Marked."""
         return _mark("weight", site, w.shape, w)
 

@@ -80,7 +80,7 @@ class GRU(QuantizedModule):
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
         input_kernel = self.param("input_kernel", lecun, (depth, GATES * width))
         bias = self.param("bias", nn.initializers.zeros, (GATES * width,))
-        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
+        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel, xs, bias), bias)
         pre_x = ops.values(ops.store("gate_input", accumulated))
         reset, update, candidate = (
             ops.weight(name, self.param(name, orthogonal, (width, width)))

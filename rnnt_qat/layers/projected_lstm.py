@@ -79,7 +79,7 @@ class ProjectedLSTM(QuantizedModule):
         projection_kernel = self.param("projection_kernel", lecun, (self.features, self.projection))
         bias = self.param("bias", gate_bias, (gates,))
 
-        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel), bias)
+        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel, xs, bias), bias)
         pre_x = ops.values(ops.store("gate_input", accumulated))
         recurrent = ops.weight("recurrent_kernel", recurrent_kernel)
         projection = ops.weight("projection_kernel", projection_kernel)

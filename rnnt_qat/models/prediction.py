@@ -111,7 +111,7 @@ class LSTMPrediction(nn.Module):
             xs = dropout(xs, self.config.dropout_rate, row_keys, index + 1)
             new_state.append(layer_state)
         projection = self.projection(xs, mask)
-        (self.lstm[0] if self.lstm else self.projection).cover("input", self.table.table)
+        (self.layers[0] if self.layers else self.projection).cover("input", self.table.table)
         return projection, tuple(new_state)
 
 

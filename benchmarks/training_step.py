@@ -74,19 +74,19 @@ def worker(policy_name: str, rows: str, seconds: str, labels: str) -> None:
         policy_by_name(policy_name),
         Frontend(config.frontend, stats),
         config.spec_augment,
-        config.loss,
+        config.objectives,
     )
     batch = noise_batch(int(rows), float(seconds), int(labels), config.model.vocabulary)
     params = jax.jit(task.initial_params)(jax.random.key(0))
     if policy_name == FLOAT:
-        stage, ranges = config.stages.float_training, {}
+        stage, ranges = config.stage("float"), {}
     else:
-        stage = config.stages.aware_training
-        ranges = jax.jit(task.observe)(params, task.empty_ranges(), batch)
+        stage, model = config.stage("aware"), task.under("")
+        ranges = jax.jit(model.observe)(params, model.empty_ranges(), batch)
     mesh = make_mesh()
-    program = stage.program(task)
-    state = program.begin(TrainState.create(params, ranges, seed=0))
-    update = CompiledUpdate(program.make_update(0, 50, mesh), mesh, config.loop.shard_above)
+    bound = stage.bind(task)
+    state = bound.begin(TrainState.create(params, ranges, seed=0), ())
+    update = CompiledUpdate(bound.make_update(0, 50, mesh), mesh, config.loop.shard_above)
     states = [update(state, batch)[0]]  # an update donates its state
     shapes = update.count
 

@@ -4,13 +4,14 @@ python -m experiments.export --model=workdir/prompts --output=workdir/prompts/ex
 python -m experiments.export --model=a/models/float,a/models/aware,workdir/grid --targets=u55-128
 """
 
+import os
 import pathlib
 import shlex
 import sys
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, numbers, output_folder, run, test_sets
+from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
 from rnnt_qat.infra.console import Console
 from rnnt_qat.latency.vela import TARGETS
 from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
@@ -36,6 +37,9 @@ def main() -> int:
             f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
         )
     chunks = numbers(_CHUNKS, int, 1)
+    # The output is new, so the compiled programs of the replay are kept in the user's cache.
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    set_up_jax(pathlib.Path(cache) / "rnnt_qat")
     systems = load_systems(map(pathlib.Path, _MODEL.value))
     require_a_chip(systems)
     first = next(iter(systems.values()))

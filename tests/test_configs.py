@@ -43,7 +43,7 @@ def shapes(config):
 def test_config_is_an_experiment(name, variant):
     config = experiment(name, variant)
     assert config.model.vocabulary == (config.data.sentencepiece or 29)
-    assert config.stages.float_training.steps > 0
+    assert config.stage("float").steps > 0
 
 
 def lstm(inputs, hidden):

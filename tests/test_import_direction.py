@@ -22,6 +22,7 @@ ALLOWED = {
     "models": {"layers", "quant"},
     "serving": NETWORKS,
     "losses": set(),
+    "objectives": {"losses"} | NETWORKS,
     "decoding": {"frontend"},
     "metrics": {"decoding"},
     "frontend": set(),
@@ -40,6 +41,7 @@ ALLOWED = {
         "input_pipeline",
         "losses",
         "metrics",
+        "objectives",
         "serving",
         "training",
     }

@@ -24,7 +24,8 @@ from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 LIBRISPEECH = "librispeech/dev_clean_part"
 
@@ -91,8 +92,10 @@ def experiment() -> ExperimentConfig:
             augmentation=WaveformAugmentation(gain_db=(-15.0, 6.0), offset=0.002),
         ),
         precision="ethos_u_8x8_16",
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=2000,
                 optimizer=OptimizerConfig(
                     learning_rate=2e-3,
@@ -103,7 +106,7 @@ def experiment() -> ExperimentConfig:
                 ),
             ),
             Calibration(batches=0),
-            AwareTraining(steps=0),
+            TrainingStage("aware", steps=0),
         ),
         loop=LoopConfig(log_every=50, evaluate_every=900, checkpoint=CheckpointConfig(every=200)),
     )
@@ -118,15 +121,17 @@ def short() -> ExperimentConfig:
         pipeline=PipelineConfig(
             num_buckets=2, batch_seconds=60.0, max_seconds=4.0, frame_multiple=4
         ),
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=2000,
                 optimizer=OptimizerConfig(
                     learning_rate=2.5e-3, warmup_steps=30, decay="constant", ema_decay=0.998
                 ),
             ),
             Calibration(batches=0),
-            AwareTraining(steps=0),
+            TrainingStage("aware", steps=0),
         ),
     )
 

@@ -32,7 +32,8 @@ from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 
 def full_960() -> ExperimentConfig:
@@ -70,14 +71,17 @@ def full_960() -> ExperimentConfig:
             read_threads=16,
             prefetch_batches=8,
         ),
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=20_000,
                 optimizer=OptimizerConfig(learning_rate=4e-3, warmup_steps=1600, ema_decay=0.999),
                 bfloat16=True,
             ),
             Calibration(batches=100),
-            AwareTraining(
+            TrainingStage(
+                "aware",
                 steps=3000,
                 optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=100, ema_decay=0.999),
             ),
@@ -121,13 +125,16 @@ def by_speaker() -> ExperimentConfig:
             frame_multiple=4,
             augmentation=WaveformAugmentation(speeds=(0.9, 1.0, 1.1)),
         ),
-        stages=StagePlan(
-            FloatTraining(
-                steps=4000, optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400)
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
+                steps=4000,
+                optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400),
             ),
             Calibration(batches=30),
-            AwareTraining(
-                steps=500, optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=50)
+            TrainingStage(
+                "aware", steps=500, optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=50)
             ),
         ),
     )
@@ -146,10 +153,12 @@ def fine_tune() -> ExperimentConfig:
         own,
         model=base.model,
         frontend=base.frontend,
-        stages=StagePlan(
-            FloatTraining(steps=500, optimizer=optimizer),
+        stages=(
+            TrainingStage("float", precision=FLOAT32, steps=500, optimizer=optimizer),
             Calibration(batches=20),
-            AwareTraining(steps=200, optimizer=dataclasses.replace(optimizer, learning_rate=1e-4)),
+            TrainingStage(
+                "aware", steps=200, optimizer=dataclasses.replace(optimizer, learning_rate=1e-4)
+            ),
         ),
         loop=dataclasses.replace(own.loop, evaluate_every=250),
     )

@@ -14,7 +14,8 @@ from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.infra.config import config_dict
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 SYNTHETIC = "synthetic_speech/prompts_1.2h"
 
@@ -36,10 +37,14 @@ def experiment() -> ExperimentConfig:
         pipeline=PipelineConfig(
             num_buckets=2, batch_seconds=60.0, max_seconds=17.0, frame_multiple=4
         ),
-        stages=StagePlan(
-            FloatTraining(),  # a sweep leaves it out
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
+            ),  # a sweep leaves it out
             Calibration(batches=10),
-            AwareTraining(
+            TrainingStage(
+                "aware",
                 steps=120,
                 optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=20, ema_decay=0.99),
             ),

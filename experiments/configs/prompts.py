@@ -12,7 +12,6 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
-from rnnt_qat.experiment.task import LossConfig
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
@@ -21,10 +20,13 @@ from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.objectives import CTC, Transducer
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig
+from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 PROMPTS = "asterisk_prompts"
 SYNTHETIC = "synthetic_speech/prompts_4h"
@@ -63,17 +65,23 @@ def experiment() -> ExperimentConfig:
             prediction=LSTMPredictionConfig(embedding_size=64, hidden_size=128, dropout_rate=0.05),
             joint_size=160,
         ),
-        loss=LossConfig(ctc_weight=0.5),
+        objectives=(
+            WeightedObjective("transducer", Transducer()),
+            WeightedObjective("ctc", CTC(), 0.5),
+        ),
         pipeline=PipelineConfig(
             num_buckets=5, batch_seconds=50.0, max_seconds=25.0, frame_multiple=4
         ),
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=3000,
                 optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=200, ema_decay=0.998),
             ),
             Calibration(batches=20),
-            AwareTraining(
+            TrainingStage(
+                "aware",
                 steps=400,
                 optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=40, ema_decay=0.998),
             ),

@@ -15,7 +15,8 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 
 def experiment() -> ExperimentConfig:
@@ -34,13 +35,16 @@ def experiment() -> ExperimentConfig:
             prediction=LSTMPredictionConfig(embedding_size=96, hidden_size=224, dropout_rate=0.1),
             joint_size=224,
         ),
-        stages=StagePlan(
-            FloatTraining(
-                steps=5000, optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400)
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
+                steps=5000,
+                optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400),
             ),
             Calibration(batches=50),
-            AwareTraining(
-                steps=500, optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=50)
+            TrainingStage(
+                "aware", steps=500, optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=50)
             ),
         ),
     )

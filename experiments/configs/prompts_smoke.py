@@ -18,7 +18,8 @@ from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 
 def experiment() -> ExperimentConfig:
@@ -41,10 +42,10 @@ def experiment() -> ExperimentConfig:
         pipeline=PipelineConfig(
             num_buckets=2, batch_seconds=20.0, max_seconds=5.0, frame_multiple=4
         ),
-        stages=StagePlan(
-            FloatTraining(steps=24, optimizer=optimizer),
+        stages=(
+            TrainingStage("float", precision=FLOAT32, steps=24, optimizer=optimizer),
             Calibration(batches=4),
-            AwareTraining(steps=12, optimizer=optimizer),
+            TrainingStage("aware", steps=12, optimizer=optimizer),
         ),
         loop=LoopConfig(log_every=4, evaluate_every=100, checkpoint=CheckpointConfig(every=10)),
     )

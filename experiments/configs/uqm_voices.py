@@ -18,7 +18,8 @@ from rnnt_qat.infra.config import config_dict
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
 
 
 def experiment() -> ExperimentConfig:
@@ -41,13 +42,16 @@ def experiment() -> ExperimentConfig:
             frame_multiple=4,
             augmentation=WaveformAugmentation(speeds=(0.9, 1.0, 1.1)),
         ),
-        stages=StagePlan(
-            FloatTraining(
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
                 steps=5000,
                 optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=400, ema_decay=0.998),
             ),
             Calibration(batches=30),
-            AwareTraining(
+            TrainingStage(
+                "aware",
                 steps=400,
                 optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=40, ema_decay=0.998),
             ),

@@ -58,7 +58,8 @@ class Recognizer:
       variables: parameters, and the ranges that the policy needs.
       frontend: audio to features.
       tokenizer: labels to text.
-      origin: JSON that says which stage and step it is of, and what was measured there.
+      origin: JSON that says which stage and step it is of, what was measured there, and whether
+        the stage trained through the policy.
     """
 
     config: ExperimentConfig

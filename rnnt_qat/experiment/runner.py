@@ -17,10 +17,10 @@ from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
-from rnnt_qat.experiment.task import RecognizerTask
+from rnnt_qat.experiment.task import FloatTeacher, Measurement, RecognizerTask
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
-from rnnt_qat.infra.config import ConfigError, to_json
+from rnnt_qat.infra.config import ConfigError, to_json, upgraded
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.errors import UserError
@@ -46,6 +46,7 @@ from rnnt_qat.training.checkpoints import (
     require_same_config,
 )
 from rnnt_qat.training.loop import BestState, Trainer, has_checkpoints
+from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
 
 MAY_DIFFER = ("evaluation", "loop", "data.test")
@@ -224,22 +225,45 @@ class Experiment:
     def task(self) -> RecognizerTask:
         """The recognizer as the trainer sees it."""
         config = self.config
-        validation = config.data.validation if self._validate else ()
-        diagnose = None
-        if self._diagnose:
-            split = config.data.validation[0]
-            batches = utterances(config, self.tokenizer, split, self.data_dir, num_batches=1)
-            diagnose = Diagnoser(config.model, config.policy, self.frontend, batches)
         return RecognizerTask(
             config.model,
             config.policy,
             self.frontend,
             config.spec_augment,
-            config.loss,
-            float_evaluators=self.evaluators(validation, FLOAT32),
-            aware_evaluators=self.evaluators(validation, config.policy),
-            diagnose=diagnose,
+            config.objectives,
+            Measurement(
+                self._validators if self._validate else None,
+                self._diagnoser if self._diagnose else None,
+            ),
+            self._teacher,
         )
+
+    def _validators(self, policy: PrecisionPolicy) -> tuple[StreamingEvaluator, ...]:
+        return self.evaluators(self.config.data.validation, policy)
+
+    def _diagnoser(self, policy: PrecisionPolicy) -> Diagnoser:
+        split = self.config.data.validation[0]
+        batches = utterances(self.config, self.tokenizer, split, self.data_dir, num_batches=1)
+        return Diagnoser(self.config.model, policy, self.frontend, batches)
+
+    def _teacher(self, name: str) -> FloatTeacher:
+        """The recognizer in a model directory; it must take the features that the student takes.
+
+        Raises:
+          ConfigMismatchError: its features are others.
+        """
+        recognizer = Recognizer.load(pathlib.Path(name))
+        theirs, ours = recognizer.frontend, self.frontend
+        lines = differing_fields(to_json(theirs.config), to_json(ours.config), "frontend")
+        if not lines and not jax.tree.all(jax.tree.map(np.array_equal, theirs.stats, ours.stats)):
+            lines = ["the features' mean or deviation"]
+        if lines:
+            raise ConfigMismatchError(
+                f"the teacher {name} takes other features:\n  " + "\n  ".join(lines) + "\n"
+                "Give both the same frontend, and start from the teacher or from another model of "
+                "its statistics (initialize_from)."
+            )
+        return FloatTeacher(recognizer.config.model, recognizer.variables["params"])
 
     def initial_state(self) -> TrainState:
         """The state before the first step."""
@@ -251,10 +275,8 @@ class Experiment:
 
     def iterator(self) -> TrainIterator:
         """Training batches from the first."""
-        stages = self.config.stages
         microbatches = math.lcm(
-            stages.float_training.optimizer.accumulation,
-            stages.aware_training.optimizer.accumulation,
+            *(s.optimizer.accumulation for s in self.config.stages if isinstance(s, TrainingStage))
         )
         return TrainIterator(
             self.training_data,
@@ -271,23 +293,24 @@ class Experiment:
         """Runs the stages, or what is left of them; writes a model directory for each stage.
 
         Args:
-          last_stage: ``float``, ``calibration`` or ``aware``; None runs all that have steps.
+          last_stage: name of the last stage to run; None runs all that have steps.
 
         Returns:
-          The recognizer of lowest validation WER of each stage, by stage: ``float``,
-          ``calibration``, ``aware``.
+          The recognizer of lowest validation WER of each stage, by the stage's name.
 
         Raises:
           StoppedBySignal, ConfigMismatchError, SkippedBatchesError: see ``Trainer.run``.
+          ConfigError: the experiment cannot be trained so; names the fields.
           WorkdirInUseError: another process trains in the working directory.
         """
+        self.config.check_trainable()
         first = jax.process_index() == 0
         with locked(self.workdir) if first else contextlib.nullcontext():
             self._require_same_run()
             iterator = self.iterator()
-            programs = self.config.stages.programs(self.task)
+            stages = bind(self.config.stages, self.task)
             if last_stage is not None:
-                programs = programs[: 1 + [p.name for p in programs].index(last_stage)]
+                stages = stages[: 1 + [s.name for s in stages].index(last_stage)]
             for split in self.config.data.test:
                 open_corpus(self.data_dir, split.corpus, split.split)
             # All parts are made: from here on the working directory is this run's.
@@ -297,7 +320,7 @@ class Experiment:
                 f"{len(iterator.buckets)} batch shapes"
             )
             trainer = Trainer(
-                programs,
+                stages,
                 self.initial_state,
                 iterator,
                 self.workdir,
@@ -306,6 +329,7 @@ class Experiment:
                 self.mesh,
                 self.console,
                 MAY_DIFFER,
+                functools.partial(upgraded, ExperimentConfig),
             )
             state = trainer.run()
             kept = {best.stage: self._keep(best) for best in trainer.best_states()}
@@ -347,7 +371,7 @@ class Experiment:
                 f"{path} is damaged ({error}): delete it, and the checkpoints' own copies are "
                 "compared instead"
             ) from error
-        where = str(self.workdir)
+        where, saved = str(self.workdir), upgraded(ExperimentConfig, saved)
         for line in require_same_config(saved, to_json(self.config), where, MAY_DIFFER):
             self.console.say(
                 f"goes on with {line}. No parameter depends on it directly, but which states are "
@@ -365,14 +389,19 @@ class Experiment:
 
     def _keep(self, best: BestState) -> Recognizer:
         """A stage's best state as a recognizer, in its model directory."""
-        state = to_host(best.state)
+        state, model = to_host(best.state), self.task.under(best.precision)
         recognizer = Recognizer(
             config=self.config,
-            policy=self.config.policy if best.aware else FLOAT32,
-            variables=to_host(self.task.variables(state.ema_params, state.quant_stats)),
+            policy=model.policy,
+            variables=to_host(model.variables(state.ema_params, state.quant_stats)),
             frontend=self.frontend,
             tokenizer=self.tokenizer,
-            origin={"stage": best.stage, "step": best.step, "wer": best.wer},
+            origin={
+                "stage": best.stage,
+                "step": best.step,
+                "wer": best.wer,
+                "trained": best.trained,
+            },
         )
         if jax.process_index() == 0:
             recognizer.save(self._model_directory(best.stage))

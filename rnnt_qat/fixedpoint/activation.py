@@ -1,4 +1,4 @@
-"""What the chips' sigmoid and tanh units have in common."""
+"""Interface of the sigmoid and tanh units of the chips."""
 
 import enum
 from typing import Any, Protocol, runtime_checkable
@@ -10,13 +10,13 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Function(enum.Enum):
-    """The functions that a unit approximates."""
+    """Function that a unit approximates."""
 
     SIGMOID = "sigmoid"
     TANH = "tanh"
 
     def exact(self, x: np.ndarray) -> np.ndarray:
-        """The real function, in the dtype of ``x``."""
+        """Computes the function in real arithmetic, in the dtype of ``x``."""
         if self is Function.TANH:
             return np.tanh(x)
         one = x.dtype.type(1)
@@ -24,25 +24,41 @@ class Function(enum.Enum):
 
 
 FracBits = Any
-"""Fractional bits of a unit's input: an int; for units that say so, also an int32 scalar array."""
+"""Fractional bits of an input: an int, or an int32 scalar array if the unit supports it."""
 
 
 @runtime_checkable
 class Activation(Protocol):
-    """A sigmoid or tanh unit: frozen and hashable, integers in and out."""
+    """A sigmoid or tanh unit on integers; frozen and hashable."""
 
     def __hash__(self) -> int:
-        """Units are configuration."""
+        """Returns the hash: units are part of the configuration, which is a static argument."""
 
     @property
     def output(self) -> QFormat:
-        """Format of the result."""
+        """Format of the output."""
 
     def check_input(self, input: QFormat) -> None:
-        """Raises ValueError where the unit cannot take this format."""
+        """Raises ``ValueError`` if the unit does not support this input format."""
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: FracBits) -> Int[Array, "*S"]:
-        """The unit's output, int32."""
+        """Computes the output of the unit.
+
+        Args:
+          x: int32 input in a format that ``check_input`` accepts.
+          frac_bits: fractional bits of ``x``.
+
+        Returns:
+          Integers in the format ``output``, as int32.
+        """
 
     def slope(self, x: Int[Array, "*S"], frac_bits: FracBits) -> Float[Array, "*S"]:
-        """Derivative of the curve that the unit draws, in real units."""
+        """Computes the derivative of the approximation, used by the backward pass.
+
+        Args:
+          x: int32 input, as in ``__call__``.
+          frac_bits: fractional bits of ``x``.
+
+        Returns:
+          Slope in real units, float32.
+        """

@@ -1,4 +1,4 @@
-"""Division with one rounding in every program."""
+"""Division that rounds once, whatever XLA knows about its operands."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,23 @@ import numpy as np
 from rnnt_qat.typing import Array, Float, Num
 
 Real = Num[Array, "..."] | Num[np.ndarray, "..."] | np.number | float | int
-"""What has a float32."""
+"""Values that convert to float32."""
 
 
 def divide(x: Real, by: Real) -> Float[Array, "..."]:
-    """``x / by`` in float32, rounded to nearest as IEEE 754 has it and as NumPy divides.
+    """Computes ``x / by`` in float32, rounded once to nearest (IEEE 754, as NumPy).
 
-    XLA divides by a constant, and by what it broadcasts, as a product with the reciprocal, which is
-    rounded twice: a scale that is a constant in one program and an argument in another would give
-    other integers once in some thousand. Here it sees two arrays that it knows nothing of.
+    XLA rewrites the division by a constant or by a broadcast value to a product with the
+    reciprocal, which is rounded twice. A scale that is a constant in one program and an argument in
+    another would then give different integers, about once in a thousand. The optimization barrier
+    hides the origin of both operands, so XLA emits a true division.
+
+    Args:
+      x: dividend.
+      by: divisor; broadcasts with ``x``.
+
+    Returns:
+      The quotient, float32.
     """
     arrays = jnp.broadcast_arrays(jnp.asarray(x, jnp.float32), jnp.asarray(by, jnp.float32))
     dividend, divisor = jax.lax.optimization_barrier(tuple(arrays))

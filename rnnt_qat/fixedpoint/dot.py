@@ -1,4 +1,4 @@
-"""Integer matrix products with a chip's accumulator."""
+"""Integer matrix products with a model of the accumulator of a chip."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from rnnt_qat.typing import Array, Int
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Where the products of a sum are added up.
+    """Width and overflow behaviour of an accumulator.
 
     Attributes:
       bits: width, 8 to 32; 33 to 48 for int16 x int8 sums, which are kept as two words.
-      overflow: what happens to a sum that does not fit.
-      tile: how many products are summed exactly before the sum is brought into ``bits``; None
-        does it once, at the end. Tiles follow one another along K.
+      overflow: behaviour for a sum that does not fit.
+      tile: number of consecutive products along K that are summed exactly before the sum is
+        reduced to ``bits``; None reduces it once, at the end.
     """
 
     bits: int = 32
@@ -42,12 +42,12 @@ def dot(
     bias: Int[Array, "M"] | None = None,
     accumulator: Accumulator = Accumulator(),
 ) -> Int[Array, "*S M"]:
-    """``x @ w + bias`` of 8-bit integers.
+    """Computes ``x @ w + bias`` on 8-bit integers.
 
     Args:
       x: int8.
       w: int8.
-      bias: int32; it starts the sum, and is part of the first tile.
+      bias: int32; the initial value of the sum, part of the first tile.
       accumulator: at most 32 bits.
 
     Returns:
@@ -62,28 +62,29 @@ def dot(
     total = jnp.zeros((*x.shape[:-1], w.shape[1]), jnp.int32)
     if bias is not None:
         total = total + fit(bias, accumulator.bits, accumulator.overflow)
-    for start in range(0, w.shape[0], accumulator.tile):
-        stop = start + accumulator.tile
-        part = _product(x[..., start:stop], w[start:stop])
+
+    def add_tile(total: Array, tile: tuple[Array, Array]) -> tuple[Array, None]:
+        part = _product(*tile)
         if accumulator.overflow is Overflow.SATURATE:
-            total = saturating_add(total, part, accumulator.bits)
-        else:
-            total = fit(total + part, accumulator.bits, accumulator.overflow)
-    return total
+            return saturating_add(total, part, accumulator.bits), None
+        return fit(total + part, accumulator.bits, accumulator.overflow), None
+
+    # A loop: unrolled, a tile of 2 makes hundreds of products, and minutes of compilation.
+    return jax.lax.scan(add_tile, total, _tiles(x, w, accumulator.tile))[0]
 
 
 def dot_int16(
     x: Int[Array, "*S K"], w: Int[Array, "K M"], bias: wide.Wide | None = None
 ) -> wide.Wide:
-    """``x @ w + bias`` of int16 by int8 in an accumulator of 40 bits and more, never overflowing.
+    """Computes ``x @ w + bias`` on int16 by int8 in an accumulator that never overflows.
 
-    With ``x = 256 * high + low + 128`` both halves are int8: two int8 products, and 128 times the
-    sum of each column of ``w``.
+    The input is split as ``x = 256 * high + low + 128`` with int8 ``high`` and ``low``, so that the
+    result needs two int8 products and 128 times the column sums of ``w``.
 
     Args:
       x: int16.
       w: int8; K up to 65,536.
-      bias: starts the sum.
+      bias: initial value of the sum.
 
     Returns:
       The sum in two words.
@@ -96,13 +97,25 @@ def dot_int16(
 
 
 def shift_left_8(x: Int[Array, "*S"]) -> wide.Wide:
-    """``256 * x`` of int32."""
+    """Computes ``256 * x`` of int32, without overflow."""
     return wide.Wide(x >> 24, (x << 8).astype(jnp.uint32))
 
 
 def argmax(x: Int[Array, "*S V"]) -> Int[Array, "*S"]:
-    """Index of the largest along the last axis, the first of equals (LiteRT's ARG_MAX)."""
+    """Returns the first index of the maximum along the last axis (LiteRT's ARG_MAX)."""
     return jnp.argmax(x, axis=-1).astype(jnp.int32)
+
+
+def _tiles(
+    x: Int[Array, "*S K"], w: Int[Array, "K M"], size: int
+) -> tuple[Int[Array, "N *S tile"], Int[Array, "N tile M"]]:
+    """Both operands in tiles along K; the last one is filled up with zeros, which add nothing."""
+    count = -(-w.shape[0] // size)
+    fill = count * size - w.shape[0]
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, fill)])
+    w = jnp.pad(w, ((0, fill), (0, 0)))
+    x = x.reshape(*x.shape[:-1], count, size)
+    return jnp.moveaxis(x, -2, 0), w.reshape(count, size, w.shape[1])
 
 
 def _product(x: Int[Array, "*S K"], w: Int[Array, "K M"]) -> Int[Array, "*S M"]:

@@ -1,9 +1,10 @@
-"""gemmlowp's 16-bit logistic and tanh, evaluated rather than looked up.
+"""gemmlowp's 16-bit logistic and tanh, computed without a table.
 
 LiteRT's fused integer LSTM computes its gates this way: exp(-|x|) from a Taylor polynomial on
-[-1/4, 0) and one factor a bit of the rest, then 1 / (1 + e) by three Newton-Raphson steps
-(gemmlowp, fixedpoint/fixedpoint.h). Values are int16 in int32 lanes; ``Qm`` below means m integer
-bits and 15 - m fractional bits. ``_times`` adds up its operands' integer bits.
+[-1/4, 0) and one factor for each bit of the remainder, then 1 / (1 + e) by three Newton-Raphson
+steps (gemmlowp, fixedpoint/fixedpoint.h). Values are int16 in int32 lanes; ``Qm`` below means m
+integer bits and 15 - m fractional bits. The product of ``_times`` has as many integer bits as both
+operands together.
 """
 
 import math
@@ -17,22 +18,22 @@ from rnnt_qat.fixedpoint.rounding import Rounding, rounding_shift_right
 from rnnt_qat.fixedpoint.saturation import saturate
 from rnnt_qat.typing import Array, Float, Int
 
-_ONE = 32767  # 1 in Q0, as near as it gets
+_ONE = 32767  # 1 in Q0, the nearest value
 
 
 def _constant(x: float, integer_bits: int = 0) -> int:
-    """A real constant, rounded as gemmlowp's: to 32 bits and then to 16."""
+    """Quantizes a real constant as gemmlowp does: to 32 bits and then to 16."""
     in_32_bits = math.floor(math.ldexp(x, 31 - integer_bits) + 0.5)
     return (in_32_bits + (1 << 15) - (in_32_bits < 0)) >> 16
 
 
 def _times(a: Int[Array, "*S"], b: Int[Array, "*S"] | int) -> Int[Array, "*S"]:
-    """Product of fixed-point numbers: doubling high multiply on 16 bits, ties up, saturating."""
+    """Multiplies fixed-point numbers: doubling high multiply on 16 bits, ties up, saturating."""
     return jnp.minimum((a * b + (1 << 14)) >> 15, _ONE)
 
 
 def _rescale_up(x: Int[Array, "*S"], places: int) -> Int[Array, "*S"]:
-    """Fewer integer bits, saturating."""
+    """Reduces the number of integer bits by ``places``, saturating."""
     return saturate(x << places, 16)
 
 
@@ -41,7 +42,7 @@ def _halve_rounding(x: Int[Array, "*S"], places: int) -> Int[Array, "*S"]:
 
 
 def _exp_near_zero(a: Int[Array, "*S"]) -> Int[Array, "*S"]:
-    """exp(a) for a in [-1/4, 0), Q0, by Taylor's polynomial of degree 4 around -1/8."""
+    """Computes exp(a) for a in [-1/4, 0), Q0, by a Taylor polynomial of degree 4 around -1/8."""
     x = a + (1 << 12)
     x2 = _times(x, x)
     x3 = _times(x2, x)
@@ -52,7 +53,7 @@ def _exp_near_zero(a: Int[Array, "*S"]) -> Int[Array, "*S"]:
 
 
 def _exp_of_negative(a: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]:
-    """exp(a) in Q0 for a <= 0 in Q``integer_bits``."""
+    """Computes exp(a) in Q0 for a <= 0 in Q``integer_bits``."""
     frac_bits = 15 - integer_bits
     quarter = 1 << (frac_bits - 2)
     part = (a & (quarter - 1)) - quarter
@@ -68,7 +69,7 @@ def _exp_of_negative(a: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]
 
 
 def _reciprocal_of_mean_with_one(e: Int[Array, "*S"]) -> Int[Array, "*S"]:
-    """2 / (1 + e) in Q2 for e in (0, 1) in Q0."""
+    """Computes 2 / (1 + e) in Q2 for e in (0, 1) in Q0."""
     half_denominator = (e + _ONE + 1) >> 1
     x = _constant(48 / 17, 2) + _times(half_denominator, _constant(-32 / 17, 2))
     for _ in range(3):
@@ -78,7 +79,7 @@ def _reciprocal_of_mean_with_one(e: Int[Array, "*S"]) -> Int[Array, "*S"]:
 
 
 def logistic_int16(x: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]:
-    """1 / (1 + exp(-x)).
+    """Computes 1 / (1 + exp(-x)).
 
     Args:
       x: int32 holding int16, ``15 - integer_bits`` fractional bits.
@@ -93,7 +94,7 @@ def logistic_int16(x: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]:
 
 
 def tanh_int16(x: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]:
-    """tanh(x) = (1 - exp(-2x)) / (1 + exp(-2x)).
+    """Computes tanh(x) = (1 - exp(-2x)) / (1 + exp(-2x)).
 
     Args:
       x: int32 holding int16, ``15 - integer_bits`` fractional bits.
@@ -102,7 +103,7 @@ def tanh_int16(x: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]:
     Returns:
       int32 holding int16 in Q0.15.
     """
-    # The same integer with one more integer bit is twice the number.
+    # The same integer, read with one more integer bit, is 2x.
     exponential = _exp_of_negative(-jnp.abs(x), integer_bits + 1)
     magnitude = _rescale_up(_reciprocal_of_mean_with_one(exponential) - (1 << 13), 2)
     return jnp.where(x == 0, 0, jnp.where(x < 0, -magnitude, magnitude))
@@ -110,7 +111,7 @@ def tanh_int16(x: Int[Array, "*S"], integer_bits: int) -> Int[Array, "*S"]:
 
 @dataclass(frozen=True)
 class GemmlowpActivation:
-    """The 16-bit unit.
+    """gemmlowp's 16-bit sigmoid or tanh unit.
 
     Attributes:
       function: sigmoid or tanh.
@@ -124,16 +125,16 @@ class GemmlowpActivation:
         return Q0_15
 
     def check_input(self, input: QFormat) -> None:
-        """Takes 16 bits with 0 to 6 integer bits."""
+        """Accepts 16 bits with 0 to 6 integer bits."""
         if input.bits != 16 or input.frac_bits is None or not 0 <= input.integer_bits <= 6:
             raise ValueError(f"gemmlowp's unit takes Q0.15 to Q6.9, not {input}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
-        """Q0.15 as int32."""
+        """Computes the output in Q0.15, as int32."""
         evaluate = logistic_int16 if self.function is Function.SIGMOID else tanh_int16
         return evaluate(x, 15 - frac_bits)
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
-        """Derivative of the function it approximates, at its output."""
+        """Computes the derivative of the exact function from the output of the unit."""
         y = self(x, frac_bits).astype(jnp.float32) * 2.0**-15
         return y * (1 - y) if self.function is Function.SIGMOID else 1 - y * y

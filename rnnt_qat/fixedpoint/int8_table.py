@@ -1,4 +1,4 @@
-"""Sigmoid and tanh of 8 bits: one entry for every input, as LiteRT's LOGISTIC and TANH."""
+"""8-bit sigmoid and tanh by a table with one entry per input, as LiteRT's LOGISTIC and TANH."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +12,10 @@ from rnnt_qat.fixedpoint.qformat import Q0_7, QFormat
 from rnnt_qat.typing import Array, Float, Int
 
 _MIN_FRAC_BITS, _MAX_FRAC_BITS = -5, 17
-"""Coarser inputs are 0 or saturate the function, finer ones are all 0 after it: as the ends."""
+"""Range of fractional bits that have a table of their own; others use the nearest end.
+
+Coarser inputs are 0 or saturate the function; for finer ones all outputs are those of 0.
+"""
 
 
 def int8_table(
@@ -22,10 +25,20 @@ def int8_table(
     output_scale: float,
     output_zero_point: int,
 ) -> np.ndarray:
-    """Outputs for the inputs -128 to 127, int8.
+    """Computes the outputs for the inputs -128 to 127.
 
-    Computed in float32 with ties away from zero, as LiteRT fills its table (kernels/internal/
-    common.h, LUTPopulate). LOGISTIC asks for an output of scale 1/256 and zero point -128.
+    The table is computed in float32 with ties away from zero, as in LiteRT (kernels/internal/
+    common.h, LUTPopulate). LOGISTIC requires an output of scale 1/256 and zero point -128.
+
+    Args:
+      function: sigmoid or tanh.
+      input_scale: real value of one input step.
+      input_zero_point: input integer that stands for 0.
+      output_scale: real value of one output step.
+      output_zero_point: output integer that stands for 0.
+
+    Returns:
+      int8 ``[256]``.
     """
     inputs = np.arange(-128, 128)
     reals = np.float32(input_scale) * (inputs - input_zero_point).astype(np.float32)
@@ -36,13 +49,13 @@ def int8_table(
 
 @cache
 def _tables(function: Function, output: QFormat) -> np.ndarray:
-    """One table a number of fractional bits, from the smallest to the largest."""
+    """Stacks the tables of all supported numbers of fractional bits, in ascending order."""
     scale, bits = output.scale, range(_MIN_FRAC_BITS, _MAX_FRAC_BITS + 1)
     return np.stack([int8_table(function, 2.0**-n, 0, scale, 0) for n in bits]).astype(np.int32)
 
 
 def _within(frac_bits: int | Int[Array, ""]) -> Int[Array, ""]:
-    """The nearest number of fractional bits that has a table."""
+    """Clips to the range of fractional bits that have a table."""
     return jnp.clip(frac_bits, _MIN_FRAC_BITS, _MAX_FRAC_BITS)
 
 
@@ -59,21 +72,21 @@ class Int8Table:
     output: QFormat = Q0_7
 
     def check_input(self, input: QFormat) -> None:
-        """Takes up to 8 bits."""
+        """Accepts up to 8 bits."""
         if input.bits > 8:
             raise ValueError(f"a table of one entry an input takes up to 8 bits, not {input}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Int[Array, "*S"]:
-        """Integers in ``output``, int32; ``frac_bits`` may be traced."""
+        """Looks up the output as int32; ``frac_bits`` may be traced."""
         tables = jnp.asarray(_tables(self.function, self.output))
         return tables[_within(frac_bits) - _MIN_FRAC_BITS][x + 128]
 
     def computed(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
-        """The same integers without a lookup, as float32.
+        """Computes the same integers without a lookup, as float32.
 
-        A CPU computes eight values of the function at a time, but looks them up one by one. They
-        are rounded as the table's entries were, none of which lies as near to a tie as float32
-        errs (tests/fixedpoint/test_units.py: every input of every table).
+        A CPU vectorizes the function (eight values at a time) but not the lookup. The results equal
+        the table because no entry is closer to a tie than the error of float32
+        (tests/fixedpoint/test_units.py checks every input of every table).
         """
         scale = jnp.ldexp(jnp.float32(1), -_within(frac_bits))
         function = jnp.tanh if self.function is Function.TANH else jax.nn.sigmoid
@@ -81,7 +94,7 @@ class Int8Table:
         return jnp.clip(jnp.round(scaled), self.output.minimum, self.output.maximum)
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Float[Array, "*S"]:
-        """Half the rise from the entry below to the entry above, a step of input."""
+        """Computes the central difference of the neighbouring entries, in real units."""
         rise = self(jnp.minimum(x + 1, 127), frac_bits) - self(jnp.maximum(x - 1, -128), frac_bits)
         output_frac_bits = self.output.fixed_frac_bits
         steps = jnp.exp2(jnp.asarray(frac_bits, jnp.float32) - output_frac_bits - 1)

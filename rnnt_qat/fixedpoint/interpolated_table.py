@@ -1,4 +1,4 @@
-"""Sigmoid and tanh by a table of our own, with or without linear interpolation."""
+"""Sigmoid and tanh by a configurable table, with or without linear interpolation."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,16 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclass(frozen=True)
 class InterpolatedTable:
-    """A table over ``[0, 2^range_bits)``; negative inputs by symmetry, larger ones take the end.
+    """A table over ``[0, 2^range_bits)``; uses symmetry below it and the last entry above it.
 
     Attributes:
       function: sigmoid or tanh.
-      entries_bits: 2^entries_bits segments.
-      range_bits: the table reaches 2^range_bits.
-      output: a fixed format that holds +-1 (the largest integer stands for 1).
-      interpolate: draw a line between entries; else the nearest entry is taken, the larger of two.
-      rounding: of the interpolated value.
+      entries_bits: base-2 logarithm of the number of segments.
+      range_bits: base-2 logarithm of the upper end of the table.
+      output: fixed-point format of the output with range +-1 (the largest integer stands for 1).
+      interpolate: whether to interpolate linearly between entries; otherwise the nearest entry is
+        used, the upper one at a tie.
+      rounding: rounding of the interpolated value.
     """
 
     function: Function
@@ -36,7 +37,7 @@ class InterpolatedTable:
             raise ValueError(f"InterpolatedTable.entries_bits={self.entries_bits} not in 1..12")
 
     def check_input(self, input: QFormat) -> None:
-        """The table must reach the input's range; entries finer than its steps are not used."""
+        """Accepts fixed-point formats of up to 16 bits whose range the table covers."""
         if input.frac_bits is None or input.bits > 16:
             raise ValueError(f"the table takes a fixed format of up to 16 bits, not {input}")
         if self.range_bits < input.integer_bits:
@@ -45,13 +46,13 @@ class InterpolatedTable:
             raise ValueError(f"interpolating {input} to {self.output} overflows 32 bits")
 
     def table(self) -> np.ndarray:
-        """Integers at both ends of every segment, in ``output``."""
+        """Computes the entries at the ends of all segments, in the format ``output``."""
         reals = self.function.exact(self._nodes())
         integers = np.floor(np.ldexp(reals, self.output.fixed_frac_bits) + 0.5)
         return np.minimum(integers, self.output.maximum).astype(np.int32)
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
-        """Integers in ``output``, int32."""
+        """Computes the output in the format ``output``, as int32."""
         index, part, shift = self._position(x, frac_bits)
         table = jnp.asarray(self.table())
         if self.interpolate:
@@ -63,7 +64,7 @@ class InterpolatedTable:
         return jnp.where(x >= 0, positive, self._mirrored(positive))
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
-        """Slope of the chord, or without interpolation of the function at the nearest entry."""
+        """Computes the slope of the segment or, without interpolation, at the nearest entry."""
         index, part, shift = self._position(x, frac_bits)
         inside = jnp.abs(x) < 1 << (self.range_bits + frac_bits)
         step = 2.0 ** (self.range_bits - self.entries_bits)
@@ -89,7 +90,7 @@ class InterpolatedTable:
     def _position(self, x, frac_bits):
         shift = self._shift(frac_bits)
         magnitude = jnp.minimum(jnp.abs(x), (1 << (self.range_bits + frac_bits)) - 1)
-        if shift < 0:  # every input is an entry
+        if shift < 0:  # the input steps are coarser than the entries
             return magnitude << -shift, jnp.zeros_like(magnitude), 0
         return magnitude >> shift, magnitude & ((1 << shift) - 1), shift
 

@@ -1,7 +1,7 @@
-"""LiteRT's and TFLM's int16 LOGISTIC and TANH: one table, linear interpolation.
+"""int16 LOGISTIC and TANH of LiteRT and TFLM: one table with linear interpolation.
 
-The table holds sigmoid(i / 24) for i = 0 to 255: the input is stretched by 3/4 against a power of
-two, so that it covers [-10.67, 10.67]. Negative inputs use sigmoid(-x) = 1 - sigmoid(x), and
+The table holds sigmoid(i / 24) for i = 0 to 255 and covers [-10.67, 10.67]: its step is not a power
+of two, so the input is first multiplied by 3. Negative inputs use sigmoid(-x) = 1 - sigmoid(x), and
 tanh(x) = 2 sigmoid(2x) - 1 (LiteRT, reference/integer_ops/logistic.h and tanh.h).
 """
 
@@ -19,11 +19,11 @@ from rnnt_qat.typing import Array, Float, Int
 
 @cache
 def sigmoid_table() -> np.ndarray:
-    """The 256 entries, Q0.16.
+    """Computes the 256 entries, in Q0.16.
 
-    A chord of a concave curve runs below it. Each entry is raised by half of what the chord to its
-    right is short at the middle, so that interpolation errs equally to both sides. The last entry
-    is the value at which the units saturate.
+    The chord of a concave curve lies below it. Each entry is raised by half of the error of the
+    chord to its right at the midpoint, which balances the interpolation error around zero. The last
+    entry is the saturation value.
     """
     i = np.arange(256.0)
     sigmoid = Function.SIGMOID.exact
@@ -35,7 +35,7 @@ def sigmoid_table() -> np.ndarray:
 
 @dataclass(frozen=True)
 class LitertTable:
-    """The int16 unit.
+    """LiteRT's int16 sigmoid or tanh unit.
 
     Attributes:
       function: sigmoid or tanh.
@@ -49,20 +49,20 @@ class LitertTable:
         return Q0_15
 
     def check_input(self, input: QFormat) -> None:
-        """Takes int16 with a power-of-two scale."""
+        """Accepts up to 16 bits with a power-of-two scale."""
         if input.bits > 16 or input.frac_bits is None or not 0 <= input.frac_bits <= 28:
             raise ValueError(f"the int16 table takes Qm.n of up to 16 bits, not {input}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
-        """Q0.15 as int32."""
+        """Computes the output in Q0.15, as int32."""
         magnitude, shift = self._position(x, frac_bits)
         index, part = magnitude >> shift, magnitude & ((1 << shift) - 1)
         left, right = self._entries(index)
         value = jnp.where(
             index >= 255, self._saturated() << shift, (left << shift) + part * (right - left)
         )
-        # The value has 16 + shift fractional bits, the result 15: half a step is added and cut,
-        # on negative inputs mirrored. tanh doubles and recentres on the way.
+        # The value has 16 + shift fractional bits, the result 15: add half a step and truncate,
+        # mirrored for negative inputs. tanh also doubles the value, which saves one bit of shift.
         if self.function is Function.SIGMOID:
             half = 1 << shift
             mirrored = jnp.where(x >= 0, value + half, (1 << (16 + shift)) - value + half - 1)
@@ -72,17 +72,18 @@ class LitertTable:
         return mirrored >> shift
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
-        """Slope of the segment; 0 past the table's end."""
+        """Computes the slope of the segment; 0 past the end of the table."""
         magnitude, shift = self._position(x, frac_bits)
         index = magnitude >> shift
         left, right = self._entries(index)
         per_entry = jnp.where(index >= 255, 0, right - left).astype(jnp.float32)
-        # Entries are 1/24 apart in sigmoid's argument, which is 2x for tanh, whose value doubles.
+        # Entries are 1/24 apart in the argument of sigmoid. tanh(x) = 2 sigmoid(2x) - 1 doubles
+        # both the argument and the value, hence the factor of 4.
         factor = 24 if self.function is Function.SIGMOID else 24 * 4
         return per_entry * (factor * 2.0**-16)
 
     def _position(self, x, frac_bits):
-        """Magnitude on a grid of 1/12288, and the bits of it that are within an entry."""
+        """Returns the magnitude in steps of 1/12288 and the number of bits within a segment."""
         stretched = 3 * x
         if frac_bits <= 12:
             stretched = stretched << (12 - frac_bits)

@@ -1,4 +1,4 @@
-"""Scaling an integer by a real ratio held as an integer significand and a shift."""
+"""Multiplication of an integer by a real ratio, given as an integer significand and a shift."""
 
 import math
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Multiplier(NamedTuple):
-    """``ratio = significand / 2^bits * 2^shift`` with ``2^(bits-1) <= significand < 2^bits``.
+    """A ratio ``significand / 2^bits * 2^shift`` with ``2^(bits-1) <= significand < 2^bits``.
 
     Attributes:
-      significand: int32 array or int, zero for a ratio of zero.
-      shift: int32 array or int, positive = left.
+      significand: int32 array or int; zero for a ratio of zero.
+      shift: int32 array or int; positive shifts left.
     """
 
     significand: int | Int[Array, "..."]
@@ -24,16 +24,19 @@ class Multiplier(NamedTuple):
 
 
 SMALLEST_SHIFT = -31
-"""Of gemmlowp's multipliers: TFLite takes smaller ratios for 0 (QuantizeMultiplier)."""
+"""Smallest shift of gemmlowp's multipliers; TFLite's QuantizeMultiplier flushes smaller ratios."""
 
 
 def quantize_multiplier(ratio: float, bits: int = 31, smallest: int | None = None) -> Multiplier:
-    """Significand and shift of a ratio known on the host, in double precision.
+    """Quantizes a ratio that is known on the host, in double precision.
 
     Args:
-      ratio: non-negative.
+      ratio: non-negative and finite.
       bits: width of the significand, 2 to 31.
-      smallest: a ratio with a smaller shift counts as 0; None keeps every ratio.
+      smallest: smallest shift; ratios below it become 0. None keeps every ratio.
+
+    Returns:
+      Significand and shift as ints.
 
     Raises:
       ValueError: the ratio is negative or not finite.
@@ -51,12 +54,15 @@ def quantize_multiplier(ratio: float, bits: int = 31, smallest: int | None = Non
 def multiplier_of(
     ratio: float | Float[Array, "..."], bits: int = 31, smallest: int | None = None
 ) -> Multiplier:
-    """Significand and shift of a ratio: on the host, or inside a program in float32.
+    """Quantizes a ratio: on the host in double precision, or in a traced program in float32.
 
     Args:
-      ratio: not negative.
+      ratio: non-negative; a Python float is quantized on the host.
       bits: width of the significand, 2 to 31.
-      smallest: a ratio with a smaller shift counts as 0; None keeps every ratio.
+      smallest: smallest shift; ratios below it become 0. None keeps every ratio.
+
+    Returns:
+      Significand and shift, as ints or int32 arrays.
     """
     if isinstance(ratio, float):
         return quantize_multiplier(ratio, bits, smallest)
@@ -75,14 +81,14 @@ def multiplier_of(
 
 
 def exponent_of(power: float | Float[Array, "..."]) -> int | Int[Array, "..."]:
-    """``n`` of ``2^n``: on the host, or inside a program."""
+    """Returns ``n`` of a power of two ``2^n``: on the host, or in a traced program."""
     if isinstance(power, float):
         return math.frexp(power)[1] - 1
     return jnp.frexp(power)[1] - 1
 
 
 def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Int[Array, "*S"]:
-    """``a * b / 2^31`` to the nearest integer, ties up, saturating (Arm's SQRDMULH on 32 bits)."""
+    """Computes ``a * b / 2^31`` rounded, ties up, saturating (Arm's SQRDMULH on 32 bits)."""
     product = wide.add(wide.multiply(a, b), wide.Wide(jnp.int32(0), jnp.uint32(1 << 30)))
     result = (product.high << 1) | (product.low >> 31).astype(jnp.int32)
     smallest = jnp.int32(-(2**31))
@@ -92,16 +98,19 @@ def doubling_high_multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Int[Arr
 def multiply_twice_rounded(
     x: Int[Array, "*S"], multiplier: Multiplier, rounding: Rounding = Rounding.AWAY
 ) -> Int[Array, "*S"]:
-    """``x * ratio``, rounded twice: a doubling high multiply, then a rounding shift (gemmlowp).
+    """Computes ``x * ratio`` by a doubling high multiply and a rounding shift (gemmlowp).
 
     Args:
       x: int32; ``x * 2^shift`` wraps when a left shift overflows, as it does on the chip.
       multiplier: 31-bit significand, shift -31 to 30.
-      rounding: of the second step; the first breaks ties up.
+      rounding: rounding of the second step; the first rounds ties up.
+
+    Returns:
+      int32.
     """
     significand, shift = multiplier
     if isinstance(significand, int) and significand == 1 << 30:
-        # The high multiply halves, ties up.
+        # A significand of 1/2 (a power-of-two ratio): the high multiply is a rounding halving.
         shifted = x << max(shift, 0)
         high = (shifted >> 1) + (shifted & 1)
         return rounding_shift_right(high, max(-shift, 0), rounding)
@@ -113,14 +122,17 @@ def multiply_twice_rounded(
 def multiply_once_rounded(
     x: Int[Array, "*S"] | wide.Wide, multiplier: Multiplier, bits: int, rounding: Rounding
 ) -> Int[Array, "*S"]:
-    """``x * ratio``, rounded once, saturated to int32.
+    """Computes ``x * ratio``, rounded once and saturated to int32.
 
     Args:
       x: int32, or a ``Wide`` of magnitude below 2^(62 - bits).
       multiplier: significand of ``bits`` bits (at most 31 for int32, 16 for a ``Wide``), any shift.
       bits: width of the significand.
-      rounding: where ties go; TFLite's single rounding and TFLM's 16-bit path break them up,
-        LiteRT's reference FULLY_CONNECTED (a double's round()) away from zero.
+      rounding: tie rule; TFLite's single rounding and TFLM's 16-bit path round ties up, LiteRT's
+        reference FULLY_CONNECTED (round() of a double) away from zero.
+
+    Returns:
+      int32.
     """
     significand = jnp.asarray(multiplier.significand, jnp.int32)
     if isinstance(x, wide.Wide):

@@ -1,4 +1,4 @@
-"""Sigmoid and tanh by a few lines, for chips without a table."""
+"""Piecewise linear sigmoid and tanh, for chips without a table."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclass(frozen=True)
 class Line:
-    """``offset + |x| / 2^slope_shift`` from ``|x| = start`` on; a shift of None is a constant."""
+    """A segment ``offset + |x| / 2^slope_shift`` that applies from ``|x| = start`` on.
+
+    Attributes:
+      start: smallest magnitude of the segment.
+      slope_shift: the slope is ``2^-slope_shift``; None is a constant segment.
+      offset: value of the line at 0.
+    """
 
     start: float
     slope_shift: int | None
@@ -26,7 +32,7 @@ PLAN = (
     Line(2.375, 5, 0.84375),
     Line(5.0, None, 1.0),
 )
-"""Sigmoid in four lines whose slopes are powers of two (Amin, Curtis & Hayes-Gill, 1997)."""
+"""Sigmoid as four segments with power-of-two slopes (Amin, Curtis & Hayes-Gill, 1997)."""
 
 HARD = (Line(0.0, 2, 0.5), Line(2.0, None, 1.0))
 """Hard sigmoid: clip(x / 4 + 1 / 2, 0, 1); its tanh is clip(x, -1, 1)."""
@@ -34,13 +40,13 @@ HARD = (Line(0.0, 2, 0.5), Line(2.0, None, 1.0))
 
 @dataclass(frozen=True)
 class PiecewiseLinear:
-    """Lines for the sigmoid of a magnitude; tanh(x) = 2 sigmoid(2x) - 1.
+    """A piecewise linear sigmoid of the magnitude; tanh(x) = 2 sigmoid(2x) - 1.
 
     Attributes:
       function: sigmoid or tanh.
-      lines: by increasing start, the first at 0, the last constant.
-      output: a fixed format that holds +-1 (the largest integer stands for 1).
-      rounding: of the result.
+      lines: segments by increasing start, the first at 0, the last constant.
+      output: fixed-point format of the output with range +-1 (the largest integer stands for 1).
+      rounding: rounding of the result.
     """
 
     function: Function
@@ -54,14 +60,14 @@ class PiecewiseLinear:
             raise ValueError("PiecewiseLinear.lines must start at 0 and go up")
 
     def check_input(self, input: QFormat) -> None:
-        """Takes fixed formats whose sums fit 32 bits."""
+        """Accepts fixed-point formats of up to 16 bits, so that the sums fit 32 bits."""
         if input.frac_bits is None or input.bits > 16 or input.frac_bits < 1:
             raise ValueError(f"lines take a fixed format of up to 16 bits, not {input}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
-        """Integers in ``output``, int32."""
+        """Computes the output in the format ``output``, as int32."""
         argument, argument_frac = self._argument(x, frac_bits)
-        # Every line is evaluated with the extra bits of its slope, so that one rounding is left.
+        # Lines are evaluated exactly, with extra bits for the slopes: only the result is rounded.
         extra = max(line.slope_shift or 0 for line in self.lines)
         inner_frac = argument_frac + extra
         value = jnp.zeros_like(argument)
@@ -82,7 +88,7 @@ class PiecewiseLinear:
         return jnp.where(x >= 0, value, one - value)
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
-        """Slope of the line."""
+        """Computes the slope of the segment."""
         argument, argument_frac = self._argument(x, frac_bits)
         slope = jnp.zeros(x.shape, jnp.float32)
         for line in self.lines:
@@ -91,12 +97,12 @@ class PiecewiseLinear:
         return slope if self.function is Function.SIGMOID else 4 * slope
 
     def _argument(self, x, frac_bits):
-        """Magnitude of sigmoid's argument and its fractional bits: 2x is x with one bit fewer."""
+        """Returns the magnitude of sigmoid's argument (2x for tanh) and its fractional bits."""
         return jnp.abs(x), frac_bits - int(self.function is Function.TANH)
 
 
 def _start(line: Line, frac_bits: int) -> int:
-    """First magnitude on the line: coarse formats have none where it starts."""
+    """Returns the first integer magnitude at or above the start of the segment."""
     return math.ceil(line.start * 2**frac_bits)
 
 

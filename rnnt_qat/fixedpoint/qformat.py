@@ -1,4 +1,4 @@
-"""Formats of integers that stand for real numbers."""
+"""Fixed-point formats: integers that represent real numbers."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from rnnt_qat.typing import Array, Float, Int
 
 @dataclass(frozen=True)
 class QFormat:
-    """Two's complement integers, ``real = integer * scale``, zero point 0.
+    """A format of two's complement integers with ``real = integer * scale`` and zero point 0.
 
     Attributes:
-      bits: width with the sign, 2 to 32.
-      frac_bits: the scale is ``2^-frac_bits``; None where the scale comes from calibration.
-      narrow: leave out the smallest integer, so that the range is symmetric (weights).
+      bits: width including the sign, 2 to 32.
+      frac_bits: fractional bits, for a scale of ``2^-frac_bits``; None if the scale is calibrated.
+      narrow: whether the smallest integer is excluded, for a symmetric range (weights).
     """
 
     bits: int
@@ -40,12 +40,12 @@ class QFormat:
 
     @property
     def integer_bits(self) -> int:
-        """Bits left of the point, without the sign: the range is +-2^integer_bits."""
+        """Bits left of the binary point, without the sign: the range is +-2^integer_bits."""
         return self.bits - 1 - self.fixed_frac_bits
 
     @property
     def fixed_frac_bits(self) -> int:
-        """``frac_bits`` where they are fixed.
+        """``frac_bits`` of a format with a fixed scale.
 
         Raises:
           ValueError: the scale is calibrated.
@@ -56,25 +56,29 @@ class QFormat:
 
     @property
     def scale(self) -> float:
-        """Real value of one step where it is fixed; else a ValueError."""
+        """Real value of one step of a format with a fixed scale.
+
+        Raises:
+          ValueError: the scale is calibrated.
+        """
         return 2.0**-self.fixed_frac_bits
 
     @property
     def storage(self) -> jnp.dtype:
-        """Narrowest integer dtype of an array in this format."""
+        """Narrowest integer dtype that holds this format."""
         return jnp.dtype(f"int{8 if self.bits <= 8 else 16 if self.bits <= 16 else 32}")
 
     def __str__(self) -> str:
-        """Q3.12, or int8 where the scale is calibrated."""
+        """Returns e.g. ``Q3.12``, or ``int8`` if the scale is calibrated."""
         if self.frac_bits is None:
             return f"int{self.bits}"
         return f"Q{self.integer_bits}.{self.frac_bits}"
 
 
 Q0_15 = QFormat(16, 15)
-"""[-1, 1) in 16 bits: gates."""
+"""16 bits with range [-1, 1): the format of gates."""
 Q0_7 = QFormat(8, 7)
-"""[-1, 1) in 8 bits."""
+"""8 bits with range [-1, 1)."""
 
 
 def quantize(
@@ -83,14 +87,25 @@ def quantize(
     format: QFormat,
     rounding: Rounding = Rounding.AWAY,
 ) -> Int[Array, "*S"]:
-    """Nearest integer of the format, saturated; NaN becomes 0."""
+    """Rounds to the integers of a format, saturating; NaN becomes 0.
+
+    Args:
+      x: real values.
+      scale: real value of one step; broadcasts with ``x``.
+      format: range of the integers.
+      rounding: rounding of ``x / scale``.
+
+    Returns:
+      int32.
+    """
     rounded = round_real(divide(x, scale), rounding)
-    # Clipped before the cast: a float beyond int32 has no defined integer.
+    # Clip before the cast: casting a float outside int32 is undefined. 2^31 - 128 is the largest
+    # float32 below 2^31.
     bound = jnp.clip(rounded, -(2.0**31), 2.0**31 - 128)
     integers = jnp.where(jnp.isnan(x), 0, bound).astype(jnp.int32)
     return jnp.clip(integers, format.minimum, format.maximum)
 
 
 def dequantize(q: Int[Array, "*S"], scale: Float[Array, "..."] | float) -> Float[Array, "*S"]:
-    """``q * scale`` in float32."""
+    """Computes ``q * scale`` in float32."""
     return q.astype(jnp.float32) * scale

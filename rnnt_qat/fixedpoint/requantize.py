@@ -1,4 +1,4 @@
-"""From one scale to another: what a chip does after a product."""
+"""Requantization: rescaling of an accumulator to the scale of the output."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,13 @@ from rnnt_qat.fixedpoint.saturation import saturating_shift_left
 from rnnt_qat.typing import Array, Float, Int
 
 Sum = Any
-"""An int32 array or, of an accumulator past 32 bits, a ``Wide``."""
+"""An int32 array, or a ``Wide`` for an accumulator of more than 32 bits."""
 Ratio = float | Float[Array, "..."]
-"""A Python float where it is known on the host (the program is shorter), else float32."""
+"""A Python float if known on the host (which gives a shorter program), else a float32 array."""
 
 
 def shift_left(x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
-    """``x * ratio`` of int32, saturated, where the ratio is a power of two of at least 1."""
+    """Computes ``x * ratio`` of int32, saturated; the ratio is a power of two of at least 1."""
     exponent = multipliers.exponent_of(ratio)
     if isinstance(exponent, int):
         return saturating_shift_left(x, min(exponent, 31)) if exponent else x
@@ -26,9 +26,15 @@ def shift_left(x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
 
 
 def shift_right(x: Int[Array, "*S"], ratio: Ratio, rounding: Rounding) -> Int[Array, "*S"]:
-    """``x * ratio`` of int32, where the ratio is a power of two of at most 1.
+    """Computes ``x * ratio`` of int32; the ratio is a power of two of at most 1.
 
-    Below 2^-31 the result is 0 or, truncated, -1 of what is negative.
+    Args:
+      x: int32.
+      ratio: power of two. Below 2^-31 the result is 0, or -1 for negative ``x`` with truncation.
+      rounding: rounding of the shift.
+
+    Returns:
+      int32.
     """
     places = -multipliers.exponent_of(ratio)
     if isinstance(places, int):
@@ -41,20 +47,25 @@ def shift_right(x: Int[Array, "*S"], ratio: Ratio, rounding: Rounding) -> Int[Ar
 
 @dataclass(frozen=True)
 class ShiftRescale:
-    """Power-of-two ratios: a rounding shift right, or an exact shift left.
+    """Rescaling by power-of-two ratios: a rounding shift right, or an exact shift left.
 
     Attributes:
-      rounding: where ties go.
+      rounding: rounding of the right shift.
     """
 
     rounding: Rounding = Rounding.AWAY
 
     def __call__(self, x: Sum, ratio: Ratio) -> Int[Array, "*S"]:
-        """``x * ratio`` as int32, saturated; below 2^-31 (a ``Wide``: 2^-62) the result is 0.
+        """Computes ``x * ratio``, saturated to int32.
+
+        For ratios below 2^-31 (2^-62 for a ``Wide``) all bits are shifted out.
 
         Args:
           x: int32 or ``Wide``.
-          ratio: a power of two: a Python float, or float32 inside a program.
+          ratio: power of two; a Python float, or float32 in a traced program.
+
+        Returns:
+          int32.
         """
         exponent = multipliers.exponent_of(ratio)
         if isinstance(exponent, int) and not isinstance(x, wide.Wide):
@@ -75,16 +86,16 @@ class ShiftRescale:
 
 @dataclass(frozen=True)
 class DoubleRoundingRescale:
-    """A 31-bit multiplier by doubling high multiply, then a rounding shift: gemmlowp, TFLite.
+    """Rescaling by a 31-bit doubling high multiply and a rounding shift (gemmlowp, TFLite).
 
     Attributes:
-      rounding: of the shift.
+      rounding: rounding of the shift.
     """
 
     rounding: Rounding = Rounding.AWAY
 
     def __call__(self, x: Int[Array, "*S"], ratio: Ratio) -> Int[Array, "*S"]:
-        """``x * ratio`` as int32."""
+        """Computes ``x * ratio`` as int32."""
         return multipliers.multiply_twice_rounded(
             x,
             multipliers.multiplier_of(ratio, 31, multipliers.SMALLEST_SHIFT),
@@ -94,12 +105,12 @@ class DoubleRoundingRescale:
 
 @dataclass(frozen=True)
 class SingleRoundingRescale:
-    """A multiplier of ``bits`` bits, the whole product, one rounding shift.
+    """Rescaling by a multiplier of ``bits`` bits, with one rounding of the full product.
 
     Attributes:
-      bits: width of the significand: 24 keeps a float32 ratio as it is; accumulators wider than 32
-        bits take at most 16.
-      rounding: where ties go.
+      bits: width of the significand: 24 represents a float32 ratio exactly; accumulators wider than
+        32 bits support at most 16.
+      rounding: rounding of the product.
     """
 
     bits: int = 24
@@ -110,7 +121,7 @@ class SingleRoundingRescale:
             raise ValueError(f"SingleRoundingRescale.bits={self.bits}: a multiplier has 2 to 31")
 
     def __call__(self, x: Sum, ratio: Ratio) -> Int[Array, "*S"]:
-        """``x * ratio`` as int32, saturated."""
+        """Computes ``x * ratio`` as int32, saturated."""
         return multipliers.multiply_once_rounded(
             x, multipliers.multiplier_of(ratio, self.bits), self.bits, self.rounding
         )
@@ -120,5 +131,5 @@ Rescale = ShiftRescale | DoubleRoundingRescale | SingleRoundingRescale
 
 
 def _sign_alone(x: Int[Array, "*S"], rounding: Rounding) -> Int[Array, "*S"]:
-    """What is left of an integer whose every bit was shifted out."""
+    """Returns the result of a right shift that removes all bits: -1 or 0 by sign, or 0."""
     return x >> 31 if rounding is Rounding.TRUNCATE else 0 * x

@@ -1,4 +1,4 @@
-"""Rounding: of real numbers, and of integers divided by a power of two."""
+"""Rounding of real numbers, and of integers divided by a power of two."""
 
 import enum
 
@@ -8,23 +8,33 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Rounding(enum.Enum):
-    """Where a number between two integers goes: halfway ones, and all others to the nearest."""
+    """Rounding mode: the integer that a number between two integers is mapped to."""
 
     AWAY = "away from zero"
-    """gemmlowp's RoundingDivideByPOT, C's round()."""
+    """Ties away from zero: gemmlowp's RoundingDivideByPOT, C's round()."""
     EVEN = "to even"
-    """IEEE 754, jnp.round, AQT."""
+    """Ties to even: IEEE 754, jnp.round, AQT."""
     UP = "towards +infinity"
-    """Add half and shift: gemmlowp's doubling high multiply, most hardware."""
+    """Ties up (add half and shift): gemmlowp's doubling high multiply, most hardware."""
     TOSA_DOUBLE = "towards +infinity, from one step below a tie, or of negatives away from zero"
-    """TOSA's RESCALE with double rounding, at a power-of-two ratio: of integers alone. It adds half
-    and, where two bits or more are dropped, one step in the direction of the sign."""
+    """TOSA's RESCALE with double rounding at a power-of-two ratio; defined for integers only. Adds
+    half and, if at least two bits are dropped, one step in the direction of the sign."""
     TRUNCATE = "down"
-    """Every number, halfway or not, to the integer below: bits are dropped, which costs nothing."""
+    """Every number to the integer below: the low bits are dropped, which needs no adder."""
 
 
 def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
-    """An integer, as float32. Exact for every float32, also where ``x + 0.5`` would round."""
+    """Rounds real numbers to integers, returned as floats.
+
+    The result is exact for every float32, also where ``x + 0.5`` would be rounded itself.
+
+    Args:
+      x: real values.
+      rounding: any mode but ``TOSA_DOUBLE``.
+
+    Raises:
+      ValueError: ``TOSA_DOUBLE`` is not defined for real numbers.
+    """
     if rounding is Rounding.EVEN:
         return jnp.round(x)
     if rounding is Rounding.TRUNCATE:
@@ -32,7 +42,7 @@ def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
     if rounding is Rounding.TOSA_DOUBLE:
         raise ValueError("TOSA's double rounding is of integers: a real number has no last step")
     whole = jnp.trunc(x)
-    fraction = x - whole  # exact
+    fraction = x - whole  # exact in floating point
     down = fraction < -0.5 if rounding is Rounding.UP else fraction <= -0.5
     return whole + (fraction >= 0.5).astype(x.dtype) - down.astype(x.dtype)
 
@@ -40,12 +50,17 @@ def round_real(x: Float[Array, "*S"], rounding: Rounding) -> Float[Array, "*S"]:
 def rounding_shift_right(
     x: Int[Array, "*S"], shift: int | Int[Array, "..."], rounding: Rounding
 ) -> Int[Array, "*S"]:
-    """``x / 2^shift`` to an integer.
+    """Computes ``x / 2^shift`` rounded to an integer.
+
+    The remainder is compared instead of adding half to ``x``, which could overflow int32.
 
     Args:
       x: int32.
       shift: 0 to 31; a Python int, or an int32 array that broadcasts.
-      rounding: which.
+      rounding: rounding mode.
+
+    Returns:
+      int32.
     """
     if rounding is Rounding.TRUNCATE:
         return x >> shift

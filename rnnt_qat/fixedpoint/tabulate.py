@@ -1,7 +1,7 @@
-"""A unit's every answer, computed once: the fastest way to run it where its input is 16 bits.
+"""Tabulation of a unit over all its inputs: the fastest emulation for inputs of up to 16 bits.
 
-One lookup takes the place of the tens of integer operations that a unit costs to emulate (3 times
-faster on a CPU, and a far shorter program), and is exact because the unit itself fills the table.
+One lookup replaces the tens of integer operations of the emulation (3 times faster on a CPU, and a
+far shorter program). It is exact because the unit itself computes the table.
 """
 
 from functools import cache
@@ -17,7 +17,16 @@ from rnnt_qat.typing import Array, Int, Num
 
 @cache
 def values(unit: Activation, input: QFormat) -> np.ndarray:
-    """Outputs for the integers ``input.minimum`` to ``input.maximum``."""
+    """Tabulates the outputs of a unit.
+
+    Args:
+      unit: sigmoid or tanh unit.
+      input: format of the inputs, with a fixed scale.
+
+    Returns:
+      Outputs for the integers ``input.minimum`` to ``input.maximum``, in the storage dtype of the
+      unit's output format.
+    """
     with jax.ensure_compile_time_eval():
         answers = jax.jit(lambda x: unit(x, input.fixed_frac_bits))(_inputs(input))
     return np.asarray(answers).astype(unit.output.storage)
@@ -25,14 +34,14 @@ def values(unit: Activation, input: QFormat) -> np.ndarray:
 
 @cache
 def slopes(unit: Activation, input: QFormat) -> np.ndarray:
-    """Slopes for the same integers, float32."""
+    """Tabulates the slopes of a unit for the same integers, float32."""
     with jax.ensure_compile_time_eval():
         answers = jax.jit(lambda x: unit.slope(x, input.fixed_frac_bits))(_inputs(input))
     return np.asarray(answers)
 
 
 def look_up(table: np.ndarray, x: Int[Array, "*S"], input: QFormat) -> Num[Array, "*S"]:
-    """``table`` at integers of the format; others have no answer."""
+    """Looks up integers of the format; the result is undefined for other integers."""
     return jnp.asarray(table).at[x - input.minimum].get(mode="promise_in_bounds")
 
 

@@ -1,7 +1,7 @@
-"""TABLE of the Tensor Operator Set Architecture on int16: 513 entries, 7 bits of interpolation.
+"""int16 TABLE of the Tensor Operator Set Architecture: 513 entries, 7 bits of interpolation.
 
-The entries are those that Arm's TFLite-to-TOSA converter writes for LOGISTIC and TANH. TABLE itself
-gives 7 fractional bits more than its entries have; a RESCALE by 2^-7, ties up, follows it.
+The entries are those of Arm's TFLite-to-TOSA converter for LOGISTIC and TANH. The output of TABLE
+has 7 fractional bits more than its entries; a RESCALE by 2^-7 with ties up follows.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,14 @@ _FIRST = -(2**15)
 
 @cache
 def tosa_table(function: Function, frac_bits: int) -> np.ndarray:
-    """Entries of a function over all of int16, in Q0.15.
+    """Computes the entries of a function over the int16 range, in Q0.15.
 
-    The converter divides the distance from the smallest to the largest integer by 512, so that
-    entry i stands for ``127.998 i`` where TABLE reads it at ``128 i``: part of the arithmetic.
+    The converter divides the distance from the smallest to the largest integer by 512, so entry i
+    is computed at ``127.998 i`` but read by TABLE at ``128 i``. This error is part of the
+    arithmetic to reproduce.
 
-    A chord of a curved function errs to one side. Each entry is moved by half of the error at the
-    middle of the segment to its right, so that interpolation errs equally to both sides.
+    The chord of a curved function errs to one side. Each entry is moved by half of the error at the
+    midpoint of the segment to its right, which balances the interpolation error around zero.
 
     Args:
       function: sigmoid or tanh.
@@ -52,7 +53,7 @@ def tosa_table(function: Function, frac_bits: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TosaTable:
-    """TABLE and the RESCALE after it.
+    """Sigmoid or tanh unit of TABLE followed by RESCALE.
 
     Attributes:
       function: sigmoid or tanh.
@@ -66,12 +67,12 @@ class TosaTable:
         return Q0_15
 
     def check_input(self, input: QFormat) -> None:
-        """Takes int16 of a scale that the chip fixes: the table is drawn for it."""
+        """Accepts int16 with a fixed scale, for which the table is computed."""
         if input.bits != 16 or input.frac_bits is None:
             raise ValueError(f"TOSA's int16 TABLE takes 16 bits of a fixed scale, not {input}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
-        """Q0.15 as int32."""
+        """Computes the output in Q0.15, as int32."""
         left, right, part = self._segment(x, frac_bits)
         slope = jnp.clip(right - left, Q0_15.minimum, Q0_15.maximum)
         value = (left << FRACTION_BITS) + slope * part
@@ -79,7 +80,7 @@ class TosaTable:
         return jnp.clip(rounded, Q0_15.minimum, Q0_15.maximum)
 
     def slope(self, x: Int[Array, "*S"], frac_bits: int) -> Float[Array, "*S"]:
-        """Slope of the segment."""
+        """Computes the slope of the segment."""
         left, right, _ = self._segment(x, frac_bits)
         step = 2.0 ** (FRACTION_BITS - frac_bits)
         return (right - left).astype(jnp.float32) * (Q0_15.scale / step)
@@ -91,5 +92,5 @@ class TosaTable:
 
 
 def _round(x: np.ndarray) -> np.ndarray:
-    """To the nearest integer, ties away from zero, as C's round()."""
+    """Rounds to nearest, ties away from zero, as C's round()."""
     return np.trunc(x + np.copysign(0.5, x))

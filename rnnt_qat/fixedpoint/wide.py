@@ -1,4 +1,4 @@
-"""64-bit integers as two 32-bit words, for programs that run with JAX's x64 off."""
+"""64-bit integers as two 32-bit words, for programs that run without JAX's x64 mode."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from rnnt_qat.typing import Array, Float, Int, Num
 
 
 class Wide(NamedTuple):
-    """``high * 2^32 + low``.
+    """The integer ``high * 2^32 + low``.
 
     Attributes:
       high: int32.
@@ -21,18 +21,18 @@ class Wide(NamedTuple):
 
 
 def widen(x: Int[Array, "*S"]) -> Wide:
-    """Sign extends int32."""
+    """Sign-extends int32."""
     return Wide(x >> 31, x.astype(jnp.uint32))
 
 
 def from_limbs(high: Int[Array, "*S"], low: Int[Array, "*S"]) -> Wide:
-    """``high * 2^16 + low`` of two int32, as an int16 x int8 accumulator comes in (see ``dot``)."""
+    """Computes ``high * 2^16 + low`` of two int32."""
     carried = high + (low >> 16)
     return Wide(carried >> 16, ((carried << 16) | (low & 0xFFFF)).astype(jnp.uint32))
 
 
 def multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Wide:
-    """Full product of two int32, from 16-bit limbs (Warren, Hacker's Delight, section 8-2)."""
+    """Computes the full product of two int32 (Warren, Hacker's Delight, section 8-2)."""
     a_low, b_low = a & 0xFFFF, b & 0xFFFF
     a_high, b_high = a >> 16, b >> 16
     low = a_low.astype(jnp.uint32) * b_low.astype(jnp.uint32)
@@ -45,7 +45,7 @@ def multiply(a: Int[Array, "*S"], b: Int[Array, "..."]) -> Wide:
 
 
 def multiply_by_uint16(x: Wide, factor: Int[Array, "..."]) -> Wide:
-    """``x * factor`` with ``0 <= factor < 2^16``; the product must fit 64 bits."""
+    """Computes ``x * factor`` for ``0 <= factor < 2^16``; the product must fit 64 bits."""
     factor_word = factor.astype(jnp.uint32)
     low = (x.low & 0xFFFF) * factor_word
     middle = (x.low >> 16) * factor_word + (low >> 16)
@@ -53,34 +53,35 @@ def multiply_by_uint16(x: Wide, factor: Int[Array, "..."]) -> Wide:
 
 
 def add(a: Wide, b: Wide) -> Wide:
-    """``a + b``, wrapping at 64 bits."""
+    """Computes ``a + b``, wrapping at 64 bits."""
     low = a.low + b.low
+    # The low words carry exactly if their unsigned sum wrapped below an operand.
     return Wide(a.high + b.high + (low < a.low).astype(jnp.int32), low)
 
 
 def negate(x: Wide) -> Wide:
-    """``-x``."""
+    """Computes ``-x`` (two's complement)."""
     return add(Wide(~x.high, ~x.low), widen(jnp.int32(1)))
 
 
 def to_float(x: Wide) -> Float[Array, "*S"]:
-    """The number rounded to float32."""
+    """Converts to float32."""
     return x.high.astype(jnp.float32) * 2.0**32 + x.low.astype(jnp.float32)
 
 
 def power_of_two(exponent: Int[Array, "..."]) -> Wide:
-    """``2^exponent`` for 0 to 62."""
+    """Computes ``2^exponent`` for exponents 0 to 62."""
     high = jnp.where(exponent >= 32, jnp.int32(1) << (exponent & 31), 0)
     low = jnp.where(exponent < 32, jnp.uint32(1) << (exponent & 31).astype(jnp.uint32), 0)
     return Wide(high, low.astype(jnp.uint32))
 
 
 def shift_right(x: Wide, shift: Int[Array, "..."]) -> Wide:
-    """``floor(x / 2^shift)`` for 0 to 63."""
+    """Computes ``floor(x / 2^shift)`` for shifts 0 to 63."""
     shift = jnp.asarray(shift, jnp.int32)
     part = shift & 31
     unsigned = part.astype(jnp.uint32)
-    # A shift by 32 is undefined, so the high word's bits come over in two steps.
+    # A shift by 32 is undefined, so the bits of the high word are moved in two shifts.
     carried = (x.high.astype(jnp.uint32) << 1) << (31 - unsigned)
     near = Wide(x.high >> part, carried | (x.low >> unsigned))
     far = (x.high >> part).astype(jnp.uint32)
@@ -90,12 +91,15 @@ def shift_right(x: Wide, shift: Int[Array, "..."]) -> Wide:
 
 
 def rounding_shift_right(x: Wide, shift: int | Int[Array, "..."], rounding: Rounding) -> Wide:
-    """``x / 2^shift`` to an integer.
+    """Computes ``x / 2^shift`` rounded to an integer.
 
     Args:
-      x: magnitude below 2^62.
-      shift: 0 to 62; it broadcasts.
-      rounding: which.
+      x: integer of magnitude below 2^62.
+      shift: 0 to 62; broadcasts.
+      rounding: any mode but ``TOSA_DOUBLE``.
+
+    Raises:
+      ValueError: ``TOSA_DOUBLE`` is not defined for sums of more than 32 bits.
     """
     shift = jnp.asarray(shift, jnp.int32)
     if rounding is Rounding.TRUNCATE:
@@ -117,7 +121,7 @@ def rounding_shift_right(x: Wide, shift: int | Int[Array, "..."], rounding: Roun
 
 
 def saturate_to_int32(x: Wide) -> Int[Array, "*S"]:
-    """The nearest int32."""
+    """Clips to int32."""
     low = x.low.astype(jnp.int32)
     largest = jnp.int32(2**31 - 1)
     return jnp.where(x.high == low >> 31, low, jnp.where(x.high < 0, -largest - 1, largest))

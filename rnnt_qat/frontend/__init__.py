@@ -1,1 +1,1 @@
-"""Log-mel features, frame stacking, SpecAugment."""
+"""Acoustic frontend: log-mel features, frame stacking, SpecAugment."""

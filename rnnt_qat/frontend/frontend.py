@@ -1,4 +1,4 @@
-"""From audio to the encoder's input: one code for a chunk and for the whole recording."""
+"""Encoder features from audio, by the same computation for chunks and whole recordings."""
 
 import dataclasses
 import math
@@ -14,14 +14,14 @@ from rnnt_qat.typing import Array, Bool, Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class FrontendConfig:
-    """What the encoder sees.
+    """Options of the features.
 
     Attributes:
-      log_mel: what a log-mel frame is.
-      stack: consecutive log-mel frames that make one (wider) frame of the encoder.
-      deviation: standard deviation that every bin is normalised to. Bins and frames of speech rise
-        and fall together, so a sum over hundreds of them at deviation 1 drives the first layer's
-        gates far beyond the 8 that a chip's 16-bit gate formats hold.
+      log_mel: options of a log-mel frame.
+      stack: number of consecutive log-mel frames that are concatenated to one encoder input frame.
+      deviation: standard deviation that every bin is normalised to. Bins and frames of speech are
+        correlated, so at deviation 1 the sum over hundreds of them drives the gates of the first
+        layer far beyond 8, the range of the 16-bit gate formats of the chips.
     """
 
     log_mel: LogMelConfig = dataclasses.field(default_factory=LogMelConfig)
@@ -36,34 +36,34 @@ class FrontendConfig:
 
     @property
     def feature_size(self) -> int:
-        """F: width of a stacked frame, ordered oldest log-mel frame first."""
+        """Width F of a stacked frame, with the oldest log-mel frame first."""
         return self.stack * self.log_mel.num_mel_bins
 
     @property
     def samples_per_frame(self) -> int:
-        """Audio samples that a stacked frame advances."""
+        """Hop of a stacked frame in audio samples."""
         return self.stack * self.log_mel.hop
 
     @property
     def frame_ms(self) -> float:
-        """Milliseconds that a stacked frame advances."""
+        """Hop of a stacked frame in milliseconds."""
         return self.stack * self.log_mel.hop_ms
 
     def num_frames(self, num_samples):
-        """Stacked frames of ``num_samples`` samples (int or array), silence completing the last."""
+        """Converts samples (int or array) to stacked frames; silence completes the last frame."""
         return -(-num_samples // self.samples_per_frame)
 
     def padded_samples(self, num_samples):
-        """``num_samples`` rounded up to whole stacked frames: the N that the frontend accepts."""
+        """Rounds up to whole stacked frames, the lengths that the frontend accepts."""
         return self.num_frames(num_samples) * self.samples_per_frame
 
 
 @flax.struct.dataclass
 class Frontend:
-    """A frontend with its statistics: a pytree, so jitted functions may take it or close over it.
+    """A frontend with its statistics; a pytree, so it can be an argument of jitted functions.
 
     Attributes:
-      config: what the encoder sees (static).
+      config: options of the features (static).
       stats: global moments of the log-mel bins.
     """
 
@@ -71,7 +71,7 @@ class Frontend:
     stats: FeatureStats
 
     def initial_state(self, batch_size: int) -> Float[Array, "B S"]:
-        """Silence before the first chunk."""
+        """Returns the state before the first chunk: silence."""
         return jnp.zeros((batch_size, self.config.log_mel.history), jnp.float32)
 
     def __call__(
@@ -80,20 +80,24 @@ class Frontend:
         audio_lengths: Int[Array, "B"],
         state: Float[Array, "B S"] | None = None,
     ) -> tuple[Float[Array, "B T F"], Bool[Array, "B T"], Float[Array, "B S"]]:
-        """Features of a recording, or of its next chunk.
+        """Computes the features of a recording or of its next chunk.
 
-        Chunks give, bit for bit, the features of the whole (under jit, on one device). A recording
-        that ends inside a chunk has a shorter length there and 0 in later chunks.
+        The features of chunks equal those of the whole recording to the bit (under jit, on the same
+        device). A recording that ends within a chunk has a shorter length there and 0 in later
+        chunks.
 
         Args:
-          audio: samples in [-1, 1); N is a multiple of ``config.samples_per_frame``; what lies past
-            a row's length is ignored.
+          audio: samples in [-1, 1); N is a multiple of ``config.samples_per_frame``. Samples past
+            the length of a row are ignored.
           audio_lengths: valid samples of each row in this chunk.
-          state: what the previous chunk returned; None at the start.
+          state: state after the previous chunk; None at the start.
 
         Returns:
           ``(features, mask, state)`` with ``T = N / samples_per_frame``; features are zero where
           the mask is False.
+
+        Raises:
+          ValueError: N is not a multiple of ``config.samples_per_frame``.
         """
         config = self.config
         batch, num_samples = audio.shape
@@ -114,7 +118,7 @@ class Frontend:
         return jnp.where(mask[..., None], features, 0.0), mask, state
 
     def batch(self, batch: AudioBatch) -> Batch:
-        """The features of a padded batch of whole recordings."""
+        """Computes the features of a padded batch of whole recordings."""
         features, _, _ = self(batch.audio, batch.audio_lengths)
         return Batch(
             features=features,

@@ -1,11 +1,11 @@
-"""Log-mel filterbank energies, computed from a stream of audio.
+"""Log-mel filterbank energies of streaming audio.
 
-Frame ``t`` covers the ``window`` samples that end with sample ``(t + 1) * hop - 1``: a chunk of
-``k * hop`` samples gives exactly ``k`` frames once the last ``history`` samples before it are
-known, and before the first sample there is silence. So the whole recording and any cut of it go
-through one function, and on a CPU they give the same bits: the transform is taken a row at a time,
-and the sums over bins are chains of elementwise operations, because the order in which a matrix
-product or a reduction adds depends on how many rows it is given.
+Frame ``t`` covers the ``window`` samples that end with sample ``(t + 1) * hop - 1``. A chunk of
+``k * hop`` samples, with the ``history`` samples before it (silence at the start), therefore gives
+exactly ``k`` frames, and whole recordings and chunks use the same function. On a CPU the results
+are equal to the bit. The transform operates on one row at a time, and the sums over bins are chains
+of elementwise operations: the order of additions in a matrix product or a reduction depends on the
+number of rows.
 """
 
 import dataclasses
@@ -19,19 +19,19 @@ from rnnt_qat.typing import Array, Float
 
 @dataclasses.dataclass(frozen=True)
 class LogMelConfig:
-    """What a frame is.
+    """Options of a log-mel frame.
 
     Attributes:
-      sample_rate_hz: rate of the audio.
-      window_ms: length of the (symmetric) Hann window.
-      hop_ms: from one frame to the next.
-      num_mel_bins: triangular filters, peak 1, evenly spaced on Slaney's mel scale.
+      sample_rate_hz: sample rate of the audio.
+      window_ms: length of the (symmetric) Hann window in milliseconds.
+      hop_ms: distance between frames in milliseconds.
+      num_mel_bins: number of triangular filters of peak 1, evenly spaced on Slaney's mel scale.
       fft_size: points of the transform; the window is zero-padded to it.
       low_hz: lower edge of the first filter.
-      high_hz: upper edge of the last filter, at most half the rate.
+      high_hz: upper edge of the last filter, at most half the sample rate.
       preemphasis: ``a`` of the filter ``y[n] = x[n] - a x[n - 1]``, in [0, 1).
-      log_floor: added to every energy before the logarithm. Samples are in [-1, 1); the default is
-        the energy of white noise at about -85 dB below full scale.
+      log_floor: constant added to every energy before the logarithm. The default corresponds, for
+        samples in [-1, 1), to the energy of white noise at about -85 dB below full scale.
     """
 
     sample_rate_hz: int = 16_000
@@ -75,26 +75,26 @@ class LogMelConfig:
 
     @property
     def window(self) -> int:
-        """Samples of a window."""
+        """Length of the window in samples."""
         return round(self.window_ms * self.sample_rate_hz / 1000)
 
     @property
     def hop(self) -> int:
-        """Samples from one frame to the next."""
+        """Distance between frames in samples."""
         return round(self.hop_ms * self.sample_rate_hz / 1000)
 
     @property
     def history(self) -> int:
-        """Samples before a chunk that its frames see (one of them for the pre-emphasis alone)."""
+        """Samples before a chunk that its frames need (one of them only for the pre-emphasis)."""
         return self.window - self.hop + 1
 
     def num_frames(self, num_samples):
-        """Frames of ``num_samples`` samples (int or array), silence completing the last."""
+        """Converts samples (int or array) to frames; silence completes the last frame."""
         return -(-num_samples // self.hop)
 
 
 def _hz_to_mel(hz):
-    """Slaney's scale: 3/200 mel a Hz up to 1 kHz, then 27 mel for each factor of 6.4."""
+    """Converts to Slaney's scale: 3/200 mel per Hz up to 1 kHz, then 27 mel per factor of 6.4."""
     hz = np.asarray(hz, np.float64)
     return np.where(
         hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1) / 1000) / np.log(6.4)
@@ -107,7 +107,7 @@ def _mel_to_hz(mel):
 
 @functools.lru_cache(maxsize=8)
 def mel_filterbank(config: LogMelConfig) -> Float[np.ndarray, "bins F"]:
-    """Weights from power-spectrum bins to filters, float64; Slaney, Auditory Toolbox (1998)."""
+    """Computes the weights of the filters, float64 (Slaney, Auditory Toolbox, 1998)."""
     mels = np.linspace(
         _hz_to_mel(config.low_hz), _hz_to_mel(config.high_hz), config.num_mel_bins + 2
     )
@@ -120,15 +120,18 @@ def mel_filterbank(config: LogMelConfig) -> Float[np.ndarray, "bins F"]:
 def log_mel(
     audio: Float[Array, "B N"], history: Float[Array, "B S"], config: LogMelConfig
 ) -> tuple[Float[Array, "B T F"], Float[Array, "B S"]]:
-    """Log-mel frames of a chunk, and the history for the next one.
+    """Computes the log-mel frames of a chunk, and the history for the next chunk.
 
     Args:
       audio: samples in [-1, 1); N is a multiple of ``config.hop``.
       history: the ``config.history`` samples before ``audio``; zeros at the start.
-      config: what a frame is.
+      config: options of a frame.
 
     Returns:
       ``log(mel energies + log_floor)`` with ``T = N / hop``, and the new history.
+
+    Raises:
+      ValueError: N is not a multiple of ``config.hop``.
     """
     batch, num_samples = audio.shape
     if num_samples % config.hop:
@@ -136,7 +139,7 @@ def log_mel(
     samples = jnp.concatenate([history, audio], axis=1)
     emphasised = samples[:, 1:] - config.preemphasis * samples[:, :-1]
 
-    # A window is the end of `overlap` whole hops, so framing is slices, not a gather.
+    # A window is the end of `overlap` whole hops, so framing needs slices and not a gather.
     overlap = -(-config.window // config.hop)
     skip = overlap * config.hop - config.window
     hops = jnp.pad(emphasised, ((0, 0), (skip, 0))).reshape(batch, -1, config.hop)
@@ -150,7 +153,10 @@ def log_mel(
 
 
 def _filter(power: Float[Array, "B T bins"], config: LogMelConfig) -> Float[Array, "B T F"]:
-    """``power @ mel_filterbank`` as a chain of multiply-adds over each filter's few bins."""
+    """Computes ``power @ mel_filterbank`` as a chain of multiply-adds over the bins of each filter.
+
+    The fixed order of additions keeps the result independent of the chunking.
+    """
     weights = mel_filterbank(config)
     first = np.argmax(weights > 0, axis=0)
     widest = (weights > 0).sum(axis=0).max()
@@ -164,4 +170,4 @@ def _filter(power: Float[Array, "B T bins"], config: LogMelConfig) -> Float[Arra
 
 
 MLPERF = LogMelConfig(window_ms=20.0, hop_ms=10.0, log_floor=1e-9)
-"""The frame of the MLPerf RNN-T benchmark (its dither and per-utterance normalisation left out)."""
+"""Frame of the MLPerf RNN-T benchmark, without its dither and per-utterance normalisation."""

@@ -1,7 +1,7 @@
-"""SpecAugment: masks over time and mel bins, drawn inside the training step.
+"""SpecAugment: random masks over time and mel bins, drawn in the training step.
 
 References: Park et al. 2019, "SpecAugment" (arXiv 1904.08779); Park et al. 2020, "SpecAugment on
-Large Scale Datasets" (arXiv 1912.05533), section 3.1, for masks that adapt to the length.
+Large Scale Datasets" (arXiv 1912.05533), section 3.1, for masks that adapt to the utterance length.
 """
 
 import dataclasses
@@ -15,14 +15,15 @@ from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey
 
 @dataclasses.dataclass(frozen=True)
 class SpecAugmentConfig:
-    """How much is masked. Masks are filled with 0, the mean of normalised features.
+    """Number and size of the masks. Masked values are 0, the mean of normalised features.
 
     Attributes:
-      freq_masks: masks over mel bins of an utterance.
-      freq_mask_bins: F, the widest of them.
-      time_mask_density: p_M, time masks for each (stacked) frame of the utterance.
-      max_time_masks: the most time masks in an utterance.
-      time_mask_fraction: p_S, widest time mask as a fraction of the utterance, in [0, 1].
+      freq_masks: number of masks over mel bins per utterance.
+      freq_mask_bins: maximum width of such a mask in bins, F in the paper.
+      time_mask_density: number of time masks per (stacked) frame of the utterance, p_M.
+      max_time_masks: maximum number of time masks per utterance.
+      time_mask_fraction: maximum width of a time mask as a fraction of the utterance, p_S, in
+        [0, 1].
     """
 
     freq_masks: int = 2
@@ -48,17 +49,23 @@ def spec_augment(
     num_mel_bins: int,
     config: SpecAugmentConfig,
 ) -> Float[Array, "B T F"]:
-    """Masks each utterance on its own; frames past its length stay as they are.
+    """Masks each utterance independently; frames past its length are unchanged.
 
-    A mask's width is uniform on ``0..widest`` and its start uniform where it fits. A masked bin is
-    masked in every log-mel frame of the stack.
+    The width of a mask is uniform on ``0..widest`` and its start is uniform over the positions at
+    which it fits. A masked bin is masked in every log-mel frame of the stack.
 
     Args:
-      row_keys: a key for each row at this step.
-      features: normalised frames; F is ``num_mel_bins`` times the stacked frames.
-      feature_lengths: valid frames a row.
+      row_keys: random key of each row for this step.
+      features: normalised frames; F is ``num_mel_bins`` times the number of stacked frames.
+      feature_lengths: valid frames of each row.
       num_mel_bins: mel bins of one log-mel frame.
-      config: how much is masked.
+      config: number and size of the masks.
+
+    Returns:
+      The masked features.
+
+    Raises:
+      ValueError: F or ``config.freq_mask_bins`` does not fit ``num_mel_bins``.
     """
     batch, num_frames, size = features.shape
     if size % num_mel_bins:
@@ -98,7 +105,7 @@ def _masks(
     lengths: Int[Array, "B"],
     size: int,
 ) -> Bool[Array, "B S"]:
-    """Union of each row's intervals inside ``[0, lengths)``; True = masked."""
+    """Draws intervals in ``[0, lengths)`` and returns their union in each row; True is masked."""
 
     def draw(key, widest, length):
         width_key, start_key = jax.random.split(key)

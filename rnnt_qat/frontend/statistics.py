@@ -1,4 +1,4 @@
-"""Global mean and standard deviation of the log-mel bins, measured once on the training split."""
+"""Global mean and standard deviation of the log-mel bins, measured on the training split."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from rnnt_qat.typing import Float
 
 @flax.struct.dataclass
 class FeatureStats:
-    """Per-bin moments, of log-mel frames before stacking.
+    """Mean and standard deviation of each log-mel bin, before stacking.
 
     Attributes:
       mean: mean of each bin.
@@ -27,13 +27,17 @@ class FeatureStats:
     std: Float[np.ndarray, "F"]
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes a JSON file that :meth:`load` reads back to the bit."""
+        """Writes a JSON file; :meth:`load` restores the values exactly."""
         record = {"mean": np.asarray(self.mean).tolist(), "std": np.asarray(self.std).tolist()}
         pathlib.Path(path).write_text(json.dumps(record) + "\n")
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> "FeatureStats":
-        """Reads :meth:`save`'s file; raises ValueError naming the file if it is not one."""
+        """Reads a file that :meth:`save` wrote.
+
+        Raises:
+          ValueError: the file has another format or holds invalid values; the message names it.
+        """
         try:
             record = json.loads(pathlib.Path(path).read_text())
             mean, std = (np.asarray(record[k], np.float32) for k in ("mean", "std"))
@@ -49,12 +53,16 @@ class FeatureStats:
 def measure_stats(
     recordings: Iterable[np.ndarray], config: LogMelConfig, min_std: float = 0.1
 ) -> FeatureStats:
-    """Moments over every valid frame of ``recordings``.
+    """Measures the statistics over all valid frames of ``recordings``.
 
     Args:
       recordings: int16 samples, or float samples in [-1, 1), ``[N]`` each, at the config's rate.
-      config: what a frame is.
-      min_std: floor of the deviation, for bins above the recordings' bandwidth (nats).
+      config: options of a log-mel frame.
+      min_std: lower bound of the standard deviation in nats, for bins above the bandwidth of the
+        recordings.
+
+    Raises:
+      ValueError: there is no audio.
     """
     chunk_frames = 400
     step = jax.jit(functools.partial(log_mel, config=config))

@@ -59,7 +59,7 @@ def to_json(config: Any) -> dict[str, Json]:
 
     def convert(value: Any, hint: Any) -> Json:
         if dataclasses.is_dataclass(value):
-            tag = {} if hint is type(value) else {TYPE: _class_path(type(value))}
+            tag = {} if hint is type(value) else {TYPE: class_path(type(value))}
             return tag | to_json(value)
         if isinstance(value, tuple):
             # An element's class is its own choice: dataclasses in tuples always name it.
@@ -193,7 +193,8 @@ def _convert(value: Json, hint: Any, path: str) -> Any:
     return value
 
 
-def _class_path(cls: type) -> str:
+def class_path(cls: type) -> str:
+    """Returns what ``type`` says in JSON of a class."""
     return f"{cls.__module__}:{cls.__qualname__}"
 
 

@@ -51,13 +51,18 @@ def summed_over_shards(
 
 
 def state_shardings(mesh: Mesh, state: PyTree, shard_above: int) -> PyTree:
-    """Where each leaf of a state lives.
+    """Returns where each leaf of a state lives between steps.
+
+    This is data parallelism whose state may be stored in shares, to save memory between steps and
+    in the optimizer's update, which computes on the shares alone (as ZeRO's first stage does). It
+    is not fully sharded data parallelism: ``summed_over_shards`` takes whole parameters, so each
+    step gathers them on every device, and sums whole gradients over the devices.
 
     Args:
       mesh: the devices.
       state: arrays or shapes.
       shard_above: a leaf of more elements is cut over the devices along its largest axis that
-        they divide (as in fully sharded data parallelism); smaller ones are copied to each.
+        they divide; smaller ones are copied to each.
     """
     count = mesh.devices.size
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 _PACKAGES = (
+    # What computes and trains,
     "jax",
     "jaxlib",
     "flax",
@@ -18,7 +19,17 @@ _PACKAGES = (
     "aqtp",
     "numpy",
     "scipy",
+    # what reads audio and text,
     "grain",
+    "array_record",
+    "av",
+    "sentencepiece",
+    "soundfile",
+    # what integers are written with, run on and compiled by.
+    "flatbuffers",
+    "ai-edge-litert",
+    "tflite-micro",
+    "ethos-u-vela",
 )
 
 
@@ -32,8 +43,16 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "devices": f"{jax.device_count()} x {device.device_kind}",
         "processes": jax.process_count(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _version(package: str) -> str | None:
+    """The installed version; None where the package is not installed (it is in an extra)."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def git_commit(directory: pathlib.Path) -> str | None:

@@ -46,10 +46,13 @@ def choose_buckets(
       row_multiple: what every batch size is a multiple of (devices times accumulation steps).
 
     Raises:
-      ValueError: no example, or the budget cannot hold ``row_multiple`` rows of the longest one.
+      ConfigError: no example, or the budget cannot hold ``row_multiple`` rows of the longest one.
     """
     if not len(num_samples):
-        raise ConfigError("no examples to choose length buckets from")
+        raise ConfigError(
+            "no training example is left: raise pipeline.max_seconds or "
+            "pipeline.max_labels_per_second, or look into what data.prepare left out"
+        )
     quanta = -(-num_samples // quantum)
     sizes, counts = np.unique(quanta, return_counts=True)
     edges = sizes[_last_of_each_part(sizes, counts, num_buckets)]

@@ -1,5 +1,6 @@
 """Short utterances joined into long ones, so that training has the lengths that will be met."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -37,8 +38,10 @@ class JoinedUtterances:
         rng = np.random.default_rng(seed)
         self._groups: list[list[int]] = []
         self._pauses: list[np.ndarray] = []
-        for speaker in sorted(set(corpus.speakers)):
-            own = [i for i, s in enumerate(corpus.speakers) if s == speaker]
+        by_speaker: dict[str, list[int]] = collections.defaultdict(list)
+        for index, speaker in enumerate(corpus.speakers):
+            by_speaker[speaker].append(index)
+        for _, own in sorted(by_speaker.items()):
             self._join(rng.permutation(own).tolist(), longest_seconds, rng)
         self.texts = [" ".join(corpus.texts[i] for i in group) for group in self._groups]
         self.ids = [f"{corpus.ids[group[0]]}+{len(group) - 1}" for group in self._groups]

@@ -116,10 +116,6 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         self.step += 1
         return batch
 
-    def epoch_of(self, step: int) -> tuple[int, int]:
-        """Epoch of a step, and the batch's position in that epoch; both from 0."""
-        return self._epochs.locate(step)
-
     def batches_in_epoch(self, epoch: int) -> int:
         """Batches of an epoch: a change of speed may move utterances between buckets."""
         return self._epochs.batches_in(epoch)

@@ -33,6 +33,7 @@ class LatencyRow:
       method: how it came to its integers.
       weight_bits: of its kernels.
       shape: of its LSTMs in the graphs.
+      trained: whether it was trained through its policy.
       test_set: decoded.
       wer: word error rate on it.
       wer_low: lower end of its interval.
@@ -60,6 +61,7 @@ class LatencyRow:
     method: str
     weight_bits: str
     shape: str
+    trained: bool
     test_set: str
     wer: float
     wer_low: float
@@ -108,6 +110,7 @@ def latency_row(
         method=system.method.value,
         weight_bits=system.weight_bits,
         shape=system.shape,
+        trained=system.trained,
         test_set=test_set,
         wer=wer.value,
         wer_low=wer.low,
@@ -221,7 +224,7 @@ def ratio_table(rows: Sequence[LatencyRow]) -> str:
         wide = [o for o in place if (o.method, o.shape, o.weight_bits) == (r.method, r.shape, "8")]
         by_fallback = by_wide = "-"
         if fallbacks:
-            f = max(fallbacks, key=lambda o: o.system.endswith("trained"))
+            f = max(fallbacks, key=lambda o: o.trained)  # the best that this way offers
             by_fallback = (
                 f"{r.ms_per_second / f.ms_per_second:.2f} "
                 f"({r.ms_per_second / f.dearest_host:.2f} ... "

@@ -33,12 +33,14 @@ class System:
       method: how it came to its arithmetic.
       weight_bits: of its kernels, e.g. ``4``; ``32`` for floating point.
       shape: of its LSTMs in the graphs: ``8x8_16``, ``16x8``; empty for floating point.
+      trained: whether it was trained through its policy, else calibrated.
     """
 
     name: str
     method: Method
     weight_bits: str
     shape: str
+    trained: bool = False
 
 
 def describe(policy: PrecisionPolicy, trained: bool) -> System:
@@ -60,7 +62,7 @@ def describe(policy: PrecisionPolicy, trained: bool) -> System:
         activations = _joined(p.activation_bits for p in products)
         stage = "trained" if trained else "calibrated"
         name = f"{Method.FALLBACK.value} W{bits}A{activations}, {stage}"
-        return System(name, Method.FALLBACK, bits, "16x8")
+        return System(name, Method.FALLBACK, bits, "16x8", trained)
     chips = [p.spec for p in precisions if isinstance(p, OnAccelerator)]
     if len(chips) < len(precisions):
         raise FreezeError(
@@ -70,7 +72,7 @@ def describe(policy: PrecisionPolicy, trained: bool) -> System:
     bits = _joined(spec.tensor(Role.WEIGHT).format.bits for spec in chips)
     shape = _joined(exportable_chip(spec).name.removeprefix("ethos_u_") for spec in chips)
     method = Method.AWARE if trained else Method.POST_TRAINING
-    return System(f"{method.value} W{bits} {shape}", method, bits, shape)
+    return System(f"{method.value} W{bits} {shape}", method, bits, shape, trained)
 
 
 def _joined(values: Iterable[object]) -> str:

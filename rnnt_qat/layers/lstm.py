@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from rnnt_qat.layers.cell_states import note_cells
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
@@ -84,6 +85,7 @@ class LSTM(QuantizedModule):
         hiddens, cells, final = lstm_scan(
             self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
         )
+        note_cells(self, ops, cells, mask)
         if self.policy.diagnosing:  # the scan's steps once more, all at once
             before = [
                 jnp.concatenate([first[None], later[:-1]])

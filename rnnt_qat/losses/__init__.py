@@ -1,4 +1,4 @@
-"""Transducer losses: exact on given logits, exact without ever holding them, and pruned."""
+"""Transducer losses: exact from logits, exact without materialized logits, and pruned; CTC."""
 
 from rnnt_qat.losses.ctc import ctc_loss
 from rnnt_qat.losses.factored import JointHead, transducer_loss_factored

@@ -12,22 +12,24 @@ def ctc_loss(
     labels: Int[Array, "B U"],
     label_lengths: Int[Array, "B"],
 ) -> Float[Array, "B"]:
-    """CTC loss of each row (Graves et al., 2006), by optax; zero where no alignment exists.
+    """Computes the CTC loss of each row (Graves et al., 2006) with optax.
 
-    CTC emits at most one label a frame, and needs a blank between two equal labels. A row with more
-    labels than that allows can still be learned by the transducer, so it is no error here.
+    CTC emits at most one label per frame and requires a blank between two equal labels. A row with
+    too many labels for that has no CTC alignment, but the transducer can still learn it. Its CTC
+    loss is therefore 0 and not an error.
 
     Args:
-      logits: scores over the vocabulary with the blank.
-      logit_lengths: valid frames a row.
+      logits: unnormalised scores over the vocabulary, including the blank, any float dtype.
+      logit_lengths: valid frames of each row, in [0, T].
       labels: labels in [1, V).
-      label_lengths: valid labels a row.
+      label_lengths: valid labels of each row, in [0, U].
 
     Returns:
-      Negative log-likelihoods, float32.
+      Negative log-likelihood of each row in nats, float32; 0 where no alignment exists.
     """
     frame_padding = jnp.arange(logits.shape[1]) >= logit_lengths[:, None]
     label_padding = jnp.arange(labels.shape[1]) >= label_lengths[:, None]
+    # Two equal labels need a blank between them, and so one more frame.
     repeated = (labels[:, 1:] == labels[:, :-1]) & ~label_padding[:, 1:]
     possible = label_lengths + repeated.sum(axis=1) <= logit_lengths
     losses = optax.ctc_loss(

@@ -1,15 +1,16 @@
-"""Transducer loss from encoder and prediction projections: the lattice's logits never exist whole.
+"""Transducer loss from encoder and prediction projections, without the logits of the whole lattice.
 
-The joint is evaluated over a few tiles of the lattice at a time: forward over the valid cells,
-keeping three numbers a cell (log-sum-exp and the two arc log-probabilities); backward once more,
-where the gradient by the tiles' logits goes through ``jax.vjp`` of the joint at once. Memory beyond
-those numbers, the inputs and their gradients is that of the tiles in work.
+The joint is evaluated on a few tiles of the lattice at a time. The forward pass keeps three numbers
+per cell: the log-sum-exp and the two arc log-probabilities. The backward pass evaluates the joint
+again and passes the gradient with respect to the logits of each tile through ``jax.vjp`` of the
+joint. Beyond these numbers, the inputs and their gradients, memory is needed only for the current
+tiles.
 
-The backward pass visits only tiles in which some cell's posterior exceeds
-``OCCUPANCY_FLOOR / max(T, U + 1)``. Every frame, and every label position, has total posterior of
-at least 1 (each alignment crosses it), so what is left out of a frame's or a label's gradient is
-less than float32's unit roundoff of its weight. A trained model's alignments are sharp: most of the
-lattice is passed over.
+The backward pass processes only tiles in which the posterior of some cell exceeds
+``OCCUPANCY_FLOOR / max(T, U + 1)``. The total posterior of every frame and every label position is
+at least 1, because each alignment crosses it. The part of a gradient that is left out is therefore
+smaller than the unit roundoff of float32, relative to the weight of the frame or label. The
+alignments of a trained model are sharp, so most of the lattice is skipped.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from rnnt_qat.losses.lattice import (
     lattice_loss_and_posteriors,
     no_cotangent,
 )
-from rnnt_qat.losses.tiles import TILE_FRAMES, TILE_LABELS, Tiling, add, put, take, visit
+from rnnt_qat.losses.tiles import TILE_FRAMES, TILE_LABELS, Tiling, add, for_each_tile, put, take
 from rnnt_qat.losses.transducer import (
     arc_log_probs,
     arc_targets,
@@ -41,20 +42,25 @@ OCCUPANCY_FLOOR = 2.0**-24
 
 @runtime_checkable
 class JointHead(Protocol):
-    """The joint as a callable pytree (a ``flax.struct.dataclass`` whose leaves are its parameters).
+    """A joint network as a callable pytree, e.g. a ``flax.struct.dataclass`` of its parameters.
 
-    It may compute in floats or emulate integers with custom gradients: the loss goes only through
-    ``jax.vjp`` of the call. Float leaves receive gradients, integer leaves none. Each output
-    vector depends only on its own pair of inputs.
+    The joint may compute in floating point or emulate integers with custom gradients: the loss uses
+    only ``jax.vjp`` of the call. Float leaves receive gradients, integer leaves do not. Each output
+    vector must depend only on its own pair of inputs.
     """
 
     def __call__(self, encoded: PyTree, predicted: PyTree) -> Float[Array, "N T U V"]:
-        """Logits of each pair, as ``head(encoded[:, :, None], predicted[:, None])``.
+        """Computes the logits of all pairs of frames and label positions.
+
+        It is called as ``head(encoded[:, :, None], predicted[:, None])``.
 
         Args:
-          encoded: what the head takes of a frame: an array ``[N, T, 1, ...]``, or a pytree of them
-            (integers beside floats, say: ``Addend``).
-          predicted: what it takes of a label position, ``[N, 1, U, ...]``.
+          encoded: inputs of each frame: an array ``[N, T, 1, ...]`` or a pytree of arrays, e.g. of
+            both integers and floats (``Addend``).
+          predicted: inputs of each label position, ``[N, 1, U, ...]``, likewise.
+
+        Returns:
+          Unnormalised scores over the vocabulary, any float dtype.
         """
 
 
@@ -71,30 +77,33 @@ def transducer_loss_factored(
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
 ) -> Float[Array, "B"]:
-    """Exact transducer loss of each row, differentiable by ``head``, ``encoded`` and ``predicted``.
+    """Computes the exact transducer loss of each row from the inputs of the joint.
+
+    The loss is differentiable with respect to ``head``, ``encoded`` and ``predicted``.
 
     Args:
       head: the joint (see ``JointHead``).
       encoded: encoder projections ``[B, T, J]``, or a pytree of arrays ``[B, T, ...]`` that the
-        head takes; NaN is allowed in the padding.
-      predicted: prediction projections ``[B, U + 1, J]``, column ``u`` after ``u`` labels;
-        likewise.
-      encoded_lengths: valid frames a row, in [0, T].
-      labels: tokens, never ``blank_id`` inside the length.
-      label_lengths: valid labels a row, in [0, U].
-      band: cells that alignments may visit, rounded up to tiles; all of them if None, and only
-        then is the loss exact (see ``rnnt_qat.losses.pruned``).
-      chunk_frames: about ``B * chunk_frames * (U + 1)`` cells, of any rows and frames, have logits
-        at one time; at least 1. On a CPU core few are best, they stay in its cache; an
-        accelerator wants as many as memory allows.
+        head accepts; NaN is allowed in the padding.
+      predicted: prediction projections ``[B, U + 1, J]``, or a pytree likewise; column ``u`` is the
+        prediction after ``u`` labels.
+      encoded_lengths: valid frames of each row, in [0, T].
+      labels: tokens, never ``blank_id`` within the length.
+      label_lengths: valid labels of each row, in [0, U].
+      band: cells that alignments may use, rounded up to tiles. None allows all cells; only then is
+        the loss exact (see ``rnnt_qat.losses.pruned``).
+      chunk_frames: sets the memory for logits, at least 1: about ``B * chunk_frames * (U + 1)``
+        cells have logits at the same time. On a CPU small values are fastest, because the logits
+        then stay in the cache; on an accelerator use as many as memory allows.
       blank_id: index of the blank in the vocabulary.
-      fastemit_lambda: strength of FastEmit; 0 is the plain likelihood's gradient.
+      fastemit_lambda: strength of FastEmit; 0 gives the gradient of the plain likelihood.
 
     Returns:
-      Negative log-likelihood in nats, float32, with the conventions of ``transducer_loss``.
+      Negative log-likelihood of each row in nats, float32, with the conventions of
+      ``transducer_loss``.
 
     Raises:
-      ValueError: shapes do not fit each other, or ``chunk_frames`` is below 1.
+      ValueError: the shapes are inconsistent, or ``chunk_frames`` is below 1.
     """
     (B, T), (rows, U1) = (jax.tree.leaves(x)[0].shape[:2] for x in (encoded, predicted))
     if rows != B:
@@ -102,11 +111,13 @@ def transducer_loss_factored(
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}, expected at least 1")
     check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)
-    # NaN in the padding must not reach the joint's own gradient as 0 * NaN.
+    # NaN in the padding must not reach the gradient of the joint as 0 * NaN.
     encoded = _zero_padding(encoded, _valid(encoded_lengths, T))
     predicted = _zero_padding(predicted, _valid(label_lengths + 1, U1))
     if band is not None and band.shape != (B, T, U1):
         raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
+    if not B:
+        return jnp.zeros(0, jnp.float32)
     tiling = Tiling(B, T, U1)
     cells_per_turn = chunk_frames * U1 * B
     tiles_per_turn = min(max(1, cells_per_turn // (TILE_FRAMES * TILE_LABELS)), tiling.count)
@@ -132,14 +143,14 @@ def _zero_padding(x: PyTree, valid: Bool[Array, "B N"]) -> PyTree:
 
 
 def _pairs(frames: PyTree, columns: PyTree) -> tuple[PyTree, PyTree]:
-    """Both spread over the lattice of their pairs."""
+    """Adds axes so that frames and columns broadcast over the lattice of their pairs."""
     return jax.tree.map(lambda x: x[:, :, None], frames), jax.tree.map(
         lambda x: x[:, None], columns
     )
 
 
 def _arcs(static, head, encoded, predicted, live, labels):
-    """Blank and label log-probabilities and log-sum-exp of the cells of live tiles."""
+    """Computes blank and label log-probabilities and log-sum-exp of the cells of live tiles."""
     tiling = static.tiling
     frames = jax.tree.map(tiling.cut_frames, encoded)
     columns = jax.tree.map(tiling.cut_columns, predicted)
@@ -152,7 +163,7 @@ def _arcs(static, head, encoded, predicted, live, labels):
         return tuple(put(x, tiles, values) for x, values in zip(cells, found, strict=True))
 
     empty = jnp.full((*live.shape, TILE_FRAMES, TILE_LABELS), IMPOSSIBLE)
-    cells = visit(live, static.tiles_per_turn, body, (empty, empty, empty))
+    cells = for_each_tile(live, static.tiles_per_turn, body, (empty, empty, empty))
     return tuple(map(tiling.join_cells, cells))
 
 
@@ -169,13 +180,13 @@ def _floats(x: PyTree) -> list[Array]:
 
 
 def _replace_floats(x: PyTree, floats: list[Array], others: Callable[[Array], Any]) -> Any:
-    """``x`` with its float leaves replaced in order, and ``others`` applied to the rest."""
+    """Replaces the float leaves of ``x`` in order and applies ``others`` to the other leaves."""
     replacements = iter(floats)
     return jax.tree.map(lambda x: next(replacements) if _is_float(x) else others(x), x)
 
 
 def _cotangent(x: PyTree, gradients: list[Array]) -> Any:
-    """The cotangent of ``x`` with these gradients of its float leaves."""
+    """Builds the cotangent of ``x`` from the gradients of its float leaves."""
     typed = [g.astype(jnp.result_type(leaf)) for g, leaf in zip(gradients, _floats(x), strict=True)]
     return _replace_floats(x, typed, no_cotangent)
 
@@ -200,7 +211,7 @@ def _loss_bwd(static, residuals, cotangent):
     columns = jax.tree.map(tiling.cut_columns, predicted)
     targets = tiling.cut_columns(arc_targets(labels))
     floor = OCCUPANCY_FLOOR / max(tiling.frames, tiling.columns)
-    # "Not below" rather than "above": NaN must be seen.
+    # "Not below" instead of "above" keeps tiles with NaN live, so that NaN is not hidden.
     live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((1, 2))
     weights = scale_arcs(posteriors, cotangent, static.fastemit_lambda)
     cells = jax.tree.map(tiling.cut_cells, (normaliser, weights))
@@ -232,7 +243,7 @@ def _loss_bwd(static, residuals, cotangent):
         )
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), tuple(map(_floats, inputs)))
-    d_parameters, d_frames, d_columns = visit(live, static.tiles_per_turn, body, zeros)
+    d_parameters, d_frames, d_columns = for_each_tile(live, static.tiles_per_turn, body, zeros)
     return (
         _cotangent(head, d_parameters),
         _cotangent(encoded, [tiling.join_frames(d) for d in d_frames]),

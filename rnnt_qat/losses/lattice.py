@@ -1,16 +1,16 @@
-"""The transducer's lattice: alpha, beta and arc posteriors from two log-probabilities a cell.
+"""Transducer lattice: alpha, beta and arc posteriors from two log-probabilities per cell.
 
-A cell ``(t, u)`` means: ``t`` frames are consumed and ``u`` labels are out. Two arcs leave it:
-*blank* to ``(t + 1, u)`` and *label* to ``(t, u + 1)``. Every path takes the final blank from
-``(T - 1, U)`` to the end ``(T, U)``. Cells of one anti-diagonal ``n = t + u`` depend only on
-the diagonal before, so the recursion is a scan over ``T + U`` diagonals of vectors ``[B, U + 1]``:
+Cell ``(t, u)`` is the state after ``t`` consumed frames and ``u`` emitted labels. Two arcs leave
+it: *blank* to ``(t + 1, u)`` and *label* to ``(t, u + 1)``. Every path ends with a blank from
+``(T - 1, U)`` to ``(T, U)``. The cells of an anti-diagonal ``n = t + u`` depend only on the
+previous one, so the recursion is a scan over ``T + U`` diagonals of vectors ``[B, U + 1]``:
 
   alpha_n[u] = logaddexp(alpha_{n-1}[u] + blank_{n-1}[u], alpha_{n-1}[u-1] + label_{n-1}[u-1])
   beta_n[u]  = logaddexp(blank_n[u] + beta_{n+1}[u],      label_n[u] + beta_{n+1}[u+1])
 
-Source: Graves, "Sequence Transduction with Recurrent Neural Networks", 2012, section 2.4. All is
-float32 in log space; impossible arcs hold ``IMPOSSIBLE``, a finite number, so that no ``inf - inf``
-can arise.
+Source: Graves, "Sequence Transduction with Recurrent Neural Networks", 2012, section 2.4. All
+values are float32 in log space. Impossible arcs have the finite log-probability ``IMPOSSIBLE``, so
+that ``inf - inf`` cannot occur.
 """
 
 from typing import NamedTuple
@@ -23,12 +23,12 @@ import numpy as np
 from rnnt_qat.typing import Array, Bool, Float, Int
 
 IMPOSSIBLE = -1e30
-"""Log-probability of an arc that does not exist: absorbs any real one, sums without overflow."""
+"""Log-probability of an impossible arc: absorbs other terms, and sums do not overflow float32."""
 
 
 @flax.struct.dataclass
 class ArcPosteriors:
-    """Probability, given the labels, that the alignment takes an arc; zero outside the lattice.
+    """Posterior probabilities of the arcs given the labels; zero outside the lattice.
 
     Attributes:
       blank: posterior of the blank arc leaving each cell, in [0, 1].
@@ -40,11 +40,12 @@ class ArcPosteriors:
 
 
 class Diagonals(NamedTuple):
-    """A recursion's vectors, each relative to its largest entry so that float32 stays fine-grained.
+    """Vectors of a recursion, each relative to its largest entry to keep float32 precision.
 
     Attributes:
-      values: log-probabilities less ``log_scale``; at most about 0, ``IMPOSSIBLE`` outside.
-      log_scale: what to add; it grows with T + U.
+      values: log-probabilities minus ``log_scale``; at most about 0, ``IMPOSSIBLE`` outside the
+        lattice.
+      log_scale: offset of each vector; its magnitude grows with T + U.
     """
 
     values: Float[Array, "M B U1"]
@@ -54,23 +55,37 @@ class Diagonals(NamedTuple):
 def is_feasible(
     frame_lengths: Int[Array, "B"], label_lengths: Int[Array, "B"], max_frames: int, max_labels: int
 ) -> Bool[Array, "B"]:
-    """Rows that have an alignment: at least one frame, and lengths that fit the padded arrays."""
+    """Returns True for rows that have an alignment.
+
+    Args:
+      frame_lengths: valid frames of each row.
+      label_lengths: valid labels of each row.
+      max_frames: frames of the padded arrays.
+      max_labels: labels of the padded arrays.
+
+    Returns:
+      True where a row has at least one frame and both lengths fit the padded arrays.
+    """
     frames_fit = (frame_lengths > 0) & (frame_lengths <= max_frames)
     return frames_fit & (label_lengths >= 0) & (label_lengths <= max_labels)
 
 
 def skew(cells: Float[Array, "B T U1"]) -> Float[Array, "N B U1"]:
-    """By diagonal, ``N = T + U``: ``out[t + u, b, u] = cells[b, t, u]``, else ``IMPOSSIBLE``."""
+    """Arranges cells by anti-diagonal, ``N = T + U``.
+
+    ``out[t + u, b, u] = cells[b, t, u]``; other entries are ``IMPOSSIBLE``.
+    """
     B, T, U1 = cells.shape
     columns = cells.transpose(0, 2, 1)
     columns = jnp.pad(columns, ((0, 0), (0, 0), (0, U1)), constant_values=IMPOSSIBLE)
-    # Rows of T + U1 read back as rows of T + U1 - 1 shift row u by u places: no gather needed.
+    # Reading rows of length T + U1 as rows of length T + U1 - 1 shifts row u by u positions, so
+    # that no gather is needed.
     shifted = columns.reshape(B, -1)[:, : U1 * (T + U1 - 1)].reshape(B, U1, T + U1 - 1)
     return shifted.transpose(2, 0, 1)
 
 
 def unskew(diagonals: Float[Array, "N B U1"]) -> Float[Array, "B T U1"]:
-    """Inverse of ``skew``: ``out[b, t, u] = diagonals[t + u, b, u]``."""
+    """Inverts ``skew``: ``out[b, t, u] = diagonals[t + u, b, u]``."""
     N, B, U1 = diagonals.shape
     T = N - U1 + 1
     rows = diagonals.transpose(1, 2, 0).reshape(B, -1)
@@ -84,7 +99,7 @@ def mask_arcs(
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
 ) -> tuple[Float[Array, "B T U1"], Float[Array, "B T U1"]]:
-    """Arcs outside a row's lattice, and arcs of probability zero, made ``IMPOSSIBLE``."""
+    """Sets arcs outside the lattice of a row and arcs of probability zero to ``IMPOSSIBLE``."""
     _, T, U1 = log_prob_blank.shape
     t = jnp.arange(T)[None, :, None] < frame_lengths[:, None, None]
     u = jnp.arange(U1)[None, None, :] - label_lengths[:, None, None]
@@ -102,7 +117,15 @@ def _shift_left(x: Float[Array, "B U1"]) -> Float[Array, "B U1"]:
 
 
 def log_prob_alpha(blank: Float[Array, "N B U1"], label: Float[Array, "N B U1"]) -> Diagonals:
-    """Log-probability of reaching each cell, on skewed masked arcs; ``M = N + 1`` diagonals."""
+    """Computes the log-probability of reaching each cell.
+
+    Args:
+      blank: masked blank log-probabilities by diagonal (see ``mask_arcs``, ``skew``).
+      label: masked label log-probabilities by diagonal.
+
+    Returns:
+      ``M = N + 1`` diagonals.
+    """
     start = jnp.full(blank.shape[1:], IMPOSSIBLE).at[:, 0].set(0.0)
 
     def step(alpha: Array, arcs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
@@ -121,7 +144,17 @@ def log_prob_beta(
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
 ) -> Diagonals:
-    """Log-probability of the row's end from each cell, on skewed masked arcs; ``M = N + 1``."""
+    """Computes the log-probability of reaching the end of the row from each cell.
+
+    Args:
+      blank: masked blank log-probabilities by diagonal (see ``mask_arcs``, ``skew``).
+      label: masked label log-probabilities by diagonal.
+      frame_lengths: valid frames of each row.
+      label_lengths: valid labels of each row.
+
+    Returns:
+      ``M = N + 1`` diagonals.
+    """
     N, _, U1 = blank.shape
     last_diagonal = frame_lengths + label_lengths
     at_end = jnp.arange(U1)[None, :] == label_lengths[:, None]
@@ -157,7 +190,9 @@ def _loss(
     n, row = jnp.clip(frame_lengths + label_lengths, 0, M - 1), jnp.arange(B)
     at_end = alpha.values[n, row, jnp.clip(label_lengths, 0, U1 - 1)]
     # A label sequence of probability zero costs +inf; a row without a lattice costs nothing.
-    cost = jnp.where(at_end <= IMPOSSIBLE / 2, jnp.inf, -(at_end + alpha.log_scale[n, row]))
+    # The probability of a certain one may round to above 1; it is no less than certain.
+    cost = jnp.maximum(-(at_end + alpha.log_scale[n, row]), 0.0)
+    cost = jnp.where(at_end <= IMPOSSIBLE / 2, jnp.inf, cost)
     return jnp.where(is_feasible(frame_lengths, label_lengths, M - U1, U1 - 1), cost, 0.0)
 
 
@@ -168,7 +203,9 @@ def lattice_loss(
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
 ) -> Float[Array, "B"]:
-    """Negative log-likelihood of each row's labels, float32; 0 where ``is_feasible`` is False.
+    """Negative log-likelihood of each row's labels, float32, at least 0.
+
+    It is 0 where ``is_feasible`` is False.
 
     Differentiable by the log-probabilities: the gradient is minus the arc's posterior.
     """
@@ -183,10 +220,11 @@ def lattice_loss_and_posteriors(
     frame_lengths: Int[Array, "B"],
     label_lengths: Int[Array, "B"],
 ) -> tuple[Float[Array, "B"], ArcPosteriors]:
-    """Loss as ``lattice_loss``, and minus its gradient by each arc's log-probability.
+    """Computes ``lattice_loss`` and minus its gradient, the posteriors of the arcs.
 
-    Every alignment leaves every diagonal by one arc, so a diagonal's posteriors sum to 1: they are
-    normalised by that sum, not by the total probability, whose rounding error grows with T + U.
+    Every alignment leaves every diagonal by exactly one arc, so the posteriors of a diagonal sum to
+    1. They are normalised by that sum and not by the total probability, whose rounding error grows
+    with T + U.
     Posteriors are zero outside the lattice, in infeasible rows and in rows of infinite loss.
     """
     blank, label = mask_arcs(log_prob_blank, log_prob_label, frame_lengths, label_lengths)
@@ -206,7 +244,7 @@ def lattice_loss_and_posteriors(
 
 
 def no_cotangent(x: Array) -> np.ndarray:
-    """The cotangent JAX wants for an integer array."""
+    """Creates the cotangent that JAX requires for an integer array: zeros of dtype ``float0``."""
     return np.zeros(x.shape, jax.dtypes.float0)
 
 
@@ -214,7 +252,7 @@ def _lattice_loss_fwd(log_prob_blank, log_prob_label, frame_lengths, label_lengt
     loss, posteriors = lattice_loss_and_posteriors(
         log_prob_blank, log_prob_label, frame_lengths, label_lengths
     )
-    # Empty arrays carry what the backward pass needs of the inputs: their dtypes.
+    # Residuals must be arrays: empty ones carry the dtypes that the backward pass needs.
     dtypes = (log_prob_blank[:0], log_prob_label[:0])
     return loss, (posteriors, dtypes, frame_lengths, label_lengths)
 

@@ -1,19 +1,19 @@
-"""Pruned transducer loss: a cheap joiner finds the band in which the real one is evaluated.
+"""Pruned transducer loss: the joint is evaluated only in a band that a cheap joiner selects.
 
 The *simple* joiner adds two vectors of logits, ``encoded[t] + predicted[u]``. Its normaliser over
-the whole lattice is one matrix product,
+the whole lattice is a single matrix product,
 
   log sum_v exp(e_tv + p_uv) = max_v e_tv + max_v p_uv + log (exp(e - max) exp(p - max)^T)_tu,
 
-so its loss and its posteriors cost ``T U V`` multiplications and ``T U`` numbers. (Where the peaks
-lie too far apart for float32 it is taken as it stands, frame by frame.) For every frame the
-``width`` labels that hold most of the posterior make a band, and the real joint is evaluated only
-there. The two losses are trained together (the simple one scaled by about 0.5, and before the
-band can be trusted the pruned one scaled down).
+so its loss and its posteriors take ``T U V`` multiplications and ``T U`` numbers of memory. (If the
+peaks are too far apart for float32, the normaliser is computed directly, frame by frame.) The band
+consists of the ``width`` labels with the largest posterior of every frame, and the joint is
+evaluated only there. The two losses are trained together: the simple one scaled by about 0.5, and
+the pruned one scaled down until the band is reliable.
 
 Source: Kuang et al., "Pruned RNN-T for fast, memory-efficient ASR training", Interspeech 2022,
-sections 3.1 and 3.2. Unlike there, the band is rounded up to the tiles of the factored loss: more
-alignments are kept, never fewer.
+sections 3.1 and 3.2. Unlike in the paper, the band is rounded up to the tiles of the factored loss,
+which only adds alignments.
 """
 
 import jax
@@ -40,32 +40,34 @@ def transducer_loss_pruned(
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """Loss over the alignments inside the simple joiner's band, and the simple joiner's own loss.
+    """Computes the loss over the alignments in the band, and the loss of the simple joiner.
 
     Args:
       head: the joint (see ``JointHead``).
       encoded: encoder projections for ``head``.
       predicted: prediction projections for ``head``, column ``u`` after ``u`` labels.
-      simple_encoded: the encoder's part of the simple joiner's logits.
-      simple_predicted: the prediction network's part of them.
-      encoded_lengths: valid frames a row, in [0, T].
-      labels: tokens, never ``blank_id`` inside the length.
-      label_lengths: valid labels a row, in [0, U].
-      width: labels a frame in the band, at least 2. A row of more labels than such a band can
-        climb, ``T (width - 1)``, may cost +inf.
-      chunk_frames: as in ``transducer_loss_factored``, and so
-      blank_id: this one
-      fastemit_lambda: and this one, of the pruned loss only.
+      simple_encoded: contribution of the encoder to the logits of the simple joiner.
+      simple_predicted: contribution of the prediction network to them.
+      encoded_lengths: valid frames of each row, in [0, T].
+      labels: tokens, never ``blank_id`` within the length.
+      label_lengths: valid labels of each row, in [0, U].
+      width: labels per frame in the band, at least 2. The loss of a row with more labels than the
+        band can climb, ``T (width - 1)``, may be +inf.
+      chunk_frames: see ``transducer_loss_factored``.
+      blank_id: index of the blank in the vocabulary.
+      fastemit_lambda: strength of FastEmit in the pruned loss.
 
     Returns:
-      Pruned loss, at least the exact one, and simple loss, float32 in nats. The band is a constant:
-      no gradient flows through its choice.
+      Pruned loss, which is at least the exact loss, and simple loss, float32 in nats. The band is
+      treated as a constant: no gradient flows through its choice.
 
     Raises:
-      ValueError: shapes do not fit each other, or ``width`` is below 2.
+      ValueError: the shapes are inconsistent, or ``width`` is below 2.
     """
     if width < 2:
         raise ValueError(f"width is {width}: a band needs at least 2 labels a frame to climb")
+    if not encoded_lengths.shape[0]:
+        return jnp.zeros(0, jnp.float32), jnp.zeros(0, jnp.float32)
     arcs = simple_arcs(
         simple_encoded, simple_predicted, encoded_lengths, labels, label_lengths, blank_id=blank_id
     )
@@ -97,16 +99,27 @@ def simple_arcs(
     *,
     blank_id: int = BLANK_ID,
 ) -> tuple[Float[Array, "B T U1"], Float[Array, "B T U1"]]:
-    """Blank and label log-probabilities of ``softmax(encoded[t] + predicted[u])``, float32.
+    """Computes the arc log-probabilities of ``softmax(encoded[t] + predicted[u])``.
+
+    Args:
+      encoded: contribution of the encoder to the logits.
+      predicted: contribution of the prediction network to the logits.
+      encoded_lengths: valid frames of each row.
+      labels: tokens, never ``blank_id`` within the length.
+      label_lengths: valid labels of each row.
+      blank_id: index of the blank in the vocabulary.
+
+    Returns:
+      Blank and label log-probabilities, float32.
 
     Raises:
-      ValueError: shapes do not fit each other.
+      ValueError: the shapes are inconsistent.
     """
     (B, T, V), U1 = encoded.shape, predicted.shape[1]
     if (predicted.shape[0], predicted.shape[2]) != (B, V):
         raise ValueError(f"simple logits {encoded.shape} and {predicted.shape} differ in B or V")
     check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)
-    # NaN in the padding would reach whole matrices through the product.
+    # The matrix product would spread NaN in the padding over whole rows and columns.
     encoded = _zero_padding(encoded, encoded_lengths)
     predicted = _zero_padding(predicted, label_lengths + 1)
     encoded_peak = jax.lax.stop_gradient(encoded.max(-1, keepdims=True))
@@ -129,13 +142,14 @@ def simple_arcs(
 
 
 _SMALLEST_SUM = 2.0**-90
-"""Of a sum of products: those that float32 loses (below 2^-126) are still nothing beside it."""
+"""Smallest sum of products that is accurate: terms lost to underflow (below 2^-126) are negligible
+beside it."""
 
 
 def _log_sum_by_frame(
     encoded: Float[Array, "B T V"], predicted: Float[Array, "B U1 V"]
 ) -> Float[Array, "B T U1"]:
-    """``log sum_v exp(e_tv + p_uv)`` however far the peaks lie apart; ``B U V`` numbers a frame."""
+    """Computes ``log sum_v exp(e_tv + p_uv)`` directly, with ``B U V`` numbers per frame."""
 
     @jax.checkpoint
     def of_frame(frame: Float[Array, "B V"]) -> Float[Array, "B U1"]:
@@ -155,10 +169,20 @@ def choose_band(
     label_lengths: Int[Array, "B"],
     width: int,
 ) -> Bool[Array, "B T U1"]:
-    """For each frame the ``width`` neighbouring labels of most posterior, made passable.
+    """Selects, for each frame, the ``width`` adjacent labels with the largest total posterior.
 
-    A band starts at label 0, ends at the last one, never falls, and climbs by at most ``width - 1``
-    a frame, so that every column of it can be reached from the frame before (section 3.2).
+    The band is adjusted so that alignments can pass it: it starts at label 0, ends at the last
+    label, never decreases and climbs by at most ``width - 1`` per frame. Every column can then be
+    reached from the previous frame (section 3.2).
+
+    Args:
+      posteriors: arc posteriors of the simple joiner.
+      encoded_lengths: valid frames of each row.
+      label_lengths: valid labels of each row.
+      width: labels per frame.
+
+    Returns:
+      True for the cells in the band.
     """
     _, T, U1 = posteriors.blank.shape
     occupancy = jnp.cumsum(posteriors.blank + posteriors.label, axis=-1)

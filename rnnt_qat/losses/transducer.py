@@ -1,4 +1,4 @@
-"""Transducer loss on given logits, exact, with the softmax's gradient fused into its own.
+"""Exact transducer loss from logits, with the gradient of the softmax fused into its own.
 
   loss_b = -log P(labels_b | logits_b) = -log sum over alignments of the product of arc probs
 
@@ -7,11 +7,11 @@ With ``p = softmax(logits)`` and the arc posteriors ``g_blank``, ``g_label`` of 
   d loss / d logits[t, u, v] = p[t, u, v] (g_blank + (1 + lambda) g_label)
                                - [v = blank] g_blank - [v = label_{u+1}] (1 + lambda) g_label
 
-which needs the logits and four numbers a cell: it is written once, and no second ``[B, T, U+1, V]``
-array is held beside it.
+which needs only the logits and four numbers per cell. The gradient is written once, and no other
+array of shape ``[B, T, U + 1, V]`` is allocated.
 
 Sources: Graves 2012 (loss); Yu et al., "FastEmit", ICASSP 2021, section 3 (``lambda``: the gradient
-of label arcs is scaled by ``1 + lambda``, the reported loss stays the likelihood's).
+of label arcs is scaled by ``1 + lambda``; the returned loss is that of the likelihood).
 """
 
 from functools import partial
@@ -37,27 +37,29 @@ def transducer_loss(
     blank_id: int = BLANK_ID,
     fastemit_lambda: float = 0.0,
 ) -> Float[Array, "B"]:
-    """Exact transducer loss of each row, differentiable by ``logits``.
+    """Computes the exact transducer loss of each row, differentiable with respect to ``logits``.
 
     Args:
       logits: unnormalised scores of the joint, any float dtype; NaN is allowed in the padding.
-      logit_lengths: valid frames a row, in [0, T].
-      labels: tokens, never ``blank_id`` inside the length.
-      label_lengths: valid labels a row, in [0, U].
+      logit_lengths: valid frames of each row, in [0, T].
+      labels: tokens, never ``blank_id`` within the length.
+      label_lengths: valid labels of each row, in [0, U].
       blank_id: index of the blank in the vocabulary.
-      fastemit_lambda: strength of FastEmit; 0 is the plain likelihood's gradient.
+      fastemit_lambda: strength of FastEmit; 0 gives the gradient of the plain likelihood.
 
     Returns:
-      Negative log-likelihood in nats, float32. Rows without an alignment (no frames, or a length
-      beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of probability 0 cost
-      +inf with gradient 0.
+      Negative log-likelihood in nats, float32, at least 0. Rows without an alignment (no frames,
+      or a length beyond the array: see ``is_feasible``) cost 0 with gradient 0; labels of
+      probability 0 cost +inf with gradient 0.
 
     Raises:
-      ValueError: shapes do not fit each other, or ``blank_id`` is outside the vocabulary.
+      ValueError: the shapes are inconsistent, or ``blank_id`` is outside the vocabulary.
     """
     check_lattice_shapes(logits.shape[:3], logit_lengths, labels, label_lengths)
     if not 0 <= blank_id < logits.shape[-1]:
         raise ValueError(f"blank_id {blank_id} is outside the vocabulary of {logits.shape[-1]}")
+    if not logits.shape[0]:
+        return jnp.zeros(0, jnp.float32)
     return _loss(blank_id, float(fastemit_lambda), logits, logit_lengths, labels, label_lengths)
 
 
@@ -67,7 +69,17 @@ def check_lattice_shapes(
     labels: Int[Array, "B U"],
     label_lengths: Int[Array, "B"],
 ) -> None:
-    """Raises ``ValueError`` unless the arrays describe one ``[B, T, U + 1]`` lattice, T > 0."""
+    """Checks that the arrays describe one ``[B, T, U + 1]`` lattice with T > 0.
+
+    Args:
+      lattice_shape: ``(B, T, U + 1)``.
+      frame_lengths: valid frames of each row.
+      labels: labels of each row.
+      label_lengths: valid labels of each row.
+
+    Raises:
+      ValueError: a shape is inconsistent with the lattice, or the lattice has no frames.
+    """
     B, T, U1 = lattice_shape
     if labels.shape != (B, U1 - 1):
         raise ValueError(
@@ -82,19 +94,28 @@ def check_lattice_shapes(
 
 
 def arc_targets(labels: Int[Array, "B U"]) -> Int[Array, "B U1"]:
-    """Vocabulary index of the label arc leaving column ``u``; column U has none and reads 0."""
+    """Returns the label of the label arc of each column; column U has no label arc and reads 0."""
     return jnp.pad(labels.astype(jnp.int32), ((0, 0), (0, 1)))
 
 
 def log_sum_exp(logits: Float[Array, "*S V"]) -> Float[Array, "*S"]:
-    """Log-sum-exp over the vocabulary in float32."""
+    """Computes the log-sum-exp over the vocabulary in float32."""
     return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
 
 
 def arc_log_probs(
     logits: Float[Array, "B T U1 V"], targets: Int[Array, "B U1"], blank_id: int
 ) -> tuple[Float[Array, "B T U1"], Float[Array, "B T U1"], Float[Array, "B T U1"]]:
-    """Log-probabilities of blank and label arcs, and the log-sum-exp, in float32."""
+    """Computes the log-probabilities of the arcs of each cell.
+
+    Args:
+      logits: unnormalised scores, any float dtype.
+      targets: label of the label arc leaving each column (see ``arc_targets``).
+      blank_id: index of the blank in the vocabulary.
+
+    Returns:
+      Blank log-probabilities, label log-probabilities and the log-sum-exp of each cell, float32.
+    """
     normaliser = log_sum_exp(logits)
     blank = logits[..., blank_id].astype(jnp.float32)
     index = jnp.broadcast_to(targets[:, None, :, None], (*logits.shape[:3], 1))
@@ -109,21 +130,38 @@ def logits_cotangent(
     arcs: ArcPosteriors,
     blank_id: int,
 ) -> Float[Array, "B T U1 V"]:
-    """Gradient of the loss by the logits (the formula above), in their dtype; ``arcs`` scaled."""
+    """Computes the gradient with respect to the logits by the formula in the module docstring.
+
+    Args:
+      logits: unnormalised scores.
+      normaliser: log-sum-exp of each cell.
+      targets: label of the label arc leaving each column.
+      arcs: arc posteriors as scaled by ``scale_arcs``.
+      blank_id: index of the blank in the vocabulary.
+
+    Returns:
+      The gradient, in the dtype of ``logits``.
+    """
     occupancy = arcs.blank + arcs.label
     softmax = jnp.exp(logits.astype(jnp.float32) - normaliser[..., None])
     v = jnp.arange(logits.shape[-1], dtype=jnp.int32)
     gradient = softmax * occupancy[..., None]
     gradient -= jnp.where(v == blank_id, arcs.blank[..., None], 0.0)
     gradient -= jnp.where(v == targets[:, None, :, None], arcs.label[..., None], 0.0)
-    # Padding may hold anything, NaN included; its gradient is zero all the same.
+    # The padding may hold arbitrary values, including NaN; its gradient is zero.
     return jnp.where(occupancy[..., None] != 0, gradient, 0.0).astype(logits.dtype)
 
 
 def scale_arcs(
     arcs: ArcPosteriors, cotangent: Float[Array, "B"], fastemit_lambda: float
 ) -> ArcPosteriors:
-    """Arc posteriors times the row's cotangent, label arcs also times ``1 + fastemit_lambda``."""
+    """Scales arc posteriors by the cotangent, and label arcs also by ``1 + fastemit_lambda``.
+
+    Args:
+      arcs: posteriors of each cell.
+      cotangent: gradient with respect to the loss of each row.
+      fastemit_lambda: strength of FastEmit.
+    """
     cotangent = cotangent[:, None, None]
     return ArcPosteriors(
         blank=cotangent * arcs.blank, label=cotangent * (1.0 + fastemit_lambda) * arcs.label

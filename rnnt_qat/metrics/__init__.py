@@ -1,1 +1,1 @@
-"""Word errors, confidence intervals, emission latency."""
+"""Metrics: word errors, confidence intervals, emission latency, real-time factor."""

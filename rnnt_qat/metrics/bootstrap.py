@@ -1,7 +1,8 @@
-"""How sure an error rate is: bootstrap over utterances.
+"""Confidence intervals of error rates, by bootstrap over utterances.
 
-Utterances, not words, are drawn: errors within one utterance come together. Two systems are
-compared on the same draws, which takes the utterances' difficulty out of the difference.
+Utterances are resampled and not words, because errors within an utterance are correlated. Two
+systems are compared on the same samples, which removes the difficulty of the utterances from the
+difference.
 
 Reference: Bisani and Ney, "Bootstrap Estimates for Confidence Intervals in ASR Performance
 Evaluation" (ICASSP 2004).
@@ -18,12 +19,12 @@ from rnnt_qat.typing import Float
 
 @dataclasses.dataclass(frozen=True)
 class BootstrapConfig:
-    """How intervals are drawn.
+    """Options of the bootstrap.
 
     Attributes:
-      samples: corpora drawn.
-      confidence: share of them inside the (percentile) interval, in (0, 1).
-      seed: of the draws; the same seed draws the same utterances for every system.
+      samples: number of bootstrap samples of the corpus.
+      confidence: fraction of the samples inside the percentile interval, in (0, 1).
+      seed: seed of the resampling; equal seeds draw the same utterances for every system.
     """
 
     samples: int = 2000
@@ -40,9 +41,9 @@ class Interval:
     """An estimate and its confidence interval.
 
     Attributes:
-      value: on the corpus itself.
-      low: lower end.
-      high: upper end.
+      value: estimate on the corpus itself.
+      low: lower end of the interval.
+      high: upper end of the interval.
     """
 
     value: float
@@ -52,12 +53,12 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class PairedDifference:
-    """System minus baseline on the same utterances.
+    """Difference between a system and a baseline on the same utterances.
 
     Attributes:
-      difference: of the rates, with its interval; negative is better than the baseline.
-      probability_of_improvement: share of draws in which the system makes fewer errors (ties count
-        half).
+      difference: system minus baseline error rate with its interval; negative is an improvement.
+      probability_of_improvement: fraction of the samples in which the system makes fewer errors;
+        ties count half.
     """
 
     difference: Interval
@@ -65,17 +66,21 @@ class PairedDifference:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.difference.low > 0 or self.difference.high < 0
 
 
 def error_rate_interval(
     counts: Sequence[ErrorCounts], config: BootstrapConfig = BootstrapConfig()
 ) -> Interval:
-    """Corpus error rate with its interval.
+    """Computes the corpus error rate and its confidence interval.
+
+    Args:
+      counts: error counts of each utterance.
+      config: options of the bootstrap.
 
     Raises:
-      ValueError: the references hold no word.
+      ValueError: the references contain no words.
     """
     return _interval(ErrorCounts.total(counts).rate, _drawn_rates(config, counts)[0], config)
 
@@ -85,10 +90,15 @@ def paired_difference(
     system: Sequence[ErrorCounts],
     config: BootstrapConfig = BootstrapConfig(),
 ) -> PairedDifference:
-    """Difference of two corpus error rates, ``system - baseline``.
+    """Computes the difference of two corpus error rates, ``system - baseline``.
+
+    Args:
+      baseline: error counts of the baseline, per utterance.
+      system: error counts of the system, for the same utterances in the same order.
+      config: options of the bootstrap.
 
     Raises:
-      ValueError: the two are not over the same utterances, or the references hold no word.
+      ValueError: the reference lengths differ, or the references contain no words.
     """
     if [c.reference_length for c in baseline] != [c.reference_length for c in system]:
         raise ValueError(
@@ -106,13 +116,13 @@ def paired_difference(
 def _drawn_rates(
     config: BootstrapConfig, *systems: Sequence[ErrorCounts]
 ) -> Float[np.ndarray, "systems samples"]:
-    """Error rates of resampled corpora, the same resampling for every system."""
+    """Computes the error rates of resampled corpora, with the same samples for every system."""
     units = np.array([c.reference_length for c in systems[0]])
     errors = np.array([[c.errors for c in counts] for counts in systems])  # [systems, utterances]
-    # Drawing n utterances with replacement is drawing how often each occurs.
+    # Drawing n utterances with replacement is equivalent to drawing the count of each.
     rng = np.random.default_rng(config.seed)
     drawn = rng.multinomial(units.size, np.full(units.size, 1 / units.size), size=config.samples)
-    # A draw of empty references alone has no rate; it can only be of a tiny corpus.
+    # A sample of only empty references has no rate; this occurs only in tiny corpora.
     drawn = drawn[drawn @ units > 0]
     return (errors @ drawn.T) / (drawn @ units)
 

@@ -1,9 +1,9 @@
-"""When tokens come, in the time of the audio, and how fast the recognizer computes.
+"""Emission latency in audio time, and the real-time factor of the computation.
 
-A token emitted at encoder frame ``t`` needs the audio up to the end of that frame. Streamed in
-chunks, it can be shown once its chunk is complete; a stream that ends inside a chunk completes it.
-There are no word alignments, so emission is measured against the end of the audio, and between
-two systems that said the same words.
+A token emitted at encoder frame ``t`` requires the audio up to the end of that frame. In a chunked
+stream it is available when its chunk is complete or the stream ends. There are no word alignments,
+so emission times are reported relative to the end of the audio, and delays between two systems that
+emit the same tokens.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from rnnt_qat.typing import Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class Percentiles:
-    """Median and tail of a distribution over utterances; NaN when there are none.
+    """Median and tail of a distribution over utterances; NaN if it is empty.
 
     Attributes:
       p50: median.
@@ -31,7 +31,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Percentiles":
-        """Of some values."""
+        """Computes the percentiles of ``values``."""
         if len(values) == 0:
             return cls(float("nan"), float("nan"))
         p50, p90 = np.percentile(np.asarray(values, np.float64), [50, 90])
@@ -44,18 +44,22 @@ def emission_times_ms(
     audio_ms: float,
     chunk_ms: float | None = None,
 ) -> Float[np.ndarray, "U"]:
-    """Milliseconds of audio heard when each token could be emitted, at most ``audio_ms``.
+    """Computes the amount of audio received when each token can be emitted.
 
     Args:
       emission_frames: encoder frame of each token.
-      encoder_frame_ms: audio that an encoder frame advances.
-      audio_ms: length of the utterance.
-      chunk_ms: audio that arrives at once; None for the model's own time, as if it came a frame at
-        a time.
+      encoder_frame_ms: hop of an encoder frame in milliseconds.
+      audio_ms: length of the utterance in milliseconds.
+      chunk_ms: duration of a chunk in milliseconds; None is one encoder frame per chunk, which
+        gives the latency of the model alone.
+
+    Returns:
+      Milliseconds from the start of the utterance, at most ``audio_ms``.
     """
     step = encoder_frame_ms if chunk_ms is None else chunk_ms
     frame_ends = (np.asarray(emission_frames) + 1) * encoder_frame_ms
-    # The tolerance keeps a frame that ends with its chunk in it: 3 * 0.1 / 0.3 is above 1.
+    # The tolerance keeps a frame that ends with its chunk in that chunk: in floating point,
+    # 3 * 0.1 / 0.3 exceeds 1.
     arrivals = np.ceil(frame_ends / step - 1e-9) * step
     return np.minimum(arrivals, audio_ms)
 
@@ -66,9 +70,18 @@ def emission_delays_ms(
     system_tokens: Sequence[Sequence[int]],
     system_times_ms: Sequence[Sequence[float]],
 ) -> list[float]:
-    """How much later the system emits each token than the baseline, where both said the same.
+    """Computes the emission delay of each token relative to a baseline.
 
-    Only utterances with equal token sequences are compared; one value a token, negative = earlier.
+    Only utterances with equal token sequences are compared.
+
+    Args:
+      baseline_tokens: tokens of the baseline, per utterance.
+      baseline_times_ms: emission time of each of these tokens, in milliseconds.
+      system_tokens: tokens of the system, for the same utterances.
+      system_times_ms: emission time of each of these tokens, in milliseconds.
+
+    Returns:
+      One delay per token in milliseconds; negative if the system emits it earlier.
     """
     delays: list[float] = []
     for a, a_times, b, b_times in zip(
@@ -81,14 +94,14 @@ def emission_delays_ms(
 
 @dataclasses.dataclass(frozen=True)
 class RealTimeFactor:
-    """Computing time over audio time, compilation and warm-up left out.
+    """Processing time divided by audio time, without compilation and warm-up.
 
     Attributes:
-      median: of the repeats.
+      median: median of the repeats.
       low: fastest repeat.
       high: slowest repeat.
-      audio_s: seconds of audio computed in one repeat.
-      repeats: timed runs.
+      audio_s: seconds of audio processed in one repeat.
+      repeats: number of timed runs.
     """
 
     median: float
@@ -101,10 +114,17 @@ class RealTimeFactor:
 def measure_real_time_factor(
     run: Callable[[], Any], audio_s: float, repeats: int = 5, warmup: int = 1
 ) -> RealTimeFactor:
-    """Times ``run``, which decodes ``audio_s`` seconds and returns arrays to wait for.
+    """Measures the real-time factor of a computation.
+
+    Args:
+      run: processes ``audio_s`` seconds of audio; returns the arrays to wait for, because JAX
+        dispatches asynchronously.
+      audio_s: seconds of audio, positive.
+      repeats: number of timed runs.
+      warmup: number of runs before, which include the compilation.
 
     Raises:
-      ValueError: there is no audio.
+      ValueError: ``audio_s`` is not positive.
     """
     if audio_s <= 0:
         raise ValueError(f"a real-time factor needs audio, got {audio_s} s")

@@ -1,7 +1,7 @@
-"""Word and character error rates, counted an utterance at a time and summed over a corpus.
+"""Word and character error rates, counted per utterance and summed over a corpus.
 
-An empty reference has no rate of its own, but what was recognised in it counts: its words are
-insertions in the corpus' sum. Only a corpus without a single reference word has no rate.
+An empty reference has no error rate of its own, but words recognised in it count as insertions in
+the sum of the corpus. Only a corpus without any reference word has no error rate.
 """
 
 import dataclasses
@@ -13,12 +13,12 @@ import jiwer
 
 @dataclasses.dataclass(frozen=True)
 class ErrorCounts:
-    """Edits of a minimal alignment of hypothesis to reference; counts of a corpus add up.
+    """Edit counts of a minimal alignment of a hypothesis to its reference; additive over a corpus.
 
     Attributes:
-      substitutions: units replaced.
-      deletions: units of the reference that are missing.
-      insertions: units that the reference does not have.
+      substitutions: replaced units (words or characters).
+      deletions: reference units missing in the hypothesis.
+      insertions: hypothesis units that are not in the reference.
       reference_length: units of the reference.
     """
 
@@ -29,15 +29,15 @@ class ErrorCounts:
 
     @property
     def errors(self) -> int:
-        """All edits."""
+        """Total number of edits."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:
-        """Errors per unit of the reference, at least 0 and maybe above 1.
+        """Errors per reference unit; may exceed 1.
 
         Raises:
-          ValueError: no reference holds a single unit.
+          ValueError: the references contain no units.
         """
         if self.reference_length == 0:
             raise ValueError("no error rate: the references hold no word; is the right text given?")
@@ -49,12 +49,16 @@ class ErrorCounts:
 
     @staticmethod
     def total(counts: Iterable["ErrorCounts"]) -> "ErrorCounts":
-        """Sum over a corpus."""
+        """Sums the counts of a corpus."""
         return sum(counts, ErrorCounts())
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:
-    """Word errors of each utterance; words are separated by white space of any kind.
+    """Counts the word errors of each utterance; any white space separates words.
+
+    Args:
+      references: reference transcript of each utterance.
+      hypotheses: recognized transcript of each utterance.
 
     Raises:
       ValueError: the two sequences differ in length.
@@ -63,7 +67,11 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Er
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:
-    """Character errors of each utterance; a run of white space is one character.
+    """Counts the character errors of each utterance; a run of white space is one character.
+
+    Args:
+      references: reference transcript of each utterance.
+      hypotheses: recognized transcript of each utterance.
 
     Raises:
       ValueError: the two sequences differ in length.
@@ -84,9 +92,9 @@ def _errors(process, references: Sequence[str], hypotheses: Sequence[str]) -> li
 
 
 def _comparable(text: str) -> str:
-    """The text with one space between words, which is all that jiwer parts words at.
+    """Normalizes white space to single spaces, the only separator that jiwer splits words at.
 
-    Accented letters are composed: however they are encoded, they are the same letters.
+    Accented letters are composed (NFC), so that different encodings of a letter compare equal.
     """
     return " ".join(unicodedata.normalize("NFC", text).split())
 

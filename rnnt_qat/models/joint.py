@@ -118,6 +118,10 @@ class Joint(QuantizedModule):
         """Real values of what ``store_encoded`` returned."""
         return dequantize(self.ops.load("encoded", encoded))
 
+    def real_predicted(self, predicted: Num[Array, "B U J"]) -> Float[Array, "B U J"]:
+        """Real values of what ``store_predicted`` returned."""
+        return dequantize(self.ops.load("predicted", predicted))
+
     def head(self) -> JointHead:
         """The joint as a callable; the kernel is quantized here, once."""
         hidden = self.ops.load("hidden", jnp.zeros((), self.state_dtype(Role.JOINT_HIDDEN)))

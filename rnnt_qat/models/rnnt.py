@@ -27,6 +27,8 @@ class RNNTConfig:
       joint_size: width J in which both are added.
       ctc_head: whether training also reads the labels off the encoder alone, through a linear layer
         that no chip ever sees (``losses.ctc``).
+      simple_joiner: whether training also has the joiner without a hidden layer that finds the band
+        of the pruned loss (``losses.pruned``); no chip ever sees it either.
     """
 
     vocabulary: int
@@ -36,6 +38,7 @@ class RNNTConfig:
     )
     joint_size: int = 256
     ctc_head: bool = True
+    simple_joiner: bool = False
 
     def __post_init__(self):
         """Refuses sizes of nothing; a vocabulary is the blank and one label at least."""
@@ -53,6 +56,7 @@ class Lattice:
       predicted: prediction projections before each label and after the last.
       head: the joint.
       ctc_logits: labels off the encoder alone; None for a model without that head.
+      simple: the two addends of the simple joiner's logits; None for a model without it.
     """
 
     encoded: Num[Array, "B Tr J"]
@@ -60,6 +64,7 @@ class Lattice:
     predicted: Num[Array, "B U1 J"]
     head: JointHead
     ctc_logits: Float[Array, "B Tr V"] | None = None
+    simple: tuple[Float[Array, "B Tr V"], Float[Array, "B U1 V"]] | None = None
 
 
 class RNNT(nn.Module):
@@ -78,6 +83,9 @@ class RNNT(nn.Module):
         self.prediction = config.prediction.make(self.policy, config.vocabulary, config.joint_size)
         self.joint = Joint(self.policy, config.joint_size, config.vocabulary)
         self.ctc = nn.Dense(config.vocabulary) if config.ctc_head else None
+        simple = config.simple_joiner
+        self.simple_encoded = nn.Dense(config.vocabulary) if simple else None
+        self.simple_predicted = nn.Dense(config.vocabulary) if simple else None
 
     def __call__(
         self,
@@ -106,7 +114,13 @@ class RNNT(nn.Module):
         if self.policy.calibrating or self.policy.diagnosing:
             self.joint.observe_diagonal(encoded, predicted, encoded_lengths, label_lengths + 1)
         ctc_logits = None if self.ctc is None else self.ctc(self.joint.real_encoded(encoded))
-        return Lattice(encoded, encoded_lengths, predicted, self.head(), ctc_logits)
+        simple = None
+        if self.simple_encoded is not None and self.simple_predicted is not None:
+            simple = (
+                self.simple_encoded(self.joint.real_encoded(encoded)),
+                self.simple_predicted(self.joint.real_predicted(predicted)),
+            )
+        return Lattice(encoded, encoded_lengths, predicted, self.head(), ctc_logits, simple)
 
     def encode(
         self,

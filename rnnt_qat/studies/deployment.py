@@ -68,7 +68,9 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
             )
         for model in models:
             recognizer = Recognizer.load(model)
-            trained = recognizer.origin.get("stage") == "aware"
+            origin = recognizer.origin
+            # Models of before were trained through their policy in the stage of this name alone.
+            trained = origin.get("trained", origin.get("stage") == "aware")
             try:
                 system = describe(recognizer.policy, trained)
             except FreezeError as error:

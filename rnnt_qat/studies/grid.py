@@ -74,13 +74,16 @@ _KINDS = ("deletion", "substitution", "insertion")
 
 
 def _win_back(rows: Sequence[Row], by_name: Mapping[str, System]) -> None:
-    """What share of a calibrated system's loss training through the policy wins back."""
+    """What share of a calibrated system's loss training through the policy wins back.
+
+    A loss whose interval holds zero may be none: a share of it would be a quotient of noise.
+    """
     found = {
         (s.policy, s.stage, row["chunk_ms"]): row for row in rows for s in [by_name[row["system"]]]
     }
     for (policy, stage, chunk_ms), row in found.items():
         calibrated = found.get((policy, CALIBRATION, chunk_ms))
-        if stage == AWARE and calibrated and (calibrated["difference"] or 0) > 0:
+        if stage == AWARE and calibrated and (calibrated["difference_low"] or 0) > 0:
             row["won_back"] = 1 - (row["difference"] or 0) / calibrated["difference"]
 
 
@@ -118,8 +121,9 @@ NOTES = """\
 products, the other operators in floating point on the CPU; (d) trained through all of the chip's
 arithmetic; *float32, trained*, where asked for: the same further steps in floating point.
 *parameters*: kernels, biases and embedding, packed. *won back*: share of what the same policy loses
-when only calibrated. Intervals are a bootstrap's over utterances, the errors of all
-models pooled by utterance; *WER - float* is paired, in points, in bold where it leaves out 0."""
+when only calibrated, where that loss is more than chance. Intervals are a bootstrap's over
+utterances, the errors of all models pooled by utterance; *WER - float* is paired, in points,
+in bold where it leaves out 0."""
 
 
 def _difference(row: Row) -> str:

@@ -21,6 +21,7 @@ from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.precision import IntegerMatmul
 from rnnt_qat.serving.size import model_bytes
 from rnnt_qat.training.checkpoints import ConfigMismatchError, differing_fields
+from rnnt_qat.training.stages import Stage, TrainingStage
 
 AWARE, CALIBRATION, FLOAT = "aware", "calibration", "float"
 
@@ -145,7 +146,7 @@ def sweep(
         console.say(f"{model}, policy {policy}")
         experiment_config = _without_float(followed, model, policy, config.aware_steps)
         # One measurement a stage would have nothing to select from.
-        selects = experiment_config.stages.aware_training.steps > followed.loop.evaluate_every
+        selects = max(s.steps for s in experiment_config.stages) > followed.loop.evaluate_every
         experiment = Experiment(
             experiment_config, data_dir, workdir / slug(policy), console, validate=selects
         )
@@ -158,14 +159,14 @@ def sweep(
 def _without_float(
     config: ExperimentConfig, model: pathlib.Path, policy: str, aware_steps: int | None
 ) -> ExperimentConfig:
-    aware = config.stages.aware_training
-    if aware_steps is not None:
-        aware = dataclasses.replace(aware, steps=aware_steps)
-    stages = dataclasses.replace(
-        config.stages,
-        float_training=dataclasses.replace(config.stages.float_training, steps=0),
-        aware_training=aware,
-    )
+    def changed(stage: Stage) -> Stage:
+        if not isinstance(stage, TrainingStage):
+            return stage
+        if stage.precision == FLOAT32.name:
+            return dataclasses.replace(stage, steps=0)
+        return stage if aware_steps is None else dataclasses.replace(stage, steps=aware_steps)
+
+    stages = tuple(map(changed, config.stages))
     return dataclasses.replace(
         config, precision=policy, stages=stages, initialize_from=str(model.absolute())
     )

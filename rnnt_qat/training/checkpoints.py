@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,11 @@ class CheckpointConfig:
     every: int = 500
     keep_last: int = 2
 
+    def __post_init__(self):
+        for name in ("every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"checkpoint.{name}={getattr(self, name)} must be at least 1")
+
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
@@ -76,6 +81,7 @@ class Checkpoints:
       config: the run's resolved config as JSON; kept in every checkpoint.
       keep_last: newest checkpoints to keep.
       may_differ: dotted paths of fields in which a checkpoint's config may differ from ``config``.
+      upgrade: makes JSON of today's configs of what an earlier version wrote.
 
     Attributes:
       set_aside: checkpoints that were found incomplete and moved away, as lines to show.
@@ -87,8 +93,9 @@ class Checkpoints:
         config: Mapping[str, Json],
         keep_last: int = 2,
         may_differ: Sequence[str] = (),
+        upgrade: Callable[[Json], Json] = lambda config: config,
     ):
-        self._config, self._may_differ = config, may_differ
+        self._config, self._may_differ, self._upgrade = config, may_differ, upgrade
         self.directory = pathlib.Path(directory).absolute()
         self.set_aside: list[str] = []
         self._verified: set[int] = set()
@@ -154,6 +161,19 @@ class Checkpoints:
         """What was measured at a step, if anything was."""
         return (self._manager.metrics(step) or {}).get(WER)
 
+    def holds(self, step: int, field: str) -> bool:
+        """Returns whether a checkpoint's state has a field.
+
+        Raises:
+          DamagedCheckpointError: naming the folder.
+        """
+        folder = self.directory / str(step)
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                return field in reader.metadata(folder / "state").item_metadata.tree
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise DamagedCheckpointError(f"{folder} is damaged: {error}") from error
+
     def check_config(self, step: int) -> None:
         """Refuses a checkpoint that another config wrote.
 
@@ -163,10 +183,10 @@ class Checkpoints:
         """
         self._verify(step)
         restored = self._read(step, ocp.args.Composite(config=ocp.args.JsonRestore()))
-        where = str(self.directory / str(step))
-        require_same_config(restored.config, self._config, where, self._may_differ)
+        where, saved = str(self.directory / str(step)), self._upgrade(restored.config)
+        require_same_config(saved, self._config, where, self._may_differ)
 
-    def restore(self, step: int, template: TrainState, shardings: PyTree) -> Restored:
+    def restore(self, step: int, template: PyTree, shardings: PyTree) -> Restored:
         """Reads a checkpoint of this stage and this config.
 
         Args:

@@ -3,9 +3,10 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -24,11 +25,12 @@ from rnnt_qat.training.checkpoints import (
     Restored,
 )
 from rnnt_qat.training.compilation import CompiledUpdate
+from rnnt_qat.training.earlier_states import NEW_FIELD, earlier_form, from_earlier_form
 from rnnt_qat.training.metrics import MetricsWriter
 from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
-from rnnt_qat.training.stages import Program
-from rnnt_qat.training.state import IntervalSums, TrainState
+from rnnt_qat.training.stages import BoundStage
+from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import StepReport
 from rnnt_qat.typing import PyTree
 
@@ -46,7 +48,8 @@ class LoopConfig:
       evaluate_every: between evaluations; one more ends each stage.
       checkpoint: when and how many checkpoints.
       skipped_in_a_row_limit: consecutive skipped batches that end the run with an error.
-      shard_above: arrays of more elements are cut over the devices instead of copied to each.
+      shard_above: arrays of more elements are kept in shares, one a device, instead of copied to
+        each (``infra.mesh.state_shardings``).
       console_seconds: least time between progress lines where there is no terminal.
     """
 
@@ -82,18 +85,20 @@ class BestState:
     """A stage's state of lowest WER.
 
     Attributes:
-      stage: its program's name.
+      stage: its name.
       step: batches done.
       wer: what was measured; None where nothing was.
       state: global arrays.
-      aware: whether it is to be computed with in the accelerator's arithmetic.
+      precision: the stage's (``TrainingStage.precision``).
+      trained: whether the stage changed parameters through that policy.
     """
 
     stage: str
     step: int
     wer: float | None
     state: TrainState
-    aware: bool
+    precision: str
+    trained: bool
 
 
 class _Input:
@@ -117,12 +122,12 @@ class _Input:
 
 
 class Trainer:
-    """Runs programs over one stream of batches in a working directory.
+    """Runs stages over one stream of batches in a working directory.
 
     Each goes on from the state that the one before found best, not from its last.
 
     Args:
-      programs: the stages.
+      stages: bound to their task.
       create_state: makes the state before the first step; the same on every process.
       iterator: training batches.
       workdir: takes checkpoints, records and TensorBoard files.
@@ -131,11 +136,12 @@ class Trainer:
       mesh: devices of all processes.
       console: takes progress lines.
       may_differ: dotted paths of the config's fields that may change when a run is resumed.
+      upgrade: makes JSON of today's configs of what an earlier version wrote.
     """
 
     def __init__(
         self,
-        programs: Sequence[Program],
+        stages: Sequence[BoundStage],
         create_state,
         iterator: ResumableIterator,
         workdir: pathlib.Path,
@@ -144,8 +150,9 @@ class Trainer:
         mesh: Mesh,
         console: Console,
         may_differ: Sequence[str] = (),
+        upgrade: Callable[[Any], Any] = lambda config: config,
     ):
-        self._programs = programs
+        self._stages = stages
         self._create_state = create_state
         self._iterator = iterator
         self._loop = loop
@@ -154,11 +161,15 @@ class Trainer:
         self._workdir = workdir
         self._checkpoints = [
             Checkpoints(
-                stage_directory(workdir, i, p.name), config, loop.checkpoint.keep_last, may_differ
+                stage_directory(workdir, index, stage.name),
+                config,
+                loop.checkpoint.keep_last,
+                may_differ,
+                upgrade,
             )
-            for i, p in enumerate(programs)
+            for index, stage in enumerate(stages)
         ]
-        self._first_steps = np.cumsum([0, *(p.steps for p in programs)]).tolist()
+        self._first_steps = np.cumsum([0, *(s.steps for s in stages)]).tolist()
         self._wer: float | None = None
 
     def run(self) -> TrainState:
@@ -171,14 +182,14 @@ class Trainer:
         """
         first, state = self._restore_or_create()
         step = int(to_host(state.step))
-        self._console.say(", ".join(f"{p.name} {p.steps} steps" for p in self._programs))
+        self._console.say(", ".join(f"{s.name} {s.steps} steps" for s in self._stages))
         self._input = _Input(self._iterator, self._mesh)
         self._writer = MetricsWriter(
             self._workdir, step if step else None, enabled=jax.process_index() == 0
         )
         try:
             with StopRequest(self._console.say) as self._stop:
-                for index in range(first, len(self._programs)):
+                for index in range(first, len(self._stages)):
                     if step == self._first_steps[index + 1]:
                         continue  # resumed at this stage's end
                     if step == self._first_steps[index]:
@@ -193,20 +204,27 @@ class Trainer:
 
     def best_states(self) -> Iterator[BestState]:
         """The state of lowest WER of each stage that has begun, the newest if none was."""
-        for index, (program, checkpoints) in enumerate(
-            zip(self._programs, self._checkpoints, strict=True)
+        for index, (stage, checkpoints) in enumerate(
+            zip(self._stages, self._checkpoints, strict=True)
         ):
             step = checkpoints.best_step()
             if step is not None:
                 state = self._restore_best(index, step).state
-                yield BestState(program.name, step, checkpoints.wer(step), state, program.aware)
+                yield BestState(
+                    stage=stage.name,
+                    step=step,
+                    wer=checkpoints.wer(step),
+                    state=state,
+                    precision=stage.precision,
+                    trained=stage.trains,
+                )
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
         """The stage to go on with, and the state in it: of the newest checkpoint that is whole."""
         for checkpoints in self._checkpoints:
             for line in checkpoints.set_aside:
                 self._console.say(f"warning: {line}")
-        for index in reversed(range(len(self._programs))):
+        for index in reversed(range(len(self._stages))):
             checkpoints = self._checkpoints[index]
             while (step := checkpoints.latest_step()) is not None:
                 try:
@@ -219,7 +237,7 @@ class Trainer:
                     )
                     continue
                 self._iterator.restore(restored.iterator_state)
-                self._console.say(f"{self._programs[index].name}: resumed at step {step}")
+                self._console.say(f"{self._stages[index].name}: resumed at step {step}")
                 return index, restored.state
         state = self._create_state()
         return 0, place_state(state, self._shardings(state))
@@ -228,9 +246,18 @@ class Trainer:
         # A stage changes the state's structure, so the template goes the same way.
         self._checkpoints[index].check_config(step)
         template = jax.eval_shape(self._create_state)
-        for program in self._programs[: index + 1]:
-            template = jax.eval_shape(program.begin, template)
-        return self._checkpoints[index].restore(step, template, self._shardings(template))
+        for i in range(index + 1):
+            teacher = jax.eval_shape(lambda i=i: self._teacher(i))
+            template = jax.eval_shape(functools.partial(self._first_state, i), template, teacher)
+        checkpoints = self._checkpoints[index]
+        if checkpoints.holds(step, NEW_FIELD):
+            return checkpoints.restore(step, template, self._shardings(template))
+        form = earlier_form(template)
+        restored = checkpoints.restore(step, form, self._shardings(form))
+        saved: Any = restored.state
+        state = from_earlier_form(saved, template, step - self._first_steps[index])
+        # What was added lies on one device so far.
+        return dataclasses.replace(restored, state=jax.device_put(state, self._shardings(state)))
 
     def _restore_best(self, index: int, step: int) -> Restored:
         """The state that a stage's outcome is taken from; no other one takes its place unasked."""
@@ -238,7 +265,7 @@ class Trainer:
             return self._restore(index, step)
         except DamagedCheckpointError as error:
             raise DamagedCheckpointError(
-                f"{error}. It is the best state of the stage {self._programs[index].name}: restore "
+                f"{error}. It is the best state of the stage {self._stages[index].name}: restore "
                 f"it from a copy, or delete {self._checkpoints[index].directory / str(step)}, and "
                 "the best of those left is taken"
             ) from error
@@ -251,13 +278,20 @@ class Trainer:
         if index:
             state = self._with_best_of(index - 1, state)
 
-        def begin(state: TrainState) -> TrainState:
-            return self._programs[index].begin(
-                dataclasses.replace(state, interval=IntervalSums.zero())
-            )
+        teacher = self._teacher(index)
+        teacher = place_state(teacher, self._shardings(teacher))
+        begin = functools.partial(self._first_state, index)
+        shardings = self._shardings(jax.eval_shape(begin, state, teacher))
+        return jax.jit(begin, out_shardings=shardings)(state, teacher)
 
-        shardings = self._shardings(jax.eval_shape(begin, state))
-        return jax.jit(begin, out_shardings=shardings)(state)
+    def _first_state(self, index: int, state: TrainState, teacher: PyTree) -> TrainState:
+        """What a stage begins with, of what the stage before ended with; to be traced."""
+        state = self._stages[index - 1].end(state) if index else state
+        return self._stages[index].begin(state, teacher)
+
+    def _teacher(self, index: int) -> PyTree:
+        teacher = self._stages[index].teacher
+        return () if teacher is None else teacher
 
     def _with_best_of(self, index: int, state: TrainState) -> TrainState:
         """A stage's last state with the parameters and ranges of its state of lowest WER."""
@@ -266,20 +300,20 @@ class Trainer:
         if step is None or step == self._first_steps[index + 1]:
             return state
         best = self._restore_best(index, step).state
-        self._console.say(f"going on from {self._programs[index].name} step {step}, its best")
+        self._console.say(f"going on from {self._stages[index].name} step {step}, its best")
         return dataclasses.replace(
             state, params=best.params, ema_params=best.ema_params, quant_stats=best.quant_stats
         )
 
     def _run_stage(self, index: int, state: TrainState, step: int) -> TrainState:
-        program, loop = self._programs[index], self._loop
+        stage, loop = self._stages[index], self._loop
         first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
         update = CompiledUpdate(
-            program.make_update(first_step, loop.log_every, self._mesh),
+            stage.make_update(first_step, loop.log_every, self._mesh),
             self._mesh,
             loop.shard_above,
         )
-        progress = Progress(program.name, step, last_step, self._first_steps[-1])
+        progress = Progress(stage.name, step, last_step, self._first_steps[-1])
         saved = step
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
@@ -288,14 +322,14 @@ class Trainer:
                 done, report = in_flight.popleft()
                 jax.block_until_ready(report.learning_rate)
                 if done % loop.log_every == 0 or done == last_step:
-                    self._log(program.name, done, report, progress)
+                    self._log(stage.name, done, report, progress)
                 self._console.progress(progress.line(done, self._wer))
 
         while step < last_step:
             batch = self._input.take()
             if update.needs_compilation(batch):
                 with progress.paused():
-                    state, report = self._compile(program.name, update, state, batch, step == saved)
+                    state, report = self._compile(stage.name, update, state, batch, step == saved)
             else:
                 state, report = update(state, batch)
             step += 1
@@ -305,14 +339,14 @@ class Trainer:
 
             ended = step == last_step
             stop = self._stop_agreed(step)
-            evaluate = program.evaluate and (ended or step % loop.evaluate_every == 0)
+            evaluate = stage.evaluate and (ended or step % loop.evaluate_every == 0)
             if not (ended or stop or evaluate or step % loop.checkpoint.every == 0):
                 continue
             settle(0)
             with progress.paused():
                 if ended:
-                    program.check(to_host(state))
-                wer = self._evaluate(program, step, state) if evaluate else None
+                    stage.check(to_host(state))
+                wer = self._evaluate(stage, step, state) if evaluate else None
                 self._checkpoints[index].save(step, state, self._input.position, wer)
                 saved = step
                 if stop:
@@ -320,7 +354,7 @@ class Trainer:
                     raise StoppedBySignal(stop, step)
         self._console.say(f"{progress.line(step, self._wer)}  [{update.summary()}]")
         self._writer.write_throughput(
-            step, program.name, {"compilations": update.count, "compile_seconds": update.seconds}
+            step, stage.name, {"compilations": update.count, "compile_seconds": update.seconds}
         )
         return state
 
@@ -349,16 +383,16 @@ class Trainer:
             return 0
         return int(np.max(multihost_utils.process_allgather(np.int32(asked))))
 
-    def _evaluate(self, program: Program, step: int, state: TrainState) -> float:
-        assert program.evaluate is not None
-        self._console.progress(f"{program.name}: evaluating at step {step}", force=True)
+    def _evaluate(self, stage: BoundStage, step: int, state: TrainState) -> float:
+        assert stage.evaluate is not None
+        self._console.progress(f"{stage.name}: evaluating at step {step}", force=True)
         begun = time.monotonic()
-        metrics = program.evaluate(state.ema_params, state.quant_stats)
-        self._writer.write(step, program.name, metrics)
+        metrics = stage.evaluate(state.ema_params, state.quant_stats)
+        self._writer.write(step, stage.name, metrics)
         self._wer = metrics[WER]
         seconds = format_duration(time.monotonic() - begun)
         self._console.say(
-            f"{program.name} {step}: validation WER {100 * self._wer:.1f} % (measured in {seconds})"
+            f"{stage.name} {step}: validation WER {100 * self._wer:.1f} % (measured in {seconds})"
         )
         return self._wer
 
@@ -379,6 +413,7 @@ class Trainer:
                 "loss_per_label": float(interval.loss) / max(float(interval.labels), 1.0),
                 "gradient_norm": float(interval.gradient_norm) / float(interval.updates),
             }
+            metrics |= {f"terms/{k}": float(v) / rows for k, v in interval.terms.items()}
         self._writer.write(step, stage, metrics)
         progress.measure(step, float(interval.utterances), float(interval.audio_seconds))
         self._writer.write_throughput(step, stage, progress.rates())

@@ -1,4 +1,4 @@
-"""AdamW with warmup, decay and clipping; the learning rate follows the stage's own step."""
+"""AdamW with warmup, decay and clipping, as one optax chain that ends in the learning rate."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnt_qat.training.state import AwareParams
-from rnnt_qat.typing import Array, Float, Int, PyTree
-
-Schedule = Callable[[Int[Array, ""]], Float[Array, ""]]
+from rnnt_qat.typing import Array, Bool, Float, Int, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +51,11 @@ class OptimizerConfig:
         for name in ("beta1", "beta2", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
+        if not 0 <= self.final_fraction <= 1:
+            raise ValueError(f"final_fraction is {self.final_fraction}; it must lie in [0, 1]")
+        for name in ("warmup_steps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.accumulation < 1:
             raise ValueError(f"accumulation is {self.accumulation}; it must be at least 1")
 
@@ -65,8 +68,12 @@ _DECAYS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def make_schedule(config: OptimizerConfig, steps: int) -> Schedule:
-    """Learning rate as a function of the steps done in a stage of ``steps`` steps."""
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Returns the learning rate as a function of the batches seen in a stage of ``steps`` steps.
+
+    ``optax.warmup_cosine_decay_schedule`` draws the same curve, but begins at a rate of zero (the
+    first batch would teach nothing) and knows no other decay.
+    """
     decay = _DECAYS[config.decay]
     decay_steps = max(steps - config.warmup_steps, 1)
 
@@ -80,24 +87,44 @@ def make_schedule(config: OptimizerConfig, steps: int) -> Schedule:
 
 
 def make_optimizer(
-    config: OptimizerConfig, range_rate: float | None = None
+    config: OptimizerConfig, steps: int, range_rate: float | None = None
 ) -> optax.GradientTransformation:
-    """Gradients to steps of unit learning rate: the update multiplies by the schedule.
+    """Returns the optimizer of a stage: gradients to what is added to the parameters.
 
     Args:
       config: of the network's parameters.
+      steps: length of the stage, over which the learning rate decays.
       range_rate: learning rate of trained ranges as a multiple of the network's: the parameters are
         then ``AwareParams``. Ranges do not decay, and are clipped by their own norm, which sums
         over whole tensors and would drown the network's. None where no ranges are trained.
     """
     clip = optax.clip_by_global_norm(config.clip_norm)
     adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
-    network = optax.chain(clip, adam, optax.add_decayed_weights(config.weight_decay, mask=_decayed))
-    if range_rate is None:
-        return network
-    ranges = optax.chain(clip, adam, optax.scale(range_rate))
-    labels = AwareParams(network="network", ranges="ranges")
-    return optax.partition({"network": network, "ranges": ranges}, labels)
+    direction = optax.chain(
+        clip, adam, optax.add_decayed_weights(config.weight_decay, mask=_decayed)
+    )
+    if range_rate is not None:
+        ranges = optax.chain(clip, adam, optax.scale(range_rate))
+        labels = AwareParams(network="network", ranges="ranges")
+        direction = optax.partition({"network": direction, "ranges": ranges}, labels)
+    # Outermost, so that the state is a pair: the direction's, and the schedule's count.
+    return optax.chain(direction, optax.scale_by_learning_rate(make_schedule(config, steps)))
+
+
+def keep_skipped(applied: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    """Returns the optimizer's state after a batch: ``new`` if it was learned from, else ``old``.
+
+    Schedules alone go on: they count batches, as ``TrainState.step`` does, so that a skipped batch
+    does not shift the learning rates of those that follow.
+    """
+
+    def is_schedule(node: PyTree) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    def select(new: PyTree, old: PyTree) -> PyTree:
+        return new if is_schedule(new) else jnp.where(applied, new, old)
+
+    return jax.tree.map(select, new, old, is_leaf=is_schedule)
 
 
 def _decayed(params: PyTree) -> PyTree:

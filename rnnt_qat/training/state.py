@@ -1,5 +1,7 @@
 """Everything a run is, as one pytree: restoring it continues the run to the bit."""
 
+from collections.abc import Iterable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ class IntervalSums:
       updates: applied updates.
       audio_seconds: audio of all rows seen, applied or not.
       utterances: all rows seen, padding rows not counted.
+      terms: summed terms of the objectives by name, of the rows of applied updates.
     """
 
     loss: Float[Array, ""]
@@ -29,11 +32,25 @@ class IntervalSums:
     updates: Float[Array, ""]
     audio_seconds: Float[Array, ""]
     utterances: Float[Array, ""]
+    terms: dict[str, Float[Array, ""]] = flax.struct.field(default_factory=dict)
 
     @classmethod
-    def zero(cls) -> "IntervalSums":
-        """An empty interval."""
-        return cls(*(jnp.zeros((), jnp.float32) for _ in range(7)))
+    def zero(cls, terms: Iterable[str] = ()) -> "IntervalSums":
+        """An empty interval of a stage whose objectives have these terms."""
+
+        def zero() -> Array:
+            return jnp.zeros((), jnp.float32)  # a buffer each: the state is donated
+
+        return cls(
+            loss=zero(),
+            rows=zero(),
+            labels=zero(),
+            gradient_norm=zero(),
+            updates=zero(),
+            audio_seconds=zero(),
+            utterances=zero(),
+            terms={name: zero() for name in terms},
+        )
 
 
 @flax.struct.dataclass
@@ -79,11 +96,14 @@ class TrainState:
       step: batches consumed over all stages, int32; skipped batches count.
       params: float32 parameters; ``AwareParams`` in a stage that trains ranges.
       ema_params: exponential moving average of ``params``: what is evaluated and served.
-      opt_state: the optimizer's state in this stage; empty where nothing is optimized.
+      opt_state: the optimizer's state in this stage, the schedule's step included; empty where
+        nothing is optimized.
       quant_stats: the quantization ranges, float32.
       key_data: the run's random key as uint32 words; a step's key is folded from it and ``step``.
       interval: sums since the last log record.
       skips: counts of what was not learned from.
+      hooks: the state of each of the stage's hooks, in their order.
+      teacher: parameters of the stage's teacher; empty where it has none.
     """
 
     step: Int[Array, ""]
@@ -94,6 +114,8 @@ class TrainState:
     key_data: Array
     interval: IntervalSums
     skips: Skips
+    hooks: tuple[PyTree, ...] = ()
+    teacher: PyTree = ()
 
     @classmethod
     def create(cls, params: PyTree, quant_stats: PyTree, seed: int) -> "TrainState":

@@ -1,7 +1,7 @@
 """One jitted update: gradients of a loss function, skipped when they are not finite."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import flax.struct
@@ -11,7 +11,14 @@ import optax
 from jax.sharding import Mesh
 
 from rnnt_qat.infra.mesh import summed_over_shards
-from rnnt_qat.training.optimizer import OptimizerConfig, make_optimizer, make_schedule, update_ema
+from rnnt_qat.training.hooks import Hook, after_update
+from rnnt_qat.training.optimizer import (
+    OptimizerConfig,
+    keep_skipped,
+    make_optimizer,
+    make_schedule,
+    update_ema,
+)
 from rnnt_qat.training.state import IntervalSums, Skips, TrainState
 from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey, PyTree
 
@@ -21,11 +28,12 @@ class RowLosses:
     """What a loss function says of each row of a batch.
 
     Attributes:
-      loss: negative log-likelihood in nats; read only where ``feasible``.
+      loss: what is minimised, in nats; read only where ``feasible``.
       present: False for padding rows.
       feasible: False where no alignment explains the labels; implies ``present``.
       labels: tokens of the row.
       audio_seconds: audio of the row.
+      terms: the objectives' terms by name, before their weights; for records alone.
     """
 
     loss: Float[Array, "B"]
@@ -33,15 +41,37 @@ class RowLosses:
     feasible: Bool[Array, "B"]
     labels: Int[Array, "B"]
     audio_seconds: Float[Array, "B"]
+    terms: dict[str, Float[Array, "B"]] = flax.struct.field(default_factory=dict)
+
+
+@flax.struct.dataclass
+class Frozen:
+    """What a loss reads and no gradient changes.
+
+    Attributes:
+      quant_stats: the quantization ranges.
+      teacher: parameters of the stage's teacher; empty where it has none.
+    """
+
+    quant_stats: PyTree = flax.struct.field(default_factory=dict)
+    teacher: PyTree = ()
 
 
 class LossFunction(Protocol):
-    """A model, a frontend and a loss, bound into one function of the variables and a batch."""
+    """A model, a frontend and objectives, bound into one function of the variables and a batch."""
 
     def __call__(
-        self, params: PyTree, quant_stats: PyTree, batch: PyTree, key: PRNGKey
+        self, params: PyTree, frozen: Frozen, batch: PyTree, step: Int[Array, ""], key: PRNGKey
     ) -> RowLosses:
-        """Losses of a batch's rows, each on its own; ``key`` is for dropout and augmentation."""
+        """Returns the losses of a batch's rows, each on its own.
+
+        Args:
+          params: what is trained.
+          frozen: what else the loss reads.
+          batch: as the iterator gives it.
+          step: batches seen in the stage before this one; schedules of weights follow it.
+          key: for dropout and augmentation.
+        """
 
 
 class ObserveFunction(Protocol):
@@ -71,6 +101,7 @@ class BatchSums:
       audio_seconds: audio of all rows.
       utterances: all rows that are no padding.
       infeasible_rows: utterances without an alignment.
+      terms: the objectives' terms, summed over the feasible rows.
     """
 
     loss: Float[Array, ""]
@@ -79,6 +110,7 @@ class BatchSums:
     audio_seconds: Float[Array, ""]
     utterances: Float[Array, ""]
     infeasible_rows: Int[Array, ""]
+    terms: dict[str, Float[Array, ""]]
 
     @classmethod
     def of(cls, rows: RowLosses) -> "BatchSums":
@@ -95,6 +127,10 @@ class BatchSums:
             audio_seconds=total(rows.audio_seconds),
             utterances=total(rows.present),
             infeasible_rows=total(rows.present & ~rows.feasible, jnp.int32),
+            terms={
+                name: total(jnp.where(rows.feasible, term, 0.0))
+                for name, term in rows.terms.items()
+            },
         )
 
 
@@ -124,6 +160,7 @@ def training_update(
     steps: int,
     log_every: int,
     range_rate: float | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> Update:
     """An update that learns from a batch, each device from its rows.
 
@@ -139,19 +176,21 @@ def training_update(
       steps: length of the stage.
       log_every: the interval sums restart after every so many steps.
       range_rate: of trained ranges (``make_optimizer``).
+      hooks: what is done to the parameters after each applied update, one after the other.
     """
-    optimizer = make_optimizer(config, range_rate)
+    optimizer = make_optimizer(config, steps, range_rate)
     schedule = make_schedule(config, steps)
 
-    def summed(params, quant_stats, batch, key):
-        sums = BatchSums.of(loss(params, quant_stats, batch, key))
+    def summed(params, frozen, step, key, batch):
+        sums = BatchSums.of(loss(params, frozen, batch, step, key))
         return sums.loss, sums
 
     def gradient(whole: PyTree, rows: PyTree) -> tuple[PyTree, BatchSums]:
         return _accumulate(jax.grad(summed, has_aux=True), whole, rows, config.accumulation)
 
     def learn(state: TrainState, batch: PyTree) -> tuple[PyTree, BatchSums]:
-        whole = state.params, state.quant_stats, state.step_key()
+        frozen = Frozen(state.quant_stats, state.teacher)
+        whole = state.params, frozen, state.step - first_step, state.step_key()
         return summed_over_shards(gradient, mesh)(whole, batch)
 
     def apply(
@@ -166,10 +205,10 @@ def training_update(
             return jax.tree.map(lambda n, o: jnp.where(applied, n, o), new, old)
 
         stage_step = state.step - first_step
-        learning_rate = schedule(stage_step)
-        deltas, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = jax.tree.map(lambda p, d: p - learning_rate * d, state.params, deltas)
-        ema_params = update_ema(state.ema_params, params, config.ema_decay, stage_step)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, hook_states, average = after_update(hooks, params, state.hooks, stage_step)
+        ema_params = average(update_ema(state.ema_params, params, config.ema_decay, stage_step))
 
         in_a_row = jnp.where(applied, 0, state.skips.in_a_row + 1)
         skips = Skips(
@@ -183,11 +222,12 @@ def training_update(
             step=state.step + 1,
             params=select(params, state.params),
             ema_params=select(ema_params, state.ema_params),
-            opt_state=select(opt_state, state.opt_state),
+            opt_state=keep_skipped(applied, opt_state, state.opt_state),
+            hooks=select(hook_states, state.hooks),
             interval=_next_interval(state, sums, applied, norm, log_every),
             skips=skips,
         )
-        return state, StepReport(state.interval, skips, learning_rate)
+        return state, StepReport(state.interval, skips, schedule(stage_step))
 
     return Update(learn, apply)
 
@@ -204,7 +244,8 @@ def calibration_update(
     """
 
     def learn(state: TrainState, batch: PyTree) -> tuple[PyTree, BatchSums]:
-        rows = describe(state.ema_params, state.quant_stats, batch, state.step_key())
+        frozen = Frozen(state.quant_stats)
+        rows = describe(state.ema_params, frozen, batch, jnp.zeros((), jnp.int32), state.step_key())
         return observe(state.ema_params, state.quant_stats, batch), BatchSums.of(rows)
 
     def apply(
@@ -237,16 +278,16 @@ def _next_interval(
         updates=applied.astype(jnp.float32),
         audio_seconds=sums.audio_seconds,
         utterances=sums.utterances,
+        terms={name: jnp.where(applied, term, 0.0) for name, term in sums.terms.items()},
     )
     return jax.tree.map(lambda old, x: jnp.where(fresh, 0.0, old) + x, state.interval, new)
 
 
 def _accumulate(gradient, whole: PyTree, batch: PyTree, microbatches: int):
     """Gradient of the summed loss, and the batch's sums, over microbatches."""
-    params, quant_stats, key = whole
 
     def learn(micro):
-        return gradient(params, quant_stats, micro, key)
+        return gradient(*whole, micro)
 
     if microbatches == 1:
         return learn(batch)

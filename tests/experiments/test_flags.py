@@ -12,8 +12,8 @@ SMOKE = "--config=experiments/configs/prompts_smoke.py"
 @pytest.mark.parametrize(
     ("override", "nearest"),
     [
-        ("config.stages.float_training.stps=3", "stages.float_training.steps"),
-        ("config.optimizer.learning_rate=3", "stages.float_training.optimizer.learning_rate"),
+        ("config.stages.float.stps=3", "stages.float.steps"),
+        ("config.stages.float_training.steps=3", "stages.float.steps"),
         ("config.sead=3", "seed"),
     ],
 )

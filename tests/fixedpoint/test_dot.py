@@ -50,6 +50,16 @@ def test_narrow_accumulators(bits, tile, overflow):
     np.testing.assert_array_equal(ours, total)
 
 
+def test_the_program_does_not_grow_with_the_number_of_tiles():
+    def size(k):
+        operands = jnp.zeros((2, k), jnp.int8), jnp.zeros((k, 3), jnp.int8)
+        return len(
+            str(jax.make_jaxpr(lambda x, w: dot(x, w, None, Accumulator(tile=2)))(*operands))
+        )
+
+    assert size(2000) < 1.2 * size(20)
+
+
 @pytest.mark.parametrize("k", [1, 5, 700, 3000])
 def test_int16_by_int8(k):
     x, w = RNG.integers(-(2**15), 2**15, (4, k)), RNG.integers(-127, 128, (k, 6))

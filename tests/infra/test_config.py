@@ -16,7 +16,7 @@ from rnnt_qat.infra.config import (
 )
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
-from rnnt_qat.training.stages import StagePlan
+from rnnt_qat.training.stages import Stage, default_stages
 
 MODEL = RNNTConfig(29, prediction=StatelessPredictionConfig(context=3))
 EVALUATION = EvaluationConfig(GreedyConfig(), (80.0, 0.0))
@@ -24,7 +24,7 @@ EVALUATION = EvaluationConfig(GreedyConfig(), (80.0, 0.0))
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    stages: StagePlan = dataclasses.field(default_factory=StagePlan)
+    stages: tuple[Stage, ...] = dataclasses.field(default_factory=default_stages)
     model: RNNTConfig = MODEL
     evaluation: EvaluationConfig = EVALUATION
     decay: Literal["cosine", "linear"] = "linear"
@@ -41,11 +41,11 @@ def test_survives_json():
 
 def test_overrides_come_back_as_the_dataclass():
     config = config_dict(Example())
-    config.stages.float_training.optimizer.learning_rate = 1e-2
+    config.stages.float.optimizer.learning_rate = 1e-2
     config.evaluation.chunk_ms = (240, 640)
     config.rate = 3
     got = from_config_dict(Example, config)
-    assert got.stages.float_training.optimizer.learning_rate == 1e-2
+    assert got.stages[0].optimizer.learning_rate == 1e-2
     assert got.evaluation.chunk_ms == (240.0, 640.0)
     assert got.rate == 3.0
     assert isinstance(got.model.prediction, StatelessPredictionConfig)
@@ -54,8 +54,8 @@ def test_overrides_come_back_as_the_dataclass():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("stages.float_training.steps", "many", r"stages\.float_training\.steps: 'many' is not of"),
-        ("stages.float_training.stps", 3, r"did you mean 'stages\.float_training\.steps'\?"),
+        ("stages.0.steps", "many", r"stages\[0\]\.steps: 'many' is not of"),
+        ("stages.0.stps", 3, r"did you mean 'stages\[0\]\.steps'\?"),
         ("rate", 0.5, None),
         ("decay", "cosin", r"decay: 'cosin' is not of"),
         (
@@ -72,7 +72,7 @@ def test_misfits_are_named(path, value, message):
     node = data
     *parents, last = path.split(".")
     for name in parents:
-        node = node[name]
+        node = node[int(name) if name.isdigit() else name]
     node[last] = value
     if message is None:
         assert from_json(Example, data).rate == value

@@ -52,6 +52,21 @@ def test_what_is_too_long_to_join_stays_alone():
     assert sorted(joined.texts) == ["word0", "word1"]
 
 
+def test_the_speakers_are_read_once_however_many_there_are():
+    class Counted(list):
+        read = 0
+
+        def __iter__(self):
+            for speaker in super().__iter__():
+                self.read += 1
+                yield speaker
+
+    corpus = Speech([1.0] * 90, "a")
+    corpus.speakers = Counted(f"s{i % 30}" for i in range(90))
+    JoinedUtterances(corpus, longest_seconds=4.0)
+    assert corpus.speakers.read == 90
+
+
 def test_a_length_that_is_none_is_refused():
     with pytest.raises(ValueError, match="joined to 0 s"):
         JoinedUtterances(Speech([1.0], "a"), longest_seconds=0)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from rnnt_qat.batch import Batch
-from rnnt_qat.experiment.task import LossConfig, RecognizerTask
+from rnnt_qat.experiment.task import RecognizerTask
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
@@ -15,12 +15,19 @@ from rnnt_qat.infra.mesh import global_batch, make_mesh
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
+from rnnt_qat.objectives import CTC, Transducer
 from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import FloatTraining
+from rnnt_qat.training.stages import TrainingStage
 from rnnt_qat.training.state import TrainState
+from rnnt_qat.training.task import FLOAT32
 
 ROWS, FRAMES, LABELS, BINS, VOCABULARY = 8, 24, 5, 8, 9
+OBJECTIVES = (
+    WeightedObjective("transducer", Transducer()),
+    WeightedObjective("ctc", CTC(), weight=0.3),
+)
 
 
 def task():
@@ -36,7 +43,7 @@ def task():
     )
     masks = SpecAugmentConfig(freq_mask_bins=4)
     policy = policy_by_name("float32")
-    return RecognizerTask(model, policy, frontend, masks, LossConfig(ctc_weight=0.3))
+    return RecognizerTask(model, policy, frontend, masks, OBJECTIVES)
 
 
 def batch():
@@ -55,9 +62,9 @@ def learned(mesh, accumulation=1):
     config = OptimizerConfig(accumulation=accumulation)
     recognizer = task()
     params = recognizer.initial_params(jax.random.key(0))
-    program = FloatTraining(1, config).program(recognizer)
-    state = program.begin(TrainState.create(params, {}, seed=0))
-    learn = jax.jit(program.make_update(0, 1, mesh).learn).lower(state, global_batch(batch(), mesh))
+    stage = TrainingStage("float", 1, FLOAT32, config).bind(recognizer)
+    state = stage.begin(TrainState.create(params, {}, seed=0), ())
+    learn = jax.jit(stage.make_update(0, 1, mesh).learn).lower(state, global_batch(batch(), mesh))
     compiled = learn.compile()
     return jax.device_get(compiled(state, global_batch(batch(), mesh))), compiled.as_text()
 

@@ -46,7 +46,9 @@ from rnnt_qat.training.checkpoints import ConfigMismatchError
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.task import FLOAT32
+from rnnt_qat.training.update import Frozen
 
 RATE_HZ = 16_000
 WORDS = {"a": 300.0, "be": 900.0, "ski": 2500.0}
@@ -105,10 +107,12 @@ def config():
         frontend=FrontendConfig(LogMelConfig(num_mel_bins=20), stack=3),
         spec_augment=SpecAugmentConfig(freq_masks=0, freq_mask_bins=0, max_time_masks=0),
         pipeline=PipelineConfig(num_buckets=1, batch_seconds=24.0, frame_multiple=2),
-        stages=StagePlan(
-            FloatTraining(150, optimizer),
-            Calibration(2),
-            AwareTraining(20, dataclasses.replace(optimizer, learning_rate=1e-3)),
+        stages=(
+            TrainingStage("float", 150, FLOAT32, optimizer),
+            Calibration(batches=2),
+            TrainingStage(
+                "aware", 20, optimizer=dataclasses.replace(optimizer, learning_rate=1e-3)
+            ),
         ),
         loop=LoopConfig(log_every=10, evaluate_every=1000),
         evaluation=EvaluationConfig(chunk_ms=(240.0,)),
@@ -239,9 +243,7 @@ def test_model_directory_of_mixed_origin_is_refused(run, tmp_path):
 @pytest.mark.slow
 def test_starts_from_a_model(run, data_dir, tmp_path):
     workdir, _ = run
-    stages = dataclasses.replace(
-        config().stages, float_training=FloatTraining(0), aware_training=AwareTraining(0)
-    )
+    stages = (Calibration(batches=2),)
     directory = str(workdir / "models/float")
     started = dataclasses.replace(
         config(),
@@ -253,7 +255,8 @@ def test_starts_from_a_model(run, data_dir, tmp_path):
     recognizers = Experiment(started, data_dir, tmp_path, Console(io.StringIO())).train()
     assert list(recognizers) == ["calibration"]
     assert recognizers["calibration"].policy.name == "w4a8"
-    assert recognizers["calibration"].origin == {"stage": "calibration", "step": 2, "wer": None}
+    origin = {"stage": "calibration", "step": 2, "wer": None, "trained": False}
+    assert recognizers["calibration"].origin == origin
     larger = dataclasses.replace(started, model=dataclasses.replace(started.model, joint_size=33))
     with pytest.raises(ConfigMismatchError, match=r"model\.joint_size: 32 before, 33 now"):
         Experiment(larger, data_dir, tmp_path / "b", Console(io.StringIO())).train()
@@ -273,7 +276,7 @@ def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
 
     experiment = Experiment(config(), data_dir, workdir, Console(io.StringIO()), diagnose=True)
     variables = recognizers["aware"].variables
-    metrics = experiment.task.evaluate_aware(variables["params"], variables[RANGES])
+    metrics = experiment.task.under("").evaluate(variables["params"], variables[RANGES])
     assert metrics["diagnostics/joint/kernel/quantize/sqnr_db"] > 20
 
 
@@ -310,7 +313,8 @@ def test_features_may_be_computed_in_the_pipeline_or_on_the_device(data_dir, tmp
         experiment = Experiment(parts, data_dir, tmp_path, Console(io.StringIO()))
         params = experiment.initial_state().params
         batch = next(experiment.iterator())
-        losses.append(jax.jit(experiment.task.float_loss)(params, {}, batch, jax.random.key(0)))
+        loss = experiment.task.under(FLOAT32).loss(experiment.task.objectives)
+        losses.append(jax.jit(loss)(params, Frozen(), batch, 0, jax.random.key(0)))
     for name in ("loss", "present", "feasible", "labels", "audio_seconds"):
         np.testing.assert_allclose(*(getattr(rows, name) for rows in losses), rtol=1e-5)
     assert losses[0].feasible.sum() > 0

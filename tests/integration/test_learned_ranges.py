@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from rnnt_qat.batch import Batch
-from rnnt_qat.experiment.task import LossConfig, RecognizerTask
+from rnnt_qat.experiment.task import RecognizerTask
 from rnnt_qat.export.freeze import freeze as freeze_for_export
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
@@ -18,6 +18,7 @@ from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.models.rnnt import RNNT
+from rnnt_qat.objectives import Transducer
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.scales import range_to_scale
 from rnnt_qat.quant.sites import Role
@@ -25,9 +26,11 @@ from rnnt_qat.serving.audit import audit
 from rnnt_qat.serving.freeze import freeze
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
+from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage, bind
 from rnnt_qat.training.state import TrainState
+from rnnt_qat.training.update import Frozen
 from tests.integration.test_serving_equals_training import (
     BATCH,
     CONFIG,
@@ -44,8 +47,15 @@ LEARNING_RATES = {"generic_nna_w4+tqt": 4e-3, "ethos_u_8x8_16_w4+lsq": 2e-2}
 class BadStart(RecognizerTask):
     """Trains from ranges four times as wide as calibrated: two bits of every format are lost."""
 
-    def aware_params(self, params, quant_stats):
-        return super().aware_params(params, jax.tree.map(lambda r: 4 * r, quant_stats))
+    def under(self, precision):
+        model = super().under(precision)
+        trainable = type(model).trainable
+
+        def widened(params, quant_stats):
+            return trainable(model, params, jax.tree.map(lambda r: 4 * r, quant_stats))
+
+        model.trainable = widened
+        return model
 
 
 def task(name):
@@ -58,7 +68,7 @@ def task(name):
             FeatureStats(bins, bins + 1),
         ),
         SpecAugmentConfig(freq_masks=0, freq_mask_bins=0, max_time_masks=0),
-        LossConfig(),
+        (WeightedObjective("transducer", Transducer()),),
     )
 
 
@@ -95,9 +105,9 @@ class Batches:
 def train(name, workdir, iterator):
     recognizer = task(name)
     optimizer = OptimizerConfig(learning_rate=LEARNING_RATES[name], warmup_steps=1, ema_decay=0.5)
-    plan = StagePlan(FloatTraining(0), Calibration(1), AwareTraining(STEPS, optimizer))
+    plan = (Calibration(batches=1), TrainingStage("aware", STEPS, optimizer=optimizer))
     trainer = Trainer(
-        plan.programs(recognizer),
+        bind(plan, recognizer),
         lambda: TrainState.create(recognizer.initial_params(jax.random.key(0)), {}, 0),
         iterator,
         workdir,
@@ -129,7 +139,8 @@ def run(model, variables, features, labels):
 
 
 def loss(recognizer, params, quant_stats):
-    rows = jax.jit(recognizer.aware_loss)(params, quant_stats, Batches().batch, jax.random.key(0))
+    of_batch = jax.jit(recognizer.under("").loss(recognizer.objectives))
+    rows = of_batch(params, Frozen(quant_stats), Batches().batch, 0, jax.random.key(0))
     return float(rows.loss.sum())
 
 
@@ -137,7 +148,8 @@ def loss(recognizer, params, quant_stats):
 def test_ranges_are_learned(trained):
     name, _, state = trained
     recognizer = task(name)
-    first = recognizer.aware_params(recognizer.initial_params(jax.random.key(0)), state.quant_stats)
+    params = recognizer.initial_params(jax.random.key(0))
+    first = recognizer.under("").trainable(params, state.quant_stats)
     old, new = (flatten_dict(p.ranges) for p in (first, state.params))
     moved = {path for path in old if old[path] != new[path]}
     assert {path for path in old if path[-1].endswith("kernel")} <= moved
@@ -159,7 +171,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(trained, tmp_path):
 @pytest.mark.slow
 def test_the_trained_ranges_are_served(trained):
     name, _, state = trained
-    recognizer, batch = task(name), Batches().batch
+    recognizer, batch = task(name).under(""), Batches().batch
     policy = policy_by_name(name)
     model = RNNT(CONFIG, policy)
     variables = to_host(recognizer.variables(state.ema_params, state.quant_stats))
@@ -183,7 +195,7 @@ def test_the_trained_ranges_are_exported(trained):
     if name.startswith("generic_nna"):
         pytest.skip("no chip to export to")
     policy = policy_by_name(name)
-    variables = to_host(task(name).variables(state.ema_params, state.quant_stats))
+    variables = to_host(task(name).under("").variables(state.ema_params, state.quant_stats))
     frozen = freeze_for_export(RNNT(CONFIG, policy), variables)
     spec, ranges = policy.rules[0].precision.spec, state.ema_params.ranges
     assert frozen.joint.output.weight_scale == range_to_scale(

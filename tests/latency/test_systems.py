@@ -12,8 +12,8 @@ from rnnt_qat.quant.policy import PrecisionPolicy, Rule
     ("name", "trained", "expected"),
     [
         ("float32", False, System("float", Method.FLOAT, "32", "")),
-        ("w4a8", True, System("CPU fallback W4A8, trained", Method.FALLBACK, "4", "16x8")),
-        ("ethos_u_16x8_w2", True, System("AAT W2 16x8", Method.AWARE, "2", "16x8")),
+        ("w4a8", True, System("CPU fallback W4A8, trained", Method.FALLBACK, "4", "16x8", True)),
+        ("ethos_u_16x8_w2", True, System("AAT W2 16x8", Method.AWARE, "2", "16x8", True)),
         (
             "ethos_u_8x8_16",
             False,

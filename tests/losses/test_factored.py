@@ -206,3 +206,15 @@ def test_frames_and_labels_may_be_trees_with_integers():
     for (d_fine, d_coarse), d in zip(d_halves, d_inputs, strict=True):
         np.testing.assert_allclose(d_fine, d, rtol=1e-4, atol=1e-5)
         assert d_coarse.dtype == jax.dtypes.float0
+
+
+def test_a_batch_of_no_rows_has_no_losses():
+    head = random_head(FloatHead, 0, 4, 5)
+    rows = jnp.zeros((0, 6, 4)), jnp.zeros((0, 3, 4))
+    rest = jnp.zeros(0, int), jnp.zeros((0, 2), int), jnp.zeros(0, int)
+    assert losses.transducer_loss_factored(head, *rows, *rest).shape == (0,)
+    by_rows = jax.grad(lambda e: losses.transducer_loss_factored(head, e, rows[1], *rest).sum())
+    assert by_rows(rows[0]).shape == (0, 6, 4)
+    simple = jnp.zeros((0, 6, 5)), jnp.zeros((0, 3, 5))
+    both = losses.transducer_loss_pruned(head, *rows, *simple, *rest)
+    assert [each.shape for each in both] == [(0,), (0,)]

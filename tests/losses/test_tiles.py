@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnt_qat.losses.tiles import TILE_FRAMES, TILE_LABELS, Tiling, add, put, take, visit
+from rnnt_qat.losses.tiles import TILE_FRAMES, TILE_LABELS, Tiling, add, for_each_tile, put, take
 
 SHAPES = [(1, 1, 1), (4, 3, 2), (4, 2 * TILE_FRAMES, TILE_LABELS), (6, 37, 11)]
 
@@ -48,7 +48,7 @@ def test_every_live_tile_is_visited_once(per_turn, share):
         return visits, put(seen, tiles, 1 + tiles)
 
     start = jnp.zeros(14), jnp.zeros(14, jnp.int32)
-    visits, seen = map(np.asarray, visit(live, per_turn, body, start))
+    visits, seen = map(np.asarray, for_each_tile(live, per_turn, body, start))
     assert (visits[live] == 1).all()
     assert (visits[:-1] <= 1).all()
     np.testing.assert_array_equal(seen[live], 1 + np.arange(14)[live])
@@ -59,4 +59,4 @@ def test_nothing_live_is_no_turn():
     def body(carry, tiles):
         return carry + 1
 
-    assert visit(jnp.zeros(5, bool), 2, body, jnp.int32(0)) == 0
+    assert for_each_tile(jnp.zeros(5, bool), 2, body, jnp.int32(0)) == 0

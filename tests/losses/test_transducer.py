@@ -164,3 +164,23 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
     }
     with pytest.raises(ValueError, match=message):
         losses.transducer_loss(**{**given, **change})
+
+
+def test_what_is_certain_costs_nothing_and_never_less():
+    """Seen: -2.4e-7 from probabilities that round to above 1."""
+    rng = np.random.default_rng(0)
+    labels = jnp.asarray(rng.integers(1, 7, (64, 4)))
+    frames, lengths = jnp.full(64, 9), jnp.full(64, 4)
+    logits = rng.normal(size=(64, 9, 5, 7)).astype(np.float32)
+    for b, t, u in product(range(64), range(9), range(5)):
+        sure = int(labels[b, u]) if t == 2 * u and u < 4 else 0  # one alignment, all but certain
+        logits[b, t, u, sure] += rng.uniform(15, 19)
+    loss = transducer_loss(jnp.asarray(logits), frames, labels, lengths)
+    assert loss.min() >= 0
+    assert loss.max() < 1e-4
+
+
+def test_a_batch_of_no_rows_has_no_losses():
+    empty = jnp.zeros((0, 3, 2, 5)), jnp.zeros(0, int), jnp.zeros((0, 1), int), jnp.zeros(0, int)
+    assert transducer_loss(*empty).shape == (0,)
+    assert gradient(*empty).shape == (0, 3, 2, 5)

@@ -3,19 +3,23 @@ import itertools
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 from rnnt_qat.infra.console import Console
-from rnnt_qat.infra.mesh import to_host
+from rnnt_qat.infra.mesh import make_mesh, replicated, to_host
 from rnnt_qat.training.checkpoints import (
     CheckpointConfig,
+    Checkpoints,
     ConfigMismatchError,
     DamagedCheckpointError,
 )
+from rnnt_qat.training.earlier_states import earlier_form
 from rnnt_qat.training.loop import SkippedBatchesError
 from rnnt_qat.training.metrics import read_records
-from tests.training.toy import ToyIterator, plan, trainer
+from rnnt_qat.training.stages import bind
+from tests.training.toy import ToyIterator, ToyTask, create_state, plan, trainer
 
 
 class CrashError(Exception):
@@ -82,7 +86,8 @@ def test_best_states(whole):
     workdir, run, *_ = whole
     best = {b.stage: b for b in run.best_states()}
     assert list(best) == ["float", "calibration", "aware"]
-    assert [b.aware for b in best.values()] == [False, True, True]
+    assert [b.precision for b in best.values()] == ["float32", "", ""]
+    assert [b.trained for b in best.values()] == [True, False, True]
     measured = [r for r in read_records(workdir / "metrics.jsonl") if "wer" in r]
     for stage, b in best.items():
         of_stage = {r["step"]: r["wer"] for r in measured if r["stage"] == stage}
@@ -150,8 +155,6 @@ def test_damaged_best_state_is_not_replaced_unasked(whole, tmp_path):
 
 
 def np_leaves(tree):
-    import jax
-
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
@@ -193,3 +196,30 @@ def test_calibration_that_saw_nothing_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match="max_abs was not calibrated"):
         trainer(tmp_path, plan(0, 2, 2), Silence()).run()
+
+
+def test_a_run_of_before_goes_on(whole, tmp_path):
+    """Of versions whose states had no hooks, and no learning rate in the optimizer's."""
+    iterator = CrashingIterator()
+    iterator.last = 10
+    with pytest.raises(CrashError):
+        trainer(tmp_path, plan(), iterator).run()
+    of_now = Checkpoints(tmp_path / "checkpoints/0_float", {"seed": 0})
+    step = of_now.latest_step()
+    template = jax.eval_shape(bind(plan(), ToyTask())[0].begin, create_state(), ())
+    shardings = jax.tree.map(lambda _: replicated(make_mesh()), template)
+    restored = of_now.restore(step, template, shardings)
+    of_now.close()
+    shutil.rmtree(tmp_path / "checkpoints")
+    of_before = Checkpoints(tmp_path / "checkpoints/0_float", {"seeds": [0]})
+    of_before.save(step, earlier_form(restored.state), restored.iterator_state)
+    of_before.close()
+
+    with pytest.raises(ConfigMismatchError):
+        trainer(tmp_path, plan(), ToyIterator()).run()
+
+    def upgrade(config):
+        return {"seed": config["seeds"][0]} if "seeds" in config else config
+
+    resumed = trainer(tmp_path, plan(), ToyIterator(), upgrade=upgrade).run()
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole[2])

@@ -6,19 +6,24 @@ import pytest
 from rnnt_qat.infra.mesh import global_batch, make_mesh, place_state, state_shardings
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import FloatTraining
+from rnnt_qat.training.stages import TrainingStage
+from rnnt_qat.training.task import FLOAT32
 from rnnt_qat.training.update import training_update
 from tests.training.toy import ToyIterator, ToyTask, create_state
+
+
+def float_loss(task):
+    return task.under(FLOAT32).loss(task.objectives)
 
 
 def begin(**optimizer):
     """The toy's float stage: its compiled update, and the state to start it with."""
     config = OptimizerConfig(**{"learning_rate": 0.1, "warmup_steps": 0, **optimizer})
     mesh = make_mesh()
-    state = FloatTraining(10, config).program(ToyTask()).begin(create_state())
+    state = TrainingStage("float", 10, FLOAT32, config).bind(ToyTask()).begin(create_state(), ())
     shardings = state_shardings(mesh, state, 2**24)
     update = training_update(
-        ToyTask().float_loss, config, mesh, first_step=0, steps=10, log_every=100
+        float_loss(ToyTask()), config, mesh, first_step=0, steps=10, log_every=100
     )
     return CompiledUpdate(update, mesh, 2**24), place_state(state, shardings), mesh
 
@@ -65,8 +70,10 @@ def test_accumulation_that_does_not_divide_is_refused():
 def test_batch_that_is_not_finite_changes_the_counters_alone():
     good, before = train(batches(2))
     after, report = train(batches(3, poisoned=[2]))
-    for name in ("params", "ema_params", "opt_state"):
+    for name in ("params", "ema_params"):
         jax.tree.map(np.testing.assert_array_equal, getattr(good, name), getattr(after, name))
+    jax.tree.map(np.testing.assert_array_equal, good.opt_state[0], after.opt_state[0])
+    assert after.opt_state[1].count == good.opt_state[1].count + 1  # schedules count batches
     assert after.step == good.step + 1
     assert (report.skips.batches, report.skips.in_a_row) == (1, 1)
     assert report.interval.loss == before.interval.loss
@@ -86,19 +93,18 @@ def test_batch_without_a_row_is_skipped():
 
 
 def test_infeasible_rows_are_left_out_and_counted():
-    class Picky(ToyTask):
-        def float_loss(self, params, quant_stats, batch, key):
-            rows = super().float_loss(params, quant_stats, batch, key)
-            short = batch["lengths"] < 3
-            return rows.replace(
-                feasible=rows.present & ~short, loss=jnp.where(short, jnp.inf, rows.loss)
-            )
+    def picky(params, frozen, batch, step, key):
+        rows = float_loss(ToyTask())(params, frozen, batch, step, key)
+        short = batch["lengths"] < 3
+        return rows.replace(
+            feasible=rows.present & ~short, loss=jnp.where(short, jnp.inf, rows.loss)
+        )
 
     config = OptimizerConfig()
     update = jax.jit(
-        training_update(Picky().float_loss, config, make_mesh(), first_step=0, steps=1, log_every=9)
+        training_update(picky, config, make_mesh(), first_step=0, steps=1, log_every=9)
     )
-    state = FloatTraining(1, config).program(ToyTask()).begin(create_state())
+    state = TrainingStage("float", 1, FLOAT32, config).bind(ToyTask()).begin(create_state(), ())
     batch = batches(2)[1]
     _, report = update(state, batch)
     lengths = batch["lengths"]
@@ -128,14 +134,24 @@ def test_bfloat16_computes_in_half_and_keeps_float32():
     config = OptimizerConfig()
     seen = []
 
-    class Spy(ToyTask):
-        def float_loss(self, params, quant_stats, batch, key):
-            seen.append(params["w"].dtype)
-            return super().float_loss(params, quant_stats, batch, key)
+    class SpyTask(ToyTask):
+        def under(self, precision):
+            model = super().under(precision)
+            loss = model.loss
 
-    program = FloatTraining(1, config, bfloat16=True).program(Spy())
-    state, _ = jax.jit(program.make_update(0, 1, make_mesh()))(
-        program.begin(create_state()), batches(1)[0]
+            def spied(objectives, teacher=None):
+                def losses(params, *rest):
+                    seen.append(params["w"].dtype)
+                    return loss(objectives, teacher)(params, *rest)
+
+                return losses
+
+            model.loss = spied
+            return model
+
+    stage = TrainingStage("float", 1, FLOAT32, config, bfloat16=True).bind(SpyTask())
+    state, _ = jax.jit(stage.make_update(0, 1, make_mesh()))(
+        stage.begin(create_state(), ()), batches(1)[0]
     )
     assert seen == [jnp.bfloat16]
     assert state.params["w"].dtype == state.ema_params["w"].dtype == jnp.float32

@@ -4,6 +4,7 @@ As a program it trains in a working directory: ``python -m tests.training.toy WO
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -17,10 +18,12 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
+from rnnt_qat.training.objective import WeightedObjective, total
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.signals import StoppedBySignal
-from rnnt_qat.training.stages import AwareTraining, Calibration, FloatTraining, StagePlan
+from rnnt_qat.training.stages import Calibration, TrainingStage, bind
 from rnnt_qat.training.state import TrainState
+from rnnt_qat.training.task import FLOAT32
 from rnnt_qat.training.update import RowLosses
 
 WIDTH = 6
@@ -58,20 +61,84 @@ class ToyIterator:
         self._position = state["batch"]
 
 
+@dataclasses.dataclass(frozen=True)
+class SquaredError:
+    """Distance of the outputs from the target."""
+
+    needs_teacher = False
+    terms = ("error",)
+
+    def __call__(self, outputs, teacher, batch, step):
+        mask = jnp.arange(outputs.shape[1]) < batch["lengths"][:, None]
+        target = jnp.tanh(batch["x"] @ jnp.sin(jnp.arange(WIDTH * WIDTH)).reshape(WIDTH, WIDTH))
+        return {"error": jnp.where(mask[..., None], (outputs - target) ** 2, 0).sum((1, 2))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Imitation:
+    """Distance of the outputs from the teacher's."""
+
+    needs_teacher = True
+    terms = ("distance",)
+
+    def __call__(self, outputs, teacher, batch, step):
+        return {"distance": ((outputs - teacher) ** 2).sum((1, 2))}
+
+
+class ToyTeacher:
+    def __init__(self, params):
+        self.params = params
+
+    def __call__(self, params, batch):
+        return _outputs(params, batch["x"])
+
+
+def _outputs(params, x):
+    x = x.astype(params["w"].dtype)
+    return jnp.tanh(x @ params["w"] + params["b"]).astype(jnp.float32)
+
+
 class ToyTask:
-    """Learns a fixed linear map; aware training rounds its input to the calibrated range."""
+    """Learns a fixed linear map, under any policy."""
+
+    objectives = (WeightedObjective("map", SquaredError()),)
 
     def __init__(self, evaluate=True):
-        self.evaluate_float = self.evaluate_aware = self._evaluate if evaluate else None
+        self._evaluate = evaluate
 
-    def float_loss(self, params, quant_stats, batch, key):
-        return self._losses(params, batch, batch["x"], key)
+    def under(self, precision):
+        return ToyUnderPolicy(precision != FLOAT32, self._evaluate)
 
-    def aware_loss(self, params, quant_stats, batch, key):
-        scale = quant_stats["max_abs"] / 127
-        x = batch["x"]
-        rounded = jnp.round(x / scale) * scale
-        return self._losses(params, batch, x + jax.lax.stop_gradient(rounded - x), key)
+    def teacher(self, name):
+        return ToyTeacher(None if name == "self" else create_state(seed=int(name)).params)
+
+
+class ToyUnderPolicy:
+    """In floating point, or rounding its input to the calibrated range."""
+
+    def __init__(self, rounds, evaluate):
+        self._rounds = rounds
+        self.evaluate = self._evaluate if evaluate else None
+
+    def loss(self, objectives, teacher=None):
+        def losses(params, frozen, batch, step, key):
+            x = batch["x"]
+            if self._rounds:
+                scale = frozen.quant_stats["max_abs"] / 127
+                x = x + jax.lax.stop_gradient(jnp.round(x / scale) * scale - x)
+            taught = None if teacher is None else teacher(frozen.teacher, batch)
+            loss, terms = total(objectives, _outputs(params, x), taught, batch, step)
+            present = batch["lengths"] > 0
+            return RowLosses(
+                loss=loss,
+                present=present,
+                feasible=present,
+                labels=batch["lengths"],
+                audio_seconds=batch["lengths"] * 0.01,
+                terms=terms,
+            )
+
+        return losses
 
     def observe(self, params, quant_stats, batch):
         seen = jnp.abs(batch["x"]).max()
@@ -82,27 +149,15 @@ class ToyTask:
 
     range_rate = None
 
-    def aware_params(self, params, quant_stats):
+    def trainable(self, params, quant_stats):
         return params
 
-    def check_ranges(self, params, quant_stats):
-        if not quant_stats["max_abs"] > 0:
-            raise ValueError("max_abs was not calibrated")
+    def ranges(self, params, quant_stats):
+        return quant_stats
 
-    def _losses(self, params, batch, x, key):
-        x = x.astype(params["w"].dtype)
-        mask = jnp.arange(x.shape[1]) < batch["lengths"][:, None]
-        y = jnp.tanh(x @ params["w"] + params["b"]).astype(jnp.float32)
-        target = jnp.tanh(batch["x"] @ jnp.sin(jnp.arange(WIDTH * WIDTH)).reshape(WIDTH, WIDTH))
-        loss = jnp.where(mask[..., None], (y - target) ** 2, 0).sum((1, 2))
-        present = batch["lengths"] > 0
-        return RowLosses(
-            loss=loss,
-            present=present,
-            feasible=present,
-            labels=batch["lengths"],
-            audio_seconds=batch["lengths"] * 0.01,
-        )
+    def check_ranges(self, params, quant_stats):
+        if self._rounds and not quant_stats["max_abs"] > 0:
+            raise ValueError("max_abs was not calibrated")
 
     def _evaluate(self, params, quant_stats):
         params = to_host(params)
@@ -117,17 +172,27 @@ def create_state(seed=0):
 
 def plan(float_steps=30, batches=4, aware_steps=16, **optimizer):
     optimizer = OptimizerConfig(**{"learning_rate": 0.02, "warmup_steps": 3, **optimizer})
-    return StagePlan(
-        FloatTraining(float_steps, optimizer),
-        Calibration(batches),
-        AwareTraining(aware_steps, optimizer),
+    return (
+        TrainingStage("float", float_steps, FLOAT32, optimizer),
+        Calibration(batches=batches),
+        TrainingStage("aware", aware_steps, optimizer=optimizer),
     )
 
 
-def trainer(workdir, stages, iterator, *, config=None, evaluate=True, console=None, **loop):
+def trainer(
+    workdir,
+    stages,
+    iterator,
+    *,
+    config=None,
+    evaluate=True,
+    console=None,
+    upgrade=lambda c: c,
+    **loop,
+):
     loop = {"log_every": 5, "evaluate_every": 12, "checkpoint": CheckpointConfig(every=7), **loop}
     return Trainer(
-        stages.programs(ToyTask(evaluate)),
+        bind(stages, ToyTask(evaluate)),
         create_state,
         iterator,
         pathlib.Path(workdir),
@@ -135,6 +200,7 @@ def trainer(workdir, stages, iterator, *, config=None, evaluate=True, console=No
         LoopConfig(**loop),
         make_mesh(),
         console or Console(sys.stderr, period_seconds=0.5),
+        upgrade=upgrade,
     )
 
 

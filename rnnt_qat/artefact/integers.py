@@ -28,8 +28,8 @@ class RecurrentIntegers(Protocol):
     """A recurrent layer of whatever kind."""
 
     @property
-    def kind(self) -> str:
-        """What its tensors' names start with: ``{kind}_{n}/...``."""
+    def cell_kind(self) -> str:
+        """What its tensors' names start with: ``{cell_kind}_{n}/...``."""
 
     @property
     def input(self) -> TensorFormat:
@@ -137,7 +137,7 @@ class LstmIntegers:
         return self.input.dtype == np.int16
 
     @property
-    def kind(self) -> str:
+    def cell_kind(self) -> str:
         """A plain LSTM."""
         return "lstm"
 
@@ -359,7 +359,7 @@ class RnntIntegers:
             ("prediction", self.prediction, self.prediction.embedding_format),
         ):
             for index, layer in enumerate(network.layers):
-                where = f"{name}/{layer.kind}_{index}"
+                where = f"{name}/{layer.cell_kind}_{index}"
                 limits.check_requantize(f"{where}/input", format, layer.input)
                 layer.check_limits(where)
                 format = layer.output

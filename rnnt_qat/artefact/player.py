@@ -220,7 +220,7 @@ class Player:
             ("prediction", model.prediction, self._prediction),
         )
         return {
-            f"{name}/{layer.kind}_{n}/{site}": values
+            f"{name}/{layer.cell_kind}_{n}/{site}": values
             for name, network, states in networks
             for n, (layer, state) in enumerate(zip(network.layers, states, strict=True))
             for site, values in state.items()
@@ -235,7 +235,7 @@ class Player:
         x: np.ndarray,
         format: TensorFormat,
     ) -> np.ndarray:
-        name = f"{network}/{layer.kind}_{index}"
+        name = f"{network}/{layer.cell_kind}_{index}"
         x = _in_format(x, format, layer.input)
         ys, states[index] = play_layer(
             layer,

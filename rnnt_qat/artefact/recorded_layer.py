@@ -46,14 +46,14 @@ class Node:
     """One operator.
 
     Attributes:
-      kind: which.
+      operator: which.
       inputs: names of the tensors that it reads.
       outputs: names of those that it writes; several for a split alone.
       format: of every output.
       dense: kernel, bias and formats of a dense node; None for any other.
     """
 
-    kind: NodeKind
+    operator: NodeKind
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     format: TensorFormat
@@ -61,13 +61,13 @@ class Node:
 
     def __post_init__(self) -> None:
         """Refuses operators with too few or too many tensors."""
-        wanted = _OPERANDS.get(self.kind, 1)
+        wanted, name = _OPERANDS.get(self.operator, 1), self.operator.value
         if len(self.inputs) != wanted:
-            raise ValueError(f"Node.inputs of {self.kind.value} are {self.inputs}, not {wanted}")
-        if not self.outputs or (len(self.outputs) > 1 and self.kind is not NodeKind.SPLIT):
-            raise ValueError(f"Node.outputs of {self.kind.value} are {self.outputs}")
-        if (self.dense is not None) != (self.kind is NodeKind.DENSE):
-            raise ValueError(f"Node.dense of {self.kind.value}: a dense node has one, no other has")
+            raise ValueError(f"Node.inputs of {name} are {self.inputs}, not {wanted}")
+        if not self.outputs or (len(self.outputs) > 1 and self.operator is not NodeKind.SPLIT):
+            raise ValueError(f"Node.outputs of {name} are {self.outputs}")
+        if (self.dense is not None) != (self.operator is NodeKind.DENSE):
+            raise ValueError(f"Node.dense of {name}: a dense node has one, no other has")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class RecordedLayer:
     """A recurrent layer, operator by operator.
 
     Attributes:
-      kind: what its module path starts with.
+      cell_kind: what its module path starts with.
       input: format of the inputs.
       input_size: their width.
       constants: tensors that operators read beside kernels.
@@ -127,7 +127,7 @@ class RecordedLayer:
       output_size: its width.
     """
 
-    kind: str
+    cell_kind: str
     input: TensorFormat
     input_size: int
     constants: tuple[Constant, ...]
@@ -146,7 +146,7 @@ class RecordedLayer:
             for node in nodes:
                 missing = [name for name in node.inputs if name not in known]
                 if missing:
-                    raise ValueError(f"RecordedLayer.{part}: {node.kind.value} reads {missing}")
+                    raise ValueError(f"RecordedLayer.{part}: {node.operator.value} reads {missing}")
                 known |= set(node.outputs)
         written = (self.result, *(state.next for state in self.states))
         missing = [name for name in written if name not in known]
@@ -180,11 +180,11 @@ class RecordedLayer:
             read = [self.formats[name] for name in node.inputs]
             if node.dense is not None:
                 node.dense.check_limits(place)
-            elif node.kind is NodeKind.ADD:
+            elif node.operator is NodeKind.ADD:
                 limits.check_add(place, (read[0], read[1], node.format))
-            elif node.kind is NodeKind.TANH:
+            elif node.operator is NodeKind.TANH:
                 limits.check_tanh(place, read[0])
-            elif node.kind is NodeKind.REQUANTIZE:
+            elif node.operator is NodeKind.REQUANTIZE:
                 limits.check_requantize(place, read[0], node.format)
 
 
@@ -234,21 +234,21 @@ def _play(
     """Results of one operator by name."""
     read = [tensors[name] for name in node.inputs]
     formats = [layer.formats[name] for name in node.inputs]
-    if node.kind is NodeKind.SPLIT:
+    if node.operator is NodeKind.SPLIT:
         return dict(zip(node.outputs, np.split(read[0], len(node.outputs), axis=-1), strict=True))
-    if node.kind is NodeKind.DENSE:
+    if node.operator is NodeKind.DENSE:
         assert node.dense is not None
         dense = node.dense
         result = fixed.dense(
             read[0], dense.weights, dense.bias, dense.formats, arithmetic.requantization
         )
-    elif node.kind is NodeKind.ADD:
+    elif node.operator is NodeKind.ADD:
         result = fixed.add(read[0], read[1], (formats[0], formats[1], node.format))
-    elif node.kind is NodeKind.MUL:
+    elif node.operator is NodeKind.MUL:
         result = fixed.mul(read[0], read[1], (formats[0], formats[1], node.format), arithmetic)
-    elif node.kind is NodeKind.SIGMOID:
+    elif node.operator is NodeKind.SIGMOID:
         result = fixed.logistic(read[0])
-    elif node.kind is NodeKind.TANH:
+    elif node.operator is NodeKind.TANH:
         result = fixed.tanh(read[0], formats[0], node.format)
     else:
         result = fixed.requantize(read[0], formats[0], node.format)
@@ -261,5 +261,5 @@ def _tell(
     record: Callable[[str, np.ndarray], None],
     prefix: str,
 ) -> None:
-    if node.kind is not NodeKind.SPLIT:
+    if node.operator is not NodeKind.SPLIT:
         record(prefix + node.outputs[0], tensors[node.outputs[0]])

@@ -76,10 +76,10 @@ class RecordedNode:
         """One operator's results by name."""
         graph, name = self._graph, prefix + node.outputs[0]
         read = [tensors[each] for each in node.inputs]
-        if node.kind is NodeKind.SPLIT:
+        if node.operator is NodeKind.SPLIT:
             names = [prefix + output for output in node.outputs]
             return dict(zip(node.outputs, graph.split(read[0], len(names), 1, names), strict=True))
-        if node.kind is NodeKind.DENSE:
+        if node.operator is NodeKind.DENSE:
             return {node.outputs[0]: self._dense[node.outputs](read[0], name)}
         lowerings: dict[NodeKind, Callable[..., Tensor]] = {
             NodeKind.ADD: graph.add,
@@ -88,4 +88,4 @@ class RecordedNode:
             NodeKind.TANH: graph.tanh,
             NodeKind.REQUANTIZE: graph.quantize,
         }
-        return {node.outputs[0]: lowerings[node.kind](*read, node.format, name)}
+        return {node.outputs[0]: lowerings[node.operator](*read, node.format, name)}

@@ -233,7 +233,7 @@ class _Walk:
                 raise RecordError(f"state {state.name} is read and written in different formats")
             held.append(StateTensor(state.name, new.name, state.size, format))
         return RecordedLayer(
-            kind=kind,
+            cell_kind=kind,
             input=self._format(frame),
             input_size=frame.size,
             constants=tuple(self._constants),

@@ -97,7 +97,7 @@ class _Stack:
         self._graph, self._layers = graph, layers
         self._states = {
             n: [
-                graph.input(f"{layer.kind}_{n}/{name}_in", (1, size), format)
+                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (1, size), format)
                 for name, (size, format) in layer.state_formats.items()
             ]
             for n, layer in enumerate(layers)
@@ -108,7 +108,7 @@ class _Stack:
     def __call__(self, index: int, x: Tensor) -> Tensor:
         """``[T, D] -> [T, H]`` through layer ``index``."""
         graph, layer = self._graph, self._layers[index]
-        name = f"{layer.kind}_{index}"
+        name = f"{layer.cell_kind}_{index}"
         x = in_format(graph, x, layer.input, f"{name}/input")
         if layer.carries_state:
             ys, *states = stateful_node(graph, layer, name)(x, *self._states[index])

@@ -131,7 +131,7 @@ class OperatorTrace(TransducerRecognizer):
     def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
         super().__init__(transducer, model)
         self._layers = {
-            f"{network}/{layer.kind}_{n}": layer
+            f"{network}/{layer.cell_kind}_{n}": layer
             for network, part in (("encoder", model.encoder), ("prediction", model.prediction))
             for n, layer in enumerate(part.layers)
         }

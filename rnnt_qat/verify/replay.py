@@ -182,7 +182,7 @@ class _Network:
     def reset(self) -> None:
         self.runtime.reset()
         self._carried = {
-            f"{layer.kind}_{n}/{site}": values[None]
+            f"{layer.cell_kind}_{n}/{site}": values[None]
             for n, layer in enumerate(self._layers)
             if layer.carries_state
             for site, values in initial_state(layer).items()
@@ -197,7 +197,7 @@ class _Network:
         kept: dict[str, np.ndarray] = {}
         for n, layer in enumerate(self._layers):
             for site in layer.state_formats:
-                name = f"{layer.kind}_{n}/{site}"
+                name = f"{layer.cell_kind}_{n}/{site}"
                 if layer.carries_state:
                     kept[name] = self._carried[name][0]
                 elif isinstance(self.runtime, LiteRt):

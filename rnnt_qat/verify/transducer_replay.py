@@ -89,5 +89,5 @@ class TransducerRecognizer:
             for n, (layer, state) in enumerate(zip(layers, states, strict=False)):
                 for site, (_, format) in layer.state_formats.items():
                     values = np.asarray(getattr(state, site)[0]).astype(format.dtype)
-                    found[f"{network}/{layer.kind}_{n}/{site}"] = values
+                    found[f"{network}/{layer.cell_kind}_{n}/{site}"] = values
         return found

@@ -31,7 +31,7 @@ def leaky_sum(rng):
     dense = DenseIntegers(weights, None, INPUTS, SUMS, np.float32(2.0**-6))
     half = Constant("half", np.full((1, 1), 2**14, np.int16), TensorFormat(np.int16, 2.0**-15))
     return RecordedLayer(
-        kind="leaky_sum",
+        cell_kind="leaky_sum",
         input=INPUTS,
         input_size=WIDTH,
         constants=(half,),

@@ -56,7 +56,7 @@ def test_weights_are_the_products_and_the_graphs_load(prediction):
 def test_other_cells_are_laid_out_from_their_record(kind):
     model, variables = initialised(dataclasses.replace(LSTM, layer=KINDS[kind]), W4A8)
     layout = matmul_layout(model, variables)
-    assert [layer.kind for layer in layout.prediction.layers] == [kind, kind]
+    assert [layer.cell_kind for layer in layout.prediction.layers] == [kind, kind]
     LiteRt(prediction_step(layout))
 
 

@@ -19,6 +19,7 @@ from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.recurrent import LSTMConfig
 from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.verify.replay import first_difference
 from rnnt_qat.verify.verification import Heard, verify
 from tests.integration.test_recurrent_kinds import FEATURES, KINDS, calibrated, config
@@ -41,7 +42,7 @@ def model_of(kind, chip):
 def test_every_decoder_holds_the_integers_that_were_trained_with(kind, tmp_path):
     model, variables, features = model_of(kind, "ethos_u_16x8")
     frozen = freeze(model, variables)
-    assert [layer.kind for layer in frozen.encoder.layers] == [kind, kind]
+    assert [layer.cell_kind for layer in frozen.encoder.layers] == [kind, kind]
     heard = [Heard("u", np.concatenate([np.asarray(features)[0]] * 2)[:15])]
     found = verify(frozen, BoundTransducer(variables, model), heard, (1, 3), 2)
     decoders = [agreement.decoder.split()[0] for agreement in found.agreements]
@@ -106,10 +107,11 @@ class Doubling(LSTM):
 
 def test_arithmetic_outside_of_the_operators_is_named(monkeypatch):
     model, variables, _ = model_of("lstm", "ethos_u_16x8")
+    frozen = frozen_variables(model, variables)  # those of the plain cell: this one cannot run
     serving_record.cache_clear()
     monkeypatch.setattr("rnnt_qat.models.recurrent.LSTM", Doubling)
     monkeypatch.setattr(layout, "LSTM", type(None))
-    monkeypatch.setattr("rnnt_qat.export.freeze.frozen_variables", lambda model, v: v)
+    monkeypatch.setattr("rnnt_qat.export.freeze.frozen_variables", lambda *_: frozen)
     with pytest.raises(FreezeError, match=r"layer encoder/lstm_0: mul of .* between its operators"):
         freeze(model, variables)
     serving_record.cache_clear()

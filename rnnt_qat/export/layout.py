@@ -63,11 +63,11 @@ def lay_out(
     """
     record = serving_record(config)
     stack = _Stack(record, params, source, fused)
-    joint_layer = next(layer for layer in record.layers if layer.path == ("joint",))
-    joint = source(joint_layer.path, joint_layer.sites)
 
     encoder, projection = _network(record, "encoder")
     layers = stack.layers(encoder, _first_format(source, encoder, projection))
+    joint_layer = next(layer for layer in record.layers if layer.path == ("joint",))
+    joint = source(joint_layer.path, joint_layer.sites)
     last = layers[-1].output
     encoder_integers = EncoderIntegers(
         layers=layers,

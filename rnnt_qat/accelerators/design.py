@@ -44,7 +44,7 @@ GROUPS = {
         {Role.INPUT, Role.PROJECTION, Role.JOINT_PRE, Role.JOINT_HIDDEN, Role.LOGITS}
     ),
     "gates": frozenset({Role.GATE_PRE, Role.GATE}),
-    "state": frozenset({Role.CELL, Role.HIDDEN, Role.PROJECTED}),
+    "state": frozenset({Role.CELL, Role.MEMORY, Role.HIDDEN, Role.PROJECTED}),
 }
 """Roles by what they are; every role is in one group."""
 

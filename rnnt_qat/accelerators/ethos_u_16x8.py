@@ -33,6 +33,7 @@ ETHOS_U_16X8 = AcceleratorSpec(
         ),
         TensorSpec(Role.CELL, QFormat(16, 11), rescale=_MUL),
         TensorSpec(Role.HIDDEN, QFormat(16, 15), rescale=_MUL),
+        TensorSpec(Role.MEMORY, QFormat(16, 14), rescale=_MUL),
         TensorSpec(Role.PROJECTED, QFormat(16), rescale=_DENSE),
         TensorSpec(Role.PROJECTION, QFormat(16, 12), rescale=_DENSE),
         TensorSpec(Role.JOINT_PRE, QFormat(16, 12)),

@@ -21,7 +21,8 @@ ETHOS_U_8X8_16 = AcceleratorSpec(
         "UNIDIRECTIONAL_SEQUENCE_LSTM, FULLY_CONNECTED, ADD and TANH of LiteRT's reference kernels "
         "on int8, with LiteRT's 16-bit cell and gates inside the LSTM (lstm_eval.cc, "
         "LstmStepInteger8x8_16). TFLM looks the gates up in a table instead of evaluating them, "
-        "and rounds FULLY_CONNECTED twice."
+        "and rounds FULLY_CONNECTED twice. There is no other recurrent cell: neither TFLM nor "
+        "Vela takes the fused LSTM's projection, and int8 and int16 do not meet elsewhere."
     ),
     tensors=(
         TensorSpec(Role.INPUT, QFormat(8)),
@@ -35,7 +36,6 @@ ETHOS_U_8X8_16 = AcceleratorSpec(
         ),
         TensorSpec(Role.CELL, QFormat(16, 11), rescale=ShiftRescale()),
         TensorSpec(Role.HIDDEN, QFormat(8, 7), rescale=DoubleRoundingRescale()),
-        TensorSpec(Role.PROJECTED, QFormat(8), rescale=DoubleRoundingRescale()),
         TensorSpec(Role.PROJECTION, QFormat(8), rescale=_DENSE),
         TensorSpec(Role.JOINT_PRE, QFormat(8)),
         TensorSpec(Role.JOINT_HIDDEN, QFormat(8, 7), tanh=Int8Table(Function.TANH)),

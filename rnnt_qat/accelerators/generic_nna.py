@@ -29,6 +29,7 @@ GENERIC_NNA = AcceleratorSpec(
         ),
         TensorSpec(Role.CELL, QFormat(16, 11), rescale=_SHIFT),
         TensorSpec(Role.HIDDEN, Q0_7, rescale=_SHIFT),
+        TensorSpec(Role.MEMORY, QFormat(16, 14), rescale=_SHIFT),
         TensorSpec(Role.PROJECTED, QFormat(8), rescale=_SHIFT),
         TensorSpec(Role.PROJECTION, QFormat(16, 12), rescale=_SHIFT),
         TensorSpec(Role.JOINT_PRE, QFormat(16, 12)),

@@ -21,6 +21,8 @@ class Role(enum.Enum):
     """The LSTM's cell state."""
     HIDDEN = "hidden"
     """The LSTM's output and recurrent state, operand of a matrix product."""
+    MEMORY = "memory"
+    """The memory of a gated recurrent unit. Only networks with such layers ask for it."""
     PROJECTED = "projected"
     """The projection of an LSTM's hidden state: its output and recurrent state, operand of a matrix
     product. Only networks with such layers ask for it."""

@@ -32,6 +32,7 @@ from rnnt_qat.artefact.integers import (
     PredictionIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.recorded_layer import Constant, Node, NodeKind, RecordedLayer, StateTensor
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.infra.errors import UserError
 
@@ -42,17 +43,21 @@ MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 _KINDS = {
     kind.__name__: kind
     for kind in (
+        Constant,
         DenseIntegers,
         EncoderIntegers,
         JointIntegers,
         LstmIntegers,
+        Node,
         PredictionIntegers,
+        RecordedLayer,
         RnntIntegers,
+        StateTensor,
         RuntimeArithmetic,
         TensorFormat,
     )
 }
-_ENUMS = {kind.__name__: kind for kind in (LstmActivation, Requantization)}
+_ENUMS = {kind.__name__: kind for kind in (LstmActivation, NodeKind, Requantization)}
 
 
 class ArtefactError(UserError, ValueError):

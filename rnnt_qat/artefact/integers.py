@@ -6,7 +6,9 @@ inputs it is written operator by operator ("16x8"). Gates are ordered i, f, g, o
 cell candidate, output), as in LiteRT.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -20,6 +22,41 @@ GATE_PRE = TensorFormat(np.int16, 2.0**-12)
 """Gate pre-activations: Q3.12, what the 16-bit sigmoid and tanh are made for."""
 GATE = TensorFormat(np.int16, 2.0**-15)
 """Gates: Q0.15, what they return."""
+
+
+class RecurrentIntegers(Protocol):
+    """A recurrent layer of whatever kind."""
+
+    @property
+    def cell_kind(self) -> str:
+        """What its tensors' names start with: ``{cell_kind}_{n}/...``."""
+
+    @property
+    def input(self) -> TensorFormat:
+        """Format of the inputs."""
+
+    @property
+    def input_size(self) -> int:
+        """Width of the inputs."""
+
+    @property
+    def output(self) -> TensorFormat:
+        """Format of the outputs."""
+
+    @property
+    def output_size(self) -> int:
+        """Width of the outputs."""
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether its states go in and out of a graph; else the runtime keeps them."""
+
+    @property
+    def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
+        """Width and format of each recurrent state, by name."""
+
+    def check_limits(self, where: str) -> None:
+        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +136,32 @@ class LstmIntegers:
         """Whether activations are int16: the 16x8 shape."""
         return self.input.dtype == np.int16
 
+    @property
+    def cell_kind(self) -> str:
+        """A plain LSTM."""
+        return "lstm"
+
+    @property
+    def output(self) -> TensorFormat:
+        """Format of the hidden state."""
+        return self.hidden
+
+    @property
+    def output_size(self) -> int:
+        """Width of the hidden state."""
+        return self.hidden_size
+
+    @property
+    def carries_state(self) -> bool:
+        """The fused operator keeps its states itself."""
+        return self.is_wide
+
+    @property
+    def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
+        """Hidden and cell."""
+        size = self.hidden_size
+        return {"hidden": (size, self.hidden), "cell": (size, self.cell)}
+
     def input_projection(self) -> "DenseIntegers":
         """``W_x x + b`` of all gates as one dense layer (16x8): ``[D] -> [4H]``, Q3.12."""
         weights = self.w_ih.reshape(-1, self.input_size)
@@ -167,16 +230,16 @@ class DenseIntegers:
 
 @dataclass(frozen=True, eq=False)
 class EncoderIntegers:
-    """Stacked LSTMs with one time reduction, then the projection the joint adds.
+    """Stacked recurrent layers with one time reduction, then the projection the joint adds.
 
     Attributes:
-      layers: the LSTMs, in order.
+      layers: the recurrent layers, in order.
       layers_before_reduction: how many run at the features' rate; 0 reduces the features.
       time_reduction: frames put side by side as one; 1 keeps the rate.
       projection: hidden state to joint width.
     """
 
-    layers: tuple[LstmIntegers, ...]
+    layers: tuple[RecurrentIntegers, ...]
     layers_before_reduction: int
     time_reduction: int
     projection: DenseIntegers
@@ -195,7 +258,7 @@ class EncoderIntegers:
             if index == self.layers_before_reduction:
                 width *= self.time_reduction
             _check_width(f"encoder layer {index}", layer.input_size, width)
-            width = layer.hidden_size
+            width = layer.output_size
         _check_width("encoder projection", self.projection.weights.shape[1], width)
 
     @property
@@ -207,20 +270,20 @@ class EncoderIntegers:
 
 @dataclass(frozen=True, eq=False)
 class PredictionIntegers:
-    """Embedding of the last labels, LSTMs (none in a stateless network), projection.
+    """Embedding of the last labels, recurrent layers (none if stateless), projection.
 
     Attributes:
       embedding: one row a label, in the format of ``embedding_format``.
       embedding_format: of the rows.
-      context: labels seen at once, side by side; 1 with LSTMs.
-      layers: the LSTMs, in order.
+      context: labels seen at once, side by side; 1 with recurrent layers.
+      layers: the recurrent layers, in order.
       projection: to joint width.
     """
 
     embedding: Integer[np.ndarray, "V E"]
     embedding_format: TensorFormat
     context: int
-    layers: tuple[LstmIntegers, ...]
+    layers: tuple[RecurrentIntegers, ...]
     projection: DenseIntegers
 
     def __post_init__(self) -> None:
@@ -233,7 +296,7 @@ class PredictionIntegers:
         width = self.context * self.embedding.shape[1]
         for index, layer in enumerate(self.layers):
             _check_width(f"prediction layer {index}", layer.input_size, width)
-            width = layer.hidden_size
+            width = layer.output_size
         _check_width("prediction projection", self.projection.weights.shape[1], width)
 
 
@@ -296,9 +359,10 @@ class RnntIntegers:
             ("prediction", self.prediction, self.prediction.embedding_format),
         ):
             for index, layer in enumerate(network.layers):
-                limits.check_requantize(f"{name}/lstm_{index}/input", format, layer.input)
-                layer.check_limits(f"{name}/lstm_{index}")
-                format = layer.hidden
+                where = f"{name}/{layer.cell_kind}_{index}"
+                limits.check_requantize(f"{where}/input", format, layer.input)
+                layer.check_limits(where)
+                format = layer.output
             limits.check_requantize(f"{name}/projection/input", format, network.projection.input)
             network.projection.check_limits(f"{name}/projection")
         addends = self.encoder.projection.output, self.prediction.projection.output

@@ -4,7 +4,7 @@ Every function takes and returns the integers that the chip's memory holds; no f
 value from operator to operator. States are explicit. Compared bit for bit with LiteRT and TFLM.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,9 @@ from rnnt_qat.artefact.integers import (
     GATE_PRE,
     DenseIntegers,
     LstmIntegers,
+    RecurrentIntegers,
 )
+from rnnt_qat.artefact.recorded_layer import RecordedLayer, play_recorded
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
@@ -41,6 +43,33 @@ def initial_lstm_state(layer: LstmIntegers) -> LstmState:
     """Real zeros in the layer's formats."""
     hidden = np.full(layer.hidden_size, layer.hidden.zero_point, layer.hidden.dtype)
     return LstmState(hidden, np.zeros(layer.hidden_size, layer.cell.dtype))
+
+
+LayerState = Mapping[str, np.ndarray]
+"""States of one recurrent layer, by name."""
+
+
+def initial_state(layer: RecurrentIntegers) -> LayerState:
+    """Real zeros in the formats of a layer's states."""
+    return {
+        name: np.full(size, format.zero_point, format.dtype)
+        for name, (size, format) in layer.state_formats.items()
+    }
+
+
+def play_layer(
+    layer: RecurrentIntegers,
+    xs: Integer[np.ndarray, "T D"],
+    state: LayerState,
+    arithmetic: RuntimeArithmetic,
+    record: Recorder = ignore,
+) -> tuple[Integer[np.ndarray, "T H"], LayerState]:
+    """A recurrent layer of any kind over T frames in its input's format."""
+    if isinstance(layer, RecordedLayer):
+        return play_recorded(layer, xs, state, arithmetic, record)
+    assert isinstance(layer, LstmIntegers)
+    ys, after = play_lstm(layer, xs, LstmState(**state), arithmetic, record)
+    return ys, vars(after)
 
 
 def play_lstm(

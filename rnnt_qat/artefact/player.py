@@ -12,14 +12,14 @@ from jaxtyping import Float, Integer
 
 from rnnt_qat.artefact import arithmetic as fixed
 from rnnt_qat.artefact.artefact import Artefact
-from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
 from rnnt_qat.artefact.layer_player import (
-    LstmState,
+    LayerState,
     Recorder,
     ignore,
-    initial_lstm_state,
+    initial_state,
     play_dense,
-    play_lstm,
+    play_layer,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
@@ -148,13 +148,13 @@ class Player:
 
     def reset(self) -> None:
         """Before the first frame and the start symbol."""
-        self._encoder = [initial_lstm_state(layer) for layer in self.model.encoder.layers]
+        self._encoder = [initial_state(layer) for layer in self.model.encoder.layers]
         self.reset_prediction()
 
     def reset_prediction(self) -> None:
         """Before the start symbol; the encoder goes on."""
         prediction = self.model.prediction
-        self._prediction = [initial_lstm_state(layer) for layer in prediction.layers]
+        self._prediction = [initial_state(layer) for layer in prediction.layers]
         self._labels = [BLANK_ID] * prediction.context
 
     def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
@@ -170,8 +170,8 @@ class Player:
             if index == encoder.layers_before_reduction:
                 x = _reduce(x, encoder.time_reduction, format)
                 self._record("encoder/reduced", x)
-            x = self._lstm("encoder", index, layer, self._encoder, x, format)
-            format = layer.hidden
+            x = self._layer("encoder", index, layer, self._encoder, x, format)
+            format = layer.output
         x = _in_format(x, format, encoder.projection.input)
         encoded = play_dense(encoder.projection, x, self.model.arithmetic)
         self._record("encoder/encoded", encoded)
@@ -186,8 +186,8 @@ class Player:
         self._record("prediction/embedded", x)
         x = x.reshape(1, -1)
         for index, layer in enumerate(prediction.layers):
-            x = self._lstm("prediction", index, layer, self._prediction, x, format)
-            format = layer.hidden
+            x = self._layer("prediction", index, layer, self._prediction, x, format)
+            format = layer.output
         x = _in_format(x, format, prediction.projection.input)
         predicted = play_dense(prediction.projection, x, self.model.arithmetic)
         self._record("prediction/predicted", predicted)
@@ -213,26 +213,31 @@ class Player:
         return int(np.argmax(self.logits(encoded, predicted)))
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """Hidden and cell of every LSTM."""
+        """Every state of every recurrent layer."""
+        model = self.model
+        networks = (
+            ("encoder", model.encoder, self._encoder),
+            ("prediction", model.prediction, self._prediction),
+        )
         return {
-            f"{network}/lstm_{n}/{site}": getattr(state, site)
-            for network, states in (("encoder", self._encoder), ("prediction", self._prediction))
-            for n, state in enumerate(states)
-            for site in ("hidden", "cell")
+            f"{name}/{layer.cell_kind}_{n}/{site}": values
+            for name, network, states in networks
+            for n, (layer, state) in enumerate(zip(network.layers, states, strict=True))
+            for site, values in state.items()
         }
 
-    def _lstm(
+    def _layer(
         self,
         network: str,
         index: int,
-        layer: LstmIntegers,
-        states: list[LstmState],
+        layer: RecurrentIntegers,
+        states: list[LayerState],
         x: np.ndarray,
         format: TensorFormat,
     ) -> np.ndarray:
-        name = f"{network}/lstm_{index}"
+        name = f"{network}/{layer.cell_kind}_{index}"
         x = _in_format(x, format, layer.input)
-        ys, states[index] = play_lstm(
+        ys, states[index] = play_layer(
             layer,
             x,
             states[index],
@@ -240,8 +245,8 @@ class Player:
             lambda site, values: self._record(f"{name}/{site}", values),
         )
         self._record(f"{name}/hiddens", ys)
-        if not layer.is_wide:  # the fused operator shows its cell after the last frame alone
-            self._record(f"{name}/cell", states[index].cell[None])
+        if not layer.carries_state:  # the fused operator shows its cell after the last frame alone
+            self._record(f"{name}/cell", states[index]["cell"][None])
         return ys
 
 

@@ -3,8 +3,8 @@
 Tensors are named after the layers they belong to; the player records its values under the same
 names, so that a difference between the two can be told by operator and frame.
 
-Fused LSTMs keep their states inside the runtime (``{layer}/hidden``, ``{layer}/cell``); 16x8 LSTMs
-take and return them: after the graph's own inputs and outputs come hidden and cell, layer by layer.
+Fused layers keep their states inside the runtime (``{layer}/hidden``, ``{layer}/cell``); others
+take and return them: after the graph's own inputs and outputs come the states, layer by layer.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import LstmIntegers, RecurrentIntegers, RnntIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.export.lstm_graphs import DenseNode, LstmNode16x8, add_fused_lstm, in_format
+from rnnt_qat.export.layer_graphs import stateful_node
+from rnnt_qat.export.lstm_graphs import DenseNode, add_fused_lstm, in_format
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
 LABEL = TensorFormat(np.int32)
@@ -49,7 +50,7 @@ def encoder_chunk(model: RnntIntegers, frames: int) -> bytes:
     graph = GraphBuilder("encoder")
     features = (frames, encoder.feature_size)
     x = graph.input("features", features, encoder.layers[0].input)
-    stack = _LstmStack(graph, encoder.layers)
+    stack = _Stack(graph, encoder.layers)
     for index in range(len(encoder.layers)):
         if index == encoder.layers_before_reduction:
             x = _reduce(graph, x, encoder.time_reduction)
@@ -70,7 +71,7 @@ def prediction_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> byt
     else:
         rows = graph.input("embedded", (context, width), prediction.embedding_format)
     x = rows if context == 1 else graph.reshape(rows, (1, context * width), "embedded_in_a_row")
-    stack = _LstmStack(graph, prediction.layers)
+    stack = _Stack(graph, prediction.layers)
     for index in range(len(prediction.layers)):
         x = stack(index, x)
     predicted = DenseNode(graph, prediction.projection, "projection")(x, "predicted")
@@ -89,30 +90,32 @@ def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
     return graph.finish([graph.argmax(logits, "label") if boundary.argmax_inside else logits])
 
 
-class _LstmStack:
-    """LSTM layers of one graph, each with its state where its kind keeps it."""
+class _Stack:
+    """Recurrent layers of one graph, each with its state where its kind keeps it."""
 
-    def __init__(self, graph: GraphBuilder, layers: Sequence[LstmIntegers]) -> None:
+    def __init__(self, graph: GraphBuilder, layers: Sequence[RecurrentIntegers]) -> None:
         self._graph, self._layers = graph, layers
         self._states = {
-            n: (
-                graph.input(f"lstm_{n}/hidden_in", (1, layer.hidden_size), layer.hidden),
-                graph.input(f"lstm_{n}/cell_in", (1, layer.hidden_size), layer.cell),
-            )
+            n: [
+                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (1, size), format)
+                for name, (size, format) in layer.state_formats.items()
+            ]
             for n, layer in enumerate(layers)
-            if layer.is_wide
+            if layer.carries_state
         }
         self.outputs: list[Tensor] = []
 
     def __call__(self, index: int, x: Tensor) -> Tensor:
         """``[T, D] -> [T, H]`` through layer ``index``."""
-        graph, layer, name = self._graph, self._layers[index], f"lstm_{index}"
+        graph, layer = self._graph, self._layers[index]
+        name = f"{layer.cell_kind}_{index}"
         x = in_format(graph, x, layer.input, f"{name}/input")
-        if layer.is_wide:
-            ys, hidden, cell = LstmNode16x8(graph, layer, name)(x, *self._states[index])
-            self.outputs += [hidden, cell]
+        if layer.carries_state:
+            ys, *states = stateful_node(graph, layer, name)(x, *self._states[index])
+            self.outputs += states
             return ys
         sequence = graph.reshape(x, (1, *x.shape), f"{name}/sequence")
+        assert isinstance(layer, LstmIntegers)  # no other kind keeps its states inside
         ys = add_fused_lstm(graph, layer, sequence, name)
         return graph.reshape(ys, ys.shape[1:], f"{name}/hiddens")
 

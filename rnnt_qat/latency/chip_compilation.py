@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, call_time
 from rnnt_qat.latency.engine_latency import DecodeCounts, EngineLatency, GraphTimes, engine_latency
@@ -105,7 +105,8 @@ def _check_widths(model: RnntIntegers) -> None:
     """Refuses fused LSTMs of one unit: Vela ends by a segmentation fault on them."""
     for name, network in (("encoder", model.encoder), ("prediction", model.prediction)):
         for n, layer in enumerate(network.layers):
-            if layer.hidden_size == 1 and not layer.is_wide:
+            fused = isinstance(layer, LstmIntegers) and not layer.is_wide
+            if fused and layer.output_size == 1:
                 raise VelaError(
                     f"{name}/lstm_{n} has hidden_size=1, and Vela crashes on a fused LSTM of one "
                     "unit: give it two, or train it for ethos_u_16x8"

@@ -25,7 +25,7 @@ LSTM_SITES = {
 }
 
 
-def _gate_bias(key: PRNGKey, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+def gate_bias(key: PRNGKey, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     """Zero, but one for the forget gate, so that a new cell remembers."""
     width = shape[0] // 4
     return jnp.zeros(shape, dtype).at[width : 2 * width].set(1.0)
@@ -76,7 +76,7 @@ class LSTM(QuantizedModule):
         recurrent_kernel = self.param(
             "recurrent_kernel", orthogonal, (self.features, 4 * self.features)
         )
-        bias = self.param("bias", _gate_bias, (4 * self.features,))
+        bias = self.param("bias", gate_bias, (4 * self.features,))
 
         input_weights = ops.weight("input_kernel", input_kernel, xs, bias)
         accumulated = ops.accumulate(xs, input_weights, bias)

@@ -1,18 +1,19 @@
-"""Encoder: stacked LSTMs with time reduction, projected for the joint."""
+"""Encoder: stacked recurrent layers with time reduction, projected for the joint."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
 
 from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
-from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.layers.time_reduction import TimeReduction
 from rnnt_qat.models.dropout import dropout
+from rnnt_qat.models.recurrent import LSTMConfig, RecurrentConfig
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.typing import Array, Bool, PRNGKey
+from rnnt_qat.typing import Array, Bool, PRNGKey, PyTree
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class EncoderConfig:
     """Sizes of the encoder.
 
     Attributes:
-      num_layers: LSTM layers in all.
-      hidden_size: width of each.
-      layers_before_reduction: LSTM layers at the frontend's rate; 0 reduces the features.
+      num_layers: recurrent layers in all.
+      hidden_size: hidden width of each.
+      layers_before_reduction: layers at the frontend's rate; 0 reduces the features.
       time_reduction: frames made into one; 1 keeps the rate.
       dropout_rate: between layers, in training.
       rematerialize: compute the cells' derivatives again in the backward pass rather than keep
@@ -35,6 +36,7 @@ class EncoderConfig:
     time_reduction: int = 2
     dropout_rate: float = 0.0
     rematerialize: bool = False
+    layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
     def __post_init__(self):
         """Refuses sizes of nothing, and a reduction that no layer follows."""
@@ -46,7 +48,7 @@ class EncoderConfig:
             )
 
 
-EncoderState = tuple[LSTMState, ...]
+EncoderState = tuple[PyTree, ...]
 
 
 class Encoder(nn.Module):
@@ -63,16 +65,19 @@ class Encoder(nn.Module):
     output_size: int
 
     def setup(self):
-        """Layers, named ``lstm_{n}`` and ``projection``."""
-        self.lstm = [
-            LSTM(
-                policy=self.policy,
-                features=self.config.hidden_size,
-                rematerialize=self.config.rematerialize,
-            )
-            for _ in range(self.config.num_layers)
+        """Layers, named ``{config.layer.name}_{n}`` and ``projection``."""
+        config = self.config
+        layers = [
+            config.layer.make(self.policy, config.hidden_size, config.rematerialize)
+            for _ in range(config.num_layers)
         ]
+        setattr(self, config.layer.name, layers)
         self.projection = Dense(policy=self.policy, features=self.output_size)
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """The recurrent layers, in order."""
+        return getattr(self, self.config.layer.name)
 
     @property
     def block_size(self) -> int:
@@ -80,8 +85,8 @@ class Encoder(nn.Module):
         return self.config.time_reduction
 
     def initial_state(self, batch_size: int) -> EncoderState:
-        """State of every LSTM layer before the first frame."""
-        return tuple(lstm.initial_state(batch_size) for lstm in self.lstm)
+        """State of every recurrent layer before the first frame."""
+        return tuple(layer.initial_state(batch_size) for layer in self.layers)
 
     def __call__(
         self,
@@ -93,12 +98,12 @@ class Encoder(nn.Module):
         """``[B, T, F] -> [B, T / time_reduction, J]``; ``row_keys`` ask for dropout."""
         reduce = TimeReduction(self.config.time_reduction)
         new_state = []
-        for index, lstm in enumerate(self.lstm):
+        for index, layer in enumerate(self.layers):
             if index == self.config.layers_before_reduction:
                 xs, mask, _ = reduce(xs, mask)
             if index:
                 xs = dropout(xs, self.config.dropout_rate, row_keys, index)
-            xs, mask, layer_state = lstm(xs, mask, None if state is None else state[index])
+            xs, mask, layer_state = layer(xs, mask, None if state is None else state[index])
             new_state.append(layer_state)
-        xs = dropout(xs, self.config.dropout_rate, row_keys, len(self.lstm))
+        xs = dropout(xs, self.config.dropout_rate, row_keys, len(self.layers))
         return self.projection(xs, mask), mask, tuple(new_state)

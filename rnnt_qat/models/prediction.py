@@ -1,6 +1,8 @@
 """Prediction networks: what was said so far, projected for the joint."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,9 +10,8 @@ import jax.numpy as jnp
 from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.embedding import Embedding
-from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.models.dropout import dropout
+from rnnt_qat.models.recurrent import LSTMConfig, RecurrentConfig
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PRNGKey, PyTree
@@ -18,19 +19,21 @@ from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PRNGKey, PyTree
 
 @dataclass(frozen=True)
 class LSTMPredictionConfig:
-    """LSTM prediction network (Graves, 2012).
+    """Recurrent prediction network (Graves, 2012), of LSTM layers or another kind.
 
     Attributes:
       embedding_size: width of a label's embedding.
-      hidden_size: width of each LSTM layer.
-      num_layers: LSTM layers.
+      hidden_size: hidden width of each recurrent layer.
+      num_layers: recurrent layers.
       dropout_rate: on embeddings and between layers, in training.
+      layer: kind of the recurrent layers.
     """
 
     embedding_size: int = 128
     hidden_size: int = 256
     num_layers: int = 1
     dropout_rate: float = 0.0
+    layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
     def __post_init__(self):
         """Refuses sizes of nothing."""
@@ -64,7 +67,7 @@ class StatelessPredictionConfig:
 
 
 class LSTMPrediction(nn.Module):
-    """Embedding, LSTM layers, projection. Labels in; the blank is the start symbol."""
+    """Embedding, recurrent layers, projection. Labels in; the blank is the start symbol."""
 
     config: LSTMPredictionConfig
     policy: PrecisionPolicy
@@ -72,36 +75,43 @@ class LSTMPrediction(nn.Module):
     output_size: int
 
     def setup(self):
-        """Layers, named ``embedding``, ``lstm_{n}`` and ``projection``."""
+        """Layers, named ``{config.layer.name}_{n}`` and ``projection``, and the ``embedding``."""
         self.table = Embedding(self.policy, self.vocabulary, self.config.embedding_size)
         nn.share_scope(self, self.table)  # its parameter is this network's: ``embedding``
-        self.lstm = [
-            LSTM(policy=self.policy, features=self.config.hidden_size)
+        kind = self.config.layer
+        layers = [
+            kind.make(self.policy, self.config.hidden_size, rematerialize=False)
             for _ in range(self.config.num_layers)
         ]
+        setattr(self, kind.name, layers)
         self.projection = Dense(policy=self.policy, features=self.output_size)
 
-    def initial_state(self, batch_size: int) -> tuple[LSTMState, ...]:
+    @property
+    def layers(self) -> Sequence[Any]:
+        """The recurrent layers, in order."""
+        return getattr(self, self.config.layer.name)
+
+    def initial_state(self, batch_size: int) -> tuple[PyTree, ...]:
         """State before the start symbol."""
-        return tuple(lstm.initial_state(batch_size) for lstm in self.lstm)
+        return tuple(layer.initial_state(batch_size) for layer in self.layers)
 
     def __call__(
         self,
         inputs: Int[Array, "B U"],
         mask: Bool[Array, "B U"],
-        state: tuple[LSTMState, ...] | None = None,
+        state: tuple[PyTree, ...] | None = None,
         row_keys: PRNGKey | None = None,
-    ) -> tuple[Value, tuple[LSTMState, ...]]:
+    ) -> tuple[Value, tuple[PyTree, ...]]:
         """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
         xs = self.table(inputs)
         xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         new_state = []
-        for index, lstm in enumerate(self.lstm):
-            xs, _, layer_state = lstm(xs, mask, None if state is None else state[index])
+        for index, layer in enumerate(self.layers):
+            xs, _, layer_state = layer(xs, mask, None if state is None else state[index])
             xs = dropout(xs, self.config.dropout_rate, row_keys, index + 1)
             new_state.append(layer_state)
         projection = self.projection(xs, mask)
-        (self.lstm[0] if self.lstm else self.projection).cover("input", self.table.table)
+        (self.layers[0] if self.layers else self.projection).cover("input", self.table.table)
         return projection, tuple(new_state)
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Integer, Num
 
-from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
-from rnnt_qat.artefact.layer_player import initial_lstm_state
+from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.layer_player import initial_state
 from rnnt_qat.artefact.player import BLANK_ID, Player, StreamingRecognizer
 from rnnt_qat.export.rnnt_graphs import (
     EVERYWHERE,
@@ -172,9 +172,9 @@ def first_difference(
 
 
 class _Network:
-    """A graph with LSTMs, its states inside the runtime or carried here, by the LSTMs' kind."""
+    """A graph with recurrent layers; their states are inside the runtime or carried here."""
 
-    def __init__(self, runtime: Runtime, layers: tuple[LstmIntegers, ...]) -> None:
+    def __init__(self, runtime: Runtime, layers: tuple[RecurrentIntegers, ...]) -> None:
         self.runtime = runtime
         self._layers = layers
         self.reset()
@@ -182,10 +182,10 @@ class _Network:
     def reset(self) -> None:
         self.runtime.reset()
         self._carried = {
-            f"lstm_{n}/{site}": getattr(initial_lstm_state(layer), site)[None]
+            f"{layer.cell_kind}_{n}/{site}": values[None]
             for n, layer in enumerate(self._layers)
-            if layer.is_wide
-            for site in ("hidden", "cell")
+            if layer.carries_state
+            for site, values in initial_state(layer).items()
         }
 
     def run(self, x: np.ndarray) -> np.ndarray:
@@ -196,9 +196,9 @@ class _Network:
     def states(self) -> dict[str, np.ndarray]:
         kept: dict[str, np.ndarray] = {}
         for n, layer in enumerate(self._layers):
-            for site in ("hidden", "cell"):
-                name = f"lstm_{n}/{site}"
-                if layer.is_wide:
+            for site in layer.state_formats:
+                name = f"{layer.cell_kind}_{n}/{site}"
+                if layer.carries_state:
                     kept[name] = self._carried[name][0]
                 elif isinstance(self.runtime, LiteRt):
                     kept[name] = self.runtime.tensor(name)[0]
@@ -207,7 +207,7 @@ class _Network:
     def take_over(self, other: "_Network") -> None:
         """The stream goes on here where it left the other."""
         self._carried = dict(other._carried)
-        inside = [n for n, layer in enumerate(self._layers) if not layer.is_wide]
+        inside = [layer for layer in self._layers if not layer.carries_state]
         if inside and not isinstance(self.runtime, LiteRt):
             raise ValueError(
                 "a stream changed its chunk length, and this runtime hides the fused LSTMs' "

@@ -82,12 +82,12 @@ class TransducerRecognizer:
         return int(self.run(_likeliest, self._transducer, *carried))
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """Hidden and cell of every LSTM."""
+        """Every state of every recurrent layer."""
         found = {}
         for network, states in (("encoder", self._encoder), ("prediction", self._prediction)):
             layers = getattr(self._model, network).layers
             for n, (layer, state) in enumerate(zip(layers, states, strict=False)):
-                name = f"{network}/lstm_{n}"
-                found[f"{name}/hidden"] = np.asarray(state.hidden[0]).astype(layer.hidden.dtype)
-                found[f"{name}/cell"] = np.asarray(state.cell[0]).astype(layer.cell.dtype)
+                for site, (_, format) in layer.state_formats.items():
+                    values = np.asarray(getattr(state, site)[0]).astype(format.dtype)
+                    found[f"{network}/{layer.cell_kind}_{n}/{site}"] = values
         return found

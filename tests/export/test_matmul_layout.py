@@ -1,5 +1,7 @@
 """The fallback's graphs hold the products' own weights."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPrediction
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import FLOAT32, W4A8
 from rnnt_qat.verify.runtimes import LiteRt
+from tests.integration.test_recurrent_kinds import KINDS
 
 FEATURE_SIZE = 9
 LSTM = LSTMPredictionConfig(embedding_size=6, hidden_size=10, num_layers=2)
@@ -47,6 +50,14 @@ def test_weights_are_the_products_and_the_graphs_load(prediction):
     assert np.all(np.abs(real - held) <= 0.5001 * step)
     for graph in (encoder_chunk(layout, 4), prediction_step(layout), joint_step(layout)):
         LiteRt(graph)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_cells_are_laid_out_from_their_record(kind):
+    model, variables = initialised(dataclasses.replace(LSTM, layer=KINDS[kind]), W4A8)
+    layout = matmul_layout(model, variables)
+    assert [layer.cell_kind for layer in layout.prediction.layers] == [kind, kind]
+    LiteRt(prediction_step(layout))
 
 
 def test_other_arithmetic_is_refused():

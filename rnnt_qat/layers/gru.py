@@ -1,0 +1,126 @@
+"""Gated recurrent unit (GRU)."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.quant.diagnostics import recording, unrecorded
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.qtensor import map_values
+from rnnt_qat.quant.quantized_module import QuantizedModule
+from rnnt_qat.quant.sites import Role
+from rnnt_qat.typing import Array, Bool, Num
+
+GRU_SITES = {
+    "input": Role.INPUT,
+    "input_kernel": Role.WEIGHT,
+    "reset_kernel": Role.WEIGHT,
+    "update_kernel": Role.WEIGHT,
+    "candidate_kernel": Role.WEIGHT,
+    "gate_input": Role.GATE_PRE,
+    "gate_pre": Role.GATE_PRE,
+    "gate": Role.GATE,
+    "minus_one": Role.GATE,
+    "reset": Role.HIDDEN,
+    "memory": Role.MEMORY,
+    "hidden": Role.HIDDEN,
+}
+GATES = 3
+
+
+@flax.struct.dataclass
+class GRUState:
+    """The unit's memory as the chip holds it."""
+
+    memory: Num[Array, "B H"]
+
+
+class GRU(QuantizedModule):
+    """GRU whose every operator is the policy's; a ``StreamingLayer``.
+
+    The form of the first paper, whose reset gate is before the candidate's product. The memory has
+    the width of an LSTM's cell: updates by a gate that is almost shut would be lost in the eight
+    bits that products read. A chip has no subtraction: the candidate is multiplied by a constant.
+
+    Reference: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for
+    Statistical Machine Translation" (2014), section 2.3.
+
+    Attributes:
+      features: width H.
+      rematerialize: whether the backward pass computes each step again, rather than keep its
+        derivative.
+    """
+
+    features: int
+    rematerialize: bool = False
+
+    @property
+    def block_size(self) -> int:
+        """Any number of frames makes a chunk."""
+        return 1
+
+    def initial_state(self, batch_size: int) -> GRUState:
+        """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
+        return GRUState(jnp.zeros((batch_size, self.features), self.state_dtype(Role.MEMORY)))
+
+    @nn.compact
+    def __call__(
+        self, xs: Value, mask: Bool[Array, "B T"], state: GRUState | None = None
+    ) -> tuple[Value, Bool[Array, "B T"], GRUState]:
+        """``[B, T, D] -> [B, T, H]``."""
+        ops = recording(self.operators(GRU_SITES), mask.T)
+        if state is None:
+            state = self.initial_state(mask.shape[0])
+        # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
+        xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
+        xs = ops.input("input", xs)
+
+        depth, width = ops.values(xs).shape[-1], self.features
+        orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
+        input_kernel = self.param("input_kernel", lecun, (depth, GATES * width))
+        bias = self.param("bias", nn.initializers.zeros, (GATES * width,))
+        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel, xs, bias), bias)
+        pre_x = ops.values(ops.store("gate_input", accumulated))
+        reset, update, candidate = (
+            ops.weight(name, self.param(name, orthogonal, (width, width)))
+            for name in ("reset_kernel", "update_kernel", "candidate_kernel")
+        )
+        minus_one = unrecorded(ops).store("minus_one", jnp.asarray(-1.0))
+
+        def step(ops, pre_x_t, memory):
+            """One step of any number of rows; values of the new memory."""
+            inputs = [ops.load("gate_input", part) for part in jnp.split(pre_x_t, GATES, axis=-1)]
+            memory = ops.load("memory", memory)
+            hidden = ops.store("hidden", memory)
+
+            def gate(x, operand, kernel):
+                return ops.add(x, ops.accumulate(operand, kernel), "gate_pre")
+
+            r = ops.sigmoid(gate(inputs[0], hidden, reset), "gate")
+            z = ops.sigmoid(gate(inputs[1], hidden, update), "gate")
+            n = ops.tanh(gate(inputs[2], ops.mul(r, hidden, "reset"), candidate), "gate")
+            difference = ops.add(memory, ops.mul(n, minus_one, "memory"), "memory")
+            return ops.values(ops.add(n, ops.mul(z, difference, "memory"), "memory"))
+
+        def masked(carry: GRUState, x):
+            pre_x_t, mask_t = x
+            memory = step(unrecorded(ops), pre_x_t, carry.memory)
+            memory = jnp.where(mask_t[:, None], memory, carry.memory)
+            return GRUState(memory), memory
+
+        masked = jax.checkpoint(masked) if self.rematerialize else masked
+        final, memories = jax.lax.scan(masked, state, (pre_x, mask.T))
+        if self.policy.diagnosing:  # the scan's steps once more, all at once
+            step(ops, pre_x, jnp.concatenate([state.memory[None], memories[:-1]]))
+        hidden = ops.store("hidden", ops.load("memory", memories))
+        ys = map_values(lambda v: v.swapaxes(0, 1), hidden)
+        self.observe(
+            GRU_SITES,
+            mask,
+            input=map_values(lambda v: v.swapaxes(0, 1), xs),
+            memory=ops.load("memory", memories.swapaxes(0, 1)),
+            hidden=ys,
+            reset=ys,
+        )
+        return ys, mask, final

@@ -1,0 +1,122 @@
+"""LSTM with a recurrent projection (LSTMP)."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rnnt_qat.layers.lstm import LSTM_SITES, gate_bias
+from rnnt_qat.layers.lstm_scan import lstm_cell
+from rnnt_qat.quant.diagnostics import recording, unrecorded
+from rnnt_qat.quant.operators import Value
+from rnnt_qat.quant.qtensor import map_values
+from rnnt_qat.quant.quantized_module import QuantizedModule
+from rnnt_qat.quant.sites import Role
+from rnnt_qat.typing import Array, Bool, Num
+
+PROJECTED_LSTM_SITES = LSTM_SITES | {
+    "projection_kernel": Role.WEIGHT,
+    "projected": Role.PROJECTED,
+}
+
+
+@flax.struct.dataclass
+class ProjectedLSTMState:
+    """Projected output and cell state as the chip holds them."""
+
+    projected: Num[Array, "B P"]
+    cell: Num[Array, "B H"]
+
+
+class ProjectedLSTM(QuantizedModule):
+    """LSTM whose output and recurrent state are a projection of its hidden state.
+
+    The recurrent kernel reads P numbers where a plain LSTM's reads H, so that a wide cell needs a
+    fraction of the weights. No peepholes and no bias of the projection; a ``StreamingLayer``.
+
+    Reference: Sak et al., "Long Short-Term Memory Recurrent Neural Network Architectures for Large
+    Scale Acoustic Modeling" (2014), section 2.
+
+    Attributes:
+      features: width H of the cell.
+      projection: width P of the output.
+      rematerialize: whether the backward pass computes each step again, rather than keep its
+        derivative.
+    """
+
+    features: int
+    projection: int
+    rematerialize: bool = False
+
+    @property
+    def block_size(self) -> int:
+        """Any number of frames makes a chunk."""
+        return 1
+
+    def initial_state(self, batch_size: int) -> ProjectedLSTMState:
+        """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
+        return ProjectedLSTMState(
+            projected=jnp.zeros((batch_size, self.projection), self.state_dtype(Role.PROJECTED)),
+            cell=jnp.zeros((batch_size, self.features), self.state_dtype(Role.CELL)),
+        )
+
+    @nn.compact
+    def __call__(
+        self, xs: Value, mask: Bool[Array, "B T"], state: ProjectedLSTMState | None = None
+    ) -> tuple[Value, Bool[Array, "B T"], ProjectedLSTMState]:
+        """``[B, T, D] -> [B, T, P]``."""
+        ops = recording(self.operators(PROJECTED_LSTM_SITES), mask.T)
+        if state is None:
+            state = self.initial_state(mask.shape[0])
+        # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
+        xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
+        xs = ops.input("input", xs)
+
+        depth, gates = ops.values(xs).shape[-1], 4 * self.features
+        orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
+        input_kernel = self.param("input_kernel", lecun, (depth, gates))
+        recurrent_kernel = self.param("recurrent_kernel", orthogonal, (self.projection, gates))
+        projection_kernel = self.param("projection_kernel", lecun, (self.features, self.projection))
+        bias = self.param("bias", gate_bias, (gates,))
+
+        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel, xs, bias), bias)
+        pre_x = ops.values(ops.store("gate_input", accumulated))
+        recurrent = ops.weight("recurrent_kernel", recurrent_kernel)
+        projection = ops.weight("projection_kernel", projection_kernel)
+
+        def cell(ops, projected, pre_x_t, cell):
+            """One step of any number of rows; values of projected, hidden and cell."""
+            product = ops.accumulate(ops.load("projected", projected), recurrent)
+            hidden, cell = lstm_cell(ops, pre_x_t, product, cell)
+            product = ops.accumulate(ops.load("hidden", hidden), projection)
+            return ops.values(ops.store("projected", product)), hidden, cell
+
+        def step(carry: ProjectedLSTMState, x):
+            pre_x_t, mask_t = x
+            projected, hidden, new_cell = cell(
+                unrecorded(ops), carry.projected, pre_x_t, carry.cell
+            )
+            new = ProjectedLSTMState(
+                projected=jnp.where(mask_t[:, None], projected, carry.projected),
+                cell=jnp.where(mask_t[:, None], new_cell, carry.cell),
+            )
+            return new, (new.projected, hidden, new.cell)
+
+        step = jax.checkpoint(step) if self.rematerialize else step
+        final, (outputs, hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask.T))
+        if self.policy.diagnosing:  # the scan's steps once more, all at once
+            before = [
+                jnp.concatenate([first[None], later[:-1]])
+                for first, later in ((state.projected, outputs), (state.cell, cells))
+            ]
+            cell(ops, before[0], pre_x, before[1])
+        ys = map_values(lambda v: v.swapaxes(0, 1), ops.load("projected", outputs))
+        self.observe(
+            PROJECTED_LSTM_SITES,
+            mask,
+            input=map_values(lambda v: v.swapaxes(0, 1), xs),
+            cell=ops.load("cell", cells.swapaxes(0, 1)),
+            hidden=ops.load("hidden", hiddens.swapaxes(0, 1)),
+            projected=ys,
+        )
+        return ys, mask, final

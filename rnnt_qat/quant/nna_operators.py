@@ -108,7 +108,9 @@ class NnaOperators:
         role, scale, format = self._role(site), self._scale(site), self._format(site)
         if not isinstance(x, QTensor):
             # Integers have no NaN: it is stored as 0, here as in serving and in the player.
-            return self._quantize(jnp.where(jnp.isnan(x), 0, x), scale, format)
+            with jax.named_scope(QUANTIZE):
+                x = jnp.where(jnp.isnan(x), 0, x)
+            return self._quantize(x, scale, format)
         if x.format is None:
             result = self._rescale(self._accumulated(x), role, scale)
         elif format.frac_bits is not None and x.format == format:

@@ -1,7 +1,7 @@
 """Exports trained models: artefacts, graphs, replay through runtimes, compiled latency, report.
 
 python -m experiments.export --model=workdir/prompts --output=workdir/prompts/export
-python -m experiments.export --model=a/models/float,a/models/aware,workdir/grid --targets=u55-128 --output=out
+python -m experiments.export --model=a/models/float,workdir/grid --targets=u55-128 --output=out
 """
 
 import os

@@ -21,7 +21,7 @@ from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.verify.replay import first_difference
-from rnnt_qat.verify.verification import Heard, verify
+from rnnt_qat.verify.verification import UtteranceFeatures, verify
 from tests.integration.test_recurrent_kinds import FEATURES, KINDS, calibrated, config
 
 
@@ -43,7 +43,7 @@ def test_every_decoder_holds_the_integers_that_were_trained_with(kind, tmp_path)
     model, variables, features = model_of(kind, "ethos_u_16x8")
     frozen = freeze(model, variables)
     assert [layer.cell_kind for layer in frozen.encoder.layers] == [kind, kind]
-    heard = [Heard("u", np.concatenate([np.asarray(features)[0]] * 2)[:15])]
+    heard = [UtteranceFeatures("u", np.concatenate([np.asarray(features)[0]] * 2)[:15])]
     found = verify(frozen, BoundTransducer(variables, model), heard, (1, 3), 2)
     decoders = [agreement.decoder.split()[0] for agreement in found.agreements]
     assert all(isinstance(layer, RecordedLayer) for layer in frozen.prediction.layers)

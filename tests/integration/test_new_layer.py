@@ -23,7 +23,7 @@ from rnnt_qat.serving.audit import audit
 from rnnt_qat.serving.formats import tensor_rows
 from rnnt_qat.serving.freeze import freeze
 from rnnt_qat.verify.replay import first_difference
-from rnnt_qat.verify.verification import Heard, verify
+from rnnt_qat.verify.verification import UtteranceFeatures, verify
 from tests.integration.test_recurrent_kinds import FEATURES, FRAMES, calibrated, results
 
 SITES = {
@@ -113,7 +113,7 @@ def test_a_layer_of_existing_operators_needs_no_other_file():
     frozen = export_freeze(model, variables)
     utterance = np.asarray(features)[0, :7]
     decoders = verify(
-        frozen, BoundTransducer(variables, model), [Heard("u", utterance)], (1, 2), 2
+        frozen, BoundTransducer(variables, model), [UtteranceFeatures("u", utterance)], (1, 2), 2
     ).agreements
     assert [agreement.exact for agreement in decoders] == [True] * 4
     integers = quantize_features(utterance, frozen.encoder.layers[0].input)

@@ -55,8 +55,9 @@ class TrainedThreshold:
         return jnp.log2(power_of_two_above(max_abs)) - 0.5
 
     def max_abs(self, parameter: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Returns ``2^ceil(log2 t)``; the ceiling is straight-through, so the slope is that times
-        ln 2.
+        """Returns ``2^ceil(log2 t)`` with a straight-through ceiling.
+
+        The slope is the range times ln 2.
         """
         fixed = jax.lax.stop_gradient(parameter)
         power = jnp.ldexp(jnp.float32(1), jnp.ceil(fixed).astype(jnp.int32))

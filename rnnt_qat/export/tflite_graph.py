@@ -28,8 +28,7 @@ _TENSOR_TYPE = {
 }
 _NONE = schema.ActivationFunctionType.NONE
 _CONCATENATED = 10
-"""Maximum number of inputs of TFLM's CONCATENATION (micro/kernels/concatenation.cc, kMaxInputNum).
-"""
+"""Maximum number of inputs of TFLM's CONCATENATION (kMaxInputNum in micro/kernels)."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ class GraphBuilder:
         return self._apply("CONCATENATION", 2, parts, shape, parts[0].format, name, options)
 
     def argmax(self, x: Tensor, name: str) -> Tensor:
-        """Returns the index (int32) of the largest element of the last axis; the first of equals.
+        """Returns the index (int32) of the largest element of the last axis, the first of equals.
         """
         axis = self.constant(self._fresh(f"{name}/axis"), np.array(len(x.shape) - 1, np.int32))
         options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)

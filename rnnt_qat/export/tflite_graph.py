@@ -193,8 +193,7 @@ class GraphBuilder:
         return self._apply("CONCATENATION", 2, parts, shape, parts[0].format, name, options)
 
     def argmax(self, x: Tensor, name: str) -> Tensor:
-        """Returns the index (int32) of the largest element of the last axis, the first of equals.
-        """
+        """Returns the index (int32) of the largest element of the last axis, the first if equal."""
         axis = self.constant(self._fresh(f"{name}/axis"), np.array(len(x.shape) - 1, np.int32))
         options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
         out = TensorFormat(np.int32)

@@ -60,8 +60,7 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
         )
 
     def sources(self) -> dict[str, Any]:
-        """Returns the configuration, the version, and the checksums of texts and held-out phrases.
-        """
+        """Returns the configuration, version, and checksums of texts and held-out phrases."""
         return {
             "config": dataclasses.asdict(self.synthesis),
             "texts": self._texts().fingerprint(),

@@ -63,13 +63,13 @@ class _Counter:
         jax.monitoring.register_event_duration_secs_listener(self._timed)
         jax.monitoring.register_event_listener(self._happened)
 
-    def _timed(self, event: str, seconds: float, **_: str | int) -> None:
+    def _timed(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event in (_LOWERED, _COMPILED):
             programs = int(event == _COMPILED)
             self.count = dataclasses.replace(
                 self.count,
                 programs=self.count.programs + programs,
-                seconds=self.count.seconds + seconds,
+                seconds=self.count.seconds + duration_secs,
             )
 
     def _happened(self, event: str, **_: str | int) -> None:
@@ -101,7 +101,7 @@ def keep_programs(above_s: float) -> pathlib.Path:
         jax.config.update("jax_compilation_cache_dir", str(_user_cache() / machine_kind()))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", above_s)
-    return pathlib.Path(jax.config.jax_compilation_cache_dir)
+    return pathlib.Path(jax.config.values["jax_compilation_cache_dir"])
 
 
 def machine_kind() -> str:

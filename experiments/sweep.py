@@ -103,7 +103,7 @@ def main() -> int:
     """
     workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
-    set_up_jax(workdir)
+    set_up_jax()
     console, runs = Console(), []
     first: list[Measurement] = []
     try:

@@ -18,6 +18,8 @@ from rnnt_qat.studies.chip_report import write_chip_report
 from rnnt_qat.studies.deployment import require_a_chip
 from rnnt_qat.studies.sweep import AWARE, FLOAT, System
 
+_CHUNK_FRAMES = 4  # ``experiments.export`` compares chunk sizes
+
 
 def deploy_sweep(
     measured: Sequence[Measurement],
@@ -66,7 +68,11 @@ def deploy_sweep(
         ]
     require_a_chip(systems)
     config = ChipComparisonConfig(
-        tuple(splits), tuple(splits[:1]), tuple(targets), replayed=(Method.AWARE,)
+        tuple(splits),
+        tuple(splits[:1]),
+        tuple(targets),
+        chunks=(_CHUNK_FRAMES,),
+        replayed=(Method.AWARE,),
     )
     order = [split.name for split in splits]
     results.sort(key=lambda result: order.index(result.test_set))

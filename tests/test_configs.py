@@ -18,12 +18,8 @@ GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
     "assistant": ["short"],
-<<<<<<< HEAD
     "on_chip": ["synthetic_only"],
-    "librispeech": ["word_pieces", "by_speaker"],
-=======
     "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
->>>>>>> main
 }
 CASES = [
     (p.stem, variant)

@@ -56,6 +56,7 @@ DATA = DataConfig(
         Split("speechocean762", "test_digits"),
         Split("connected_digits", "test"),
         Split("phrases/wake_words", "test"),
+        Split(LIBRISPEECH, "test"),
     ),
     # Wake phrases and single digits are all that their corpora ever say.
     held_out=(
@@ -64,6 +65,8 @@ DATA = DataConfig(
         Split("speechocean762", "validation"),
         Split("speechocean762", "test"),
         Split("connected_digits", "test"),
+        Split(LIBRISPEECH, "validation"),
+        Split(LIBRISPEECH, "test"),
     ),
 )
 

@@ -196,7 +196,7 @@ def test_ratios_in_double_precision_need_it():
     spec, variables, _, xs = problem_8x8_16(
         replace(ETHOS_U_8X8_16_TFLM, double_ratios=True), *LAYERS_8X8_16[0]
     )
-    with pytest.raises(ValueError, match="jax.enable_x64"):
+    with pytest.raises(ValueError, match=r"jax\.enable_x64"):
         run_ours(spec, variables, xs)
 
 

@@ -179,9 +179,7 @@ def test_fields_of_which_no_parameter_is_made_may_differ(run, data_dir, tmp_path
         loop=LoopConfig(log_every=5, evaluate_every=70),
     )
     again = Experiment(other, data_dir, copy, Console(console)).train()
-    assert {s: r.origin for s, r in again.items()} == {
-        s: r.origin for s, r in recognizers.items()
-    }
+    assert {s: r.origin for s, r in again.items()} == {s: r.origin for s, r in recognizers.items()}
     said = console.getvalue()
     for line in (
         "evaluation.chunk_ms: [240.0] before, [480.0] now",

@@ -90,7 +90,7 @@ _AWARE_STEPS = flags.DEFINE_integer(
     lower_bound=0,
 )
 _BEAM = flags.DEFINE_integer(
-    "beam_size",
+    "beam",
     0,
     "Measure every system by a beam search of this width as well; its cost is the real-time factor "
     "in evaluate's report. 0: by the models' own search alone.",

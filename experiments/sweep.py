@@ -41,7 +41,7 @@ from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.infra.console import Console
-from rnnt_qat.quant.ablation import parts
+from rnnt_qat.quant.ablation import ablations
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.studies.cells import measure, results_of
@@ -171,7 +171,7 @@ def _policies() -> tuple[str, ...]:
     except ValueError as error:
         raise flags.ValidationError(str(error)) from None
     whole, plus, changes = _ABLATE.value.partition("+")
-    names = (whole, *(part.name for part in parts(policy_by_name(whole))))
+    names = (whole, *(policy.name for policy in ablations(policy_by_name(whole))))
     return tuple(name for name in (f"{name}{plus}{changes}" for name in names) if _is_policy(name))
 
 

@@ -81,7 +81,7 @@ def main() -> int:
     """Runs the sweep, then compares the systems on the first model's test sets."""
     workdir, data_dir = _workdir(), pathlib.Path(DATA_DIR.value)
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
-    set_up_jax(workdir)
+    set_up_jax()
     console, runs = Console(), []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]

@@ -17,7 +17,7 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
-    "assistant": ["short"],
+    "assistant": ["short", "chip"],
     "on_chip": ["synthetic_only"],
     "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
 }

@@ -18,7 +18,7 @@ from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
 from tests.experiments import tones, tones_config
 from tests.experiments.forked import ROOT, run_all
 
@@ -119,7 +119,7 @@ def save(directory, policy=FLOAT32, stage="float", **sizes):
         RNNT(config.model, policy.calibration()).init, jax.random.key(0), *inputs
     )
     variables = jax.tree.map(lambda s: np.ones(s.shape, s.dtype), dict(shapes))
-    variables[RANGES] = calibrated_ranges(variables.get(RANGES, {}))
+    variables[QUANT_STATS] = calibrated_ranges(variables.get(QUANT_STATS, {}))
     origin = {"stage": stage, "step": 1, "wer": None}
     Recognizer(
         config, policy, variables, Frontend(config.frontend, stats), CharacterTokenizer(), origin

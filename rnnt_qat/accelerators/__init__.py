@@ -1,1 +1,5 @@
 """What a chip does, as frozen specifications: one file a chip."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -26,6 +26,9 @@ class Role(enum.Enum):
     PROJECTED = "projected"
     """The projection of an LSTM's hidden state: its output and recurrent state, operand of a matrix
     product. Only networks with such layers ask for it."""
+    NORMALIZED = "normalized"
+    """Result of a layer normalization, operand of the next layer's product. Only networks with such
+    layers ask for it."""
     PROJECTION = "projection"
     """Output of a dense layer: what the joint adds."""
     JOINT_PRE = "joint_pre"

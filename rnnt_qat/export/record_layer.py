@@ -114,6 +114,10 @@ class SymbolicOperators:
         """Marked."""
         return _mark("tanh", out, x.shape, x)
 
+    def layer_norm(self, x: Array, out: str) -> Array:
+        """Refused: no runtime that graphs are exported to has it as an operator."""
+        raise RecordError(f"layer normalization of {out!r} inside a recurrent layer")
+
 
 def record_layer(
     module: QuantizedModule,

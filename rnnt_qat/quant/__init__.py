@@ -1,1 +1,5 @@
 """The chip's operators inside training: operator sets, policies, calibration, AQT."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

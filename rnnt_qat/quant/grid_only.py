@@ -93,6 +93,10 @@ class GridOperators:
         """Real hyperbolic tangent."""
         return self.store(out, smooth_units.tanh(x))
 
+    def layer_norm(self, x: Array, out: str) -> Array:
+        """Real normalization over the last axis."""
+        return self.store(out, smooth_units.layer_norm(x))
+
     def _rounded(self, site: str, x: Array) -> Array:
         role = dict(self.sites)[site]
         if role not in self.roles:

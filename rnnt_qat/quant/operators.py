@@ -93,6 +93,9 @@ class OperatorSet(Protocol):
     def tanh(self, x: Value, out: str) -> Value:
         """Hyperbolic tangent, stored at ``out``."""
 
+    def layer_norm(self, x: Value, out: str) -> Value:
+        """``(x - mean) / deviation`` over the last axis, stored at ``out``."""
+
 
 @flax.struct.dataclass
 class FloatOperators:
@@ -156,3 +159,7 @@ class FloatOperators:
     def tanh(self, x: Array, out: str) -> Array:
         """Hyperbolic tangent."""
         return smooth_units.tanh(x)
+
+    def layer_norm(self, x: Array, out: str) -> Array:
+        """Normalization over the last axis, in float32."""
+        return smooth_units.layer_norm(x)

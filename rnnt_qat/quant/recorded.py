@@ -168,6 +168,10 @@ class RecordedOperators:
         """Noted."""
         return self._noted("tanh", out, (x,), self.plain.tanh(x, out))
 
+    def layer_norm(self, x: Value, out: str) -> Value:
+        """Noted."""
+        return self._noted("layer_norm", out, (x,), self.plain.layer_norm(x, out))
+
     def _noted(
         self,
         operator: str,

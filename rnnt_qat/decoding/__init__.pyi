@@ -1,0 +1,13 @@
+from .beam import BeamConfig as BeamConfig
+from .chunk_driver import ChunkDriver as ChunkDriver
+from .endpoint import EndpointConfig as EndpointConfig
+from .endpoint import UtteranceFrames as UtteranceFrames
+from .greedy import GreedyConfig as GreedyConfig
+from .hypothesis import Hypothesis as Hypothesis
+from .live_driver import SEGMENT_END as SEGMENT_END
+from .live_driver import Emitted as Emitted
+from .live_driver import LiveDriver as LiveDriver
+from .search import SearchConfig as SearchConfig
+from .transducer import Transducer as Transducer
+from .words import Word as Word
+from .words import WordBuilder as WordBuilder

@@ -1,0 +1,27 @@
+"""Settings of the whole test run: array annotations are checked, compiled programs are shared."""
+
+import os
+import shutil
+import tempfile
+
+from jaxtyping import install_import_hook
+
+# Shapes and dtypes of every call are compared with the signatures of these rooms. The hook rewrites
+# modules while they are imported, so that it must stand before the first import of the package.
+install_import_hook(
+    ("rnnt_qat.losses", "rnnt_qat.fixedpoint", "rnnt_qat.decoding", "rnnt_qat.layers"),
+    "beartype.beartype",
+)
+
+# The processes of one run compile the same programs. The variable is set here, and not by an
+# option of JAX, because xdist's workers and the programs that tests start inherit it.
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+_own_cache = None if _CACHE in os.environ else tempfile.mkdtemp(prefix="rnnt_qat_compiled_")
+if _own_cache is not None:
+    os.environ[_CACHE] = _own_cache
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+
+def pytest_unconfigure():
+    if _own_cache is not None:
+        shutil.rmtree(_own_cache, ignore_errors=True)

@@ -1,13 +1,25 @@
-from .beam import BeamConfig as BeamConfig
-from .chunk_driver import ChunkDriver as ChunkDriver
-from .endpoint import EndpointConfig as EndpointConfig
-from .endpoint import UtteranceFrames as UtteranceFrames
-from .greedy import GreedyConfig as GreedyConfig
-from .hypothesis import Hypothesis as Hypothesis
-from .live_driver import SEGMENT_END as SEGMENT_END
-from .live_driver import Emitted as Emitted
-from .live_driver import LiveDriver as LiveDriver
-from .search import SearchConfig as SearchConfig
-from .transducer import Transducer as Transducer
-from .words import Word as Word
-from .words import WordBuilder as WordBuilder
+from .beam import BeamConfig
+from .chunk_driver import ChunkDriver
+from .endpoint import EndpointConfig, UtteranceFrames
+from .greedy import GreedyConfig
+from .hypothesis import Hypothesis
+from .live_driver import SEGMENT_END, Emitted, LiveDriver
+from .search import SearchConfig
+from .transducer import Transducer
+from .words import Word, WordBuilder
+
+__all__ = [
+    "SEGMENT_END",
+    "BeamConfig",
+    "ChunkDriver",
+    "Emitted",
+    "EndpointConfig",
+    "GreedyConfig",
+    "Hypothesis",
+    "LiveDriver",
+    "SearchConfig",
+    "Transducer",
+    "UtteranceFrames",
+    "Word",
+    "WordBuilder",
+]

@@ -1,47 +1,32 @@
 from .plots import (
-    COLOURS as COLOURS,
+    COLOURS,
+    FAINT,
+    INK,
+    plot_emissions,
+    plot_heat_map,
+    plot_training_curves,
+    plot_wer_bars,
 )
-from .plots import (
-    FAINT as FAINT,
-)
-from .plots import (
-    INK as INK,
-)
-from .plots import (
-    plot_emissions as plot_emissions,
-)
-from .plots import (
-    plot_heat_map as plot_heat_map,
-)
-from .plots import (
-    plot_training_curves as plot_training_curves,
-)
-from .plots import (
-    plot_wer_bars as plot_wer_bars,
-)
-from .report import (
-    by_test_set as by_test_set,
-)
-from .report import (
-    compare as compare,
-)
-from .report import (
-    load_result as load_result,
-)
-from .report import (
-    markdown_table as markdown_table,
-)
-from .report import (
-    save_result as save_result,
-)
-from .report import (
-    write_report as write_report,
-)
-from .result import EvaluationResult as EvaluationResult
-from .result import UtteranceResult as UtteranceResult
-from .streaming_evaluator import (
-    EvaluationConfig as EvaluationConfig,
-)
-from .streaming_evaluator import (
-    StreamingEvaluator as StreamingEvaluator,
-)
+from .report import by_test_set, compare, load_result, markdown_table, save_result, write_report
+from .result import EvaluationResult, UtteranceResult
+from .streaming_evaluator import EvaluationConfig, StreamingEvaluator
+
+__all__ = [
+    "COLOURS",
+    "FAINT",
+    "INK",
+    "EvaluationConfig",
+    "EvaluationResult",
+    "StreamingEvaluator",
+    "UtteranceResult",
+    "by_test_set",
+    "compare",
+    "load_result",
+    "markdown_table",
+    "plot_emissions",
+    "plot_heat_map",
+    "plot_training_curves",
+    "plot_wer_bars",
+    "save_result",
+    "write_report",
+]

@@ -45,7 +45,8 @@ from rnnt_qat.training.checkpoints import (
     differing_fields,
     require_same_config,
 )
-from rnnt_qat.training.loop import BestState, Trainer, has_checkpoints
+from rnnt_qat.training.loop import BestState, Trainer
+from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
 

@@ -63,14 +63,18 @@ def normalize(x: Int[Array, "*S N"], bits: int) -> Int[Array, "*S N"]:
     )
     variance = wide.add(_mean_square(square_sum, width), wide.negate(wide.multiply(mean, mean)))
     significand, shift = inverse_square_root(
-        wide.saturate_to_int32(wide.shift_right(variance, 2 * FRAC_BITS))
+        wide.saturate_to_int32(wide.shift_right(variance, jnp.int32(2 * FRAC_BITS)))
     )
     centred = (x << FRAC_BITS) - mean[..., None]
     return multiply_twice_rounded(centred, Multiplier(significand[..., None], shift[..., None]))
 
 
-def inverse_square_root(x: Int[Array, "*S"]) -> Multiplier:
-    """Computes ``1 / sqrt(x)`` of int32 as a multiplier; integers below 1 count as 1."""
+def inverse_square_root(x: Int[Array, "*S"]) -> tuple[Int[Array, "*S"], Int[Array, "*S"]]:
+    """Computes ``1 / sqrt(x)`` of int32; integers below 1 count as 1.
+
+    Returns:
+      Significand and shift of a ``Multiplier``.
+    """
     large = x >= 1 << 29
     reduced = jnp.maximum(jnp.where(large, x >> 2, x), 2)
     pairs = ((jax.lax.clz(reduced) - 1) >> 1) - 1
@@ -87,9 +91,7 @@ def inverse_square_root(x: Int[Array, "*S"]) -> Multiplier:
     root = doubling_high_multiply(root, jnp.full_like(x, _HALF_SQRT_2))
     significand = root << jnp.maximum(-shift, 0)
     one = x <= 1
-    return Multiplier(
-        jnp.where(one, 2**31 - 1, significand), jnp.where(one, 0, -jnp.maximum(shift, 0))
-    )
+    return jnp.where(one, 2**31 - 1, significand), jnp.where(one, 0, -jnp.maximum(shift, 0))
 
 
 def _mean_square(square_sum: wide.Wide, width: int) -> wide.Wide:

@@ -1,14 +1,15 @@
-from .frontend import Frontend as Frontend
-from .frontend import FrontendConfig as FrontendConfig
-from .log_mel import (
-    MLPERF as MLPERF,
-)
-from .log_mel import (
-    LogMelConfig as LogMelConfig,
-)
-from .log_mel import (
-    mel_filterbank as mel_filterbank,
-)
-from .spec_augment import SpecAugmentConfig as SpecAugmentConfig
-from .statistics import FeatureStats as FeatureStats
-from .statistics import measure_stats as measure_stats
+from .frontend import Frontend, FrontendConfig
+from .log_mel import MLPERF, LogMelConfig, mel_filterbank
+from .spec_augment import SpecAugmentConfig
+from .statistics import FeatureStats, measure_stats
+
+__all__ = [
+    "MLPERF",
+    "FeatureStats",
+    "Frontend",
+    "FrontendConfig",
+    "LogMelConfig",
+    "SpecAugmentConfig",
+    "measure_stats",
+    "mel_filterbank",
+]

@@ -1,51 +1,44 @@
-from .augmentation import WaveformAugmentation as WaveformAugmentation
-from .config import PipelineConfig as PipelineConfig
+from .augmentation import WaveformAugmentation
+from .config import PipelineConfig
 from .corpus import (
-    CHECKSUM as CHECKSUM,
+    CHECKSUM,
+    LETTERS,
+    SAMPLE_RATE_HZ,
+    Corpus,
+    CorpusError,
+    open_corpus,
+    preparation_checksum,
 )
-from .corpus import (
-    LETTERS as LETTERS,
-)
-from .corpus import (
-    SAMPLE_RATE_HZ as SAMPLE_RATE_HZ,
-)
-from .corpus import (
-    Corpus as Corpus,
-)
-from .corpus import (
-    CorpusError as CorpusError,
-)
-from .corpus import (
-    open_corpus as open_corpus,
-)
-from .corpus import (
-    preparation_checksum as preparation_checksum,
-)
-from .eval_batches import EvalBatches as EvalBatches
-from .joined import JoinedUtterances as JoinedUtterances
-from .mixture import Mixture as Mixture
-from .mixture import SpeechSource as SpeechSource
-from .room import (
-    reverberate as reverberate,
-)
-from .room import (
-    room_response as room_response,
-)
-from .room import (
-    telephone_band as telephone_band,
-)
-from .selected import SelectedUtterances as SelectedUtterances
-from .selected import without_texts as without_texts
-from .tokenizer import (
-    CharacterTokenizer as CharacterTokenizer,
-)
-from .tokenizer import (
-    SentencePieceTokenizer as SentencePieceTokenizer,
-)
-from .tokenizer import (
-    Tokenizer as Tokenizer,
-)
-from .tokenizer import (
-    load_tokenizer as load_tokenizer,
-)
-from .train_iterator import TrainIterator as TrainIterator
+from .eval_batches import EvalBatches
+from .joined import JoinedUtterances
+from .mixture import Mixture, SpeechSource
+from .room import reverberate, room_response, telephone_band
+from .selected import SelectedUtterances, without_texts
+from .tokenizer import CharacterTokenizer, SentencePieceTokenizer, Tokenizer, load_tokenizer
+from .train_iterator import TrainIterator
+
+__all__ = [
+    "CHECKSUM",
+    "LETTERS",
+    "SAMPLE_RATE_HZ",
+    "CharacterTokenizer",
+    "Corpus",
+    "CorpusError",
+    "EvalBatches",
+    "JoinedUtterances",
+    "Mixture",
+    "PipelineConfig",
+    "SelectedUtterances",
+    "SentencePieceTokenizer",
+    "SpeechSource",
+    "Tokenizer",
+    "TrainIterator",
+    "WaveformAugmentation",
+    "load_tokenizer",
+    "open_corpus",
+    "preparation_checksum",
+    "reverberate",
+    "room_response",
+    "telephone_band",
+    "without_texts",
+]

@@ -1,57 +1,41 @@
-from .chip_compilation import (
-    CompiledRecognizer as CompiledRecognizer,
-)
-from .chip_compilation import (
-    compile_recognizer as compile_recognizer,
-)
-from .cpu_costs import (
-    CORTEX_M55 as CORTEX_M55,
-)
-from .cpu_costs import (
-    FALLBACK_OPERATORS as FALLBACK_OPERATORS,
-)
-from .cpu_costs import (
-    CpuCosts as CpuCosts,
-)
-from .cpu_costs import (
-    call_time as call_time,
-)
-from .cpu_costs import (
-    sensitivity as sensitivity,
-)
-from .engine_latency import DecodeCounts as DecodeCounts
-from .latency_plots import (
-    ParetoPoint as ParetoPoint,
-)
-from .latency_plots import (
-    plot_pareto as plot_pareto,
-)
-from .latency_plots import (
-    plot_sensitivity as plot_sensitivity,
-)
+from .chip_compilation import CompiledRecognizer, compile_recognizer
+from .cpu_costs import CORTEX_M55, FALLBACK_OPERATORS, CpuCosts, call_time, sensitivity
+from .engine_latency import DecodeCounts
+from .latency_plots import ParetoPoint, plot_pareto, plot_sensitivity
 from .latency_report import (
-    LatencyRow as LatencyRow,
+    LatencyRow,
+    WordErrors,
+    latency_row,
+    latency_table,
+    ratio_table,
+    verification_table,
+    write_csv,
 )
-from .latency_report import (
-    WordErrors as WordErrors,
-)
-from .latency_report import (
-    latency_row as latency_row,
-)
-from .latency_report import (
-    latency_table as latency_table,
-)
-from .latency_report import (
-    ratio_table as ratio_table,
-)
-from .latency_report import (
-    verification_table as verification_table,
-)
-from .latency_report import (
-    write_csv as write_csv,
-)
-from .systems import Method as Method
-from .systems import System as System
-from .systems import describe as describe
-from .vela import TARGETS as TARGETS
-from .vela import NpuTarget as NpuTarget
+from .systems import Method, System, describe
+from .vela import TARGETS, NpuTarget
+
+__all__ = [
+    "CORTEX_M55",
+    "FALLBACK_OPERATORS",
+    "TARGETS",
+    "CompiledRecognizer",
+    "CpuCosts",
+    "DecodeCounts",
+    "LatencyRow",
+    "Method",
+    "NpuTarget",
+    "ParetoPoint",
+    "System",
+    "WordErrors",
+    "call_time",
+    "compile_recognizer",
+    "describe",
+    "latency_row",
+    "latency_table",
+    "plot_pareto",
+    "plot_sensitivity",
+    "ratio_table",
+    "sensitivity",
+    "verification_table",
+    "write_csv",
+]

@@ -1,13 +1,26 @@
-from .cell_states import CELLS as CELLS
-from .cell_states import CellStates as CellStates
-from .dense import Dense as Dense
-from .embedding import Embedding as Embedding
-from .gru import GRU as GRU
-from .gru import GRUState as GRUState
-from .layer_norm import LayerNorm as LayerNorm
-from .lstm import LSTM as LSTM
-from .lstm_scan import LSTMState as LSTMState
-from .projected_lstm import ProjectedLSTM as ProjectedLSTM
-from .projected_lstm import ProjectedLSTMState as ProjectedLSTMState
-from .streaming import StreamingLayer as StreamingLayer
-from .time_reduction import TimeReduction as TimeReduction
+from .cell_states import CELLS, CellStates
+from .dense import Dense
+from .embedding import Embedding
+from .gru import GRU, GRUState
+from .layer_norm import LayerNorm
+from .lstm import LSTM
+from .lstm_scan import LSTMState
+from .projected_lstm import ProjectedLSTM, ProjectedLSTMState
+from .streaming import StreamingLayer
+from .time_reduction import TimeReduction
+
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "CellStates",
+    "Dense",
+    "Embedding",
+    "GRUState",
+    "LSTMState",
+    "LayerNorm",
+    "ProjectedLSTM",
+    "ProjectedLSTMState",
+    "StreamingLayer",
+    "TimeReduction",
+]

@@ -1,39 +1,31 @@
 from .bootstrap import (
-    BootstrapConfig as BootstrapConfig,
-)
-from .bootstrap import (
-    Interval as Interval,
-)
-from .bootstrap import (
-    PairedDifference as PairedDifference,
-)
-from .bootstrap import (
-    error_rate_interval as error_rate_interval,
-)
-from .bootstrap import (
-    paired_difference as paired_difference,
+    BootstrapConfig,
+    Interval,
+    PairedDifference,
+    error_rate_interval,
+    paired_difference,
 )
 from .latency import (
-    Percentiles as Percentiles,
+    Percentiles,
+    RealTimeFactor,
+    emission_delays_ms,
+    emission_times_ms,
+    measure_real_time_factor,
 )
-from .latency import (
-    RealTimeFactor as RealTimeFactor,
-)
-from .latency import (
-    emission_delays_ms as emission_delays_ms,
-)
-from .latency import (
-    emission_times_ms as emission_times_ms,
-)
-from .latency import (
-    measure_real_time_factor as measure_real_time_factor,
-)
-from .wer import (
-    ErrorCounts as ErrorCounts,
-)
-from .wer import (
-    character_errors as character_errors,
-)
-from .wer import (
-    word_errors as word_errors,
-)
+from .wer import ErrorCounts, character_errors, word_errors
+
+__all__ = [
+    "BootstrapConfig",
+    "ErrorCounts",
+    "Interval",
+    "PairedDifference",
+    "Percentiles",
+    "RealTimeFactor",
+    "character_errors",
+    "emission_delays_ms",
+    "emission_times_ms",
+    "error_rate_interval",
+    "measure_real_time_factor",
+    "paired_difference",
+    "word_errors",
+]

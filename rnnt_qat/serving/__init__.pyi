@@ -1,4 +1,5 @@
-from .formats import tensor_rows as tensor_rows
-from .formats import text_table as text_table
-from .freeze import frozen_variables as frozen_variables
-from .size import model_bytes as model_bytes
+from .formats import tensor_rows, text_table
+from .freeze import frozen_variables
+from .size import model_bytes
+
+__all__ = ["frozen_variables", "model_bytes", "tensor_rows", "text_table"]

@@ -6,11 +6,13 @@ import tempfile
 
 from jaxtyping import install_import_hook
 
-# Shapes and dtypes of every call are compared with the signatures of these rooms. The hook rewrites
-# modules while they are imported, so that it must stand before the first import of the package.
+from tests import array_checks
+
+# The hook rewrites modules while they are imported, so that it must stand before the first import
+# of the package.
 install_import_hook(
     ("rnnt_qat.losses", "rnnt_qat.fixedpoint", "rnnt_qat.decoding", "rnnt_qat.layers"),
-    "beartype.beartype",
+    f"{array_checks.__name__}.{array_checks.check.__name__}",
 )
 
 # The processes of one run compile the same programs. The variable is set here, and not by an

@@ -95,7 +95,7 @@ def split_recordings(
 
 
 def _split_by_recording(recordings: list[Recording]) -> dict[str, list[Recording]]:
-    """A fifth of the recordings for tests, a fifteenth for validation, by a hash of their names."""
+    """Assigns a fifth of the recordings to test and a fifteenth to validation, by hash of ids."""
     ordered = sorted(recordings, key=lambda r: hashlib.sha256(r.id.encode()).digest())
     test = max(1, round(TEST_FRACTION * len(ordered)))
     validation = test + max(1, round(VALIDATION_FRACTION * len(ordered)))

@@ -35,7 +35,11 @@ def experiment() -> ExperimentConfig:
         ),
         # Two shapes: most of these minutes are compilation.
         pipeline=PipelineConfig(
-            num_buckets=2, batch_seconds=60.0, max_seconds=17.0, frame_multiple=4
+            num_buckets=2,
+            batch_seconds=60.0,
+            max_seconds=17.0,
+            frame_multiple=4,
+            augmentation=prompts.LEVELS,
         ),
         stages=(
             TrainingStage(

@@ -1,4 +1,4 @@
-"""The integer artefact: arrays and formats, their folder, and a NumPy player of it."""
+"""The integer artefact: arrays and formats, their folder, and a NumPy player."""
 
 import lazy_loader
 

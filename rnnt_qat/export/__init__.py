@@ -1,4 +1,4 @@
-"""From frozen integers to graphs: `.tflite` files and StableHLO programs."""
+"""Export of frozen integers: `.tflite` graphs and StableHLO programs."""
 
 import lazy_loader
 

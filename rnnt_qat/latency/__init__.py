@@ -1,4 +1,4 @@
-"""What a recognizer costs on a chip: the vendor's compiler, placement, the CPU's share, tables."""
+"""Costs of a recognizer on a chip: the vendor's compiler, placement, the CPU's share, tables."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A recognizer as its chip holds it: frozen integers, their formats, and the audit."""
+"""A recognizer as its chip stores it: frozen integers, their formats, and the audit."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Replay of an exported recognizer in several runtimes, integer by integer."""
+"""Replay of an exported recognizer in several runtimes, compared integer by integer."""
 
 import lazy_loader
 

@@ -280,14 +280,14 @@ def unbounded_product(
 def unbounded_norm(
     spec: AcceleratorSpec, x: Int[Array, "*S N"], bits: int, role: Role, scale: Scale
 ) -> Int[Array, "*S N"]:
-    """Rows normalized to mean 0 and variance 1, before they are brought into range.
+    """Computes rows of mean 0 and variance 1, before they are brought into range.
 
     Args:
       spec: the chip.
       x: integers of any scale.
-      bits: their width.
-      role: of the result.
-      scale: of the result.
+      bits: width of the integers.
+      role: role of the result.
+      scale: scale of the result.
     """
     require(spec, Operator.LAYER_NORM)
     normalized = layer_norm.normalize(x, bits)

@@ -122,7 +122,11 @@ class SymbolicOperators:
         return _mark("tanh", out, x.shape, x)
 
     def layer_norm(self, x: Array, out: str) -> Array:
-        """Refused: no runtime that graphs are exported to has it as an operator."""
+        """Refuses the call: no runtime of the exported graphs has the operator.
+
+        Raises:
+          RecordError: always.
+        """
         raise RecordError(f"layer normalization of {out!r} inside a recurrent layer")
 
 

@@ -16,19 +16,19 @@ LAYER_NORM_SITES = {"input": Role.INPUT, "normalized": Role.NORMALIZED}
 class LayerNorm(QuantizedModule):
     """Normalizes every frame to mean 0 and variance 1; a ``StreamingLayer`` without state.
 
-    There is no gain and no bias: the kernel and the bias of the product that reads the result hold
-    them, so that a chip has nothing to store for this layer.
+    It has no gain and no bias, because the following product applies a kernel and a bias anyway. A
+    chip therefore stores no parameter for it.
 
     Reference: Xu et al., "Understanding and Improving Layer Normalization" (2019), section 3.1.
     """
 
     @property
     def block_size(self) -> int:
-        """Any number of frames makes a chunk."""
+        """1: a chunk may have any number of frames."""
         return 1
 
     def initial_state(self, batch_size: int) -> tuple[()]:
-        """Nothing is carried."""
+        """Returns an empty state."""
         return ()
 
     @nn.compact
@@ -39,11 +39,11 @@ class LayerNorm(QuantizedModule):
 
         Args:
           xs: frames ``[B, T, D]``.
-          mask: True where a frame is valid. Invalid frames become zeros.
-          state: nothing.
+          mask: True at valid frames. Invalid frames become zeros.
+          state: empty.
 
         Returns:
-          Frames ``[B, T, D]``, their mask and the empty state.
+          Frames ``[B, T, D]``, their mask and an empty state.
         """
         ops = recording(self.operators(LAYER_NORM_SITES), mask)
         xs = ops.input("input", map_values(lambda v: jnp.where(mask[..., None], v, 0), xs))

@@ -74,8 +74,8 @@ class Normalized(nn.Module):
     Attributes:
       policy: precision of every layer.
       layer: kind of the recurrent layer.
-      features: its hidden width.
-      rematerialize: as its own.
+      features: hidden width of the recurrent layer.
+      rematerialize: see ``LSTMConfig.make``.
     """
 
     policy: PrecisionPolicy
@@ -84,23 +84,23 @@ class Normalized(nn.Module):
     rematerialize: bool = False
 
     def setup(self):
-        """Makes both layers."""
+        """Creates both layers."""
         self.recurrent: Any = self.layer.make(self.policy, self.features, self.rematerialize)
         self.norm = LayerNorm(self.policy)
 
     @property
     def block_size(self) -> int:
-        """Any number of frames makes a chunk."""
+        """1: a chunk may have any number of frames."""
         return 1
 
     def initial_state(self, batch_size: int) -> PyTree:
-        """State of the recurrent layer before the first frame."""
+        """Returns the state of the recurrent layer before the first frame."""
         return self.recurrent.initial_state(batch_size)
 
     def __call__(
         self, xs: Value, mask: Bool[Array, "B T"], state: PyTree | None = None
     ) -> tuple[Value, Bool[Array, "B T"], PyTree]:
-        """``[B, T, D] -> [B, T, H]``, as the recurrent layer."""
+        """Runs the recurrent layer and normalizes its output; arguments as for ``LSTM``."""
         ys, mask, state = self.recurrent(xs, mask, state)
         ys, mask, _ = self.norm(ys, mask)
         return ys, mask, state
@@ -112,10 +112,9 @@ class Normalized(nn.Module):
 
 @dataclass(frozen=True)
 class NormalizedConfig:
-    """A recurrent layer whose output is normalized frame by frame (Ba et al., 2016).
+    """Recurrent layer with a normalized output (Ba et al., 2016); ``normalized_{layer.name}_{n}``.
 
-    Its layers are named ``normalized_{layer.name}_{n}``. Chips without a layer normalization
-    refuse them when a model is bound.
+    A chip without layer normalization refuses the model when it is bound.
 
     Attributes:
       layer: kind of the recurrent layer.
@@ -125,11 +124,11 @@ class NormalizedConfig:
 
     @property
     def name(self) -> str:
-        """What the layers' module paths start with."""
+        """Prefix of the layers' names."""
         return f"normalized_{self.layer.name}"
 
     def make(self, policy: PrecisionPolicy, features: int, rematerialize: bool) -> nn.Module:
-        """The layer; arguments as ``LSTMConfig.make``'s."""
+        """Creates a layer; arguments as for ``LSTMConfig.make``."""
         return Normalized(policy, self.layer, features, rematerialize)
 
 

@@ -150,7 +150,7 @@ class Recorder:
         return self._unit(self.plain.tanh, Operator.TANH, x, out, jnp.tanh)
 
     def layer_norm(self, x: Value, out: str) -> Value:
-        """Noted beside the real normalization."""
+        """Records the result against the real normalization."""
         real = smooth_units.layer_norm(dequantize(x))
         return self._noted(out, Operator.LAYER_NORM.value, self.plain.layer_norm(x, out), real)
 

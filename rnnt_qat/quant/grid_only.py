@@ -94,7 +94,7 @@ class GridOperators:
         return self.store(out, smooth_units.tanh(x))
 
     def layer_norm(self, x: Array, out: str) -> Array:
-        """Real normalization over the last axis."""
+        """Stores the real normalization over the last axis."""
         return self.store(out, smooth_units.layer_norm(x))
 
     def _rounded(self, site: str, x: Array) -> Array:

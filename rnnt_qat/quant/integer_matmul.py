@@ -107,7 +107,7 @@ class IntegerMatmulOperators:
         return self.store(out, smooth_units.tanh(dequantize(x)))
 
     def layer_norm(self, x: Value, out: str) -> Value:
-        """Real normalization over the last axis."""
+        """Stores the real normalization over the last axis."""
         return self.store(out, smooth_units.layer_norm(dequantize(x)))
 
     def _scale(self, site: str) -> Float[Array, ""]:

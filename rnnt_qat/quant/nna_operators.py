@@ -210,7 +210,7 @@ class NnaOperators:
 
     @jax.named_scope(Operator.LAYER_NORM.value)
     def layer_norm(self, x: QTensor, out: str) -> QTensor:
-        """The chip's integer normalization; its gradient is the real one's."""
+        """Computes the integer normalization of the chip; the gradient is that of the real one."""
         if x.format is None:
             raise ValueError(f"the norm that writes {out!r} reads stored tensors, not accumulators")
         scale = self._scale(out)

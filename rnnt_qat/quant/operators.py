@@ -120,7 +120,7 @@ class OperatorSet(Protocol):
         """Returns the hyperbolic tangent of ``x``, stored at ``out``."""
 
     def layer_norm(self, x: Value, out: str) -> Value:
-        """``(x - mean) / deviation`` over the last axis, stored at ``out``."""
+        """Returns ``(x - mean) / deviation`` over the last axis, stored at ``out``."""
 
 
 @flax.struct.dataclass
@@ -187,5 +187,5 @@ class FloatOperators:
         return smooth_units.tanh(x)
 
     def layer_norm(self, x: Array, out: str) -> Array:
-        """Normalization over the last axis, in float32."""
+        """Returns ``x`` normalized over the last axis, computed in float32."""
         return smooth_units.layer_norm(x)

@@ -174,7 +174,7 @@ class RecordedOperators:
         return self._noted("tanh", out, (x,), self.plain.tanh(x, out))
 
     def layer_norm(self, x: Value, out: str) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("layer_norm", out, (x,), self.plain.layer_norm(x, out))
 
     def _noted(

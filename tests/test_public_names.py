@@ -16,9 +16,9 @@ CORE = (
 )
 """Rooms that the package's own dependencies are enough for; the others need an extra."""
 EXTRAS = (
-    *("absl", "array_record", "grain", "jiwer", "matplotlib", "ml_collections", "orbax"),
-    *("scipy", "sentencepiece", "soundfile", "tensorboardX", "tensorflow_datasets", "av"),
-    *("ai_edge_litert", "ethosu", "flatbuffers", "tflite_micro"),
+    *("array_record", "grain", "jiwer", "matplotlib", "ml_collections", "orbax", "sentencepiece"),
+    *("soundfile", "tensorboardX", "tensorflow_datasets", "av", "ai_edge_litert", "ethosu"),
+    *("flatbuffers", "tflite_micro"),
 )
 
 

@@ -15,7 +15,6 @@ import dataclasses
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnt_qat.decoding.hypothesis import Hypothesis
 from rnnt_qat.decoding.search import select_rows
@@ -83,9 +82,9 @@ class Beam:
     prediction_state: PyTree
 
     @property
-    def log_prob(self) -> Float[Array, "B K"] | Float[np.ndarray, "B K"]:
-        """Log-probability of each hypothesis; a NumPy array once the state is on the host."""
-        return self.hypothesis.log_prob
+    def log_prob(self) -> Float[Array, "B K"]:
+        """Log-probability of each hypothesis, as a JAX array also where the state is on the host."""
+        return jnp.asarray(self.hypothesis.log_prob)
 
     def with_log_prob(self, log_prob: Array) -> "Beam":
         """Replaces the log-probabilities by ``log_prob`` ``[B, K]``."""

@@ -83,7 +83,7 @@ class Beam:
 
     @property
     def log_prob(self) -> Float[Array, "B K"]:
-        """Log-probability of each hypothesis, as a JAX array also where the state is on the host."""
+        """Log-probability of each hypothesis; a JAX array even if the state is on the host."""
         return jnp.asarray(self.hypothesis.log_prob)
 
     def with_log_prob(self, log_prob: Array) -> "Beam":

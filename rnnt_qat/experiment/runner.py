@@ -42,12 +42,13 @@ from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     ConfigMismatchError,
     differing_fields,
     require_same_config,
 )
-from rnnt_qat.training.loop import BestState, Trainer
+from rnnt_qat.training.loop import Trainer
 from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count

@@ -1,3 +1,4 @@
+from .best_state import BestState
 from .checkpoints import (
     WER,
     CheckpointConfig,
@@ -7,7 +8,7 @@ from .checkpoints import (
     require_same_config,
 )
 from .compilation import CompiledUpdate
-from .loop import BestState, LoopConfig, Trainer
+from .loop import LoopConfig, Trainer
 from .metrics import read_records
 from .objective import Objectives, WeightedObjective, total
 from .optimizer import OptimizerConfig

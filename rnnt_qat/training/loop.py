@@ -18,6 +18,7 @@ from rnnt_qat.infra.compilations import compilations
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import place_state, state_shardings, to_host
+from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     WER,
     CheckpointConfig,
@@ -71,27 +72,6 @@ class LoopConfig:
 
 class SkippedBatchesError(UserError, RuntimeError):
     """Too many consecutive batches without a finite update."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BestState:
-    """The state of lowest WER of a stage.
-
-    Attributes:
-      stage: name of the stage.
-      step: number of batches processed.
-      wer: word error rate; None if it was not measured.
-      state: training state as global arrays.
-      precision: the stage's ``TrainingStage.precision``.
-      trained: whether the stage trained parameters under that policy.
-    """
-
-    stage: str
-    step: int
-    wer: float | None
-    state: TrainState
-    precision: str
-    trained: bool
 
 
 class Trainer:

@@ -11,20 +11,21 @@ def rows(bits, width, seed):
     """Rows of every kind: full range, narrow, off centre, almost constant, constant, extreme."""
     rng = np.random.default_rng(seed)
     smallest, largest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    spreads = 2.0 ** rng.uniform(0, bits - 1, size=200)
-    spread = rng.normal(size=(200, width)) * spreads[:, None]
-    centres = rng.integers(smallest, largest + 1, size=(200, 1)) * rng.integers(0, 2, (200, 1))
+    spreads = 2.0 ** rng.uniform(0, bits - 1, size=60)
+    spread = rng.normal(size=(60, width)) * spreads[:, None]
+    centres = rng.integers(smallest, largest + 1, size=(60, 1)) * rng.integers(0, 2, (60, 1))
     single = np.full((1, width), largest)
     single[0, 0] -= 1
     alternating = np.where(np.arange(width) % 2, smallest, largest)[None]
     constants = np.array([[smallest], [0], [largest]]) * np.ones(width, int)
-    uniform = rng.integers(smallest, largest + 1, size=(200, width))
+    uniform = rng.integers(smallest, largest + 1, size=(60, width))
     made = np.concatenate([np.rint(spread + centres), single, alternating, constants, uniform])
     return np.clip(made, smallest, largest).astype(np.int32)
 
 
-@pytest.mark.parametrize("bits", [4, 8, 16])
-@pytest.mark.parametrize("width", [1, 7, 16, 100, 640])
+@pytest.mark.parametrize(
+    ("bits", "width"), [(4, 16), (8, 7), (8, 640), (16, 1), (16, 100), (16, 512)]
+)
 def test_equals_the_int64_oracle(bits, width):
     x = rows(bits, width, seed=width)
     found = jax.jit(layer_norm.normalize, static_argnums=1)(x, bits)

@@ -10,10 +10,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "rnnt_qat"
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-CORE = (
-    *("losses", "fixedpoint", "accelerators", "quant", "layers", "models", "serving", "decoding"),
-    "metrics",
-)
+CORE = ("losses", "fixedpoint", "accelerators", "quant", "layers", "decoding")
 """Rooms that the package's own dependencies are enough for; the others need an extra."""
 EXTRAS = (
     *("array_record", "grain", "jiwer", "matplotlib", "ml_collections", "orbax", "sentencepiece"),

@@ -1,4 +1,4 @@
-from .ablation import parts
+from .ablation import ablations
 from .audit import Kind, OffChip, off_chip_operators, require_on_chip
 from .diagnostics import DIAGNOSTICS, Diagnosis, Tally, recording, summarize, unrecorded
 from .grammar import slug, split_policies
@@ -10,7 +10,7 @@ from .policy import PrecisionPolicy
 from .policy_spec import Change, PolicySpec
 from .precision import Float32, IntegerMatmul, Precision
 from .qtensor import QTensor, dequantize, map_values
-from .quantized_module import RANGES, QuantizedModule, calibrated_ranges, check_calibrated
+from .quantized_module import QUANT_STATS, QuantizedModule, calibrated_ranges, check_calibrated
 from .recorded import (
     Call,
     Layer,
@@ -29,7 +29,7 @@ from .straight_through import quantize_straight_through
 __all__ = [
     "DIAGNOSTICS",
     "FLOAT32",
-    "RANGES",
+    "QUANT_STATS",
     "Addends",
     "Call",
     "Change",
@@ -53,6 +53,7 @@ __all__ = [
     "Sites",
     "Tally",
     "Value",
+    "ablations",
     "bias_range",
     "build_policy",
     "calibrated_ranges",
@@ -64,7 +65,6 @@ __all__ = [
     "parameter_path",
     "parameters",
     "parse_policy",
-    "parts",
     "policy_by_name",
     "policy_choices",
     "quantize_straight_through",

@@ -23,6 +23,10 @@ from rnnt_qat.metrics.latency import Percentiles, RealTimeFactor, emission_delay
 from rnnt_qat.metrics.wer import ErrorCounts
 
 
+RESULTS_INDEX = "results.json"
+"""File of a report's folder that names the files of results in order."""
+
+
 class ResultError(UserError, ValueError):
     """A file without a valid evaluation result."""
 
@@ -220,7 +224,7 @@ def write_report(
     plots: Mapping[str, str] | None = None,
     preface: str = "",
 ) -> Path:
-    """Writes ``report.md`` and one JSON file per result.
+    """Writes ``report.md``, one JSON file per result, and ``results.json`` with their order.
 
     Args:
       directory: output folder.
@@ -239,6 +243,7 @@ def write_report(
         raise ValueError(f"results of the same test set, system and chunk: {sorted(repeated)}")
     for name, result in zip(names, results, strict=True):
         save_result(result, directory / name)
+    (directory / RESULTS_INDEX).write_text(json.dumps({"results": names}, indent=1) + "\n")
     report = directory / "report.md"
     report.write_text(markdown_report(results, plots, preface=preface), "utf-8")
     return report

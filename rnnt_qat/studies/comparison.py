@@ -5,6 +5,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -142,6 +143,9 @@ def write_comparison(
     plot_emissions(
         directory / "emissions.png", audio, recognizer.config.frontend.log_mel, last, example
     )
+    if systems:
+        facts = {name: _facts(recognizer) for name, recognizer in systems.items()}
+        (directory / "systems.json").write_text(json.dumps(facts, indent=1) + "\n")
     parts = [systems_table(systems)] if systems else []
     parts += [f"[{title}]({file})" for title, file in (links or {}).items()]
     return write_report(directory, results, plots, "\n\n".join(parts))
@@ -154,11 +158,22 @@ def systems_table(systems: Mapping[str, Recognizer]) -> str:
         "| --- | --- | --- | ---: | ---: |",
     ]
     for name, recognizer in systems.items():
-        config, origin = recognizer.config, recognizer.origin
-        count = sum(leaf.size for leaf in jax.tree.leaves(recognizer.variables["params"]))
-        size = model_bytes(config.model, recognizer.policy, config.frontend.feature_size)
-        stage = f"{origin['stage']}, {origin['step']}" if "stage" in origin else "-"
+        facts = _facts(recognizer)
+        stage = f"{facts['stage']}, {facts['step']}" if facts["stage"] else "-"
         lines.append(
-            f"| {name} | `{recognizer.policy.name}` | {stage} | {count:,} | {size / 1000:,.0f} kB |"
+            f"| {name} | `{facts['policy']}` | {stage} | {facts['parameters']:,} | "
+            f"{facts['bytes'] / 1000:,.0f} kB |"
         )
     return "\n".join(lines)
+
+
+def _facts(recognizer: Recognizer) -> dict[str, Any]:
+    """Returns a recognizer's policy, origin and size as JSON."""
+    config = recognizer.config
+    return {
+        "policy": recognizer.policy.name,
+        "stage": recognizer.origin.get("stage"),
+        "step": recognizer.origin.get("step"),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(recognizer.variables["params"])),
+        "bytes": model_bytes(config.model, recognizer.policy, config.frontend.feature_size),
+    }

@@ -1,1 +1,1 @@
-"""Corpora as tensorflow-datasets builders that need no TensorFlow; one folder a corpus."""
+"""Corpora as tensorflow-datasets builders that do not need TensorFlow; one folder per corpus."""

@@ -1,4 +1,4 @@
-"""Any recording to 16 kHz mono int16, and what makes one unusable."""
+"""Decoding of recordings to 16 kHz mono int16, and the checks of their quality."""
 
 import contextlib
 import dataclasses
@@ -19,28 +19,28 @@ from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 FULL_SCALE = 32768.0
 
 MAX_PEAK = 8.0
-"""Largest sample, relative to full scale, that is clipped; a larger one is on another scale."""
+"""Largest peak, relative to full scale, that is clipped; a larger one indicates another scale."""
 
 MAX_SECONDS = 3600.0
-"""Longest recording that is decoded at once."""
+"""Maximum duration of a recording that is decoded in memory, in seconds."""
 
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
-"""Sample rates of sound files; others come from damaged headers."""
+"""Supported sample rates; others indicate a damaged header."""
 
 _BLOCK = 1 << 16
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a stream of unknown length is past it
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile reports a larger number for a stream of unknown length
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a recording must be to be kept.
+    """Quality limits of recordings.
 
     Attributes:
-      max_duration_s: longest recording, in seconds.
-      max_chars_per_s: fastest speech, in characters of the normalised transcript a second; faster
-        means that the recording is cut off. (Fast reading is about 20.)
-      min_peak: quietest recording, as its peak relative to full scale; 0.001 is -60 dB.
-      max_clipped_fraction: largest part of the samples that may sit at full scale.
+      max_duration_s: maximum duration in seconds.
+      max_chars_per_s: maximum rate in characters of the normalised transcript per second; a higher
+        rate indicates a truncated recording. (Fast reading is about 20.)
+      min_peak: minimum peak relative to full scale; 0.001 is -60 dB.
+      max_clipped_fraction: maximum fraction of samples at full scale.
     """
 
     max_duration_s: float = 30.0
@@ -49,7 +49,15 @@ class Limits:
     max_clipped_fraction: float = 0.01
 
     def check(self, audio: Int16[np.ndarray, " N"], text: str) -> None:
-        """Raises `SkipError` with the first cause that `audio` gives, if any."""
+        """Checks a recording.
+
+        Args:
+          audio: samples at `SAMPLE_RATE_HZ`.
+          text: normalised transcript.
+
+        Raises:
+          SkipError: the recording violates a limit; it has the first cause found.
+        """
         seconds = len(audio) / SAMPLE_RATE_HZ
         if not len(audio):
             raise SkipError(Cause.EMPTY_AUDIO, "0 samples")
@@ -70,17 +78,17 @@ def to_corpus_audio(
 ) -> Int16[np.ndarray, " M"]:
     """Mixes to mono, resamples (polyphase) and rounds to int16.
 
-    16-bit mono at the target rate comes back unchanged to the bit. Samples past full scale are
+    16-bit mono at the target rate is returned unchanged to the bit. Samples beyond full scale are
     clipped.
 
     Args:
-      audio: full scale is [-1, 1).
-      rate_hz: its sample rate.
-      target_hz: rate of the result; that of corpora by default.
+      audio: samples in [-1, 1).
+      rate_hz: sample rate of ``audio``.
+      target_hz: sample rate of the result.
 
     Raises:
-      SkipError: a sample is not finite, or is so far past full scale that the recording must have
-        another one (16-bit numbers written as floats).
+      SkipError: a sample is not finite, or exceeds full scale so far that the recording must have
+        another scale (such as 16-bit integers stored as floats).
     """
     mono = audio.mean(axis=1)
     if not np.isfinite(mono).all():
@@ -90,7 +98,7 @@ def to_corpus_audio(
     if peak > MAX_PEAK:
         raise SkipError(Cause.CLIPPED, f"peak {peak:g} times full scale: floats lie in [-1, 1]")
     if rate_hz != target_hz and len(mono):
-        from scipy.signal import resample_poly  # a second to import, and most are at 16 kHz
+        from scipy.signal import resample_poly  # slow import, rarely needed
 
         divisor = math.gcd(rate_hz, target_hz)
         mono = resample_poly(mono, target_hz // divisor, rate_hz // divisor)
@@ -100,16 +108,16 @@ def to_corpus_audio(
 def decode_audio(
     source: Path | bytes, rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float = MAX_SECONDS
 ) -> Int16[np.ndarray, " N"]:
-    """Decodes a sound file, whatever its name ends in: what `data.containers` lists.
+    """Decodes a sound file of a container that `data.containers` supports, whatever its name.
 
     Args:
       source: a file, or its bytes.
       rate_hz: sample rate of the result.
-      max_seconds: longest recording; a small file may decode to days of silence.
+      max_seconds: maximum duration; a small file may decode to days of silence.
 
     Raises:
-      SkipError: the file is missing, is no sound file, does not decode to its declared end, is too
-        long, or holds samples that are not finite.
+      SkipError: the file is missing, is not a sound file, does not decode to its declared end, is
+        too long, or holds samples that are not finite.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -117,7 +125,7 @@ def decode_audio(
                 binary: BinaryIO = io.BytesIO(source)
             else:
                 named = stack.enter_context(source.open("rb"))
-                # soundfile believes a name that ends in .raw; the container alone shall decide
+                # soundfile would treat a file named .raw as raw samples; only the content decides
                 binary = stack.enter_context(open(named.fileno(), "rb", closefd=False))
             at_least = check_container(binary)
             file = stack.enter_context(soundfile.SoundFile(binary))
@@ -127,7 +135,7 @@ def decode_audio(
     except OSError as error:
         raise SkipError(Cause.UNREADABLE_AUDIO, error.strerror or str(error)) from error
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
-        # libsndfile names the object that it reads from, which says nothing to a reader
+        # remove the repr of the file object, which libsndfile puts into its messages
         reason = str(error).rpartition(">: ")[2]
         raise SkipError(Cause.UNREADABLE_AUDIO, reason) from error
 
@@ -135,7 +143,7 @@ def decode_audio(
 def _read(
     file: soundfile.SoundFile, max_seconds: float, at_least: int
 ) -> Float32[np.ndarray, "N channels"]:
-    """All samples, in blocks: headers may declare any number, and some codecs cannot seek."""
+    """Reads all samples in blocks, since headers may be wrong and some codecs cannot seek."""
     rate_hz = file.samplerate
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise SkipError(
@@ -153,16 +161,16 @@ def _read(
         if length > max_seconds * rate_hz:
             raise SkipError(Cause.TOO_LONG, f"more than {max_seconds:g} s")
     expected = max(file.frames, at_least)
-    if length < expected:  # a damaged MP3 or Ogg file ends early, without an error
+    if length < expected:  # a damaged MP3 or Ogg file ends early without an error
         raise SkipError(Cause.TRUNCATED_AUDIO, f"{length} of {expected} samples decode")
     return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
 
 
 def decode_g722(content: bytes) -> Int16[np.ndarray, " N"]:
-    """Decodes headerless G.722 at 64 kbit/s, which is 16 kHz mono: two samples a byte.
+    """Decodes headerless G.722 at 64 kbit/s, which is 16 kHz mono: two samples per byte.
 
     Raises:
-      SkipError: there is nothing to decode.
+      SkipError: the content cannot be decoded.
     """
     try:
         with av.open(io.BytesIO(content), mode="r", format="g722") as container:
@@ -173,7 +181,7 @@ def decode_g722(content: bytes) -> Int16[np.ndarray, " N"]:
 
 
 def encode_flac(audio: Int16[np.ndarray, " N"]) -> bytes:
-    """The samples as FLAC, lossless."""
+    """Encodes samples as FLAC, which is lossless."""
     buffer = io.BytesIO()
     soundfile.write(buffer, audio, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()

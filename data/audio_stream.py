@@ -1,9 +1,9 @@
-"""Recordings and live audio of any rate as a stream of int16 blocks, in constant memory.
+"""Recordings and live audio of any sample rate as a stream of int16 blocks, in constant memory.
 
-Files are read with libsndfile, what it does not know (M4A, WebM, ...) with PyAV. A pipe is told by
-its first bytes: WAV, FLAC, Ogg, MP3 with an ID3 tag, AIFF, AU and Matroska are decoded, anything
-else is raw samples. All ways give the same samples: mixed to mono, resampled
-(`data.resampling.Resampler`), rounded.
+Files are read with libsndfile, and containers that it does not support (M4A, WebM, ...) with PyAV.
+The type of a pipe is detected from its first bytes: WAV, FLAC, Ogg, MP3 with an ID3 tag, AIFF, AU
+and Matroska are decoded, anything else is treated as raw samples. All paths give the same samples:
+mixed to mono, resampled (`data.resampling.Resampler`) and rounded.
 """
 
 import contextlib
@@ -27,28 +27,32 @@ from data.skips import Cause, SkipError
 
 BLOCK_SAMPLES = 1 << 14
 MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"\x1aE\xdf\xa3")
-"""First bytes of what a pipe is decoded as. (A bare MPEG frame begins like two quiet samples.)"""
+"""First bytes of containers detected in a pipe. (A bare MPEG frame looks like quiet samples.)"""
 
-_PIPE_BUFFER_BYTES = 4096  # small, so that live audio is not held back
+_PIPE_BUFFER_BYTES = 4096  # small, so that live audio is not delayed
 
 
 class Readable(Protocol):
-    """A pipe: read alone is asked of it."""
+    """A pipe: only reading is required."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes; none at the end."""
+        """Reads up to ``size`` bytes; returns none at the end."""
 
 
 def read_file(path: Path, rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
-    """Blocks of a sound file, mono at ``rate_hz``.
+    """Reads a sound file in blocks, mono at ``rate_hz``.
+
+    Args:
+      path: the file.
+      rate_hz: sample rate of the blocks.
 
     Raises:
-      SkipError: the file is missing, may not be read, is no audio or holds samples that are not
-        finite; after its last block, if it does not decode to its declared end.
+      SkipError: the file is missing, not readable, not audio, or holds samples that are not finite;
+        after the last block, if the file does not decode to its declared end.
     """
     with contextlib.ExitStack() as stack:
         try:
-            # libsndfile would believe a name that ends in .raw; the content alone shall decide.
+            # libsndfile would treat a file named .raw as raw samples; only the content decides.
             binary = stack.enter_context(path.open("rb"))
             binary.peek(1)
         except OSError as error:
@@ -66,22 +70,23 @@ def read_file(path: Path, rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
 
 
 def read_pipe(pipe: Readable, rate_hz: int, raw_rate_hz: int) -> Iterator[Int16[np.ndarray, " N"]]:
-    """Blocks of what comes through a pipe, mono at ``rate_hz``, as soon as it comes.
+    """Reads audio from a pipe in blocks, mono at ``rate_hz``, as soon as it arrives.
 
     Args:
       pipe: e.g. ``sys.stdin.buffer``.
-      rate_hz: of the blocks.
-      raw_rate_hz: rate of raw samples (mono, signed, 16 bits, little-endian), which do not tell it.
+      rate_hz: sample rate of the blocks.
+      raw_rate_hz: sample rate of raw samples (mono, signed, 16 bits, little-endian), which have no
+        header.
 
     Raises:
-      SkipError: it begins like a sound file and does not decode.
+      SkipError: the pipe starts like a sound file but cannot be decoded.
     """
     replayed = _Replayed(pipe)
     head = replayed.peek(4)
     if not head.startswith(MAGIC):
         blocks = _pcm(replayed, _RAW, raw_rate_hz)
     elif (wav := _wav_header(replayed)) is not None:
-        # FFmpeg would wait for seconds of audio before the first sample comes out.
+        # FFmpeg would buffer seconds of audio before it returns the first sample.
         blocks = _pcm(replayed, *wav)
     else:
         blocks = _decoded(replayed)
@@ -89,7 +94,7 @@ def read_pipe(pipe: Readable, rate_hz: int, raw_rate_hz: int) -> Iterator[Int16[
 
 
 Blocks = Iterator[tuple[Float32[np.ndarray, "N channels"], int]]
-"""Samples in [-1, 1) with their rate in Hz."""
+"""Blocks of samples in [-1, 1) and their sample rate in Hz."""
 
 
 def _converted(blocks: Blocks, rate_hz: int) -> Iterator[Int16[np.ndarray, " M"]]:
@@ -107,7 +112,10 @@ def _converted(blocks: Blocks, rate_hz: int) -> Iterator[Int16[np.ndarray, " M"]
 
 
 def _cut(file: BinaryIO) -> SkipError | None:
-    """The fault of a file that is shorter than its header says; decoders go on to its end."""
+    """Returns the error for a file shorter than its header declares, or None; rewinds the file.
+
+    It is raised after the last block: decoders read such a file to its end without an error.
+    """
     try:
         check_container(file)
     except SkipError as error:
@@ -115,11 +123,11 @@ def _cut(file: BinaryIO) -> SkipError | None:
             return error
     finally:
         file.seek(0)
-    return None  # other faults are the decoders' to find: they know more containers
+    return None  # the decoders report other errors: they support more containers
 
 
 def _blocks(file: soundfile.SoundFile) -> Blocks:
-    """A file's samples through libsndfile."""
+    """Reads samples with libsndfile."""
     length = 0
     try:
         while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
@@ -127,12 +135,12 @@ def _blocks(file: soundfile.SoundFile) -> Blocks:
             yield block, file.samplerate
     except soundfile.SoundFileError as error:
         raise SkipError(Cause.UNREADABLE_AUDIO, str(error).rpartition(">: ")[2]) from error
-    if length < file.frames:  # damaged MP3 and Ogg end early, without an error
+    if length < file.frames:  # damaged MP3 and Ogg files end early without an error
         raise SkipError(Cause.UNREADABLE_AUDIO, f"{length} of {file.frames} samples decode")
 
 
 def _decoded(source: "BinaryIO | _Replayed") -> Blocks:
-    """The first audio stream through FFmpeg."""
+    """Decodes the first audio stream with FFmpeg."""
     try:
         with av.open(source, mode="r", buffer_size=_PIPE_BUFFER_BYTES) as container:
             if not container.streams.audio:
@@ -151,7 +159,7 @@ def _samples(frame: av.AudioFrame) -> Float32[np.ndarray, "N channels"]:
 
 
 def _real(values: np.ndarray) -> Float32[np.ndarray, "..."]:
-    """Samples of any type in [-1, 1)."""
+    """Converts samples of any dtype to [-1, 1)."""
     if values.dtype == np.uint8:
         return (values.astype(np.float32) - 128) / 128
     if np.issubdtype(values.dtype, np.integer):
@@ -161,12 +169,12 @@ def _real(values: np.ndarray) -> Float32[np.ndarray, "..."]:
 
 @dataclasses.dataclass(frozen=True)
 class _Pcm:
-    """How linear samples lie in a stream, little-endian.
+    """Layout of linear PCM samples, little-endian.
 
     Attributes:
-      dtype: of NumPy; 24 bits are read as bytes.
-      channels: interleaved.
-      bits: 8 (unsigned), 16, 24 or 32, or those of a float.
+      dtype: NumPy dtype; 24-bit samples are read as bytes.
+      channels: number of interleaved channels.
+      bits: width of a sample: 8 (unsigned), 16, 24 or 32, or that of a float.
     """
 
     dtype: str
@@ -192,11 +200,14 @@ _WAV_DTYPES = {
     (3, 32): "<f4",
     (3, 64): "<f8",
 }
-_EXTENSIBLE = 0xFFFE  # the tag then is the first two bytes of a GUID
+_EXTENSIBLE = 0xFFFE  # the format tag is then the first two bytes of a GUID
 
 
 def _wav_header(pipe: "_Replayed") -> tuple[_Pcm, int] | None:
-    """Format and rate of linear WAV, its header taken from the pipe; None (none taken) if not."""
+    """Consumes the header of a linear PCM WAV and returns its layout and sample rate.
+
+    Returns None, without consuming anything, for other content.
+    """
     position, pcm, rate_hz = 12, None, 0
     if pipe.peek(12)[:4] != b"RIFF" or pipe.peek(12)[8:12] != b"WAVE":
         return None
@@ -223,8 +234,8 @@ def _wav_header(pipe: "_Replayed") -> tuple[_Pcm, int] | None:
 
 
 def _pcm(pipe: "_Replayed", pcm: _Pcm, rate_hz: int) -> Blocks:
-    """Linear samples up to the end of the pipe; a part of one at the end is none."""
-    # A header's size is not believed: whoever writes to a pipe does not know it beforehand.
+    """Reads linear samples up to the end of the pipe; drops a partial sample at the end."""
+    # The size in the header is ignored: a program that writes to a pipe does not know it yet.
     size, rest = pcm.channels * pcm.bits // 8, b""
     while more := pipe.read(BLOCK_SAMPLES * size):
         rest += more
@@ -235,35 +246,35 @@ def _pcm(pipe: "_Replayed", pcm: _Pcm, rate_hz: int) -> Blocks:
 
 
 class _Replayed:
-    """A pipe whose first bytes can be looked at before they are read.
+    """A pipe whose next bytes can be inspected before they are read.
 
-    It has no ``seek``, so FFmpeg does not try.
+    It has no ``seek``, so that FFmpeg does not try to seek.
     """
 
     def __init__(self, pipe: Readable):
-        # What is there, without waiting for a full buffer, where the pipe can tell.
+        # read1 returns the available bytes without waiting for a full buffer.
         self._read = getattr(pipe, "read1", pipe.read)
         self._held = b""
 
     def peek(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer at the end."""
+        """Returns the next ``size`` bytes, fewer at the end, without consuming them."""
         while len(self._held) < size and (more := self._read(size - len(self._held))):
             self._held += more
         return self._held[:size]
 
     def read_exactly(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer at the end."""
+        """Reads the next ``size`` bytes, fewer at the end."""
         taken = self.peek(size)
         self._held = self._held[size:]
         return taken
 
     def read(self, size: int) -> bytes:
-        """Some of the next ``size`` bytes; none at the end."""
+        """Reads up to ``size`` bytes; returns none at the end."""
         return self.read_exactly(min(size, len(self._held))) if self._held else self._read(size)
 
 
 def _unopened(path: Path, error: OSError) -> tuple[Cause, str]:
-    """The cause of a file that does not open."""
+    """Converts the error of opening a file to a cause and its details."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return Cause.MISSING_AUDIO, "there is no such file"
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -1,7 +1,7 @@
-"""Whether a sound file holds all that its header declares; decoders often do not say.
+"""Check that a sound file is complete, from the lengths that its container declares.
 
-A WAV, AIFF, AU or NIST SPHERE file that was cut decodes to what is left of it, an Ogg file up to
-its last whole page. The containers' own lengths tell.
+Decoders often do not report truncation: a truncated WAV, AIFF, AU or NIST SPHERE file decodes to
+the remaining samples, an Ogg file up to the last complete page.
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from data.skips import Cause, SkipError
 
 UNKNOWN_SIZE = 0xFFFFFFFF
-"""Size that writers to a pipe put into a WAV or AU header: audio up to the file's end."""
+"""Size in the header of a WAV or AU file written to a pipe: the audio extends to the end."""
 
 _PCM, _FLOAT = 1, 3  # wFormatTag of WAV
 _OGG_HEADER_SIZE = 27
@@ -24,17 +24,18 @@ _MP3_KBITS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
 def check_container(file: BinaryIO) -> int:
-    """Checks a sound file's lengths, then rewinds it.
+    """Checks the declared lengths of a sound file and rewinds it.
 
     Args:
-      file: seekable, at its start.
+      file: seekable file at its start.
 
     Returns:
-      Samples of each channel that a decoder must give at least; 0 where the decoder knows itself.
+      Minimum number of samples per channel that a decoder must return; 0 if the decoder checks the
+      length itself.
 
     Raises:
-      SkipError: ``TRUNCATED_AUDIO`` if bytes that the container declares are missing,
-        ``UNREADABLE_AUDIO`` if the file is empty, its header contradicts itself, or it is none of
+      SkipError: ``TRUNCATED_AUDIO`` if bytes that the container declares are missing;
+        ``UNREADABLE_AUDIO`` if the file is empty, its header is inconsistent, or it is not one of
         WAV (RIFF, RIFX, RF64), FLAC, Ogg, MP3, AIFF, AU and NIST SPHERE.
     """
     samples = 0
@@ -58,7 +59,7 @@ def check_container(file: BinaryIO) -> int:
     elif head[:4] == b"OggS":
         _check_ogg(file, size)
     elif head[:4] == b"fLaC":
-        pass  # its frames carry checksums and its header their number: the decoder checks both
+        pass  # frames have checksums and the header has their number: the decoder checks both
     elif head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1] & 0xE0 == 0xE0):
         samples = _check_mp3(file, size)
     else:
@@ -76,17 +77,17 @@ def _require(declared: int, size: int) -> None:
 
 
 def _chunks(file: BinaryIO, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and length of each chunk of an IFF file; the length is the declared one."""
+    """Yields name, start and declared length of each chunk of an IFF file."""
     position = 12
     while position + 8 <= size:
         file.seek(position)
         name, length = struct.unpack(f"{order}4sI", file.read(8))
         yield name, position + 8, length
-        position += 8 + length + length % 2  # chunks begin at even offsets
+        position += 8 + length + length % 2  # chunks start at even offsets
 
 
 def _check_wav(file: BinaryIO, size: int, order: str) -> None:
-    large = None  # RF64 keeps the size of its audio, which may pass 32 bits, in a chunk of its own
+    large = None  # RF64 stores the size of the audio, which may exceed 32 bits, in a separate chunk
     for name, start, length in _chunks(file, size, order):
         file.seek(start)
         if name == b"ds64" and length >= 16:
@@ -112,7 +113,7 @@ def _check_wav(file: BinaryIO, size: int, order: str) -> None:
 
 
 def _nist_size(head: bytes) -> int:
-    """Bytes of a NIST SPHERE file by its header, which is lines of "name -type value"."""
+    """Computes the size of a NIST SPHERE file from its header lines "name -type value"."""
     lines = [line.split(maxsplit=2) for line in head.decode("latin-1").splitlines()]
     fields = {line[0]: line[2] for line in lines if len(line) == 3}
     try:
@@ -125,7 +126,7 @@ def _nist_size(head: bytes) -> int:
 
 
 def _check_ogg(file: BinaryIO, size: int) -> None:
-    """Walks the pages (RFC 3533, section 6): each in its turn, the last one marked as such."""
+    """Checks that the pages (RFC 3533, section 6) are consecutive and the last one is marked."""
     expected: dict[int, int] = {}  # next page of each logical stream
     ended: set[int] = set()
     position = 0
@@ -150,18 +151,19 @@ def _check_ogg(file: BinaryIO, size: int) -> None:
 
 
 def _check_mp3(file: BinaryIO, size: int) -> int:
-    """Walks the frames; the last must be whole. Only tags may stand around them.
+    """Checks that all frames are complete and that only tags precede and follow them.
 
-    A file without a Xing header that was cut between two frames cannot be told from a whole one.
+    Without a Xing header, truncation between two frames cannot be detected.
 
     Returns:
-      Samples of the frames, less what an encoder's delay and padding take. libsndfile decodes less
-      of a file of varying bit rate without a Xing header: it takes the first frame's rate for all.
+      Samples of the frames, minus the delay and padding of an encoder. libsndfile decodes fewer
+      samples of a file with variable bit rate and no Xing header, because it assumes the bit rate
+      of the first frame.
     """
     content = io.BytesIO(file.read())
     head = content.read(10)
     position = 0
-    if head[:3] == b"ID3":  # its size is four times seven bits
+    if head[:3] == b"ID3":  # the size of the tag is stored as four times seven bits
         position = 10 + sum((b & 0x7F) << 7 * i for i, b in enumerate(reversed(head[6:10])))
         _require(position, size)
     frames = samples = 0
@@ -184,7 +186,7 @@ def _check_mp3(file: BinaryIO, size: int) -> int:
 
 
 def _mp3_frame_size(header: bytes) -> int:
-    """Bytes of a layer III frame with this header (ISO 11172-3, 2.4.2.3); 0 if it is none."""
+    """Computes the size of a layer III frame (ISO 11172-3, 2.4.2.3); 0 for an invalid header."""
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
     bitrate, rate = header[2] >> 4, header[2] >> 2 & 3
     if header[0] != 0xFF or header[1] < 0xE0 or version == 1 or layer != 1:

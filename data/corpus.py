@@ -1,8 +1,8 @@
-"""What all builders share: from listed recordings to checked records, an index and a skip report.
+"""Base class of the builders: checked records, an index and a skip report from listed recordings.
 
-A corpus' builder only lists its recordings, a split; decoding, checking, encoding (in processes,
-bounded in memory), writing and counting happen here. What comes out is described, and read, by
-`rnnt_qat.input_pipeline.corpus`.
+The builder of a corpus only lists the recordings of each split. This module decodes, checks and
+encodes them (in parallel, in bounded memory), writes the records and counts what is skipped.
+`rnnt_qat.input_pipeline.corpus` describes and reads the result.
 """
 
 import abc
@@ -36,8 +36,8 @@ from rnnt_qat.input_pipeline.corpus import (
 class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A tfds builder whose records `rnnt_qat.input_pipeline.corpus.open_corpus` reads.
 
-    A corpus subclasses it, sets ``VERSION`` and ``DESCRIPTION`` (and ``BUILDER_CONFIGS`` where it
-    has configs), and lists its recordings and its sources.
+    A subclass sets ``VERSION`` and ``DESCRIPTION`` (and ``BUILDER_CONFIGS`` if it has configs) and
+    lists its recordings and its sources.
     """
 
     DESCRIPTION: str
@@ -47,7 +47,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     ] = {}  # tfds downloads nothing; its own look-up of checksums fails here
 
     def __init_subclass__(cls, skip_registration: bool = True, **kwargs: Any):
-        # tfds' registry of names would let our librispeech hide its own
+        # In the registry of tfds our librispeech would hide the one of tfds.
         super().__init_subclass__(skip_registration=skip_registration, **kwargs)
 
     def __init__(
@@ -59,42 +59,42 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         workers: int | None = None,
         language: Language = ENGLISH,
     ):
-        """Makes a builder; nothing is read yet.
+        """Creates a builder without reading any source.
 
         Args:
-          data_dir: where corpora are prepared.
-          config: one of the corpus' configs; None for the default one.
-          limits: what a recording must be to be kept.
-          workers: processes that decode; None for one a core.
-          language: that of the transcripts; the prepared corpus carries it.
+          data_dir: folder of prepared corpora.
+          config: a config of the corpus; None is the default config.
+          limits: quality limits of recordings; None is the default.
+          workers: number of decoding processes; None is one per core.
+          language: language of the transcripts, which is stored in the prepared corpus.
         """
         self.language = language
         self.limits = limits or Limits()
         self.workers = workers or len(os.sched_getaffinity(0))
         self.skip_report = SkipReport()
-        self._num_samples: dict[tuple[str, str], int] = {}  # of each split and id
+        self._num_samples: dict[tuple[str, str], int] = {}  # by split and id
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
     @abc.abstractmethod
     def list_recordings(self) -> Mapping[str, Iterable[Recording]]:
-        """Recordings a split; what is left out already here is counted in `self.skip_report`.
+        """Lists the recordings of each split; counts skipped ones in `self.skip_report`.
 
         Raises:
-          CorpusError: the sources are missing or are not what they should be.
+          CorpusError: the sources are missing or invalid.
         """
 
     @abc.abstractmethod
     def sources(self) -> dict[str, Any]:
-        """What the corpus is made from, as JSON; prepared data are reused while it is the same."""
+        """Describes the sources as JSON data; a prepared corpus is reused if they are unchanged."""
 
     def prepare(self) -> Path:
-        """Prepares the corpus if it is not prepared yet; prints what it does and what it left out.
+        """Prepares the corpus if necessary; prints progress and skipped recordings.
 
-        It is atomic: an interrupted preparation leaves nothing that counts as prepared, and the
-        next one starts clean. Two at once wait for each other.
+        The preparation is atomic: after an interruption the corpus is not considered prepared, and
+        the next preparation starts from scratch. A lock serializes concurrent preparations.
 
         Returns:
-          The prepared directory, version included.
+          The prepared directory, including the version.
 
         Raises:
           CorpusError: sources are missing, a split is empty, or the directory holds the same
@@ -125,7 +125,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         return directory
 
     def _log_download_bytes(self) -> None:
-        """Keeps tfds from announcing downloads that do not happen; `prepare` says what does."""
+        """Suppresses the message of tfds about downloads, which do not happen."""
 
     _log_download_done = _log_download_bytes
 
@@ -145,7 +145,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                 f"{directory} was not written by data.prepare, or is damaged; delete it or choose "
                 "another --data_dir"
             ) from None
-        # Corpora prepared before they carried a language are English.
+        # Corpora prepared before the language was stored are English.
         before = {"language": ENGLISH.code, "characters": ENGLISH.characters} | before
         before.pop(CHECKSUM, None)
         now = json.loads(json.dumps(self._preparation()))
@@ -161,7 +161,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                 "id": tfds.features.Text(),
                 "speaker": tfds.features.Text(),
                 "text": tfds.features.Text(),
-                # the FLAC file's bytes: tfds' own Audio feature needs TensorFlow to decode it
+                # FLAC as bytes: the Audio feature of tfds needs TensorFlow to decode it
                 "audio": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
                 "duration_s": tfds.features.Scalar(np.float32),
             }
@@ -175,7 +175,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
-        del dl_manager  # nothing is downloaded through tfds
+        del dl_manager  # tfds downloads nothing
         return {
             split: self._generate_examples(split, recordings)
             for split, recordings in self.list_recordings().items()
@@ -190,7 +190,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
             if item.error is not None:
                 self.skip_report.skip(item.id, item.error)
                 continue
-            if (split, item.id) in self._num_samples:  # tfds could not write both
+            if (split, item.id) in self._num_samples:  # tfds cannot write two records with one key
                 error = SkipError(Cause.DUPLICATE_ID, f"the first in split {split!r} is kept")
                 self.skip_report.skip(item.id, error)
                 continue
@@ -212,7 +212,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        # Everything the reader needs is inside before tfds renames the temporary directory.
+        # Write all files of the reader before tfds renames the temporary directory.
         directory = Path(self.data_dir)
         self.info.write_to_directory(directory)
         for split in self.info.splits:

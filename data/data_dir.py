@@ -1,4 +1,4 @@
-"""The one place that says where prepared corpora lie."""
+"""Flag of the folder of prepared corpora."""
 
 from absl import flags
 

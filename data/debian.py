@@ -1,4 +1,4 @@
-"""Debian packages as plain files: obtained by apt without root, checked, read without dpkg."""
+"""Debian packages as plain files: downloaded by apt without root, read without dpkg."""
 
 import hashlib
 import io
@@ -15,20 +15,21 @@ _AR_HEADER_SIZE = 60
 
 
 def apt_download(package: str, folder: Path) -> Path:
-    """Downloads a package's ``.deb`` with apt, as any user.
+    """Downloads the ``.deb`` of a package with apt, without root.
 
-    If apt's package lists are missing or old, they are fetched into `folder` and the system's are
-    left alone.
+    If the package lists of the system are missing or outdated, new lists are downloaded into
+    `folder`; those of the system are not changed.
 
     Args:
       package: name, or ``name=version``.
-      folder: where the ``.deb`` goes.
+      folder: destination of the ``.deb``.
 
     Returns:
-      The ``.deb``.
+      Path of the ``.deb``.
 
     Raises:
-      CorpusError: there is no apt, or it cannot get the package; the message carries apt's own.
+      CorpusError: apt is not installed or cannot download the package; the message includes that
+        of apt.
     """
     if shutil.which("apt-get") is None:
         raise CorpusError(
@@ -59,7 +60,7 @@ def apt_download(package: str, folder: Path) -> Path:
 
 
 def find_deb(package: str, folder: Path) -> Path:
-    """The one ``.deb`` of `package` in `folder`.
+    """Returns the path of the only ``.deb`` of `package` in `folder`.
 
     Raises:
       CorpusError: there is none, or more than one.
@@ -83,17 +84,17 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def read_deb(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Files of a ``.deb``, which is an ``ar`` of tars (deb(5)); nothing is unpacked to disk.
+    """Reads files of a ``.deb``, an ``ar`` archive of tars (deb(5)), without unpacking to disk.
 
     Args:
       path: the ``.deb``.
-      wanted: which paths to read, given without the leading "./": "usr/share/...".
+      wanted: predicate on paths without the leading "./", such as "usr/share/...".
 
     Yields:
-      (path inside the package, content), in the package's order.
+      (path inside the package, content), in the order of the package.
 
     Raises:
-      CorpusError: it is no ``.deb``, or is packed in a way that Python cannot read.
+      CorpusError: the file is not a ``.deb``, or Python does not support its compression.
     """
     with path.open("rb") as file:
         if file.read(len(_AR_MAGIC)) != _AR_MAGIC:

@@ -1,8 +1,8 @@
-"""Decodes, checks and encodes recordings, in processes and bounded in memory.
+"""Parallel decoding, checking and encoding of recordings in bounded memory.
 
-One recording never stops a corpus: whatever its decoder raises, and even the death of the process
-that decodes it, leaves out that recording alone. Faults of the machine (a full disk, no memory) are
-raised: they would leave out everything.
+A single recording never stops a preparation: any exception of its decoder, and even a crash of the
+decoding process, skips only that recording. Faults of the machine (disk full, out of memory) are
+raised, because they would otherwise skip all recordings.
 """
 
 import collections
@@ -21,20 +21,21 @@ from data.audio import Limits, encode_flac
 from data.skips import Cause, SkipError
 
 CHUNK = 16
-"""Recordings handed to a worker process at once."""
+"""Number of recordings per task of a worker process."""
 
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A recording that a corpus lists, before anything is decoded.
+    """A listed recording that has not been decoded.
 
     Attributes:
-      id: unique within its split.
-      speaker: unique within the corpus.
+      id: id, unique within the split.
+      speaker: name of the speaker, unique within the corpus.
       text: normalised transcript.
-      decode: picklable; returns the samples at 16 kHz or raises `SkipError`. Called in a worker.
+      decode: picklable function, called in a worker; returns the samples at 16 kHz or raises
+        `SkipError`.
     """
 
     id: str
@@ -45,7 +46,16 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """What a worker makes of a recording: FLAC, or the error that keeps it out."""
+    """Result of a worker for a recording: FLAC, or the error for which it is skipped.
+
+    Attributes:
+      id: id of the recording.
+      speaker: name of the speaker.
+      text: normalised transcript.
+      num_samples: length of the audio in samples.
+      flac: encoded audio.
+      error: cause of the skip; None if the recording is kept.
+    """
 
     id: str
     speaker: str
@@ -58,12 +68,12 @@ class Encoded:
 def encode_all(
     recordings: Iterable[Recording], limits: Limits, workers: int = 1
 ) -> Iterator[Encoded]:
-    """Encodes in order, holding at most two chunks a worker.
+    """Encodes recordings in order, with at most two chunks per worker in memory.
 
     Args:
-      recordings: what to encode.
-      limits: what a recording must be to be kept.
-      workers: processes; 1 encodes in this one, which a crashing decoder then ends.
+      recordings: recordings to encode.
+      limits: quality limits.
+      workers: number of processes; 1 encodes in this process, which a crashing decoder terminates.
     """
     chunks = iter(functools.partial(_take, iter(recordings)), [])
     if workers == 1:
@@ -84,8 +94,8 @@ def encode_all(
             try:
                 encoded = future.result()
             except concurrent.futures.BrokenExecutor:
-                # Every chunk that the pool held is lost; only one of them holds the recording that
-                # ends its process. This chunk goes one by one, the others to new processes.
+                # All chunks of the pool are lost, but only one of them has the recording that
+                # crashed. Encode this chunk one by one and submit the others to a new pool.
                 pool.shutdown(cancel_futures=True)
                 encoded = [_encode_alone(recording, limits) for recording in chunk]
                 pool = _make_pool(workers)
@@ -102,7 +112,8 @@ def _take(recordings: Iterator[Recording]) -> list[Recording]:
 
 
 def _make_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")  # threads run here: no plain fork
+    # Not "fork": forking a process with threads is not safe.
+    context = multiprocessing.get_context("forkserver")
     return concurrent.futures.ProcessPoolExecutor(workers, context)
 
 
@@ -111,14 +122,14 @@ def _submit(
 ) -> concurrent.futures.Future:
     try:
         return pool.submit(_encode, chunk, limits)
-    except concurrent.futures.BrokenExecutor as error:  # it broke since: as if it had been in it
+    except concurrent.futures.BrokenExecutor as error:  # the pool broke before
         future: concurrent.futures.Future = concurrent.futures.Future()
         future.set_exception(error)
         return future
 
 
 def _encode_alone(recording: Recording, limits: Limits) -> Encoded:
-    """Encodes in a process of its own, whose death is the recording's fault."""
+    """Encodes in a separate process; if it crashes, this recording is the cause."""
     with _make_pool(1) as pool:
         try:
             return pool.submit(_encode, [recording], limits).result()[0]

@@ -1,4 +1,4 @@
-"""English numbers and signs in words, where they can be read in one way only."""
+"""Spelling of English numbers and signs that have only one reading."""
 
 import re
 
@@ -29,7 +29,7 @@ _ORDINAL = re.compile(r"([1-9]\d{0,2})(?:st|nd|rd|th)", re.IGNORECASE)
 
 
 def number_words(number: int) -> str:
-    """The cardinal in words, without "and": 1,234 -> "one thousand two hundred thirty four".
+    """Spells a cardinal, without "and": 1,234 -> "one thousand two hundred thirty four".
 
     Args:
       number: 0 to 999,999,999.
@@ -50,7 +50,7 @@ def number_words(number: int) -> str:
 
 
 def ordinal_words(number: int) -> str:
-    """The ordinal in words: 21 -> "twenty first"; the range is that of `number_words`."""
+    """Spells an ordinal: 21 -> "twenty first"; the range is that of `number_words`."""
     *head, last = number_words(number).split()
     if last in _IRREGULAR_ORDINALS:
         last = _IRREGULAR_ORDINALS[last]
@@ -60,10 +60,11 @@ def ordinal_words(number: int) -> str:
 
 
 def _spell(match: re.Match[str]) -> str:
-    """The only reading of a number, or `SkipError`.
+    """Returns the only reading of a number, or raises `SkipError`.
 
-    Three and more digits are read as a cardinal, digit by digit, in pairs or as a year; only where
-    they are round or grouped by commas is it the cardinal. "007", "2/3", "94-18" are anything.
+    Three or more digits may be read as a cardinal, digit by digit, in pairs or as a year. Only
+    round numbers and digits grouped by commas are always cardinals. "007", "2/3" and "94-18" are
+    ambiguous.
     """
     written = match.group()
     if _CARDINAL.fullmatch(written):

@@ -1,4 +1,4 @@
-"""Languages of corpora: their letters, and what of a written transcript can be spelled out."""
+"""Languages of corpora: their letters, and how numbers and signs are spelled out."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,15 +8,14 @@ from data import english
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """How the words of a language are written in a normalised transcript.
+    """Rules of normalised transcripts in a language.
 
     Attributes:
       code: BCP 47 tag.
-      letters: lower-case letters, in Unicode's composed form (NFC); accented ones that are not
-        among them lose their accent.
-      spell_numbers: numbers to words, or `SkipError` for what has several readings; None leaves
-        out every transcript with a digit.
-      spoken_signs: sign to word, with spaces around it.
+      letters: lower-case letters in composed form (NFC); other accented letters lose their accent.
+      spell_numbers: function that spells the numbers of a text and raises `SkipError` for ambiguous
+        ones; None skips every transcript with a digit.
+      spoken_signs: word of each sign, with surrounding spaces.
     """
 
     code: str
@@ -26,7 +25,7 @@ class Language:
 
     @property
     def characters(self) -> str:
-        """Characters of a normalised transcript: those of a character tokenizer."""
+        """Characters of a normalised transcript, also those of a character tokenizer."""
         return " '" + self.letters
 
 
@@ -34,7 +33,7 @@ _LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 ENGLISH = Language("en", _LATIN, english.spell_numbers, english.SPOKEN_SIGNS)
 
-# Numbers of the others are inflected ("ein", "einem"), so digits have several readings in them.
+# Numbers are inflected in the other languages ("ein", "einem"), so digits are ambiguous.
 LANGUAGES = {
     language.code: language
     for language in (
@@ -46,4 +45,4 @@ LANGUAGES = {
         Language("ru", "абвгдежзийклмнопрстуфхцчшщъыьэюяё"),
     )
 }
-"""Language by its code; a new one is one line."""
+"""Languages by code."""

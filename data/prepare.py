@@ -263,7 +263,7 @@ flags.register_validator(
 
 
 def main() -> None:
-    """Prepares each corpus that is named."""
+    """Prepares each corpus of the flag ``--corpora``."""
     for name in _CORPORA.value:
         try:
             BUILDERS[name]().prepare()

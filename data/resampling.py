@@ -1,4 +1,4 @@
-"""Polyphase resampling of a stream, sample for sample what resampling the whole would give."""
+"""Polyphase resampling of a stream, with the same samples as resampling the whole recording."""
 
 import math
 
@@ -7,15 +7,15 @@ from jaxtyping import Float
 
 
 class Resampler:
-    """Resamples a mono stream block by block.
+    """Block-by-block resampler of a mono stream.
 
-    Every output sample is the same dot product that ``scipy.signal.resample_poly`` takes over the
-    whole recording (its default filter; silence before the first and after the last sample), in the
-    same order, so all cuts of a recording into blocks give the same bits.
+    Every output sample is the same dot product as in ``scipy.signal.resample_poly`` over the whole
+    recording (default filter, silence before the first and after the last sample), in the same
+    order of additions. The result is therefore equal to the bit for any partition into blocks.
 
     Args:
-      rate_hz: of the blocks.
-      to_hz: of what comes out.
+      rate_hz: sample rate of the blocks.
+      to_hz: sample rate of the output.
     """
 
     def __init__(self, rate_hz: int, to_hz: int):
@@ -24,9 +24,9 @@ class Resampler:
         self._half = 10 * max(self._up, self._down)
         self._taps = np.ones(1, np.float32)
         if self._up != self._down:
-            from scipy.signal import firwin  # a second to import, and most recordings need none
+            from scipy.signal import firwin  # slow import, rarely needed
 
-            # resample_poly's own filter, and like there rounded to float32 before it is scaled.
+            # The filter of resample_poly, also rounded to float32 before it is scaled.
             cutoff = 1 / max(self._up, self._down)
             taps = firwin(2 * self._half + 1, cutoff, window=("kaiser", 5.0))
             self._taps = taps.astype(np.float32) * np.float32(self._up)
@@ -36,20 +36,20 @@ class Resampler:
         self._made = 0
 
     def push(self, samples: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
-        """The next samples of the output, as far as these decide them."""
+        """Adds input samples and returns the output samples that they complete."""
         self._held = np.concatenate([self._held, np.asarray(samples, np.float32)])
         self._heard += len(samples)
         if self._up == self._down:
             return self._take(self._heard)
-        # Output m reads input up to (m * down + half) / up.
+        # Output sample m depends on input samples up to (m * down + half) / up.
         return self._take((self._heard * self._up - self._half - 1) // self._down + 1)
 
     def end(self) -> Float[np.ndarray, " M"]:
-        """The rest of the output: silence follows."""
+        """Returns the rest of the output, with silence after the last sample."""
         return self._take(-(-self._heard * self._up // self._down))
 
     def _take(self, until: int) -> Float[np.ndarray, " M"]:
-        """Output samples from the last one made up to ``until``."""
+        """Computes the output samples up to ``until`` that have not been returned."""
         if until <= self._made:
             return np.zeros(0, np.float32)
         if self._up == self._down:
@@ -59,8 +59,8 @@ class Resampler:
         from scipy.signal import upfirdn
 
         up, down, half = self._up, self._down, self._half
-        # upfirdn's output p sits at position p * down of the input stuffed with zeros, counted from
-        # the first held sample, so that sample must stand on a multiple of `down`.
+        # Output p of upfirdn is at position p * down of the zero-stuffed input, counted from the
+        # first held sample. Leading zeros in the filter align the wanted outputs to that grid.
         offset = self._made * down + half - self._first * up
         lead = -offset % down
         taps = np.concatenate([np.zeros(lead, np.float32), self._taps])
@@ -70,7 +70,7 @@ class Resampler:
         held = np.pad(self._held, (0, max(0, needed - len(self._held))))
         made = upfirdn(taps, held, up, down)[start : start + count]
         self._made = until
-        # The next output reads from (made * down - half) / up on.
+        # The next output sample depends on input samples from (made * down - half) / up on.
         keep = max(0, (self._made * down - half) // up)
         self._held = self._held[keep - self._first :]
         self._first = keep

@@ -1,4 +1,4 @@
-"""Recordings that a corpus leaves out: never silently, always by cause."""
+"""Skipped recordings: every recording that a corpus excludes is reported with its cause."""
 
 import collections
 import dataclasses
@@ -10,7 +10,7 @@ MAX_EXAMPLES_SHOWN = 3
 
 
 class Cause(enum.StrEnum):
-    """Why a recording is left out."""
+    """Cause for which a recording is skipped."""
 
     UNTRANSCRIBED = "no transcript for the recording"
     MISSING_AUDIO = "no recording for the transcript"
@@ -40,7 +40,7 @@ class Cause(enum.StrEnum):
 
 
 class SkipError(Exception):
-    """Raised where a recording proves unusable; the builder counts it and goes on."""
+    """Error for an unusable recording; the builder counts it and continues."""
 
     def __init__(self, cause: Cause, detail: str):
         super().__init__(cause, detail)
@@ -50,12 +50,12 @@ class SkipError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Skip:
-    """One recording left out.
+    """A skipped recording.
 
     Attributes:
-      id: the recording's id.
-      cause: why.
-      detail: what exactly was found.
+      id: id of the recording.
+      cause: cause of the skip.
+      detail: details of what was found.
     """
 
     id: str
@@ -65,7 +65,14 @@ class Skip:
 
 @dataclasses.dataclass
 class SplitCount:
-    """What one split holds."""
+    """Size of a split.
+
+    Attributes:
+      utterances: number of utterances.
+      seconds: duration of the audio in seconds.
+      words: number of words of the transcripts.
+      speakers: names of the speakers.
+    """
 
     utterances: int = 0
     seconds: float = 0.0
@@ -74,13 +81,13 @@ class SplitCount:
 
 
 class SkipReport:
-    """Counts what a corpus kept, a split, and lists what it left out, by cause.
+    """Report of the kept utterances of each split and of the skipped recordings.
 
     Attributes:
-      kept: what each split holds.
-      skips: every recording left out.
-      normalised: transcripts that were changed by more than their case.
-      examples: id, written and normalised transcript of the first of them.
+      kept: size of each split.
+      skips: skipped recordings.
+      normalised: number of transcripts changed by more than their case.
+      examples: id, written and normalised transcript of the first such transcripts.
     """
 
     def __init__(self) -> None:
@@ -90,7 +97,14 @@ class SkipReport:
         self.examples: list[tuple[str, str, str]] = []
 
     def keep(self, split: str, speaker: str, text: str, seconds: float) -> None:
-        """Counts one utterance into `split`."""
+        """Counts a kept utterance.
+
+        Args:
+          split: split of the utterance.
+          speaker: name of the speaker.
+          text: normalised transcript.
+          seconds: duration of the audio in seconds.
+        """
         count = self.kept[split]
         count.utterances += 1
         count.seconds += seconds
@@ -98,22 +112,22 @@ class SkipReport:
         count.speakers.add(speaker)
 
     def skip(self, recording_id: str, error: SkipError) -> None:
-        """Lists one recording as left out."""
+        """Adds a skipped recording."""
         self.skips.append(Skip(recording_id, error.cause, error.detail))
 
     def normalise(self, recording_id: str, written: str, text: str) -> None:
-        """Counts one transcript as normalised, if more than its case was changed."""
+        """Counts a normalised transcript if more than its case changed."""
         if written.lower() != text:
             self.normalised += 1
             if len(self.examples) < MAX_EXAMPLES_SHOWN:
                 self.examples.append((recording_id, written, text))
 
     def counts(self) -> dict[Cause, int]:
-        """Recordings left out a cause, the most frequent first."""
+        """Counts the skipped recordings by cause, most frequent first."""
         return dict(collections.Counter(skip.cause for skip in self.skips).most_common())
 
     def table(self) -> str:
-        """What was kept, changed and left out, as an aligned text table."""
+        """Formats the kept, changed and skipped recordings as an aligned text table."""
         lines = [f"{'split':<16}{'utterances':>11}{'hours':>10}{'words':>10}{'speakers':>10}"]
         for split, count in self.kept.items():
             lines.append(
@@ -135,7 +149,7 @@ class SkipReport:
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
-        """Writes everything, every recording left out included, as JSON."""
+        """Writes the report as JSON, including every skipped recording."""
         kept = {
             split: dataclasses.asdict(count) | {"speakers": sorted(count.speakers)}
             for split, count in self.kept.items()
@@ -148,7 +162,7 @@ class SkipReport:
 
     @classmethod
     def load(cls, path: Path) -> "SkipReport":
-        """Reads what `save` wrote."""
+        """Reads a file that `save` wrote."""
         saved = json.loads(path.read_text("utf-8"))
         report = cls()
         for split, count in saved["kept"].items():

@@ -1,4 +1,4 @@
-"""Splits of a corpus by speaker: nobody who is tested was heard in training."""
+"""Splits of a corpus by speaker: test speakers do not occur in training."""
 
 import hashlib
 import sys
@@ -12,24 +12,26 @@ TEST_FRACTION, VALIDATION_FRACTION = 0.2, 0.07
 _FEWEST_SPEAKERS = 3
 
 NOBODY = ("none",)
-"""Names of the test or validation speakers where there shall be no such split."""
+"""Value of the test or validation speakers that disables the split."""
 
 
 def split_speakers(
     speakers: set[str], test: Sequence[str] = (), validation: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Splits by speaker, depending on nothing but their names.
+    """Assigns speakers to splits, depending only on their names.
 
     Args:
-      speakers: everybody.
-      test: who is tested; empty for about a fifth, at least one; `NOBODY` for no test split.
-      validation: likewise; empty for about a fifteenth, at least one.
+      speakers: all speakers.
+      test: test speakers; empty selects about a fifth, at least one; `NOBODY` disables the split.
+      validation: validation speakers; empty selects about a fifteenth, at least one; `NOBODY`
+        disables the split.
 
     Returns:
-      speaker -> "train", "validation" or "test".
+      Speaker -> "train", "validation" or "test".
 
     Raises:
-      CorpusError: a named speaker is not there or is named twice, or nobody is left to train on.
+      CorpusError: a named speaker does not exist or is named for both splits, or no speaker is left
+        for training.
     """
     named_test = () if tuple(test) == NOBODY else tuple(test)
     named_validation = () if tuple(validation) == NOBODY else tuple(validation)
@@ -61,15 +63,15 @@ def split_speakers(
 def split_recordings(
     recordings: Iterable[Recording], test: Sequence[str] = (), validation: Sequence[str] = ()
 ) -> dict[str, list[Recording]]:
-    """Recordings a split; a split that nobody shall be in is left out.
+    """Groups recordings by split; disabled splits are omitted.
 
     Args:
-      recordings: of every speaker.
+      recordings: recordings of all speakers.
       test: see `split_speakers`.
       validation: see `split_speakers`.
 
     Raises:
-      CorpusError: there is no recording, or see `split_speakers`.
+      CorpusError: there are no recordings, or `split_speakers` raises it.
     """
     recordings = list(recordings)
     if not recordings:
@@ -93,7 +95,7 @@ def split_recordings(
 
 
 def _split_by_recording(recordings: list[Recording]) -> dict[str, list[Recording]]:
-    """A fifth of the recordings for tests, a fifteenth for validation, by a hash of their names."""
+    """Assigns a fifth of the recordings to test and a fifteenth to validation, by hash of ids."""
     ordered = sorted(recordings, key=lambda r: hashlib.sha256(r.id.encode()).digest())
     test = max(1, round(TEST_FRACTION * len(ordered)))
     validation = test + max(1, round(VALIDATION_FRACTION * len(ordered)))

@@ -1,7 +1,7 @@
-"""Transcripts as a recognizer learns them: words of letters and apostrophe, one space between.
+"""Normalisation of transcripts: words of letters and apostrophes, separated by single spaces.
 
-What can be read in one way only is spelled out ("2" -> "two", "&" -> "and"); what could be spoken
-in several ways ("1999", "$5") raises, because a wrong transcript is worse than a missing one.
+Numbers and signs with only one reading are spelled out ("2" -> "two", "&" -> "and"). Text with
+several readings ("1999", "$5") is an error, because a wrong transcript is worse than a missing one.
 """
 
 import re
@@ -20,23 +20,23 @@ _LOOSE_APOSTROPHE = re.compile(r"(?<!\w)'(?!\w)")
 
 
 def normalise(text: str, language: Language = ENGLISH) -> str:
-    """A written transcript as words of the language's letters and apostrophe.
+    """Normalises written text to words of the letters of a language and apostrophes.
 
-    Case and punctuation go, as do accents on letters that the language does not have; hyphens,
-    dashes and white space of any kind part words; format characters (soft hyphens, byte order
-    marks) go; numbers and signs with one reading are spelled out; an apostrophe, typographic ones
-    included, stays where it belongs to a word, and goes as a quote.
+    Removes case, punctuation, format characters (soft hyphens, byte order marks) and accents that
+    the language does not use. Hyphens, dashes and any white space separate words. Numbers and signs
+    with one reading are spelled out. Apostrophes, including typographic ones, are kept within words
+    and removed as quotation marks.
 
     Args:
       text: any written text.
-      language: its language.
+      language: language of the text.
 
     Returns:
-      The words, one space between, at least one.
+      At least one word; words are separated by single spaces.
 
     Raises:
-      SkipError: nothing is left, a number has several readings, or a character is none of letters,
-        digits, common punctuation and spoken signs.
+      SkipError: no word is left, a number has several readings, or a character is not a letter,
+        digit, common punctuation mark or spoken sign.
     """
     text = text.translate(_TYPOGRAPHIC).replace(_ZERO_WIDTH_SPACE, " ")
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
@@ -53,7 +53,7 @@ def normalise(text: str, language: Language = ENGLISH) -> str:
 
 
 def _fold(character: str, language: Language) -> str:
-    """The character if the language has it, and else without its accents."""
+    """Removes the accents of a character unless it is a letter of the language."""
     if character.lower() in language.letters:
         return character
     parts = unicodedata.normalize("NFKD", character)
@@ -61,7 +61,15 @@ def _fold(character: str, language: Language) -> str:
 
 
 def check_normalised(text: str, language: Language = ENGLISH) -> str:
-    """Returns `text` if it is normalised already, and raises `SkipError` if it is not."""
+    """Checks that a text is normalised and returns it.
+
+    Args:
+      text: text to check.
+      language: language of the text.
+
+    Raises:
+      SkipError: the text is not normalised.
+    """
     if not text.replace("'", "").strip():
         raise SkipError(Cause.EMPTY_TEXT, repr(text))
     odd = set(text) - set(language.characters)
@@ -72,17 +80,18 @@ def check_normalised(text: str, language: Language = ENGLISH) -> str:
 
 
 def transcript(written: str, language: Language = ENGLISH, normalising: bool = True) -> str:
-    """The normalised transcript of a corpus' written one.
+    """Returns the normalised form of a written transcript of a corpus.
 
-    Text that is normalised but for its case is taken as it stands.
+    Text that is normalised except for its case is only lower-cased.
 
     Args:
-      written: as the corpus has it.
-      language: its language.
-      normalising: whether to normalise other text; False leaves it out.
+      written: transcript as stored in the corpus.
+      language: language of the transcript.
+      normalising: whether to normalise other text; if False, it is an error.
 
     Raises:
-      SkipError: the transcript cannot be normalised, or may not be.
+      SkipError: the transcript cannot be normalised, or needs normalisation and ``normalising`` is
+        False.
     """
     lowered = written.lower()
     try:

@@ -1,4 +1,4 @@
-"""Reads transcript files of any encoding that a byte order mark or an option names."""
+"""Reader of transcript files; a byte order mark or an option gives the encoding."""
 
 import codecs
 from pathlib import Path
@@ -7,7 +7,7 @@ from data.skips import Cause, SkipError
 
 UTF_8 = "utf-8"
 
-_MARKS = (  # the longer mark of UTF-32 begins with UTF-16's
+_MARKS = (  # UTF-32 first: its mark starts with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -17,21 +17,21 @@ _MARKS = (  # the longer mark of UTF-32 begins with UTF-16's
 
 
 def read_lines(path: Path, encoding: str = UTF_8) -> list[tuple[str, SkipError | None]]:
-    """Lines of a text file, those that do not decode with the error that leaves them out.
+    """Reads the lines of a text file; lines that cannot be decoded are returned with an error.
 
-    A byte order mark decides the encoding. An encoding is never guessed: Latin-1 read as UTF-8
-    fails, but other 8-bit encodings read as Latin-1 are silently wrong.
+    A byte order mark overrides ``encoding``. The encoding is never guessed: decoding Latin-1 as
+    UTF-8 fails, but decoding another 8-bit encoding as Latin-1 gives wrong text without an error.
 
     Args:
       path: the file.
-      encoding: that of files without a byte order mark.
+      encoding: encoding of files without a byte order mark.
 
     Returns:
-      Each line without its end, and None or the error; a broken line has U+FFFD where it is broken.
-      Only LF and CR LF end lines: other separators of Unicode stand inside transcripts.
+      Each line without its terminator, and None or the error; undecodable bytes become U+FFFD. Only
+      LF and CR LF terminate lines, as other Unicode separators may occur inside transcripts.
 
     Raises:
-      SkipError: the file cannot be read, or is of another encoding as a whole.
+      SkipError: the file cannot be read, or has another encoding as a whole.
     """
     try:
         content = path.read_bytes()
@@ -41,7 +41,7 @@ def read_lines(path: Path, encoding: str = UTF_8) -> list[tuple[str, SkipError |
         if content.startswith(mark):
             content, encoding = content[len(mark) :], name
             break
-    if "16" in encoding or "32" in encoding:  # a line end has several bytes: decode as one
+    if "16" in encoding or "32" in encoding:  # line ends have several bytes: decode as a whole
         try:
             return [(line, None) for line in _split(content.decode(encoding))]
         except UnicodeDecodeError as error:

@@ -20,6 +20,8 @@ from experiments.flags import (
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
+from rnnt_qat.report.page import load_and_write
+from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
 
@@ -91,6 +93,10 @@ def main() -> None:
             console.say(f"wrote {picture}")
     report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
     console.say(f"wrote {report}")
+    if _WORKDIR.value:
+        save_curves(output, {pathlib.Path(_WORKDIR.value).name: pathlib.Path(_WORKDIR.value)})
+    page = load_and_write([output], output / "report.html", data_dir, console)
+    console.say(f"wrote {page}")
 
 
 def _chunk_ms() -> tuple[float, ...]:

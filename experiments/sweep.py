@@ -44,6 +44,8 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
+from rnnt_qat.report.page import load_and_write
+from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import measure, results_of
 from rnnt_qat.studies.comparison import write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
@@ -51,6 +53,9 @@ from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
+
+_RECORDS = "*/*/metrics.jsonl"
+"""Records of the training runs of a sweep, below its working directory."""
 
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
@@ -111,6 +116,10 @@ def main() -> int:
     if _MAP.value is not None:
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
         console.say(f"wrote {page}")
+    folders = {str(p.parent.relative_to(workdir)): p.parent for p in workdir.glob(_RECORDS)}
+    save_curves(report.parent, folders)
+    page = load_and_write([report.parent], report.with_suffix(".html"), data_dir, console)
+    console.say(f"wrote {page}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Builder of ``asterisk_prompts``; README.md in this folder says what it is."""
+"""Builder of ``asterisk_prompts``; see README.md in this folder."""
 
 import collections
 import functools
@@ -29,28 +29,29 @@ SPEAKER = "allison"
 TEST_FRACTION, VALIDATION_FRACTION = 0.12, 0.08
 
 CLOSED_SETS = ("digits/", "letters/", "phonetic/")
-"""Numbers, months, letters, the spelling alphabet: each word is said once, alone. They are trained
-on: nothing else says how a word sounds that is spelled unlike anything else ("w", "zed")."""
+"""Numbers, months, letters, the spelling alphabet: each word occurs once, alone. They are used for
+training, because the pronunciation of "w" or "zed" cannot be learned from other words."""
 
 LARGEST_HELD_OUT_GROUP = 8
-"""Prompts that share phrases stay together; a larger group would be a split by itself."""
+"""Maximum size of a group of prompts with common phrases that may be held out; a larger group would
+be a split by itself."""
 
 
 class AsteriskPrompts(CorpusBuilder):
-    """Recorded English telephone prompts: one professional speaker, 16 kHz G.722, CC BY-SA."""
+    """Builder of English telephone prompts: one professional speaker, 16 kHz G.722, CC BY-SA."""
 
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION = "Asterisk core sounds, English: recorded telephone prompts, one speaker."
     HOMEPAGE = "https://www.asterisk.org"
 
     def __init__(self, *, data_dir: str | Path, debs: Path | None = None, **options: Any):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
-          debs: folder that holds the two packages; None to have apt download them into
+          data_dir: folder of prepared corpora.
+          debs: folder with the two packages; None downloads them with apt into
             ``<data_dir>/downloads``.
-          **options: those of `CorpusBuilder`.
+          **options: options of `CorpusBuilder`.
         """
         self._debs = debs
         self._downloads = Path(data_dir) / "downloads"
@@ -58,7 +59,7 @@ class AsteriskPrompts(CorpusBuilder):
         super().__init__(data_dir=data_dir, **options)
 
     def sources(self) -> dict[str, Any]:
-        """The packages' checksums: where they came from does not matter."""
+        """Returns the checksums of the packages, whatever their origin."""
         return dict(PACKAGES)
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
@@ -89,7 +90,7 @@ class AsteriskPrompts(CorpusBuilder):
         return splits
 
     def read_transcripts(self) -> dict[str, str]:
-        """What each prompt says, as the packages' list writes it."""
+        """Reads the transcript of each prompt from the list in the package."""
         texts = self._obtain("asterisk-core-sounds-en")
         lists = [c for _, c in read_deb(texts, lambda p: p.endswith("core-sounds-en.txt.gz"))]
         if len(lists) != 1:
@@ -112,16 +113,16 @@ class AsteriskPrompts(CorpusBuilder):
 
 
 def split_by_phrase(prompts: Mapping[str, set[str]]) -> dict[str, str]:
-    """Splits prompts so that no phrase is said in two splits.
+    """Splits prompts so that no phrase occurs in two splits.
 
-    Prompts that share a phrase form a group, and a group is never parted. Groups are taken in
-    the order of a hash of their phrases, so a split depends on nothing but the texts.
+    Prompts that share a phrase form a group, which is never divided. Groups are assigned in the
+    order of a hash of their phrases, so the split depends only on the texts.
 
     Args:
-      prompts: name -> the prompt's phrases; see `phrases`.
+      prompts: name -> phrases of the prompt; see `phrases`.
 
     Returns:
-      name -> "train", "validation" or "test".
+      Name -> "train", "validation" or "test".
     """
     group_of: dict[str, set[str]] = {}  # phrase -> names; the phrases of a group share the set
     for name, said in prompts.items():

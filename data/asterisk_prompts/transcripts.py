@@ -1,4 +1,4 @@
-"""The prompts' transcript list, as spoken words."""
+"""Conversion of the transcript list of the prompts to spoken words."""
 
 import re
 
@@ -6,7 +6,7 @@ from data.skips import Cause, SkipError
 from data.text import normalise
 
 _DIRECTION = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)")
-"""Notes about the recording, not words in it: "[ascending tones]", "at [@]", "(... plays)"."""
+"""Notes about the recording, which are not spoken: "[ascending tones]", "at [@]", "(... plays)"."""
 
 RUN_WORDS = 8
 
@@ -17,13 +17,13 @@ _SPOKEN = {
     "#": " pound ",
     "*": " star ",
     "www.asterisk.org": "w w w dot asterisk dot org",
-    # acronyms that are spelled out; the durations of the recordings say which (IAX, SIP are words)
+    # acronyms that are spelled out, as the durations show (IAX and SIP are spoken as words)
     "PBX": "p b x",
     "IVR": "i v r",
     "MGCP": "m g c p",
     "USB": "u s b",
     "over IP": "over i p",
-    # the list's own slips
+    # misspellings in the list
     "De-activated": "deactivated",
     "Un-indentified": "unidentified",
     "witheld": "withheld",
@@ -37,17 +37,17 @@ _SPOKEN = {
 
 
 def parse_transcripts(content: str) -> dict[str, str]:
-    """Reads ``core-sounds-en.txt``: one "name: text" a line, ";" begins a comment."""
+    """Reads ``core-sounds-en.txt``: one "name: text" per line, comments start with ";"."""
     lines = (line for line in content.splitlines() if line.strip() and not line.startswith(";"))
     pairs = (line.partition(":") for line in lines)
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
 def spoken_text(text: str) -> str:
-    """The words of a prompt, normalised.
+    """Returns the normalised words of a prompt.
 
     Raises:
-      SkipError: it holds no words, only a note; or its numbers have several readings.
+      SkipError: the text has only notes and no words, or ambiguous numbers.
     """
     words = _DIRECTION.sub(" ", text)
     if text.strip() and not words.strip():
@@ -58,9 +58,9 @@ def spoken_text(text: str) -> str:
 
 
 def phrases(text: str) -> set[str]:
-    """What no two splits may share: the prompt's sentences and its runs of `RUN_WORDS` words.
+    """Returns the phrases that only one split may contain: sentences and runs of `RUN_WORDS` words.
 
-    Runs catch sentences that are variants of one another: two menus that differ in one choice.
+    Runs detect variants of a sentence, such as two menus that differ in one choice.
     """
     parts = _SENTENCE_END.split(_DIRECTION.sub(" ", text))
     sentences = {spoken_text(part) for part in parts if re.search(r"\w", part)}

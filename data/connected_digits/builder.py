@@ -1,4 +1,4 @@
-"""Builder of ``connected_digits``; README.md in this folder says what it is."""
+"""Builder of ``connected_digits``; see README.md in this folder."""
 
 import collections
 import random
@@ -17,7 +17,7 @@ from data.spoken_digits.folder import list_digits
 
 
 class ConnectedDigits(CorpusBuilder):
-    """Strings of three to eight digits; speakers and strings are split alike."""
+    """Builder of strings of three to eight digits; splits share neither speakers nor strings."""
 
     name = "connected_digits"
     VERSION = tfds.core.Version("1.0.0")
@@ -35,16 +35,16 @@ class ConnectedDigits(CorpusBuilder):
         seed: int = 0,
         **options: Any,
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
+          data_dir: folder of prepared corpora.
           folder: single digits; see `list_digits`.
           test_speakers: see `split_speakers`.
           validation_speakers: see `split_speakers`.
-          strings: strings that each speaker says.
-          seed: of the strings, of which recording says each digit, and of the pauses.
-          **options: those of `CorpusBuilder`.
+          strings: number of strings per speaker.
+          seed: seed of the strings, the recording of each digit, and the pauses.
+          **options: options of `CorpusBuilder`.
         """
         self._source = FolderSource(folder)
         self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
@@ -53,12 +53,12 @@ class ConnectedDigits(CorpusBuilder):
         super().__init__(data_dir=data_dir, **options)
 
     def sources(self) -> dict[str, Any]:
-        """The folder's fingerprint, the named speakers, number and seed of the strings."""
+        """Returns the fingerprint of the folder, the named speakers and the drawing options."""
         drawn = {"strings": self._strings, "seed": self._seed}
         return self._source.fingerprint() | {"speakers": self._named} | drawn
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
-        """Draws each speaker's strings; see `CorpusBuilder`."""
+        """Draws the strings of each speaker; see `CorpusBuilder`."""
         digits = list_digits(self._source.folder, self.skip_report)
         return {
             split: [string for s in _by_speaker(said) for string in self._join(s, split)]

@@ -1,4 +1,4 @@
-"""Strings of digits, and how single digits become one recording."""
+"""Random digit strings, and their audio as a concatenation of single digits."""
 
 import dataclasses
 import random
@@ -12,27 +12,27 @@ from data.synthetic_speech.sentences import split_of
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 
 LENGTHS = range(3, 9)
-"""Digits in a string."""
+"""Range of the number of digits in a string."""
 
 PAUSE_S = 0.01, 0.2
-"""Least and most silence between two digits."""
+"""Range of the silence between two digits in seconds."""
 
 EDGE_S = 0.05, 0.3
-"""Least and most silence before and after a string."""
+"""Range of the silence before and after a string in seconds."""
 
 
 def draw_strings(
     digits: Sequence[str], split: str, number: int, rng: random.Random
 ) -> Iterator[tuple[str, ...]]:
-    """Draws strings that belong to a split by a hash of their text, as synthetic sentences do.
+    """Draws strings of a split, to which they belong by a hash of their text.
 
-    So no string that is tested is trained on, here or in ``synthetic_speech``.
+    ``synthetic_speech`` uses the same hash, so no test string occurs in training in either corpus.
 
     Args:
       digits: words to choose from.
       split: ``train``, ``validation`` or ``test``.
-      number: strings.
-      rng: of the draws.
+      number: number of strings.
+      rng: random generator.
     """
     while number:
         string = tuple(rng.choices(digits, k=rng.choice(LENGTHS)))
@@ -43,10 +43,10 @@ def draw_strings(
 
 @dataclasses.dataclass(frozen=True)
 class JoinedDigits:
-    """Digits one after the other; picklable and called without arguments.
+    """Concatenation of digits; picklable and called without arguments.
 
     Attributes:
-      digits: decode a digit each.
+      digits: functions that decode one digit each.
       silences: samples of silence before each digit and after the last.
     """
 
@@ -57,13 +57,17 @@ class JoinedDigits:
     def draw(
         cls, digits: Sequence[Callable[[], Int16[np.ndarray, " N"]]], rng: random.Random
     ) -> "JoinedDigits":
-        """Draws the silences."""
+        """Draws the silences around the digits."""
         ranges = [EDGE_S, *[PAUSE_S] * (len(digits) - 1), EDGE_S]
         silences = (round(rng.uniform(*bounds) * SAMPLE_RATE_HZ) for bounds in ranges)
         return cls(tuple(digits), tuple(silences))
 
     def __call__(self) -> Int16[np.ndarray, " N"]:
-        """The samples; raises `SkipError` where a digit does not decode."""
+        """Returns the samples.
+
+        Raises:
+          SkipError: a digit cannot be decoded.
+        """
         pieces = [np.zeros(self.silences[0], np.int16)]
         for decode, silence in zip(self.digits, self.silences[1:], strict=True):
             pieces += [decode(), np.zeros(silence, np.int16)]

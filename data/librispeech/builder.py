@@ -1,4 +1,4 @@
-"""Builder of ``librispeech``; README.md in this folder says what it is."""
+"""Builder of ``librispeech``; see README.md in this folder."""
 
 import dataclasses
 import itertools
@@ -28,31 +28,36 @@ _EVALUATION = {
 
 @dataclasses.dataclass(eq=False)
 class LibriSpeechConfig(tfds.core.BuilderConfig):
-    """How recordings become splits.
+    """Assignment of recordings to splits.
 
     Attributes:
-      subsets: split -> LibriSpeech's own subsets; None splits a bare folder of speakers.
+      subsets: split -> subsets of LibriSpeech; None splits a folder of speakers by speaker.
     """
 
     subsets: Mapping[str, tuple[str, ...]] | None = None
 
 
 class Source(Protocol):
-    """Where LibriSpeech's recordings come from."""
+    """A source of LibriSpeech's recordings."""
 
     @property
     def language(self) -> Language:
-        """That of the transcripts."""
+        """Language of the transcripts."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this source from another, as JSON."""
+        """Identifies the source, as JSON data."""
 
     def recordings(self, subset: str | None, skip_report: SkipReport) -> Iterable[Recording]:
-        """Recordings of one of LibriSpeech's subsets; of everything there is where it is None."""
+        """Returns the recordings of a subset of LibriSpeech.
+
+        Args:
+          subset: name of the subset; None for everything.
+          skip_report: counts what is skipped.
+        """
 
 
 class LibriSpeech(CorpusBuilder):
-    """Read English audio books, in LibriSpeech's own splits or split by speaker."""
+    """Builder of read English audio books, in LibriSpeech's own splits or split by speaker."""
 
     name = "librispeech"
     VERSION = tfds.core.Version("1.0.0")
@@ -86,22 +91,26 @@ class LibriSpeech(CorpusBuilder):
         validation_speakers: Sequence[str] = (),
         **options: Any,
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
+          data_dir: folder of prepared corpora.
           source: `FolderSource` or `TfdsSource`.
           config: ``by_speaker``, ``clean_100`` or ``full_960``.
-          name: ``by_speaker`` only: what the corpus is called, ``librispeech/NAME``, so that
-            several folders lie beside each other.
-          test_speakers: ``by_speaker`` only: who is tested; by default about a fifth of the
-            speakers, in the order of a hash of their names; "none" for no test split.
-          validation_speakers: likewise, about a fifteenth.
-          **options: those of `CorpusBuilder`.
+          name: for ``by_speaker`` only: the corpus is named ``librispeech/NAME``, so that several
+            folders can be prepared.
+          test_speakers: for ``by_speaker`` only: test speakers; empty selects about a fifth, in the
+            order of a hash of their names; "none" disables the test split.
+          validation_speakers: validation speakers, likewise; empty selects about a fifteenth.
+          **options: options of `CorpusBuilder`.
+
+        Raises:
+          CorpusError: the name is not valid, or not allowed for the config.
         """
         self._source = source
         self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
-        options.setdefault("limits", Limits(max_duration_s=36.0))  # LibriSpeech's longest is 35.2 s
+        # the longest recording of LibriSpeech has 35.2 s
+        options.setdefault("limits", Limits(max_duration_s=36.0))
         if name != BY_SPEAKER:
             if config != BY_SPEAKER or not re.fullmatch("[a-z][a-z0-9_]*", name):
                 raise CorpusError(
@@ -115,7 +124,7 @@ class LibriSpeech(CorpusBuilder):
         )
 
     def sources(self) -> dict[str, Any]:
-        """The source's fingerprint and the named speakers."""
+        """Returns the fingerprint of the source and the named speakers."""
         return self._source.fingerprint() | {"speakers": self._named}
 
     def list_recordings(self) -> Mapping[str, Iterable[Recording]]:
@@ -136,6 +145,6 @@ class LibriSpeech(CorpusBuilder):
 
 
 def _join(parts: list[Iterable[Recording]]) -> Iterable[Recording]:
-    """One iterable; a list, whose length gives the progress bar its ETA, if all parts are lists."""
+    """Concatenates iterables, to a list if all are lists: the progress bar needs its length."""
     joined = itertools.chain.from_iterable(parts)
     return list(joined) if all(isinstance(part, list) for part in parts) else joined

@@ -1,8 +1,8 @@
-"""Reads folders in LibriSpeech's layout.
+"""Reader of folders in LibriSpeech's layout.
 
 Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP 2015::
 
-    <folder>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt     # "<id> WORDS" a line
+    <folder>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt     # "<id> WORDS" per line
     <folder>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac
 """
 
@@ -24,7 +24,7 @@ from data.transcript_files import UTF_8, read_lines
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".aiff", ".aif", ".au", ".sph", ".ogg", ".oga", ".opus", ".mp3")
-"""Of two files with one id, the one whose suffix comes first here is taken."""
+"""Suffixes of audio files; of two files with one id, the earlier suffix takes precedence."""
 
 TRANSCRIPT_SUFFIX = ".trans.txt"
 
@@ -34,11 +34,11 @@ class FolderSource:
     """LibriSpeech on disk, or any corpus in its layout.
 
     Attributes:
-      folder: holds ``train-clean-100`` and the like, or speakers.
-      language: that of the transcripts.
-      normalising: whether transcripts that are not normalised are made so (`data.text`); False
-        leaves them out.
-      encoding: that of transcript files without a byte order mark.
+      folder: folder of subsets such as ``train-clean-100``, or of speakers.
+      language: language of the transcripts.
+      normalising: whether transcripts are normalised (`data.text`); if False, those that are not
+        normalised are skipped.
+      encoding: encoding of transcript files without a byte order mark.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class FolderSource:
     encoding: str = UTF_8
 
     def fingerprint(self) -> dict[str, Any]:
-        """Names and sizes of all files, as one hash: the same corpus elsewhere is the same."""
+        """Returns a hash of the names and sizes of all files, independent of the folder's path."""
         files = sorted(
             place / name
             for place, names in _walk(self.folder)
@@ -64,16 +64,15 @@ class FolderSource:
         return {"files": len(files), "listing_sha256": digest, **options}
 
     def recordings(self, subset: str | None, skip_report: SkipReport) -> list[Recording]:
-        """Lists the recordings of a subset, or of a bare folder of speakers, in chapters' order.
+        """Lists the recordings of a subset, or of a folder of speakers, in the order of chapters.
 
         Args:
           subset: a folder inside ``folder``; None for ``folder`` itself.
-          skip_report: counts what is left out: recordings without a transcript, transcripts
-            without a recording, unusable transcripts, hidden files, a second file with the same id
-            in a chapter.
+          skip_report: counts recordings without a transcript, transcripts without a recording,
+            unusable transcripts, hidden files, and second files with the same id in a chapter.
 
         Raises:
-          CorpusError: there is no such folder, or nothing in LibriSpeech's layout in it.
+          CorpusError: the folder does not exist or has nothing in LibriSpeech's layout.
         """
         folder = self.folder / subset if subset else self.folder
         if not folder.is_dir():
@@ -110,7 +109,7 @@ class FolderSource:
             yield Recording(name, chapter.folder.parent.name, text, decode)
 
     def _texts(self, chapter: "_Chapter", skip_report: SkipReport) -> dict[str, str | SkipError]:
-        """Written transcript, or why there is none, by id."""
+        """Returns the written transcript of each id, or the error for it."""
         texts: dict[str, str | SkipError] = {}
         for path in chapter.transcripts:
             try:
@@ -132,7 +131,13 @@ class FolderSource:
 
 @dataclasses.dataclass(frozen=True)
 class _Chapter:
-    """A folder that holds recordings or transcripts; audio by id."""
+    """A folder with recordings or transcripts.
+
+    Attributes:
+      folder: the folder.
+      transcripts: transcript files.
+      audio: audio files by id.
+    """
 
     folder: Path
     transcripts: list[Path]
@@ -140,7 +145,7 @@ class _Chapter:
 
 
 def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
-    """Chapters that hold anything, in the order of their names."""
+    """Yields chapters that are not empty, in the order of their names."""
 
     def unreadable(error: OSError) -> None:
         where = os.fsencode(error.filename).decode("utf-8", "backslashreplace")
@@ -148,7 +153,7 @@ def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
 
     for place, names in _walk(folder, unreadable):
         if place == folder:
-            continue  # README.TXT and the like
+            continue  # README.TXT and similar files
         transcripts: list[Path] = []
         audio: dict[str, Path] = {}
         for name in sorted(names, key=_preference):
@@ -157,7 +162,7 @@ def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
                 continue
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
             id = unicodedata.normalize("NFC", Path(name).stem)
-            if name.startswith("."):  # "._x.flac": what macOS keeps beside x.flac
+            if name.startswith("."):  # metadata that macOS stores as "._x.flac" beside x.flac
                 skip_report.skip(shown, SkipError(Cause.HIDDEN_FILE, place.name))
             elif shown != name:
                 skip_report.skip(shown, SkipError(Cause.BAD_NAME, f"in {place.name}"))
@@ -175,7 +180,7 @@ def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
 def _walk(
     folder: Path, onerror: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Folders and the names of their files; links are followed, but none twice."""
+    """Yields folders and the names of their files; follows links, but visits no folder twice."""
     walked: set[str] = set()
     for root, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
         folders.sort()

@@ -1,4 +1,4 @@
-"""LibriSpeech through tensorflow-datasets' own builder, which downloads it and needs TensorFlow."""
+"""LibriSpeech by tensorflow-datasets' own builder, which downloads it and needs TensorFlow."""
 
 import dataclasses
 import functools
@@ -20,24 +20,24 @@ from rnnt_qat.input_pipeline.corpus import CorpusError
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSource:
-    """LibriSpeech as tfds prepares it.
+    """LibriSpeech as prepared by tfds.
 
     Attributes:
-      data_dir: where tfds keeps, or puts, its own copy.
+      data_dir: folder of tfds for its own copy.
     """
 
     data_dir: Path
     language: ClassVar[Language] = ENGLISH
 
     def fingerprint(self) -> dict[str, Any]:
-        """Names tfds' own builder, which knows one version of one corpus."""
+        """Names the builder of tfds, which has one version of one corpus."""
         return {"tfds": "librispeech"}
 
     def recordings(self, subset: str | None, skip_report: SkipReport) -> Iterator[Recording]:
-        """Recordings of a subset, one at a time.
+        """Yields the recordings of a subset.
 
         Args:
-          subset: LibriSpeech's name for it: "train-clean-100".
+          subset: LibriSpeech's name of the subset, such as "train-clean-100".
           skip_report: counts unusable transcripts.
 
         Raises:
@@ -58,13 +58,13 @@ class TfdsSource:
 
 
 def split_name(subset: str) -> str:
-    """What tfds calls a subset: "train-clean-100" -> "train_clean100"."""
+    """Returns the name of a subset in tfds: "train-clean-100" -> "train_clean100"."""
     kind, quality, *hours = subset.split("-")
     return f"{kind}_{quality}{''.join(hours)}"
 
 
 def convert(examples: Any, skip_report: SkipReport) -> Iterator[Recording]:
-    """Turns tfds' LibriSpeech examples into recordings.
+    """Converts tfds' LibriSpeech examples to recordings.
 
     Args:
       examples: dictionaries with ``id``, ``text`` (bytes), ``speaker_id`` and ``speech``: 16-bit

@@ -1,1 +1,1 @@
-"""Folders that are named after what is said in them: wake words, Speech Commands."""
+"""Corpora of phrases, one folder per phrase: wake words, Speech Commands."""

@@ -1,4 +1,4 @@
-"""Builder of ``phrases``; README.md in this folder says what it is."""
+"""Builder of ``phrases``; see README.md in this folder."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from rnnt_qat.input_pipeline.corpus import CorpusError
 
 
 class Phrases(CorpusBuilder):
-    """A folder of folders that are named after what is said in them."""
+    """Builder of a corpus from a folder with one subfolder per phrase."""
 
     name = "phrases"
     VERSION = tfds.core.Version("1.0.0")
@@ -32,18 +32,18 @@ class Phrases(CorpusBuilder):
         validation_speakers: Sequence[str] = (),
         **options: Any,
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
+          data_dir: folder of prepared corpora.
           folder: see `list_phrases`.
-          name: what the corpus is called: ``phrases/NAME``.
-          test_speakers: see `split_speakers`; only where the folder has no lists of its own.
+          name: name of the corpus: ``phrases/NAME``.
+          test_speakers: see `split_speakers`; not allowed if the folder has split lists.
           validation_speakers: likewise.
-          **options: those of `CorpusBuilder`.
+          **options: options of `CorpusBuilder`.
 
         Raises:
-          CorpusError: the name cannot be a folder's.
+          CorpusError: the name is not valid.
         """
         if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise CorpusError(f"{name!r} is no name: letters, digits and underscores make one")
@@ -54,11 +54,11 @@ class Phrases(CorpusBuilder):
         super().__init__(data_dir=data_dir, config=config, **options)
 
     def sources(self) -> dict[str, Any]:
-        """The folder's fingerprint and the named speakers."""
+        """Returns the fingerprint of the folder and the named speakers."""
         return self._source.fingerprint() | {"speakers": self._named}
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
-        """Lists the phrases: split by the folder's lists, by speaker, or by run of recordings."""
+        """Lists the phrases, split by the lists of the folder, by speaker or by file name."""
         found = list_phrases(self._source.folder, self.skip_report)
         if found.split_of:
             if any(self._named.values()):
@@ -81,7 +81,7 @@ class Phrases(CorpusBuilder):
 
 
 def _split_runs(found: PhraseFolder) -> dict[str, list[Recording]]:
-    """The last runs of each phrase test, those before them validate."""
+    """Assigns the last blocks of each phrase to test, and those before them to validation."""
     splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
     for recording in found.recordings:
         before = int(recording.speaker.rsplit("/", 1)[1]) / BLOCKS

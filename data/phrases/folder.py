@@ -1,4 +1,4 @@
-"""Reads folders of phrases: each subfolder is named after what its recordings say."""
+"""Reader of folders of phrases: each subfolder is named after the phrase of its recordings."""
 
 import dataclasses
 import functools
@@ -13,22 +13,22 @@ from data.text import normalise
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 SPLIT_LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
-"""Speech Commands' own lists of what validates and what is tested; the rest is trained on."""
+"""Lists of the validation and test recordings of Speech Commands; others are for training."""
 
 _SPEAKER = re.compile(r"(?P<speaker>.+)_nohash_\d+")
 
 BLOCKS = 20
-"""Runs of consecutive recordings that a phrase whose speakers are unknown is cut into."""
+"""Number of blocks of consecutive recordings per phrase if the speakers are unknown."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PhraseFolder:
-    """Recordings of a folder of phrases, and what is known of their splits.
+    """Recordings of a folder of phrases and their splits, if known.
 
     Attributes:
-      recordings: in the order of their ids, which are paths without their suffix.
-      split_of: recording id -> split, where the folder has lists of them; else empty.
-      has_speakers: whether speakers are named; else a "speaker" is a run of recordings.
+      recordings: recordings in the order of their ids, which are paths without suffix.
+      split_of: recording id -> split, if the folder has split lists; otherwise empty.
+      has_speakers: whether speakers are named; otherwise a "speaker" is a block of recordings.
     """
 
     recordings: list[Recording]
@@ -39,18 +39,18 @@ class PhraseFolder:
 def list_phrases(folder: Path, skip_report: SkipReport) -> PhraseFolder:
     """Lists ``<folder>/<phrase>/**/<recording>``.
 
-    An underscore in a phrase's folder is a space; folders that start with an underscore or a dot
-    (``_background_noise_``) hold no phrase. A recording called ``<speaker>_nohash_<number>`` is of
-    that speaker, as in Speech Commands.
+    An underscore in the name of a folder stands for a space. Folders that start with an underscore
+    or a dot (``_background_noise_``) are ignored. The speaker of a recording is taken from the name
+    ``<speaker>_nohash_<number>``, as in Speech Commands.
 
     Args:
-      folder: holds one folder a phrase, and ``validation_list.txt`` and ``testing_list.txt`` where
-        the corpus has them.
-      skip_report: counts recordings of folders whose name is no phrase.
+      folder: folder with one subfolder per phrase, and optionally ``validation_list.txt`` and
+        ``testing_list.txt``.
+      skip_report: counts recordings of folders whose name is not a valid phrase.
 
     Raises:
-      CorpusError: there is no such folder, no phrase in it, a list names what is not there, only
-        some recordings name their speaker, or a speaker is in two splits of the lists.
+      CorpusError: the folder does not exist or has no phrases, a list names a missing recording,
+        only some recordings name their speaker, or the lists put a speaker into two splits.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder; name one that holds a folder a phrase")

@@ -1,4 +1,4 @@
-"""Builder of ``speechocean762``; README.md in this folder says what it is."""
+"""Builder of ``speechocean762``; see README.md in this folder."""
 
 import functools
 import hashlib
@@ -21,11 +21,11 @@ from rnnt_qat.input_pipeline.corpus import CorpusError
 DIGITS = frozenset(["oh", *(number_words(digit) for digit in range(10))])
 
 VALIDATION_FRACTION = 0.1
-"""Of the speakers of the corpus' own train part."""
+"""Fraction of the training speakers of the corpus that is used for validation."""
 
 
 class SpeechOcean762(CorpusBuilder):
-    """Non-native English, half of the speakers children, in the corpus' own train and test."""
+    """Builder of non-native English in the corpus' own splits; half the speakers are children."""
 
     name = "speechocean762"
     VERSION = tfds.core.Version("1.0.0")
@@ -40,25 +40,25 @@ class SpeechOcean762(CorpusBuilder):
         validation_speakers: Sequence[str] = (),
         **options: Any,
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
-          folder: holds ``train`` and ``test``: as openslr has them, or in LibriSpeech's layout.
-          validation_speakers: speakers of ``train`` who validate instead; by default a tenth, in
-            the order of a hash of their names; "none" for no validation split.
-          **options: those of `CorpusBuilder`.
+          data_dir: folder of prepared corpora.
+          folder: folder with ``train`` and ``test``, as on openslr or in LibriSpeech's layout.
+          validation_speakers: speakers of ``train`` to use for validation; empty selects a tenth,
+            in the order of a hash of their names; "none" disables the validation split.
+          **options: options of `CorpusBuilder`.
         """
         self._source = FolderSource(folder)
         self._validation_speakers = tuple(validation_speakers)
         super().__init__(data_dir=data_dir, **options)
 
     def sources(self) -> dict[str, Any]:
-        """The folder's fingerprint and the named speakers."""
+        """Returns the fingerprint of the folder and the named speakers."""
         return self._source.fingerprint() | {"validation": self._validation_speakers}
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
-        """Lists the corpus' parts; ``test_digits`` holds the digit strings of ``test`` again."""
+        """Lists the splits; ``test_digits`` holds the digit strings of ``test`` again."""
         train, test = (
             list_part(self._source.folder, part, self.skip_report) for part in ("train", "test")
         )
@@ -72,16 +72,16 @@ class SpeechOcean762(CorpusBuilder):
 
 
 def list_part(folder: Path, part: str, skip_report: SkipReport) -> list[Recording]:
-    """Recordings of ``train`` or ``test``, in the order of their ids.
+    """Lists the recordings of ``train`` or ``test``, in the order of their ids.
 
     Args:
-      folder: of the corpus.
-      part: ``train`` or ``test``: a folder that holds Kaldi's ``wav.scp``, ``text`` and
-        ``utt2spk``, whose paths start from ``folder``, or speakers in LibriSpeech's layout.
-      skip_report: counts what cannot be used.
+      folder: folder of the corpus.
+      part: ``train`` or ``test``: a folder with Kaldi's ``wav.scp``, ``text`` and ``utt2spk``,
+        whose paths are relative to ``folder``, or with speakers in LibriSpeech's layout.
+      skip_report: counts what is skipped.
 
     Raises:
-      CorpusError: there is no such part, or one of its three lists is missing.
+      CorpusError: the part does not exist, or one of its three lists is missing.
     """
     lists = folder / part
     if not (lists / "wav.scp").exists():
@@ -109,7 +109,7 @@ def list_part(folder: Path, part: str, skip_report: SkipReport) -> list[Recordin
 
 
 def _kaldi_table(path: Path, skip_report: SkipReport) -> dict[str, str]:
-    """The lines "key value" of a Kaldi list; those that do not decode are skipped."""
+    """Reads the lines "key value" of a Kaldi list; skips those that cannot be decoded."""
     if not path.exists():
         raise CorpusError(f"{path} is missing: the folder is not openslr 101 unpacked")
     try:

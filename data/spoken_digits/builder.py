@@ -1,4 +1,4 @@
-"""Builder of ``spoken_digits``; README.md in this folder says what it is."""
+"""Builder of ``spoken_digits``; see README.md in this folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ LIMITS = Limits(max_chars_per_s=45.0)  # a digit without silence around it: "sev
 
 
 class SpokenDigits(CorpusBuilder):
-    """Single digits, 8 kHz, a few speakers who recorded themselves."""
+    """Builder of a corpus of single digits: 8 kHz, a few speakers who recorded themselves."""
 
     name = "spoken_digits"
     VERSION = tfds.core.Version("1.0.0")
@@ -32,14 +32,14 @@ class SpokenDigits(CorpusBuilder):
         validation_speakers: Sequence[str] = (),
         **options: Any,
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
-          folder: the dataset; see `list_digits`.
+          data_dir: folder of prepared corpora.
+          folder: folder of the dataset; see `list_digits`.
           test_speakers: see `split_speakers`.
           validation_speakers: see `split_speakers`.
-          **options: those of `CorpusBuilder`.
+          **options: options of `CorpusBuilder`.
         """
         self._source = FolderSource(folder)
         self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
@@ -47,7 +47,7 @@ class SpokenDigits(CorpusBuilder):
         super().__init__(data_dir=data_dir, **options)
 
     def sources(self) -> dict[str, Any]:
-        """The folder's fingerprint and the named speakers."""
+        """Returns the fingerprint of the folder and the named speakers."""
         return self._source.fingerprint() | {"speakers": self._named}
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:

@@ -1,4 +1,4 @@
-"""Reads folders of single spoken digits."""
+"""Reader of folders of single spoken digits."""
 
 import functools
 import re
@@ -22,15 +22,16 @@ def list_digits(folder: Path, skip_report: SkipReport) -> list[Recording]:
     Args:
       folder: the Free Spoken Digit Dataset or its folder ``recordings`` (files
         ``<digit>_<speaker>_<number>.wav``), or a folder of speakers in LibriSpeech's layout.
-      skip_report: counts files of other names, and other words than one digit.
+      skip_report: counts files with other names and transcripts other than one digit.
 
     Raises:
-      CorpusError: there is no such folder, or nothing of either kind in it.
+      CorpusError: the folder does not exist or has neither layout.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder} is not a folder; name the Free Spoken Digit Dataset's")
     recordings = folder / "recordings" if (folder / "recordings").is_dir() else folder
-    files = sorted(recordings.glob("[!.]*.wav"))  # "._x.wav" is what macOS keeps beside x.wav
+    # Skip "._x.wav", the metadata that macOS stores beside x.wav.
+    files = sorted(recordings.glob("[!.]*.wav"))
     if files:
         return [r for path in files if (r := _named_after_digit(path, skip_report)) is not None]
     listed = FolderSource(folder).recordings(None, skip_report)

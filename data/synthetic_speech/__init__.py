@@ -1,1 +1,1 @@
-"""English speech of any length, made offline by speech synthesizers: telephone prompts or books."""
+"""Synthetic English speech of any amount, generated offline: telephone prompts or books."""

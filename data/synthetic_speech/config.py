@@ -1,4 +1,4 @@
-"""What makes one synthetic corpus differ from another."""
+"""Configuration of a synthetic corpus."""
 
 import dataclasses
 import hashlib
@@ -14,17 +14,17 @@ TextSourceName = Literal["prompts", "digits", "commands", "books"]
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSpeechConfig:
-    """A synthetic corpus; every field changes its name, so no two share a directory.
+    """A synthetic corpus; its name depends on every field, so no two share a directory.
 
     Attributes:
       text_source: ``prompts``, ``digits`` or ``commands`` (grammars), or ``books`` (Moby-Dick).
-      hours: of training speech, to within some percent.
-      validation_hours: of validation speech.
-      test_hours: of test speech.
-      seed: of everything that is drawn.
-      voices: names in `VOICES`; a name twice is heard twice as often.
-      speakers: pseudo-speakers a voice.
-      acoustics: jitter, rooms, noise, telephone band, level; the same for every split.
+      hours: hours of training speech, approximately (to a few percent).
+      validation_hours: hours of validation speech.
+      test_hours: hours of test speech.
+      seed: seed of all random choices.
+      voices: names in `VOICES`; a name that occurs twice is used twice as often.
+      speakers: number of pseudo-speakers per voice, and their ranges.
+      acoustics: jitter, rooms, noise, telephone band and level, equal for all splits.
     """
 
     text_source: TextSourceName = "prompts"
@@ -50,7 +50,7 @@ class SyntheticSpeechConfig:
 
     @property
     def name(self) -> str:
-        """``prompts_1h``; with a hash of all fields where more than source and hours is changed."""
+        """Source and hours, as in ``prompts_1h``; with a hash if any other field is changed."""
         short = f"{self.text_source}_{self.hours:g}h"
         if self == SyntheticSpeechConfig(text_source=self.text_source, hours=self.hours):
             return short

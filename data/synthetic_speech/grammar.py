@@ -1,4 +1,4 @@
-"""A weighted context-free grammar in a text file, and sentences drawn from it."""
+"""Weighted context-free grammars in text files, and sentences drawn from them."""
 
 import dataclasses
 import random
@@ -15,7 +15,7 @@ PROMPT_GRAMMAR_PATH = GRAMMARS["prompts"]
 
 _TOKEN = re.compile(r"\{(\w+)\}|([\[\]])|([^{}\[\]]+)")
 _WEIGHT = re.compile(r"(\d+)\|\s*(.*)")
-# "a" before a vowel sound; a written vowel in use(r), USB, uniform, one is said as a consonant.
+# "a" before a vowel sound; use(r), USB, uniform and one start with a consonant sound.
 _ARTICLE = re.compile(r"\ba (?=[aeioAEIO](?!ne\b|nce\b)|u(?!se|sb|nif|nis)|[FHLMNRSX]\b)")
 
 
@@ -25,14 +25,22 @@ class GrammarError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Expands to one alternative of another rule."""
+    """A part that expands to one alternative of another rule.
+
+    Attributes:
+      rule: name of the rule.
+    """
 
     rule: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Optional:
-    """Expands to its parts half of the time, else to nothing."""
+    """A part that expands to its parts with probability 0.5, and otherwise to nothing.
+
+    Attributes:
+      parts: its parts.
+    """
 
     parts: tuple["Part", ...]
 
@@ -42,7 +50,12 @@ Part = str | Reference | Optional
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Alternatives of one nonterminal and their weights."""
+    """The alternatives of a nonterminal.
+
+    Attributes:
+      alternatives: parts of each alternative.
+      weights: weight of each alternative.
+    """
 
     alternatives: tuple[tuple[Part, ...], ...]
     weights: tuple[int, ...]
@@ -52,11 +65,11 @@ class Grammar:
     """Draws sentences from the rule ``sentence``.
 
     Args:
-      text: the grammar, in the format that ``prompts.grammar`` explains at its top.
-      source: what to call it in errors.
+      text: the grammar, in the format described at the top of ``prompts.grammar``.
+      source: name of the grammar in error messages.
 
     Raises:
-      GrammarError: a malformed line, an undefined, unused, repeated or recursive rule.
+      GrammarError: a line is malformed, or a rule is undefined, unused, repeated or recursive.
     """
 
     start = "sentence"
@@ -72,18 +85,19 @@ class Grammar:
         return cls(path.read_text(encoding="utf-8"), str(path.name))
 
     def sentences(self, rng: random.Random) -> Iterator[str]:
-        """Sentences without end: single spaces, articles agreeing with the next word.
+        """Yields sentences forever, with single spaces and articles that agree with the next word.
 
-        A rule's alternatives are dealt like a shuffled deck that holds each as often as its weight,
-        and shuffled anew when it is used up. So the shares are those of independent draws, but no
-        alternative is met again long before another is met once: an hour covers the vocabulary.
+        The alternatives of a rule are drawn without replacement from a shuffled deck that holds
+        each as often as its weight, and the deck is reshuffled when it is empty. The frequencies
+        are those of independent draws, but no alternative is repeated long before another occurs
+        once, so an hour covers the vocabulary.
         """
         decks: dict[str, list[tuple[Part, ...]]] = {}
         while True:
             yield _tidy("".join(self._expand(self.start, decks, rng)))
 
     def words(self) -> set[str]:
-        """Every word that some sentence may contain, lower-cased."""
+        """Returns every word that a sentence may contain, in lower case."""
         words: set[str] = set()
 
         def visit(parts: tuple[Part, ...]) -> None:
@@ -169,7 +183,7 @@ class Grammar:
 
 
 def _tidy(text: str) -> str:
-    """What optional parts and empty alternatives leave behind, mended."""
+    """Removes the spaces and punctuation that omitted parts and empty alternatives leave."""
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,.?!])", r"\1", text)
     text = re.sub(r"[,.]+(?=[,.?!])", "", text)

@@ -1,10 +1,10 @@
-"""What must not be said: phrases that recorded prompts are tested on.
+"""Held-out phrases: texts on which recorded prompts are tested, excluded from synthetic speech.
 
-``held_out.txt`` holds hashes of every transcript that `asterisk_prompts` keeps for validation and
-test, of its sentences and of its runs of eight words: all that its own splits do not share. So a
-corpus made without those recordings is the same as one made beside them. It is written by
-``python -m data.synthetic_speech.held_out --data_dir=corpora`` once `asterisk_prompts` is prepared
-there.
+``held_out.txt`` holds hashes of every validation and test transcript of `asterisk_prompts`, of its
+sentences and of its runs of eight words: everything that its own splits do not share. A corpus
+prepared without those recordings is therefore equal to one prepared with them. The file is written
+by ``python -m data.synthetic_speech.held_out --data_dir=corpora``, after `asterisk_prompts` is
+prepared there.
 """
 
 import dataclasses
@@ -23,8 +23,10 @@ HELD_OUT_CORPUS = "asterisk_prompts"
 HELD_OUT_SPLITS = ("validation", "test")
 
 MIN_CONTAINED_WORDS = 4
-"""A sentence may not contain a held-out phrase of so many words either; that it contains a shorter
-one ("press one") cannot be helped."""
+"""Minimum length in words of a held-out phrase that no sentence may contain.
+
+Shorter ones, such as "press one", cannot be avoided within a sentence.
+"""
 
 _HASH_DIGITS = 16
 
@@ -34,7 +36,7 @@ class HeldOutPhrases:
     """Hashes of phrases, by their number of words.
 
     Attributes:
-      hashes: number of words -> hashes of the phrases that have so many.
+      hashes: number of words -> hashes of the phrases with that many words.
     """
 
     hashes: dict[int, frozenset[str]]
@@ -46,7 +48,7 @@ class HeldOutPhrases:
 
     @classmethod
     def from_file(cls, path: Path = HELD_OUT_PATH) -> "HeldOutPhrases":
-        """Reads what `save` wrote."""
+        """Reads a file that `save` wrote."""
         lines = path.read_text("utf-8").splitlines()
         rows = (line.split() for line in lines if not line.startswith("#"))
         return cls._grouped((int(words), phrase_hash) for words, phrase_hash in rows)
@@ -59,7 +61,7 @@ class HeldOutPhrases:
         return cls({words: frozenset(found) for words, found in sorted(hashes.items())})
 
     def save(self, path: Path = HELD_OUT_PATH) -> None:
-        """Writes one line a phrase: number of words, hash."""
+        """Writes one line per phrase: number of words and hash."""
         lines = [
             f"# phrases of {HELD_OUT_CORPUS} kept for {' and '.join(HELD_OUT_SPLITS)}: "
             f"words, first {_HASH_DIGITS} digits of SHA-256 (see held_out.py)"
@@ -75,7 +77,7 @@ class HeldOutPhrases:
         return _hash(phrase) in self.hashes.get(len(phrase.split()), ())
 
     def forbids(self, text: str) -> bool:
-        """True if `text` is a held-out phrase or contains one of at least four words."""
+        """Returns whether `text` is a held-out phrase or contains one of at least four words."""
         words = text.split()
         if text in self:
             return True
@@ -87,10 +89,13 @@ class HeldOutPhrases:
         )
 
     def check_against(self, data_dir: str | Path) -> None:
-        """Checks that the recorded prompts prepared in `data_dir`, if any, hold out nothing else.
+        """Checks that every held-out transcript of prepared recordings is listed, if there are any.
+
+        Args:
+          data_dir: folder of prepared corpora.
 
         Raises:
-          CorpusError: they hold out a transcript that is not listed here.
+          CorpusError: a held-out transcript is not listed.
         """
         if not (Path(data_dir) / HELD_OUT_CORPUS).exists():
             return
@@ -106,7 +111,7 @@ class HeldOutPhrases:
 
 
 def held_out_phrases(data_dir: str | Path) -> set[str]:
-    """Transcripts and phrases of the recorded prompts held out as prepared in `data_dir`."""
+    """Returns the held-out transcripts and phrases of the recordings prepared in `data_dir`."""
     written = AsteriskPrompts(data_dir=data_dir).read_transcripts()
     found: set[str] = set()
     for split in HELD_OUT_SPLITS:

@@ -19,15 +19,18 @@ _BABBLE_TEXT = (
     "he counted the sheep twice, and twice he counted one too many.",
     "there is a bakery behind the station that opens long before sunrise.",
 )
-"""Said in the background only; none of it is a training sentence."""
+"""Text of the background only; it contains no training sentence."""
 
 
 def coloured_noise(
     rng: np.random.Generator, num_samples: int, exponent: float
 ) -> Float32[np.ndarray, "{num_samples}"]:
-    """Gaussian noise whose power falls as 1/f^exponent: 0 white, 1 pink, 2 brown; power 1.
+    """Generates Gaussian noise of power 1 with a power spectrum of 1/f^exponent, flat below 20 Hz.
 
-    Below 20 Hz it is flat.
+    Args:
+      rng: random generator.
+      num_samples: number of samples.
+      exponent: 0 for white, 1 for pink and 2 for brown noise.
     """
     length = scipy.fft.next_fast_len(num_samples, real=True)
     spectrum = scipy.fft.rfft(rng.standard_normal(length, np.float32))
@@ -40,7 +43,13 @@ def coloured_noise(
 def babble(
     rng: np.random.Generator, num_samples: int, voice: str
 ) -> Float32[np.ndarray, "{num_samples}"]:
-    """Several talkers at once, each at a random place of the same text; power 1."""
+    """Generates several simultaneous talkers, each at a random place of the same text; power 1.
+
+    Args:
+      rng: random generator.
+      num_samples: number of samples.
+      voice: name of the voice of all talkers.
+    """
     speech = _babble_speech(voice)
     position = np.arange(num_samples)
     starts = rng.integers(0, len(speech), BABBLE_TALKERS)
@@ -53,7 +62,7 @@ def _babble_speech(voice: str) -> np.ndarray:
     talker = load_voice(voice)
     said = [talker.synthesize(text, speed=1.0, pitch=1.0, seed=0) for text in _BABBLE_TEXT]
     speech = np.concatenate(said)
-    # Two of three samples of 24 kHz and so on: aliasing does no harm to a background.
+    # Drops samples instead of resampling: aliasing is harmless in background noise.
     pick = np.arange(0, len(speech), talker.sample_rate_hz / SAMPLE_RATE_HZ).astype(np.int64)
     return speech[pick]
 
@@ -61,6 +70,12 @@ def _babble_speech(voice: str) -> np.ndarray:
 def add_noise(
     audio: Float32[np.ndarray, "N"], noise: Float32[np.ndarray, "N"], snr_db: float
 ) -> Float32[np.ndarray, "N"]:
-    """Adds noise of power 1 so that the whole utterance's power is `snr_db` above it."""
+    """Adds noise at a given signal-to-noise ratio over the whole utterance.
+
+    Args:
+      audio: the utterance.
+      noise: noise of power 1.
+      snr_db: signal-to-noise ratio in dB.
+    """
     power = float(np.mean(audio.astype(np.float64) ** 2))
     return audio + noise * np.float32(np.sqrt(power * 10 ** (-snr_db / 10)))

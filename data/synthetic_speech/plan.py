@@ -1,4 +1,4 @@
-"""The list of takes of each split: fixed by the configuration before anything is synthesized."""
+"""The takes of each split, determined by the configuration before anything is synthesized."""
 
 import collections
 import dataclasses
@@ -12,19 +12,19 @@ from data.synthetic_speech.take import Take
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 VALIDATION_FRACTION, TEST_FRACTION = 0.05, 0.08
-"""Shares of all sentences that only validation, and only test, may say."""
+"""Fractions of all sentences that occur only in validation, and only in test."""
 
 _PATIENCE = 20_000
-"""Sentences drawn in vain before a source is taken to be used up."""
+"""Number of consecutive unusable sentences after which a source counts as exhausted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Takes a split, and what was drawn but left out.
+    """The takes of each split, and the sentences that were drawn but not used.
 
     Attributes:
       takes: split -> takes, in order.
-      left_out: cause -> number of drawn sentences that are not said.
+      left_out: cause -> number of unused sentences.
     """
 
     takes: dict[str, list[Take]]
@@ -32,14 +32,19 @@ class Plan:
 
 
 def make_plan(config: SyntheticSpeechConfig, texts: TextSource, held_out: HeldOutPhrases) -> Plan:
-    """Draws sentences and speakers until every split has its hours, by the voices' mean rates.
+    """Draws sentences and speakers until every split reaches its hours, by the voices' mean rates.
 
-    A sentence belongs to one split by its hash, a speaker to one split by name; validation and
-    test say no sentence twice, training says a sentence again only by another speaker; no split
-    says what `held_out` forbids.
+    A hash assigns each sentence to one split, and each speaker belongs to one split. Validation and
+    test contain no sentence twice; training repeats a sentence only with another speaker. No split
+    contains a sentence that `held_out` forbids.
+
+    Args:
+      config: options of the corpus.
+      texts: source of sentences.
+      held_out: phrases to exclude.
 
     Raises:
-      CorpusError: the source has too few sentences for the hours asked for.
+      CorpusError: the source has too few sentences for the hours of a split.
     """
     speakers = make_speakers(tuple(dict.fromkeys(config.voices)), config.speakers, config.seed)
     hours = dict(

@@ -1,4 +1,4 @@
-"""Where sentences come from, and which split a sentence belongs to."""
+"""Sources of sentences, and the assignment of sentences to splits."""
 
 import dataclasses
 import hashlib
@@ -13,10 +13,11 @@ from data.text import normalise
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
-    """What a synthesizer reads and what a recognizer should write.
+    """The input of a synthesizer and the transcript.
 
     Attributes:
-      spoken: words with the punctuation that phrases them; a lone capital is a letter's name.
+      spoken: words with punctuation for phrasing; a single capital letter is the name of the
+        letter.
       text: normalised transcript.
     """
 
@@ -25,7 +26,7 @@ class Sentence:
 
     @classmethod
     def from_spoken(cls, spoken: str) -> "Sentence":
-        """Normalises `spoken`; raises `SkipError` where it has no single reading."""
+        """Normalises `spoken`; raises `SkipError` if it has several readings."""
         return cls(spoken, normalise(spoken))
 
 
@@ -33,10 +34,10 @@ class TextSource(Protocol):
     """Draws sentences."""
 
     def sentences(self, rng: random.Random) -> Iterator[Sentence]:
-        """Sentences without end; they repeat once a finite source is used up."""
+        """Yields sentences forever; a finite source repeats them."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the sentences are made from, as JSON."""
+        """Describes the source as JSON data."""
 
 
 class GrammarTexts:
@@ -51,12 +52,18 @@ class GrammarTexts:
         return map(Sentence.from_spoken, self._grammar.sentences(rng))
 
     def fingerprint(self) -> dict[str, Any]:
-        """The grammar's checksum."""
+        """Returns the checksum of the grammar."""
         return {"grammar_sha256": hashlib.sha256(self._path.read_bytes()).hexdigest()}
 
 
 def split_of(text: str, validation_fraction: float, test_fraction: float) -> str:
-    """The split that a sentence belongs to, by a hash of its transcript alone."""
+    """Returns the split of a sentence, by a hash of its transcript alone.
+
+    Args:
+      text: transcript.
+      validation_fraction: fraction of all sentences for validation.
+      test_fraction: fraction of all sentences for test.
+    """
     draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
     if draw < test_fraction:
         return "test"

@@ -1,26 +1,26 @@
-"""Pseudo-speakers: a synthesizer's voice with its own rate, pitch and vocal tract length."""
+"""Pseudo-speakers: the voice of a synthesizer with another rate, pitch and vocal tract length."""
 
 import dataclasses
 import random
 from collections.abc import Sequence
 
 FORMANT_GRID = 40
-"""Formant warps are multiples of 1/40, so that resampling ratios stay small."""
+"""Formant warps are multiples of 1/40, so that the terms of resampling ratios stay small."""
 
 SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class PseudoSpeaker:
-    """A voice and how it is warped.
+    """A voice and its warping.
 
     Attributes:
-      name: unique within the corpus.
-      voice: name of a synthesizer's voice.
-      speed: speaking rate relative to the voice's own.
-      pitch: fundamental frequency relative to the voice's own.
-      formant_steps: formant frequencies relative to the voice's own, in units of 1/`FORMANT_GRID`;
-        above 40 is a shorter vocal tract.
+      name: name, unique within the corpus.
+      voice: name of the synthesizer's voice.
+      speed: speaking rate relative to the voice.
+      pitch: fundamental frequency relative to the voice.
+      formant_steps: formant frequencies relative to the voice, in units of 1/`FORMANT_GRID`; above
+        40 is a shorter vocal tract.
     """
 
     name: str
@@ -32,12 +32,12 @@ class PseudoSpeaker:
 
 @dataclasses.dataclass(frozen=True)
 class SpeakersConfig:
-    """How many pseudo-speakers there are and how far they stray from their voice.
+    """Number of pseudo-speakers, and their ranges around the voice.
 
     Attributes:
-      train: speakers a voice in the training split.
-      validation: speakers a voice in the validation split, heard in no other.
-      test: speakers a voice in the test split, heard in no other.
+      train: number of training speakers per voice.
+      validation: number of validation speakers per voice, in no other split.
+      test: number of test speakers per voice, in no other split.
       speed: lowest and highest speaking rate relative to the voice.
       pitch: lowest and highest fundamental frequency relative to the voice.
       formant: lowest and highest formant frequencies relative to the voice.
@@ -54,18 +54,18 @@ class SpeakersConfig:
 def make_speakers(
     voices: Sequence[str], config: SpeakersConfig, seed: int
 ) -> dict[str, list[PseudoSpeaker]]:
-    """Speakers a split; every voice speaks in every split, every speaker in one.
+    """Creates the speakers of each split; every voice occurs in every split, every speaker in one.
 
     Within a voice, speed, pitch and formants are spread evenly over their ranges (a Latin
-    hypercube), so a few speakers cover them; which of them are held out is drawn.
+    hypercube), so a few speakers cover them; the assignment to splits is random.
 
     Args:
       voices: names of voices.
       config: numbers and ranges.
-      seed: of the draws; a voice's speakers do not depend on what other voices there are.
+      seed: random seed; the speakers of a voice do not depend on the other voices.
 
     Returns:
-      split -> its speakers.
+      Split -> its speakers.
     """
     speakers: dict[str, list[PseudoSpeaker]] = {split: [] for split in SPLITS}
     number = config.train + config.validation + config.test
@@ -90,7 +90,7 @@ def make_speakers(
 
 
 def _spread(low: float, high: float, number: int, rng: random.Random) -> list[float]:
-    """One draw from each of `number` equal parts of a range (geometrically), in random order."""
+    """Draws one value from each of `number` parts of a range (geometric), in random order."""
     values = [low * (high / low) ** ((i + rng.random()) / number) for i in range(number)]
     rng.shuffle(values)
     return values

@@ -1,4 +1,4 @@
-"""One utterance of the corpus: what is said, by whom, where; and how it becomes audio."""
+"""One utterance of the corpus: sentence, speaker and acoustics, and its rendering to audio."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 from rnnt_qat.input_pipeline.room import reverberate, room_response, telephone_band
 
 SYNTHESIS_VERSION = 1
-"""Part of every take's key: raise it when the same take becomes other samples."""
+"""Part of the key of every take; to be increased if the samples of a take change."""
 
 _FRAME = SAMPLE_RATE_HZ // 100
 _SPEECH_FLOOR_DB = -45.0
@@ -32,19 +32,19 @@ _PEAK = 0.97
 
 @dataclasses.dataclass(frozen=True)
 class AcousticsConfig:
-    """How a take is placed: room, noise, channel, level. Probabilities in [0, 1].
+    """Room, noise, channel and level of takes; probabilities are in [0, 1].
 
     Attributes:
-      speed_jitter: largest relative change of a speaker's rate from take to take.
-      pitch_jitter: the same of the fundamental frequency.
-      silence_s: least and most silence before, and after, the speech.
-      room_probability: share of takes in a room.
-      reverberation_s: shortest and longest T60.
-      direct_to_reverberant_db: least and greatest.
-      noise_probability: share of takes with noise; a third of those is babble.
-      snr_db: least and greatest signal-to-noise ratio.
-      telephone_probability: share of takes in the telephone's band.
-      level_db: least and greatest RMS of the speech relative to full scale.
+      speed_jitter: largest relative change of a speaker's rate between takes.
+      pitch_jitter: largest relative change of a speaker's fundamental frequency between takes.
+      silence_s: range of the silence before and after the speech, in seconds.
+      room_probability: probability of a room.
+      reverberation_s: range of the reverberation time T60, in seconds.
+      direct_to_reverberant_db: range of the direct-to-reverberant ratio, in dB.
+      noise_probability: probability of noise; a third of it is babble.
+      snr_db: range of the signal-to-noise ratio, in dB.
+      telephone_probability: probability of the telephone band.
+      level_db: range of the RMS of the speech relative to full scale, in dB.
     """
 
     speed_jitter: float = 0.06
@@ -61,14 +61,14 @@ class AcousticsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Take:
-    """One utterance to be made; everything drawn for it follows from these fields.
+    """One utterance to be synthesized; these fields determine all random choices.
 
     Attributes:
-      sentence: what is said.
-      speaker: who says it.
-      acoustics: where.
-      babble_voice: who babbles in the background.
-      seed: the corpus' seed.
+      sentence: the sentence.
+      speaker: the speaker.
+      acoustics: ranges of the acoustics.
+      babble_voice: voice of the talkers in the background.
+      seed: seed of the corpus.
     """
 
     sentence: Sentence
@@ -79,12 +79,12 @@ class Take:
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 of all that the samples depend on."""
+        """SHA-256 of everything on which the samples depend."""
         fields = json.dumps([SYNTHESIS_VERSION, dataclasses.asdict(self)], sort_keys=True)
         return hashlib.sha256(fields.encode()).hexdigest()
 
     def expected_duration_s(self) -> float:
-        """About how long it will be; the draw of speed and silence is not looked at."""
+        """Returns the approximate duration in seconds, without the random jitter and silence."""
         speech = VOICES[self.speaker.voice].expected_duration_s(
             self.sentence.text, self.speaker.speed
         )
@@ -94,7 +94,7 @@ class Take:
         """Synthesizes the take.
 
         Raises:
-          SkipError: the synthesizer said nothing, or far too little or much for the words.
+          SkipError: the synthesizer returned nothing, or a duration that does not fit the words.
         """
         rng = np.random.default_rng(int(self.key[:32], 16))
         place = self.acoustics
@@ -125,9 +125,10 @@ class Take:
         return np.rint(audio * 32767.0).astype(np.int16)
 
     def _speak(self, rng: np.random.Generator) -> Float32[np.ndarray, "N"]:
-        """Speech at the corpus' rate without silence around it; formants warped by resampling.
+        """Synthesizes speech at the corpus' rate, trimmed; resampling warps the formants.
 
-        What resampling does to rate and pitch is taken back by asking the voice for the opposite.
+        The voice is asked for the inverse change of rate and pitch, to compensate for the
+        resampling.
         """
         speaker, place = self.speaker, self.acoustics
         voice = load_voice(speaker.voice)
@@ -160,7 +161,7 @@ class Take:
 
 
 def trim_silence(audio: Float32[np.ndarray, "N"]) -> Float32[np.ndarray, "M"]:
-    """Cuts leading and trailing 10 ms frames that lie more than 45 dB below the loudest frame."""
+    """Removes leading and trailing 10 ms frames that are 45 dB below the loudest frame."""
     frames = audio[: len(audio) // _FRAME * _FRAME].reshape(-1, _FRAME)
     power = np.mean(frames**2, axis=1)
     if not len(power) or not power.max() > 0:
@@ -171,18 +172,18 @@ def trim_silence(audio: Float32[np.ndarray, "N"]) -> Float32[np.ndarray, "M"]:
 
 @dataclasses.dataclass(frozen=True)
 class CachedTake:
-    """A take whose audio is kept as FLAC under its key; picklable and called without arguments.
+    """A take whose audio is cached as FLAC under its key; picklable and called without arguments.
 
     Attributes:
       take: the utterance.
-      cache: folder of the kept files.
+      cache: folder of the cached files.
     """
 
     take: Take
     cache: Path
 
     def __call__(self) -> Int16[np.ndarray, "N"]:
-        """The samples, from the cache if they are there. Raises what `Take.render` raises."""
+        """Returns the samples, from the cache if possible; raises the errors of `Take.render`."""
         path = self.cache / self.take.key[:2] / f"{self.take.key}.flac"
         if path.exists():
             audio, _ = soundfile.read(path, dtype="int16")
@@ -191,5 +192,5 @@ class CachedTake:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
             soundfile.write(part, audio, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-        os.replace(part.name, path)  # so that what lies under a key is whole
+        os.replace(part.name, path)  # atomic, so that a file under a key is complete
         return audio

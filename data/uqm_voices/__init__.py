@@ -1,1 +1,1 @@
-"""The Ur-Quan Masters' recorded dialogues."""
+"""Recorded dialogues of The Ur-Quan Masters."""

@@ -1,4 +1,4 @@
-"""Builder of ``uqm_voices``; README.md in this folder says what it is."""
+"""Builder of ``uqm_voices``; see README.md in this folder."""
 
 import dataclasses
 import functools
@@ -26,23 +26,26 @@ PACKAGES = {
 """Debian packages of the non-free section, version 0.8.0+deb-1, and their SHA-256."""
 
 VOICE_EFFECTS = ("shofixti", "umgah", "urquan")
-"""Voices so processed that an off-the-shelf recognizer gets 59 to 98 % of their words wrong."""
+"""Voices with such effects that an off-the-shelf recognizer has a WER of 59 to 98 % on them."""
 
 VALIDATION_CHARACTERS = ("vux",)
 TEST_CHARACTERS = ("arilou", "druuge", "syreen")
-"""Held out whole. All four are among the nine whose words an off-the-shelf recognizer gets mostly
-right, so their WER measures recognition of an unheard speaker and not the voice effects."""
+"""Characters that occur in no other split.
+
+All four are among the nine whose words an off-the-shelf recognizer gets mostly right, so their WER
+measures recognition of an unknown speaker and not the voice effects.
+"""
 
 _DIALOGUE = re.compile(r"^comm\.[\w.]+\.dialogue = CONVERSATION:([^:]+):", re.MULTILINE)
 
 
 @dataclasses.dataclass(eq=False)
 class UqmVoicesConfig(tfds.core.BuilderConfig):
-    """Which clips are kept.
+    """Selection of clips.
 
     Attributes:
-      max_duration_s: longest clip, in seconds.
-      without: characters left out.
+      max_duration_s: maximum duration of a clip in seconds.
+      without: excluded characters.
     """
 
     max_duration_s: float = 20.0
@@ -50,7 +53,7 @@ class UqmVoicesConfig(tfds.core.BuilderConfig):
 
 
 class UqmVoices(CorpusBuilder):
-    """Acted dialogues of a computer game, by character: real speech, and hard."""
+    """Builder of acted dialogues of a computer game, by character: real and difficult speech."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012  (tfds declares it so)
@@ -68,20 +71,20 @@ class UqmVoices(CorpusBuilder):
     def __init__(
         self, *, data_dir: str | Path, debs: Path, config: str = "short", workers: int | None = None
     ):
-        """Makes a builder.
+        """Creates a builder.
 
         Args:
-          data_dir: where corpora are prepared.
-          debs: folder that holds the two packages.
+          data_dir: folder of prepared corpora.
+          debs: folder with the two packages.
           config: ``short``, ``long`` or ``all``.
-          workers: processes that decode; None for one a core.
+          workers: number of decoding processes; None is one per core.
         """
         self._debs = debs
         super().__init__(data_dir=data_dir, config=config, workers=workers)
         self.limits = Limits(max_duration_s=self.builder_config.max_duration_s)
 
     def sources(self) -> dict[str, Any]:
-        """The packages' checksums."""
+        """Returns the checksums of the packages."""
         return dict(PACKAGES)
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
@@ -119,7 +122,7 @@ class UqmVoices(CorpusBuilder):
         return splits
 
     def _open(self, package: str) -> zipfile.ZipFile:
-        """The package's one archive of game content, in memory."""
+        """Opens the only archive of game content in a package, in memory."""
         deb = find_deb(package, self._debs)
         check_sha256(deb, PACKAGES[package])
         archives = [content for _, content in read_deb(deb, lambda path: path.endswith(".uqm"))]
@@ -128,9 +131,9 @@ class UqmVoices(CorpusBuilder):
         return zipfile.ZipFile(io.BytesIO(archives[0]))
 
     def _texts(self, voice: zipfile.ZipFile, content: zipfile.ZipFile) -> dict[str, set[str]]:
-        """Texts by clip, from the scripts that the voice package says go with its clips.
+        """Returns texts by clip, from the scripts that the voice package assigns to its clips.
 
-        Some scripts were corrected to what was recorded, and lie with the recordings.
+        Some scripts were corrected to the recorded words and are part of the voice package.
         """
         (index,) = (name for name in voice.namelist() if name.endswith(".rmp"))
         texts: dict[str, set[str]] = {}
@@ -143,7 +146,7 @@ class UqmVoices(CorpusBuilder):
 
 
 def split_of_character(character: str) -> str:
-    """The split that holds everything a character says."""
+    """Returns the split of everything that a character says."""
     if character in TEST_CHARACTERS:
         return "test"
     return "validation" if character in VALIDATION_CHARACTERS else "train"

@@ -1,1 +1,1 @@
-"""What a chip does, as frozen specifications: one file a chip."""
+"""Specifications of the arithmetic of chips: one file per chip."""

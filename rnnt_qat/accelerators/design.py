@@ -1,10 +1,10 @@
 """The fields of a chip that a policy may change, by name: the design space around a specification.
 
 A field is ``TENSOR.FIELD``, where the tensor is a role or a group of roles, or a property of the
-whole chip, e.g. ``cell.bits``, ``gate.unit``, ``accumulator.tile``, ``rounding``.
-General fields are applied before special ones (chip, group, role), so the order in which changes
-are written does not matter. A format that gets other bits keeps its range; what depends on formats
-(units, the width of a bias) follows them. ``AcceleratorSpec`` refuses what no chip could compute.
+whole chip, e.g. ``cell.bits``, ``gate.unit``, ``accumulator.tile``, ``rounding``. General fields
+are applied before specific ones (chip, group, role), so the order of the written changes does not
+matter. A format whose width changes keeps its range, and whatever depends on formats (units, the
+width of a bias) is adapted. ``AcceleratorSpec`` rejects combinations that no chip can compute.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from rnnt_qat.fixedpoint.rounding import Rounding
 from rnnt_qat.fixedpoint.saturation import Overflow
 
 Value = int | str
-"""What a field may be set to, as it is written."""
+"""A value of a field, as it is written."""
 
 GROUPS = {
     "weights": frozenset({Role.WEIGHT, Role.GATE_WEIGHT}),
@@ -46,7 +46,7 @@ GROUPS = {
     "gates": frozenset({Role.GATE_PRE, Role.GATE}),
     "state": frozenset({Role.CELL, Role.MEMORY, Role.HIDDEN, Role.PROJECTED}),
 }
-"""Roles by what they are; every role is in one group."""
+"""Roles by purpose; every role is in one group."""
 
 TENSORS = GROUPS | {role.value: frozenset({role}) for role in Role if not role.is_kernel}
 """Names of tensors in fields, groups first."""
@@ -63,17 +63,17 @@ _GRAINS = {grain.value: grain for grain in Grain}
 _SCALES = {"power_of_two": True, "free": False}
 _YES = {"yes": True, "no": False}
 _WHOLE = "whole"
-"""A tile that is the whole sum."""
+"""Value of ``accumulator.tile`` for a tile of the whole sum."""
 
 
 @dataclass(frozen=True)
 class FieldValues:
-    """The values that a field takes.
+    """The values that a field accepts.
 
     Attributes:
-      words: those with a name.
-      integers: smallest and largest number; None where there are none.
-      admits: whether a further word is one, e.g. ``table256``.
+      words: accepted words.
+      integers: smallest and largest accepted number; None if numbers are not accepted.
+      admits: whether a further word is accepted, e.g. ``table256``.
     """
 
     words: tuple[str, ...] = ()
@@ -81,10 +81,10 @@ class FieldValues:
     admits: Callable[[str], bool] = lambda word: False
 
     def read(self, word: str) -> Value:
-        """The value that a word writes.
+        """Returns the value of a word.
 
         Raises:
-          ValueError: it is none of the field's; says which there are.
+          ValueError: the field does not accept it; lists the accepted values.
         """
         if self.integers and word.isdecimal():
             smallest, largest = self.integers
@@ -95,7 +95,7 @@ class FieldValues:
         raise ValueError(f"it takes {self}")
 
     def __str__(self) -> str:
-        """For messages."""
+        """Returns the accepted values for error messages."""
         numbers = [f"{self.integers[0]} to {self.integers[1]}"] if self.integers else []
         return ", ".join([*numbers, *self.words])
 
@@ -107,7 +107,7 @@ _RESCALES = FieldValues(
 _UNITS = FieldValues(UNIT_NAMES, admits=is_unit_name)
 
 _EVERY_TENSOR = ("rounding", "rescale")
-"""Fields of the chip that set those of the same name of every tensor."""
+"""Fields of the chip that set the field of the same name of every tensor."""
 
 _CHIP_FIELDS = {
     "rounding": FieldValues(tuple(_ROUNDINGS)),
@@ -135,7 +135,7 @@ _TENSOR_FIELDS: dict[str, tuple[FieldValues, Callable[[Role], bool]]] = {
     "sigmoid": (_UNITS, lambda role: role in SIGMOID_READS),
     "tanh": (_UNITS, lambda role: role in TANH_READS),
 }
-"""Fields of a tensor: their values, and which roles have them."""
+"""Fields of a tensor: their values, and a predicate for the roles that have them."""
 
 FIELDS: dict[str, FieldValues] = _CHIP_FIELDS | {
     f"{tensor}.{field}": values
@@ -148,16 +148,16 @@ FIELDS["weights.bits"] = FieldValues(integers=(2, 8))
 
 
 def changed_chip(spec: AcceleratorSpec, changes: Mapping[str, Value], name: str) -> AcceleratorSpec:
-    """A chip with other fields.
+    """Returns a chip with changed fields.
 
     Args:
       spec: the chip.
-      changes: values by the name of their field, of ``FIELDS``.
-      name: of the chip that results, unless it is the chip itself or the chip with narrower
-        kernels (``AcceleratorSpec.with_weight_bits``).
+      changes: values by field name (``FIELDS``).
+      name: name of the resulting chip. It is not used if nothing changes or if the result is the
+        chip with narrower kernels (``AcceleratorSpec.with_weight_bits``).
 
     Raises:
-      ValueError: names the field that no chip could have.
+      ValueError: no chip can have the changed field; names it.
     """
     tensors = {tensor.role: tensor for tensor in spec.tensors}
     chip = _changed_chip_fields(spec, changes)
@@ -179,7 +179,7 @@ def changed_chip(spec: AcceleratorSpec, changes: Mapping[str, Value], name: str)
 
 
 def _changed_chip_fields(spec: AcceleratorSpec, changes: Mapping[str, Value]) -> dict[str, Any]:
-    """The arguments of ``replace`` that are no tensor's."""
+    """Returns the arguments of ``replace`` that do not belong to a tensor."""
     tile = changes.get("accumulator.tile", spec.accumulator.tile or _WHOLE)
     accumulator = Accumulator(
         bits=int(changes.get("accumulator.bits", spec.accumulator.bits)),
@@ -195,7 +195,7 @@ def _changed_chip_fields(spec: AcceleratorSpec, changes: Mapping[str, Value]) ->
     found: dict[str, Any] = {
         "accumulator": accumulator,
         "move_rescale": move,
-        # A bias is held in the accumulator.
+        # The accumulator holds the bias, so it bounds its width.
         "bias_bits": changes.get("bias.bits", min(spec.bias_bits, accumulator.bits)),
     }
     named: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
@@ -212,7 +212,7 @@ def _changed_chip_fields(spec: AcceleratorSpec, changes: Mapping[str, Value]) ->
 
 
 def _changed_tensor(tensor: TensorSpec, kind: str, value: Value) -> TensorSpec:
-    """A tensor's entry with one field changed; its units do not fit its formats yet."""
+    """Returns a tensor's entry with one field changed; its units are not fitted yet."""
     format = tensor.format
     if kind == "bits":
         bits = int(value)
@@ -254,7 +254,10 @@ def _rescale(name: str, rounding: Rounding) -> Rescale:
 
 
 def _rounded(tensor: TensorSpec, rounding: Rounding) -> TensorSpec:
-    """What rounds on its way into the tensor, rounding so: LiteRT's units have their own way."""
+    """Returns a tensor whose rescale and units round in the given way, if they have a choice.
+
+    LiteRT's units have a fixed rounding and stay unchanged.
+    """
     changed: dict[str, Any] = {
         name: replace(part, rounding=rounding)
         for name in ("rescale", "sigmoid", "tanh")
@@ -265,7 +268,7 @@ def _rounded(tensor: TensorSpec, rounding: Rounding) -> TensorSpec:
 
 
 def _check_range(role: Role, format: QFormat) -> None:
-    """Refuses formats that keep no step of their range."""
+    """Raises ValueError for a format without any step in its range."""
     if format.frac_bits is not None and format.frac_bits < 0:
         raise ValueError(
             f"{role.value}.bits={format.bits}: too few for a range of +-2^{format.integer_bits}; "
@@ -274,7 +277,7 @@ def _check_range(role: Role, format: QFormat) -> None:
 
 
 def _with_fitted_units(tensor: TensorSpec, tensors: Mapping[Role, TensorSpec]) -> TensorSpec:
-    """Its units read and write the formats that there now are."""
+    """Returns a tensor whose units read and write the current formats."""
     fitted: dict[str, Any] = {}
     for name, reads in (("sigmoid", SIGMOID_READS), ("tanh", TANH_READS)):
         unit = getattr(tensor, name)

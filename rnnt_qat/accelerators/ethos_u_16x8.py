@@ -1,4 +1,4 @@
-"""Arm Ethos-U operator by operator: int16 activations, int8 weights."""
+"""Arm Ethos-U, operator by operator: int16 activations, int8 weights."""
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, TensorSpec

@@ -1,4 +1,4 @@
-"""Arm Ethos-U by LiteRT's fused integer LSTM: int8 in and out, int16 cell and gates."""
+"""Arm Ethos-U with LiteRT's fused integer LSTM: int8 in and out, int16 cell and gates."""
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, TensorSpec

@@ -1,4 +1,4 @@
-"""``ethos_u_8x8_16`` as TensorFlow Lite for Microcontrollers rounds it."""
+"""``ethos_u_8x8_16`` with the rounding of TensorFlow Lite for Microcontrollers (TFLM)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""``generic_nna`` with the cheapest sigmoid and tanh that are built: its operators hurt."""
+"""``generic_nna`` with the cheapest published sigmoid and tanh, whose errors are visible."""
 
 from dataclasses import replace
 
@@ -12,9 +12,9 @@ GENERIC_NNA_CRUDE = replace(
             # One shift and two comparisons: the first-order expansions at 0, clipped.
             "gate.unit": "hard",
             "joint_hidden.unit": "hard",
-            # Gates of the width of the activations: the multipliers of the products serve them.
+            # Gates as wide as the activations can use the multipliers of the matrix products.
             "gate.bits": 8,
-            # Half is added before a shift, which needs no look at the sign.
+            # Adding half before a shift does not depend on the sign.
             "rounding": "up",
         },
         "generic_nna_crude",

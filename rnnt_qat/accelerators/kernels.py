@@ -1,8 +1,8 @@
 """A chip's operators as plain integer functions: int32 lanes in, int32 lanes out.
 
-Every function takes the spec, the integers with the scales that give them meaning, and the role it
-writes. Training, serving and the tests against LiteRT all run these. Scales are float32 scalars
-(or one a column); where the chip wants a power of two they are one.
+Every function takes the specification, integers with their scales, and the role of the result.
+Training, serving and the tests against LiteRT all use these functions. Scales are float32 scalars
+(or one per column); they are powers of two where the chip requires it.
 """
 
 import functools
@@ -27,22 +27,32 @@ from rnnt_qat.fixedpoint.saturation import fit, saturate
 from rnnt_qat.typing import Array, Float, Int
 
 Scale = float | Float[Array, "..."]
-"""A Python float where the chip fixes it, else float32."""
+"""A Python float if the chip fixes it, else float32."""
 
 
 _ADD_SHIFT, _WIDE_ADD_SHIFT = 19, 14
-"""Bits by which LiteRT's ADD shifts the coarser addend left, of 8- and of 16-bit tensors."""
+"""Bits by which LiteRT's ADD shifts the coarser addend left, for 8-bit and for 16-bit tensors."""
 
 
 class Stored(NamedTuple):
-    """Integers and the real value of one step."""
+    """A tensor in memory.
+
+    Attributes:
+      integers: its integers.
+      scale: real value of one step.
+    """
 
     integers: Int[Array, "*S"]
     scale: Scale
 
 
 class Accumulated(NamedTuple):
-    """A matrix product in the accumulator, one or two words."""
+    """A matrix product in the accumulator.
+
+    Attributes:
+      integers: the sums, in one or two words.
+      scale: real value of one step.
+    """
 
     integers: Sum
     scale: Scale
@@ -57,13 +67,16 @@ def accumulate(
     w: Stored,
     bias: Sum | None = None,
 ) -> Accumulated:
-    """``x @ w + bias`` in the chip's accumulator.
+    """Computes ``x @ w + bias`` in the chip's accumulator.
 
     Args:
       spec: the chip.
       x: int8 or int16, ``[..., K]``.
       w: int8 ``[K, M]``.
-      bias: at the accumulator's scale; ``Wide`` where that is wider than 32 bits.
+      bias: ``[M]`` at the accumulator's scale; ``Wide`` if that has more than 32 bits.
+
+    Raises:
+      ValueError: the chip has no matrix products.
     """
     require(spec, Operator.DOT)
     scale = accumulator_scale(x.scale, w.scale)
@@ -73,12 +86,25 @@ def accumulate(
 
 
 def accumulator_scale(x: Scale, w: Scale) -> Scale:
-    """In float32, as LiteRT multiplies them."""
+    """Returns the scale of a product of operands, multiplied in float32 as in LiteRT."""
     return jnp.asarray(w, jnp.float32) * jnp.asarray(x, jnp.float32)
 
 
 def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
-    """An accumulator or a product at the scale of the result, int32, not yet in its range."""
+    """Rescales an accumulator or a product to the scale of the result, without limiting its range.
+
+    Args:
+      spec: the chip.
+      x: the accumulator.
+      role: role of the result.
+      scale: scale of the result.
+
+    Returns:
+      int32, for ``into_range``.
+
+    Raises:
+      ValueError: the chip writes no products to this role.
+    """
     operator = spec.tensor(role).rescale
     if operator is None:
         raise ValueError(f"{spec.name} writes no products to {role.name}")
@@ -86,17 +112,33 @@ def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> 
 
 
 def into_range(spec: AcceleratorSpec, x: Int[Array, "*S"], role: Role) -> Int[Array, "*S"]:
-    """Saturates or wraps, as the chip does."""
+    """Saturates or wraps to the width of a role, as the chip does."""
     return fit(x, spec.tensor(role).format.bits, spec.overflow)
 
 
 def store(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
-    """An accumulator written to memory (the end of FULLY_CONNECTED)."""
+    """Writes an accumulator to memory (the end of FULLY_CONNECTED).
+
+    Args:
+      spec: the chip.
+      x: the accumulator.
+      role: role of the result.
+      scale: scale of the result.
+    """
     return into_range(spec, rescale(spec, x, role, scale), role)
 
 
 def move(spec: AcceleratorSpec, x: Stored, scale: Scale) -> Int[Array, "*S"]:
-    """A stored tensor at another scale, int32, not yet in range (QUANTIZE)."""
+    """Rescales a stored tensor, without limiting its range (QUANTIZE).
+
+    Args:
+      spec: the chip.
+      x: the tensor.
+      scale: scale of the result.
+
+    Returns:
+      int32, for ``into_range``.
+    """
     return spec.move_rescale(x.integers, scale_ratio(x.scale, scale))
 
 
@@ -107,7 +149,15 @@ def add(
     role: Role,
     scale: Scale,
 ) -> Int[Array, "*S"]:
-    """``a + b`` (ADD); an accumulator is first brought to the result's scale."""
+    """Computes ``a + b`` (ADD); accumulators are rescaled to the result first.
+
+    Args:
+      spec: the chip.
+      a: the first addend.
+      b: the second addend.
+      role: role of the result.
+      scale: scale of the result.
+    """
     return into_range(spec, unbounded_sum(spec, a, b, role, scale), role)
 
 
@@ -118,7 +168,15 @@ def unbounded_sum(
     role: Role,
     scale: Scale,
 ) -> Int[Array, "*S"]:
-    """``a + b`` at the result's scale, before it is brought into range."""
+    """Computes ``a + b`` at the scale of the result, without limiting its range.
+
+    Args:
+      spec: the chip.
+      a: the first addend.
+      b: the second addend.
+      role: role of the result.
+      scale: scale of the result.
+    """
     a, b = (_addend(spec, x, role, scale) for x in (a, b))
     grid = sum_grid(spec, (a.scale, b.scale), role, scale)
     total = on_sum_grid(spec, a, grid) + on_sum_grid(spec, b, grid)
@@ -126,27 +184,36 @@ def unbounded_sum(
 
 
 def sum_grid(spec: AcceleratorSpec, addends: Sequence[Scale], role: Role, scale: Scale) -> Scale:
-    """Scale at which ADD forms its sum.
+    """Returns the scale at which ADD computes its sum.
 
     Args:
       spec: the chip.
-      addends: their scales.
-      role: of the result.
-      scale: of the result.
+      addends: scales of the addends.
+      role: role of the result.
+      scale: scale of the result.
     """
     require(spec, Operator.ADD)
     if spec.add_grid is AddGrid.RESULT:
         return scale
     finest = 2.0 ** -(_WIDE_ADD_SHIFT if spec.tensor(role).format.bits > 8 else _ADD_SHIFT)
     if all(isinstance(each, float) for each in (*addends, scale)):
-        # On one scale there is nothing to shift (an LSTM's gates and cell).
+        # Equal scales need no shift (the gates and cell of an LSTM).
         return scale if {*addends} == {scale} else max(addends) * finest
     coarsest = functools.reduce(jnp.maximum, (jnp.asarray(s, jnp.float32) for s in addends))
     return coarsest * finest
 
 
 def on_sum_grid(spec: AcceleratorSpec, x: Stored, grid: Scale) -> Int[Array, "*S"]:
-    """An addend as ADD adds it: it depends on nothing else. Two of them add up within 32 bits."""
+    """Rescales an addend to the grid of a sum.
+
+    The result does not depend on the other addend. It is saturated to 31 bits, so that the sum of
+    two addends fits 32 bits.
+
+    Args:
+      spec: the chip.
+      x: the addend.
+      grid: the result of ``sum_grid``.
+    """
     ratio = scale_ratio(x.scale, grid)
     if isinstance(ratio, float) and ratio == 1.0:
         return x.integers
@@ -154,14 +221,20 @@ def on_sum_grid(spec: AcceleratorSpec, x: Stored, grid: Scale) -> Int[Array, "*S
 
 
 def from_sum_grid(spec: AcceleratorSpec, total: Stored, scale: Scale) -> Int[Array, "*S"]:
-    """A sum at the result's scale, before it is brought into range."""
+    """Rescales a sum to the scale of the result, without limiting its range.
+
+    Args:
+      spec: the chip.
+      total: the sum, at the scale of ``sum_grid``.
+      scale: scale of the result.
+    """
     if spec.add_grid is AddGrid.RESULT:
         return total.integers
     ratio = scale_ratio(total.scale, scale)
     if isinstance(ratio, float) and ratio == 1.0:
         return total.integers
-    # gemmlowp's multiplier of a power of two: the high product halves, ties up, and the shift
-    # rounds the rest. Results as fine as the grid, on which LiteRT aborts, need none.
+    # gemmlowp's multiplier of a power of two: the high product halves with ties up, and the shift
+    # rounds the rest. A result as fine as the grid, on which LiteRT aborts, has no shift.
     halved = (total.integers >> 1) + (total.integers & 1)
     twice = shift_right(halved, _at_most_half(ratio), spec.add_rounding)
     if isinstance(ratio, float):
@@ -170,28 +243,49 @@ def from_sum_grid(spec: AcceleratorSpec, total: Stored, scale: Scale) -> Int[Arr
 
 
 def _at_most_half(ratio: Ratio) -> Ratio:
-    """Twice the ratio, what is left of it once the sum is halved."""
+    """Returns twice the ratio: the part that remains after the sum is halved."""
     return min(2 * ratio, 1.0) if isinstance(ratio, float) else jnp.minimum(2 * ratio, 1.0)
 
 
 def mul(spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale) -> Int[Array, "*S"]:
-    """``a * b`` (MUL); products of 16 by 16 bits fit 32."""
+    """Computes ``a * b`` (MUL); products of 16 by 16 bits fit 32 bits.
+
+    Args:
+      spec: the chip.
+      a: the first factor.
+      b: the second factor.
+      role: role of the result.
+      scale: scale of the result.
+    """
     return into_range(spec, unbounded_product(spec, a, b, role, scale), role)
 
 
 def unbounded_product(
     spec: AcceleratorSpec, a: Stored, b: Stored, role: Role, scale: Scale
 ) -> Int[Array, "*S"]:
-    """``a * b`` at the result's scale, before it is brought into range."""
+    """Computes ``a * b`` at the scale of the result, without limiting its range.
+
+    Args:
+      spec: the chip.
+      a: the first factor.
+      b: the second factor.
+      role: role of the result.
+      scale: scale of the result.
+    """
     require(spec, Operator.MUL)
     return rescale(spec, Accumulated(a.integers * b.integers, a.scale * b.scale), role, scale)
 
 
 def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
-    """The sigmoid or tanh unit that writes a role (LOGISTIC, TANH).
+    """Returns the sigmoid or tanh unit that writes a role (LOGISTIC, TANH).
+
+    Args:
+      spec: the chip.
+      role: role of the result.
+      operator: ``Operator.SIGMOID`` or ``Operator.TANH``.
 
     Raises:
-      ValueError: the chip has none.
+      ValueError: the chip has no such unit.
     """
     require(spec, operator)
     tensor = spec.tensor(role)
@@ -202,10 +296,10 @@ def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
 
 
 def require(spec: AcceleratorSpec, operator: Operator) -> None:
-    """Refuses an operator that the chip lacks.
+    """Checks that the chip has an operator.
 
     Raises:
-      ValueError: says what to do.
+      ValueError: it does not; says what to do.
     """
     if operator not in spec.operators:
         raise ValueError(
@@ -215,7 +309,10 @@ def require(spec: AcceleratorSpec, operator: Operator) -> None:
 
 
 def scale_ratio(scale: Scale, result: Scale) -> Ratio:
-    """In float32 as LiteRT's LSTM divides; exact on the host, where both are powers of two."""
+    """Returns ``scale / result``, in float32 as LiteRT's LSTM divides them.
+
+    Python floats are powers of two, whose ratio is exact.
+    """
     if isinstance(scale, float) and isinstance(result, float):
         return scale / result
     return divide(scale, result)

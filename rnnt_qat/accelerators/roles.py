@@ -1,4 +1,4 @@
-"""What a tensor of a recognizer is for; a chip gives each role a format."""
+"""Roles: the purposes of a recognizer's tensors; a chip assigns a format to each role."""
 
 import enum
 
@@ -11,36 +11,40 @@ class Role(enum.Enum):
     WEIGHT = "weight"
     """Kernel of a matrix product."""
     GATE_WEIGHT = "gate_weight"
-    """Kernel of an LSTM: its columns are those of four gates, one after the other. A chip holds it
-    as it holds any kernel; its scales may be the gates' own (``Grain.GATE``)."""
+    """Kernel of an LSTM: its columns are those of the four gates, one gate after the other.
+
+    A chip stores it like any other kernel, but each gate may have its own scale (``Grain.GATE``).
+    """
     GATE_PRE = "gate_pre"
     """Gate pre-activations of an LSTM."""
     GATE = "gate"
     """Outputs of an LSTM's sigmoid and tanh, in [-1, 1]."""
     CELL = "cell"
-    """The LSTM's cell state."""
+    """Cell state of an LSTM."""
     HIDDEN = "hidden"
-    """The LSTM's output and recurrent state, operand of a matrix product."""
+    """Output and recurrent state of an LSTM, operand of a matrix product."""
     MEMORY = "memory"
-    """The memory of a gated recurrent unit. Only networks with such layers ask for it."""
+    """Memory of a gated recurrent unit; used only by networks with such layers."""
     PROJECTED = "projected"
-    """The projection of an LSTM's hidden state: its output and recurrent state, operand of a matrix
-    product. Only networks with such layers ask for it."""
+    """Projection of an LSTM's hidden state, operand of a matrix product.
+
+    It is the output and recurrent state of the layer; used only by networks with such layers.
+    """
     PROJECTION = "projection"
-    """Output of a dense layer: what the joint adds."""
+    """Output of a dense layer, addend of the joint."""
     JOINT_PRE = "joint_pre"
-    """The joint's sum, before its tanh."""
+    """Sum of the joint, input of its tanh."""
     JOINT_HIDDEN = "joint_hidden"
-    """The joint's tanh, operand of the output product."""
+    """Tanh of the joint, operand of the output product."""
     LOGITS = "logits"
     """Scores over the vocabulary."""
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it is a kernel's."""
+        """Whether tensors of this role are kernels."""
         return self in (Role.WEIGHT, Role.GATE_WEIGHT)
 
     @property
     def blocks(self) -> int:
-        """Equal parts of a kernel's columns that belong to different gates."""
+        """Number of gates whose columns lie side by side in a kernel."""
         return 4 if self is Role.GATE_WEIGHT else 1

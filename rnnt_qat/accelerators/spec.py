@@ -1,4 +1,4 @@
-"""What a neural network accelerator computes, as frozen, validated configuration."""
+"""The arithmetic of a neural network accelerator as frozen, validated configuration."""
 
 import enum
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from rnnt_qat.fixedpoint.saturation import Overflow
 
 
 class Operator(enum.Enum):
-    """Operators that a recognizer needs; those that a chip lacks run on the CPU."""
+    """Operators that a recognizer needs; the CPU computes those that a chip lacks."""
 
     DOT = "dot"
     ADD = "add"
@@ -31,40 +31,42 @@ class Operator(enum.Enum):
 
 
 class AddGrid(enum.Enum):
-    """On which grid two addends of different power-of-two scales meet."""
+    """The grid on which addends of different power-of-two scales are added."""
 
     RESULT = "result"
-    """Each is rounded to the result's grid first (LiteRT's int16 ADD with pot_scale_int16)."""
+    """Each addend is rounded to the result's grid (LiteRT's int16 ADD with pot_scale_int16)."""
     FINEST = "finest"
-    """As fine as a shift of the coarser addend by 19 bits (8-bit formats) or 14 (16-bit formats)
-    makes it: an addend finer than that is rounded to it, the sum twice on its way to the result
-    (LiteRT's ADD otherwise). Addends closer to each other than that add up exactly."""
+    """The coarser addend is shifted left by 19 bits (8-bit formats) or 14 bits (16-bit formats).
+
+    Addends finer than this grid are rounded to it, and the sum is rounded twice on its way to the
+    result (LiteRT's ADD in all other cases). Otherwise addends add up exactly.
+    """
 
 
 class Grain(enum.Enum):
-    """How many scales a kernel has."""
+    """The number of scales of a kernel."""
 
     TENSOR = "tensor"
-    """One."""
+    """One scale."""
     GATE = "gate"
-    """An LSTM's: one a gate, as LiteRT's LSTM has them; any other: one."""
+    """One scale per gate for the kernels of an LSTM, as in LiteRT's LSTM; one scale for others."""
     CHANNEL = "channel"
-    """One an output channel."""
+    """One scale per output channel."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """How tensors of one role are held and computed.
+    """Storage and arithmetic of the tensors of one role.
 
     Attributes:
-      role: which tensors.
-      format: their integers; ``frac_bits=None`` leaves the scale to calibration.
-      power_of_two: a calibrated scale is rounded up to a power of two.
-      grain: weights only: how many scales.
+      role: the role.
+      format: integer format; ``frac_bits=None`` leaves the scale to calibration.
+      power_of_two: whether a calibrated scale is rounded up to a power of two.
+      grain: for weights only, the number of scales.
       scale_bits: significant bits of a calibrated scale that is not a power of two, at most 24.
-      rescale: from an accumulator or a product to this format.
-      sigmoid: the unit that writes this role.
-      tanh: the unit that writes this role.
+      rescale: conversion of an accumulator or a product to this format.
+      sigmoid: the logistic unit that writes this role.
+      tanh: the tanh unit that writes this role.
     """
 
     role: Role
@@ -78,7 +80,7 @@ class TensorSpec:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the scale is not fixed by the chip."""
+        """Whether calibration determines the scale."""
         return self.format.frac_bits is None
 
 
@@ -92,28 +94,28 @@ TANH_READS = {Role.GATE: (Role.GATE_PRE, Role.CELL), Role.JOINT_HIDDEN: (Role.JO
 
 
 def _entry(role: Role) -> Role:
-    """The role under which a chip lists a role: kernels are one."""
+    """Returns the role under which a chip lists a role: kernels share one entry."""
     return Role.WEIGHT if role.is_kernel else role
 
 
 @dataclass(frozen=True)
 class AcceleratorSpec:
-    """One accelerator.
+    """The arithmetic of one accelerator.
 
     Attributes:
-      name: short name, as configs use it.
-      description: whose arithmetic this is, and the source.
-      operators: what the chip computes itself.
-      tensors: one entry a role. A chip may lack roles: it is a model that asks for them
-        (``QuantizedModule.operators`` refuses a layer whose sites the chip cannot hold).
-      accumulator: of matrix products.
-      bias_bits: width of a bias, held at the accumulator's scale.
-      overflow: of every other result.
-      add_grid: how addends of different scales meet.
-      move_rescale: of a stored tensor that is stored again at another scale (QUANTIZE).
-      add_rounding: of addends or sums brought to the result's grid.
-      fused_gate_sum: the recurrent product joins the gate pre-activation before it is brought into
-        range (one operator does both); else it is stored first (two operators).
+      name: short name, as in configs.
+      description: the hardware or library that computes this, and the source.
+      tensors: one entry per role. A chip may lack roles: ``QuantizedModule.operators`` rejects a
+        layer with a site that the chip cannot hold.
+      operators: operators that the chip computes itself.
+      accumulator: accumulator of matrix products.
+      bias_bits: width of a bias, stored at the accumulator's scale.
+      overflow: overflow behaviour of all other results.
+      move_rescale: rescaling of a stored tensor to another scale (QUANTIZE).
+      add_grid: grid on which addends of different scales are added.
+      add_rounding: rounding of addends or sums to the grid of the result.
+      fused_gate_sum: whether the recurrent product is added to the gate pre-activation before its
+        range is limited (one operator does both); otherwise it is stored first (two operators).
     """
 
     name: str
@@ -129,7 +131,7 @@ class AcceleratorSpec:
     fused_gate_sum: bool = False
 
     def __post_init__(self):
-        """Refuses what no chip could do, naming the field."""
+        """Rejects combinations that no chip can compute; the error names the field."""
         roles = [tensor.role for tensor in self.tensors]
         doubled = sorted({role.name for role in roles if roles.count(role) > 1})
         if doubled or Role.WEIGHT not in roles:
@@ -143,11 +145,11 @@ class AcceleratorSpec:
         self._check_activations()
 
     def holds(self, role: Role) -> bool:
-        """Whether the chip has a format for a role."""
+        """Returns whether the chip has a format for a role."""
         return any(tensor.role is _entry(role) for tensor in self.tensors)
 
     def tensor(self, role: Role) -> TensorSpec:
-        """Entry of a role.
+        """Returns the entry of a role.
 
         Raises:
           ValueError: the chip has none.
@@ -158,7 +160,7 @@ class AcceleratorSpec:
         raise ValueError(f"{self.name} holds no tensors of role {role.name}")
 
     def with_weight_bits(self, bits: int) -> "AcceleratorSpec":
-        """The same chip with kernels on a coarser grid, which its 8-bit weights hold as well."""
+        """Returns the chip with kernels on a coarser grid, which its 8-bit weights can hold."""
         weight = self.tensor(Role.WEIGHT)
         narrowed = replace(weight, format=replace(weight.format, bits=bits))
         tensors = tuple(narrowed if t.role is Role.WEIGHT else t for t in self.tensors)

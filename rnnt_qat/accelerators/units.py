@@ -1,4 +1,4 @@
-"""Sigmoid and tanh units by name, and units that follow the formats they read and write."""
+"""Sigmoid and tanh units by name, and their adaptation to the formats they read and write."""
 
 import re
 from collections.abc import Iterable
@@ -23,18 +23,31 @@ UNIT_NAMES = (
     "gemmlowp",
     "int8",
 )
-"""Names of units: ``tableN`` interpolates between N entries (a power of two), ``nearestN`` takes
-the nearest; ``plan`` is four lines, ``hard`` a clipped one; the others are LiteRT's and TFLM's."""
+"""Names of units.
+
+``tableN`` interpolates between N entries (a power of two) and ``nearestN`` takes the nearest entry;
+``plan`` has four line segments, ``hard`` is one clipped line; the others are units of LiteRT and
+TFLM.
+"""
 
 
 def is_unit_name(name: str) -> bool:
-    """Whether ``named_unit`` knows it."""
+    """Returns whether ``named_unit`` accepts the name."""
     table = _TABLE.fullmatch(name)
     return int(table[2]) in _ENTRIES if table else name in UNIT_NAMES
 
 
 def named_unit(name: str, function: Function, output: QFormat) -> Activation:
-    """The unit of that name (``is_unit_name``); its table's reach is still to be fitted."""
+    """Creates a unit by name.
+
+    Args:
+      name: a name for which ``is_unit_name`` holds.
+      function: sigmoid or tanh.
+      output: format of the result.
+
+    Returns:
+      The unit; ``fitted_unit`` sets the input range of its table.
+    """
     table = _TABLE.fullmatch(name)
     if table:
         return InterpolatedTable(
@@ -52,12 +65,13 @@ def named_unit(name: str, function: Function, output: QFormat) -> Activation:
 
 
 def fitted_unit(unit: Activation, output: QFormat, inputs: Iterable[QFormat]) -> Activation:
-    """The same unit for other formats.
+    """Adapts a unit to other formats.
 
     Args:
-      unit: one whose format is its own (LiteRT's) stays as it is; the chip then refuses it.
-      output: what it is to write.
-      inputs: what it reads; a table reaches at least as far as the widest.
+      unit: the unit. LiteRT's units have fixed formats and are returned unchanged; the chip rejects
+        them if they do not fit.
+      output: format of the result.
+      inputs: formats that it reads; a table covers at least the widest.
     """
     if isinstance(unit, InterpolatedTable):
         reaches = [format.integer_bits for format in inputs if format.frac_bits is not None]

@@ -1,1 +1,1 @@
-"""The integer artefact: arrays and formats, their folder, and a NumPy player of it."""
+"""The integer artefact: arrays and formats, their folder, and a NumPy player."""

@@ -1,12 +1,13 @@
 """The integer arithmetic of the public runtimes, in NumPy alone.
 
-LiteRT's reference kernels, TensorFlow Lite for Microcontrollers (TFLM) and Arm's Ethos-U share
-their operators' contracts but not every rounding. Where they part, the choice is a field of
-``RuntimeArithmetic`` and travels in the artefact; no comparison in this project uses a tolerance.
+LiteRT's reference kernels, TensorFlow Lite for Microcontrollers (TFLM) and Arm's Ethos-U implement
+the same operators but round differently in places. Each difference is a field of
+``RuntimeArithmetic``, which is stored in the artefact; no comparison in this project uses a
+tolerance.
 
-Arrays are int64 inside and have their format's dtype outside. Sources: the gemmlowp fixed-point
-documentation (https://github.com/google/gemmlowp/blob/master/doc/quantization.md), the LiteRT
-8-bit quantization specification, and the kernels' observed behaviour (tests/export).
+Computations use int64, and results have the dtype of their format. Sources: the gemmlowp
+fixed-point documentation (https://github.com/google/gemmlowp/blob/master/doc/quantization.md), the
+LiteRT 8-bit quantization specification, and the observed behaviour of the kernels (tests/export).
 """
 
 import enum
@@ -25,36 +26,40 @@ from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
 class Requantization(enum.Enum):
-    """How a dense layer's accumulator reaches its output format."""
+    """Conversion of a dense layer's accumulator to its output format."""
 
     REAL_SCALE = "real_scale"
-    """The accumulator times the float64 scale ratio, ties away from zero: LiteRT's reference."""
+    """Multiplication by the float64 scale ratio, ties away from zero: LiteRT's reference."""
     MULTIPLIER = "multiplier"
-    """Integer multiplier and shift: 31 bits and two roundings from an int32 accumulator, 15 bits
-    and one rounding (ties towards +inf) from an int64 accumulator: TFLM."""
+    """Integer multiplier and shift: TFLM.
+
+    31 bits and two roundings for an int32 accumulator; 15 bits and one rounding (ties towards +inf)
+    for an int64 accumulator.
+    """
 
 
 class LstmActivation(enum.Enum):
     """Sigmoid and tanh inside the fused LSTM."""
 
     EXPONENTIAL = "exponential"
-    """gemmlowp's: exp by a barrel shifter, 1/(1+x) by Newton's iteration: LiteRT."""
+    """gemmlowp's algorithm, exp by a barrel shifter and 1/(1+x) by Newton's iteration: LiteRT."""
     TABLE = "table"
     """The interpolated 256-entry table of the LOGISTIC and TANH operators: TFLM."""
 
 
 @dataclass(frozen=True)
 class RuntimeArithmetic:
-    """Where two runtimes of one chip family differ.
+    """Differences between two runtimes of one chip family.
 
     Attributes:
-      requantization: of FULLY_CONNECTED.
-      lstm_activation: of the fused LSTM.
-      lstm_saturates_each_product: the fused LSTM saturates ``W_h h`` to int16 before it is added
-        to ``W_x x + b``; else only the sum saturates.
-      lstm_rounds_cell_twice: the fused LSTM's ``f c`` and ``i g`` go through a multiplier with two
-        roundings; else through one rounding shift.
-      single_precision_ratios: scale ratios of products are formed in float32, else in float64.
+      requantization: requantization of FULLY_CONNECTED.
+      lstm_activation: sigmoid and tanh of the fused LSTM.
+      lstm_saturates_each_product: whether the fused LSTM saturates ``W_h h`` to int16 before it is
+        added to ``W_x x + b``; otherwise only the sum saturates.
+      lstm_rounds_cell_twice: whether the fused LSTM's ``f c`` and ``i g`` go through a multiplier
+        with two roundings; otherwise through one rounding shift.
+      single_precision_ratios: whether scale ratios of products are computed in float32 instead of
+        float64.
     """
 
     requantization: Requantization
@@ -65,11 +70,11 @@ class RuntimeArithmetic:
 
     @property
     def is_tflm(self) -> bool:
-        """Whether the runtime is TFLM, whose int8 TANH evaluates what LiteRT's looks up."""
+        """Whether the runtime is TFLM, whose int8 TANH is computed where LiteRT's is a table."""
         return self.requantization is Requantization.MULTIPLIER
 
     def ratio(self, first: float, second: float, output: float) -> float:
-        """``first * second / output`` at this runtime's precision."""
+        """Returns ``first * second / output`` at this runtime's precision."""
         if self.single_precision_ratios:
             return float(np.float32(first) * np.float32(second) / np.float32(output))
         return first * second / output
@@ -98,14 +103,17 @@ def dense(
     formats: tuple[TensorFormat, TensorFormat, TensorFormat],
     requantization: Requantization,
 ) -> Integer[np.ndarray, "N M"]:
-    """FULLY_CONNECTED: ``x W^T + b`` from the input's through the weights' to the output's format.
+    """Computes FULLY_CONNECTED: ``x W^T + b``.
 
     Args:
       x: int8 or int16 inputs.
-      weights: int8 weights; their format may hold one scale an output.
-      bias: at the product's scale.
-      formats: of input, weights and output.
-      requantization: of the accumulator.
+      weights: int8 weights; their format may have one scale per output.
+      bias: at the scale of the product.
+      formats: formats of input, weights and output.
+      requantization: conversion of the accumulator.
+
+    Returns:
+      Integers of the output's dtype.
     """
     input, weight, output = formats
     accumulator = accumulate(x, weights, input.zero_point)
@@ -122,10 +130,15 @@ def dense(
 def accumulate(
     x: Integer[np.ndarray, "N K"], weights: Integer[np.ndarray, "M K"], zero_point: int
 ) -> Integer[np.ndarray, "N M"]:
-    """``(x - zero_point) W^T`` in int64.
+    """Computes ``(x - zero_point) W^T`` in int64.
 
-    The product is carried by float64, whose 53 bits hold every sum of int16 by int8 products of
-    fewer than 2^30 inputs, and which runs on the machine's matrix routines.
+    The product runs in float64, which uses the machine's matrix routines and whose 53 bits hold
+    every sum of int16 by int8 products of fewer than 2^30 inputs.
+
+    Args:
+      x: int8 or int16 inputs.
+      weights: int8 weights.
+      zero_point: integer of the input that stands for 0.
     """
     shifted = x.astype(np.float64) - zero_point
     return (shifted @ weights.T.astype(np.float64)).astype(np.int64)
@@ -134,7 +147,13 @@ def accumulate(
 def add(
     a: np.ndarray, b: np.ndarray, formats: tuple[TensorFormat, TensorFormat, TensorFormat]
 ) -> np.ndarray:
-    """ADD with general rescaling: both inputs shifted left, scaled to a common step, summed."""
+    """Computes ADD with general rescaling: shifts inputs left, scales them to a common step, adds.
+
+    Args:
+      a: the first addend.
+      b: the second addend.
+      formats: formats of both addends and the sum.
+    """
     first, second, output = formats
     wide = np.dtype(first.dtype) == np.int16
     left_shift = 15 if wide else 20
@@ -153,7 +172,14 @@ def mul(
     formats: tuple[TensorFormat, TensorFormat, TensorFormat],
     arithmetic: RuntimeArithmetic,
 ) -> np.ndarray:
-    """MUL: the product rescaled with two roundings."""
+    """Computes MUL: the product, rescaled with two roundings.
+
+    Args:
+      a: the first factor.
+      b: the second factor.
+      formats: formats of both factors and the product.
+      arithmetic: arithmetic of the runtime.
+    """
     first, second, output = formats
     product = (a.astype(np.int64) - first.zero_point) * (b.astype(np.int64) - second.zero_point)
     ratio = arithmetic.ratio(first.scale, second.scale, output.scale)
@@ -162,14 +188,20 @@ def mul(
 
 
 def requantize(x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
-    """QUANTIZE: the same real numbers in another integer format."""
+    """Computes QUANTIZE: converts integers to another integer format.
+
+    Args:
+      x: the integers.
+      source: their format.
+      output: format of the result.
+    """
     multiplier = quantize_multiplier(source.scale / output.scale)
     rescaled = multiply_by_multiplier(x.astype(np.int64) - source.zero_point, *multiplier)
     return saturate(rescaled + output.zero_point, output)
 
 
 def logistic(x: Integer[np.ndarray, "*S"]) -> Integer[np.ndarray, "*S"]:
-    """LOGISTIC of int16 Q3.12, to Q0.15, by the interpolated table."""
+    """Computes LOGISTIC of int16 Q3.12 to Q0.15, by the interpolated table."""
     stretched = 3 * x.astype(np.int64)
     magnitude = np.abs(stretched)
     index = np.minimum(magnitude >> 9, 254)
@@ -186,7 +218,17 @@ def tanh(
     output: TensorFormat,
     arithmetic: RuntimeArithmetic = LITERT,
 ) -> np.ndarray:
-    """TANH: of int16 by the interpolated table, of int8 by 256 answers of the runtime's own."""
+    """Computes TANH: int16 by the interpolated table, int8 by the runtime's table of 256 results.
+
+    Args:
+      x: the integers.
+      source: their format; for int16 a scale of 2^-12 or 2^-11.
+      output: format of the result; for int16 always Q0.15.
+      arithmetic: arithmetic of the runtime.
+
+    Raises:
+      ValueError: the scale of an int16 input is not supported.
+    """
     if np.dtype(source.dtype) == np.int8:
         answers = _tanh_int8_of_tflm if arithmetic.is_tflm else _tanh_int8
         return answers(source, output)[x.astype(np.int64) + 128]
@@ -200,14 +242,20 @@ def tanh(
 def lstm_sigmoid(
     x: Integer[np.ndarray, "*S"], activation: LstmActivation
 ) -> Integer[np.ndarray, "*S"]:
-    """Sigmoid inside the fused LSTM: Q3.12 to Q0.15."""
+    """Computes the sigmoid inside the fused LSTM: Q3.12 to Q0.15."""
     return logistic(x) if activation is LstmActivation.TABLE else exponential_sigmoid(x)
 
 
 def lstm_tanh(
     x: Integer[np.ndarray, "*S"], scale: float, activation: LstmActivation
 ) -> Integer[np.ndarray, "*S"]:
-    """Tanh inside the fused LSTM, of int16 at a power-of-two scale, to Q0.15."""
+    """Computes the tanh inside the fused LSTM, to Q0.15.
+
+    Args:
+      x: int16 integers.
+      scale: their scale, a power of two.
+      activation: the runtime's algorithm.
+    """
     power = round(math.log2(scale))
     if activation is LstmActivation.EXPONENTIAL:
         return exponential_tanh(x, integer_bits=15 + power)
@@ -219,7 +267,7 @@ def lstm_tanh(
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """``real`` as ``mantissa * 2^(shift - 31)``, mantissa in [2^30, 2^31)."""
+    """Returns ``real`` as ``mantissa * 2^(shift - 31)``, with the mantissa in [2^30, 2^31)."""
     fraction, shift = math.frexp(real)
     mantissa = int(round_half_away(np.asarray(fraction * 2.0**31)))
     if mantissa == 2**31:
@@ -228,10 +276,15 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def multiply_by_multiplier(x: np.ndarray, mantissa: int, shift: int) -> np.ndarray:
-    """``x * mantissa * 2^(shift - 31)`` of int32 values, rounded twice (gemmlowp).
+    """Computes ``x * mantissa * 2^(shift - 31)`` of int32 values with two roundings (gemmlowp).
 
-    First the doubling high multiply, ties away from zero on the positive side and towards zero on
-    the negative; then the right shift, ties away from zero.
+    The first is the doubling high multiply, with ties away from zero for positive products and
+    towards zero for negative ones. The second is the right shift, with ties away from zero.
+
+    Args:
+      x: int32 values.
+      mantissa: from ``quantize_multiplier``.
+      shift: from ``quantize_multiplier``.
     """
     product = (x.astype(np.int64) << max(shift, 0)) * mantissa
     nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
@@ -240,20 +293,20 @@ def multiply_by_multiplier(x: np.ndarray, mantissa: int, shift: int) -> np.ndarr
 
 
 def rounding_divide_by_power_of_two(x: np.ndarray, exponent: int) -> np.ndarray:
-    """``x / 2^exponent``, ties away from zero (gemmlowp's RoundingDivideByPOT)."""
+    """Computes ``x / 2^exponent``, ties away from zero (gemmlowp's RoundingDivideByPOT)."""
     mask = (1 << exponent) - 1
     threshold = (mask >> 1) + (x < 0)
     return (x >> exponent) + ((x & mask) > threshold)
 
 
 def round_half_away(x: np.ndarray) -> np.ndarray:
-    """Nearest integer of float64 values, ties away from zero."""
+    """Rounds float64 values to the nearest integer, ties away from zero."""
     truncated = np.trunc(x)
     return (truncated + np.copysign(np.abs(x - truncated) >= 0.5, x)).astype(np.int64)
 
 
 def saturate(x: np.ndarray, format: TensorFormat) -> np.ndarray:
-    """Clipped to the format's dtype, in that dtype."""
+    """Clips to the range of the format's dtype and casts to it."""
     limits = np.iinfo(format.dtype)
     return np.clip(x, limits.min, limits.max).astype(format.dtype)
 
@@ -289,7 +342,7 @@ def _divide_towards_zero(x: np.ndarray, exponent: int) -> np.ndarray:
 
 
 def _tanh_by_table(stretched: np.ndarray) -> np.ndarray:
-    """Tanh of 3/4-stretched input (2^17 stands for 10.7) as ``2 sigmoid(2x) - 1``."""
+    """Computes tanh of input stretched by 3/4 (2^17 stands for 10.7) as ``2 sigmoid(2x) - 1``."""
     magnitude = np.abs(stretched)
     index = np.minimum(magnitude >> 8, 254)
     low, high = _SIGMOID_TABLE[index], _SIGMOID_TABLE[index + 1]
@@ -301,7 +354,7 @@ def _tanh_by_table(stretched: np.ndarray) -> np.ndarray:
 
 
 def _tanh_int8(source: TensorFormat, output: TensorFormat) -> np.ndarray:
-    """All 256 answers, computed in float32 as LiteRT fills its table."""
+    """Returns all 256 results, computed in float32 as LiteRT fills its table."""
     values = np.arange(-128, 128).astype(np.float32) - np.float32(source.zero_point)
     real = np.tanh(np.float32(source.scale) * values)
     rescaled = round_half_away((real * np.float32(1 / output.scale)).astype(np.float64))
@@ -309,7 +362,7 @@ def _tanh_int8(source: TensorFormat, output: TensorFormat) -> np.ndarray:
 
 
 def _tanh_int8_of_tflm(source: TensorFormat, output: TensorFormat) -> np.ndarray:
-    """All 256 answers by gemmlowp's tanh of Q4.27 (micro/kernels/tanh.cc, reference Tanh)."""
+    """Returns all 256 results of gemmlowp's tanh of Q4.27 (micro/kernels/tanh.cc, Tanh)."""
     values = np.arange(-128, 128) - source.zero_point
     mantissa, shift = quantize_multiplier(source.scale * 2.0**27)
     radius = math.floor(15 * 2.0 ** (27 - shift))
@@ -321,10 +374,10 @@ def _tanh_int8_of_tflm(source: TensorFormat, output: TensorFormat) -> np.ndarray
 
 
 def _sigmoid_table() -> np.ndarray:
-    """``sigmoid(i / 24)`` in Q0.16, raised so that linear interpolation errs equally both ways.
+    """Returns ``sigmoid(i / 24)`` in Q0.16, raised to balance the errors of linear interpolation.
 
-    A chord of a concave curve lies below it by at most ``h^2 |f''| / 8``; the table's points lie
-    half of that above the curve. The last entry stands for everything beyond.
+    A chord of a concave curve lies below it by at most ``h^2 |f''| / 8``; the points of the table
+    lie half of that above the curve. The last entry stands for all larger inputs.
     """
     sigmoid = 1 / (1 + np.exp(-np.arange(256) / 24))
     curvature = sigmoid * (1 - sigmoid) * (2 * sigmoid - 1)

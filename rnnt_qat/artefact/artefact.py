@@ -1,11 +1,11 @@
-"""The integer artefact: a trained recognizer as a folder that firmware can be written from.
+"""The integer artefact: a trained recognizer as a folder, the input for writing firmware.
 
-    manifest.json   every format, shape and hash, the labels' texts, feature settings, origin
+    manifest.json   formats, shapes and hashes, the labels' texts, feature settings, origin
     arrays.npz      the integers and weight scales, uncompressed NumPy arrays
 
-Loading checks everything (format, version, both files' hashes, every array's dtype, shape and
-content, every field, and that networks, labels and features fit together) and refuses with the
-name of what is wrong. The hashes guard against damage and edits by hand, not against forgery.
+Loading checks everything: format, version, the hashes of both files, the dtype, shape and content
+of every array, every field, and that networks, labels and features fit together. An error names
+what is wrong. The hashes detect damage and manual edits, not forgery.
 """
 
 import dataclasses
@@ -61,24 +61,24 @@ _ENUMS = {kind.__name__: kind for kind in (LstmActivation, NodeKind, Requantizat
 
 
 class ArtefactError(UserError, ValueError):
-    """An artefact is not what it should be; the message names the file and the part."""
+    """An artefact is invalid; the message names the file and the field."""
 
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """Everything that recognizing speech on a chip takes.
+    """A complete recognizer for a chip.
 
     Attributes:
       model: the integers.
-      pieces: text of each label, a space where a word starts; the blank's is empty.
-      features: JSON settings of the frontend: ``stack``, ``deviation`` and ``log_mel`` as it was
-        configured, and ``mean`` and ``std`` of each mel bin: before stacking, ``x`` becomes
-        ``(x - mean) / (std / deviation)``.
-      max_symbols_per_frame: labels that greedy search may emit at one encoder frame.
-      origin: JSON notes on where it came from (config, commit, checkpoint, versions).
+      pieces: text of each label, with a space where a word starts; the blank's is empty.
+      features: JSON settings of the frontend: ``stack``, ``deviation`` and ``log_mel`` as
+        configured, and ``mean`` and ``std`` of each mel bin. Before stacking, ``x`` becomes ``(x -
+        mean) / (std / deviation)``.
+      max_symbols_per_frame: maximum number of labels that greedy search emits per encoder frame.
+      origin: JSON record of provenance (config, commit, checkpoint, versions).
 
     Raises:
-      ArtefactError: parts that do not fit together; names both.
+      ArtefactError: two fields do not fit together; names both.
     """
 
     model: RnntIntegers
@@ -88,7 +88,7 @@ class Artefact:
     origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses labels or features that are another model's."""
+        """Rejects labels or features of another model."""
         _check_pieces(self.pieces, self.model.vocabulary)
         _check_features(self.features, self.model.encoder.feature_size)
         if not isinstance(self.max_symbols_per_frame, int) or self.max_symbols_per_frame < 1:
@@ -97,15 +97,22 @@ class Artefact:
             )
 
     def text(self, tokens: Iterable[int]) -> str:
-        """Transcript of labels in [1, V), no space around it."""
+        """Returns the transcript of labels in [1, V), without surrounding spaces."""
         return "".join(self.pieces[token] for token in tokens).strip()
 
 
 def save(artefact: Artefact, folder: str | os.PathLike[str]) -> Path:
-    """Writes an artefact; the folder appears whole or not at all.
+    """Writes an artefact; the folder appears complete or not at all.
+
+    Args:
+      artefact: the artefact.
+      folder: the folder to create.
+
+    Returns:
+      The folder.
 
     Raises:
-      FileExistsError: something is there already.
+      FileExistsError: the folder exists.
     """
     folder = Path(folder)
     if folder.exists():
@@ -133,10 +140,10 @@ def save(artefact: Artefact, folder: str | os.PathLike[str]) -> Path:
 
 
 def load(folder: str | os.PathLike[str]) -> Artefact:
-    """Reads an artefact and checks all of it.
+    """Reads and checks an artefact.
 
     Raises:
-      ArtefactError: naming what is missing, foreign, damaged or does not fit.
+      ArtefactError: something is missing, unknown, damaged or inconsistent; names it.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder / MANIFEST)
@@ -201,7 +208,7 @@ def _check_features(features: dict[str, Any], feature_size: int) -> None:
 
 
 def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    """JSON of a tree of dataclasses; arrays go to ``arrays`` under their path."""
+    """Converts a tree of dataclasses to JSON; arrays are added to ``arrays`` under their path."""
     if isinstance(value, np.ndarray):
         arrays[path] = value
         return {"array": path}

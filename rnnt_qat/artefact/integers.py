@@ -1,9 +1,9 @@
-"""A frozen RNN transducer as plain integer arrays and the formats that give them meaning.
+"""A frozen RNN transducer as plain integer arrays and their formats.
 
-This is what an artefact holds, what the graphs are written from and what the player plays: NumPy
-only. Formats decide operators: an LSTM with int8 inputs is the fused one ("8x8_16"), with int16
-inputs it is written operator by operator ("16x8"). Gates are ordered i, f, g, o (input, forget,
-cell candidate, output), as in LiteRT.
+Artefacts contain these classes, graphs are written from them, and the player runs them; they need
+only NumPy. Formats select operators: an LSTM with int8 inputs is the fused one ("8x8_16"), one with
+int16 inputs is written operator by operator ("16x8"). Gates are in the order i, f, g, o (input,
+forget, cell candidate, output), as in LiteRT.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from rnnt_qat.artefact.tensor_format import TensorFormat
 
 GATE_NAMES = ("i", "f", "g", "o")
 GATE_PRE = TensorFormat(np.int16, 2.0**-12)
-"""Gate pre-activations: Q3.12, what the 16-bit sigmoid and tanh are made for."""
+"""Gate pre-activations: Q3.12, the input format of the 16-bit sigmoid and tanh."""
 GATE = TensorFormat(np.int16, 2.0**-15)
-"""Gates: Q0.15, what they return."""
+"""Gates: Q0.15, the output format of the 16-bit sigmoid and tanh."""
 
 
 class RecurrentIntegers(Protocol):
-    """A recurrent layer of whatever kind."""
+    """A recurrent layer of any kind."""
 
     @property
     def cell_kind(self) -> str:
-        """What its tensors' names start with: ``{cell_kind}_{n}/...``."""
+        """Prefix of the names of its tensors: ``{cell_kind}_{n}/...``."""
 
     @property
     def input(self) -> TensorFormat:
@@ -49,14 +49,21 @@ class RecurrentIntegers(Protocol):
 
     @property
     def carries_state(self) -> bool:
-        """Whether its states go in and out of a graph; else the runtime keeps them."""
+        """Whether its states are inputs and outputs of a graph; else the runtime keeps them."""
 
     @property
     def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
         """Width and format of each recurrent state, by name."""
 
     def check_limits(self, where: str) -> None:
-        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        """Checks that no input overflows the runtimes' words.
+
+        Args:
+          where: name of the layer in the error message.
+
+        Raises:
+          ValueError: some input does.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +73,11 @@ class LstmIntegers:
     Attributes:
       w_ih: int8 input weights in [-127, 127]: gate, unit, input.
       w_hh: int8 recurrent weights in [-127, 127]: gate, unit, unit.
-      bias: at scale ``input.scale * w_ih_scale`` of its gate; int32 (8x8_16) or int64 (16x8).
+      bias: at the scale ``input.scale * w_ih_scale`` of its gate; int32 (8x8_16) or int64 (16x8).
       input: format of the inputs, int8 or int16.
       hidden: format of the hidden state, of the input's dtype.
-      cell: format of the cell: int16, a power of two from 2^-15 to 2^-9.
-      w_ih_scale: scale of the input weights, one a gate, or (16x8 only) one a unit of each.
+      cell: format of the cell: int16, with a power-of-two scale from 2^-15 to 2^-9.
+      w_ih_scale: scale of the input weights, one per gate or (16x8 only) one per unit and gate.
       w_hh_scale: scale of the recurrent weights, likewise.
     """
 
@@ -84,7 +91,7 @@ class LstmIntegers:
     w_hh_scale: Float[np.ndarray, "4"] | Float[np.ndarray, "4 H"]
 
     def __post_init__(self) -> None:
-        """Refuses shapes and formats that no kernel takes."""
+        """Rejects shapes and formats that the kernels do not support."""
         where = type(self).__name__
         _check(self.w_ih.ndim == 3 and len(self.w_ih) == 4, f"{where}.w_ih", self.w_ih, "[4, H, D]")
         hidden = self.hidden_size
@@ -133,12 +140,12 @@ class LstmIntegers:
 
     @property
     def is_wide(self) -> bool:
-        """Whether activations are int16: the 16x8 shape."""
+        """Whether activations are int16 (16x8)."""
         return self.input.dtype == np.int16
 
     @property
     def cell_kind(self) -> str:
-        """A plain LSTM."""
+        """``lstm``."""
         return "lstm"
 
     @property
@@ -153,29 +160,29 @@ class LstmIntegers:
 
     @property
     def carries_state(self) -> bool:
-        """The fused operator keeps its states itself."""
+        """False for the fused operator, which keeps its own states."""
         return self.is_wide
 
     @property
     def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
-        """Hidden and cell."""
+        """Width and format of the hidden and the cell state."""
         size = self.hidden_size
         return {"hidden": (size, self.hidden), "cell": (size, self.cell)}
 
     def input_projection(self) -> "DenseIntegers":
-        """``W_x x + b`` of all gates as one dense layer (16x8): ``[D] -> [4H]``, Q3.12."""
+        """Returns ``W_x x + b`` of all gates as one dense layer (16x8): ``[D] -> [4H]``, Q3.12."""
         weights = self.w_ih.reshape(-1, self.input_size)
         scale = _per_output(self.w_ih_scale, self.hidden_size)
         return DenseIntegers(weights, self.bias.reshape(-1), self.input, GATE_PRE, scale)
 
     def recurrent_projection(self) -> "DenseIntegers":
-        """``W_h h`` of all gates as one dense layer (16x8): ``[H] -> [4H]``, Q3.12."""
+        """Returns ``W_h h`` of all gates as one dense layer (16x8): ``[H] -> [4H]``, Q3.12."""
         weights = self.w_hh.reshape(-1, self.hidden_size)
         scale = _per_output(self.w_hh_scale, self.hidden_size)
         return DenseIntegers(weights, None, self.hidden, GATE_PRE, scale)
 
     def check_limits(self, where: str) -> None:
-        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        """Raises ValueError, with ``where``, if some input overflows the runtimes' words."""
         if self.is_wide:
             self.input_projection().check_limits(f"{where}/input_kernel")
             self.recurrent_projection().check_limits(f"{where}/recurrent_kernel")
@@ -195,11 +202,11 @@ class DenseIntegers:
 
     Attributes:
       weights: int8 in [-127, 127]: output, input.
-      bias: at scale ``input.scale * weight_scale``; int32 under int8 inputs, int64 under int16;
+      bias: at the scale ``input.scale * weight_scale``; int32 for int8 inputs, int64 for int16;
         None for no bias.
       input: format of the inputs.
       output: format of the outputs.
-      weight_scale: scale of the weights, of the whole matrix or one an output.
+      weight_scale: scale of the weights, one for the whole matrix or one per output.
     """
 
     weights: Integer[np.ndarray, "M K"]
@@ -209,7 +216,7 @@ class DenseIntegers:
     weight_scale: Float[np.ndarray, "*M"]
 
     def __post_init__(self) -> None:
-        """Refuses shapes and dtypes that do not fit."""
+        """Rejects shapes and dtypes that do not fit."""
         check_weights("DenseIntegers.weights", self.weights)
         size = (len(self.weights),)
         scale = np.asarray(self.weight_scale)
@@ -224,19 +231,19 @@ class DenseIntegers:
         return self.input, TensorFormat(np.int8, self.weight_scale), self.output
 
     def check_limits(self, where: str) -> None:
-        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        """Raises ValueError, with ``where``, if some input overflows the runtimes' words."""
         limits.check_product(where, self.weights, self.bias, self.formats)
 
 
 @dataclass(frozen=True, eq=False)
 class EncoderIntegers:
-    """Stacked recurrent layers with one time reduction, then the projection the joint adds.
+    """Stacked recurrent layers with one time reduction, and the projection for the joint.
 
     Attributes:
       layers: the recurrent layers, in order.
-      layers_before_reduction: how many run at the features' rate; 0 reduces the features.
-      time_reduction: frames put side by side as one; 1 keeps the rate.
-      projection: hidden state to joint width.
+      layers_before_reduction: number of layers at the features' rate; 0 reduces the features.
+      time_reduction: number of frames stacked into one; 1 keeps the rate.
+      projection: maps the hidden state to joint width.
     """
 
     layers: tuple[RecurrentIntegers, ...]
@@ -245,7 +252,7 @@ class EncoderIntegers:
     projection: DenseIntegers
 
     def __post_init__(self) -> None:
-        """Refuses layers that do not follow each other."""
+        """Rejects layers whose widths or order do not fit."""
         if not 0 <= self.layers_before_reduction < len(self.layers):
             raise ValueError(
                 f"EncoderIntegers.layers_before_reduction is {self.layers_before_reduction}; "
@@ -270,14 +277,14 @@ class EncoderIntegers:
 
 @dataclass(frozen=True, eq=False)
 class PredictionIntegers:
-    """Embedding of the last labels, recurrent layers (none if stateless), projection.
+    """Embedding of the last labels, recurrent layers (none if stateless), and projection.
 
     Attributes:
-      embedding: one row a label, in the format of ``embedding_format``.
-      embedding_format: of the rows.
-      context: labels seen at once, side by side; 1 with recurrent layers.
+      embedding: one row per label, in the format ``embedding_format``.
+      embedding_format: format of the rows.
+      context: number of labels read at once, side by side; 1 with recurrent layers.
       layers: the recurrent layers, in order.
-      projection: to joint width.
+      projection: maps to joint width.
     """
 
     embedding: Integer[np.ndarray, "V E"]
@@ -287,7 +294,7 @@ class PredictionIntegers:
     projection: DenseIntegers
 
     def __post_init__(self) -> None:
-        """Refuses layers that do not follow each other."""
+        """Rejects layers whose widths do not fit."""
         if self.embedding.dtype != self.embedding_format.dtype:
             raise ValueError(
                 f"PredictionIntegers.embedding is {self.embedding.dtype}, its format "
@@ -302,12 +309,12 @@ class PredictionIntegers:
 
 @dataclass(frozen=True, eq=False)
 class JointIntegers:
-    """``argmax(W tanh(e + p) + b)``.
+    """Computes ``argmax(W tanh(e + p) + b)``.
 
     Attributes:
       sum: format of ``e + p``.
       hidden: format of its tanh: 2^-15 for int16, 2^-7 for int8.
-      output: hidden to logits.
+      output: maps the hidden layer to logits.
     """
 
     sum: TensorFormat
@@ -322,14 +329,14 @@ class JointIntegers:
 
 @dataclass(frozen=True, eq=False)
 class RnntIntegers:
-    """The whole recognizer.
+    """A complete recognizer.
 
     Attributes:
-      chip: name of the accelerator specification it was trained for.
-      encoder: features to joint width.
-      prediction: labels to joint width.
-      joint: both to the next label; label 0 is the blank and the start symbol.
-      arithmetic: which of the public runtimes' roundings the integers were trained with.
+      chip: name of the accelerator specification for which it was trained.
+      encoder: maps features to joint width.
+      prediction: maps labels to joint width.
+      joint: maps both to the next label; label 0 is the blank and the start symbol.
+      arithmetic: the public runtime whose roundings were used in training.
     """
 
     chip: str
@@ -339,7 +346,7 @@ class RnntIntegers:
     arithmetic: RuntimeArithmetic = LITERT
 
     def __post_init__(self) -> None:
-        """Refuses networks whose widths do not meet."""
+        """Rejects networks whose widths do not fit."""
         width = self.joint.width
         _check_width("joint (from the encoder)", width, len(self.encoder.projection.weights))
         _check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
@@ -349,11 +356,11 @@ class RnntIntegers:
 
     @property
     def vocabulary(self) -> int:
-        """Labels with the blank."""
+        """Number of labels, with the blank."""
         return len(self.joint.output.weights)
 
     def _check_limits(self) -> None:
-        """Refuses what some input overflows in the runtimes' words, naming the layer."""
+        """Raises ValueError if some input overflows the runtimes' words; names the layer."""
         for name, network, format in (
             ("encoder", self.encoder, self.encoder.layers[0].input),
             ("prediction", self.prediction, self.prediction.embedding_format),
@@ -374,12 +381,20 @@ class RnntIntegers:
 
 
 def is_power_of_two(scale: float) -> bool:
-    """Whether a scale is exactly a power of two."""
+    """Returns whether a scale is exactly a power of two."""
     return float(np.frexp(scale)[0]) == 0.5
 
 
 def check_weights(where: str, weights: np.ndarray) -> None:
-    """Weights are int8 and leave out -128, as every int8 kernel asks."""
+    """Checks that weights are int8 without -128, as int8 kernels require.
+
+    Args:
+      where: name of the weights in the error message.
+      weights: the weights.
+
+    Raises:
+      ValueError: they are not.
+    """
     if weights.dtype != np.int8 or weights.min(initial=0) < -127:
         raise ValueError(
             f"{where} must be int8 in [-127, 127], found {weights.dtype} "
@@ -388,14 +403,23 @@ def check_weights(where: str, weights: np.ndarray) -> None:
 
 
 def check_bias(where: str, bias: np.ndarray, input: TensorFormat) -> None:
-    """Biases are int32 under int8 inputs and int64 under int16."""
+    """Checks that biases are int32 for int8 inputs and int64 for int16 inputs.
+
+    Args:
+      where: name of the bias in the error message.
+      bias: the bias.
+      input: format of the inputs.
+
+    Raises:
+      ValueError: they are not.
+    """
     expected = np.int64 if input.dtype == np.int16 else np.int32
     if bias.dtype != expected:
         raise ValueError(f"{where} is {bias.dtype}; {input.dtype} inputs take {expected.__name__}")
 
 
 def _per_output(scale: np.ndarray, hidden: int) -> np.ndarray:
-    """One scale of the whole matrix where all agree, else one an output row."""
+    """Returns one scale for the whole matrix if all are equal, else one per output row."""
     if np.all(scale == scale.flat[0]):
         return np.asarray(scale.flat[0])
     return scale.reshape(-1) if scale.ndim == 2 else np.repeat(scale, hidden)

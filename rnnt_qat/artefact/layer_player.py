@@ -1,7 +1,7 @@
-"""Layers played in NumPy: the reference for whoever writes firmware.
+"""Layers computed in NumPy: the reference for firmware.
 
-Every function takes and returns the integers that the chip's memory holds; no float carries a
-value from operator to operator. States are explicit. Compared bit for bit with LiteRT and TFLM.
+Every function takes and returns the integers that the chip's memory holds; no float carries a value
+between operators. States are explicit. Tests compare the results with LiteRT and TFLM, bit for bit.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,14 +25,19 @@ from rnnt_qat.artefact.tensor_format import TensorFormat
 
 @dataclass(frozen=True, eq=False)
 class LstmState:
-    """State of one LSTM layer: the integers its memory holds."""
+    """State of one LSTM layer, as integers in the layer's formats.
+
+    Attributes:
+      hidden: hidden state.
+      cell: cell state.
+    """
 
     hidden: Integer[np.ndarray, "H"]
     cell: Integer[np.ndarray, "H"]
 
 
 Recorder = Callable[[str, np.ndarray], None]
-"""Is told every intermediate result, under the name that the graphs give it."""
+"""Called with the name that the graphs give to an intermediate result, and its values."""
 
 
 def ignore(name: str, values: np.ndarray) -> None:
@@ -40,7 +45,7 @@ def ignore(name: str, values: np.ndarray) -> None:
 
 
 def initial_lstm_state(layer: LstmIntegers) -> LstmState:
-    """Real zeros in the layer's formats."""
+    """Returns the integers of zero in the layer's formats."""
     hidden = np.full(layer.hidden_size, layer.hidden.zero_point, layer.hidden.dtype)
     return LstmState(hidden, np.zeros(layer.hidden_size, layer.cell.dtype))
 
@@ -50,7 +55,7 @@ LayerState = Mapping[str, np.ndarray]
 
 
 def initial_state(layer: RecurrentIntegers) -> LayerState:
-    """Real zeros in the formats of a layer's states."""
+    """Returns the integers of zero in the formats of a layer's states."""
     return {
         name: np.full(size, format.zero_point, format.dtype)
         for name, (size, format) in layer.state_formats.items()
@@ -64,7 +69,18 @@ def play_layer(
     arithmetic: RuntimeArithmetic,
     record: Recorder = ignore,
 ) -> tuple[Integer[np.ndarray, "T H"], LayerState]:
-    """A recurrent layer of any kind over T frames in its input's format."""
+    """Computes a recurrent layer of any kind over T frames.
+
+    Args:
+      layer: the layer.
+      xs: inputs in the layer's input format.
+      state: states before the first frame.
+      arithmetic: arithmetic of the runtime.
+      record: receives every intermediate result.
+
+    Returns:
+      Outputs of every frame and the states after the last.
+    """
     if isinstance(layer, RecordedLayer):
         return play_recorded(layer, xs, state, arithmetic, record)
     assert isinstance(layer, LstmIntegers)
@@ -79,7 +95,18 @@ def play_lstm(
     arithmetic: RuntimeArithmetic,
     record: Recorder = ignore,
 ) -> tuple[Integer[np.ndarray, "T H"], LstmState]:
-    """An LSTM layer over T frames in its input's format."""
+    """Computes an LSTM layer over T frames.
+
+    Args:
+      layer: the layer.
+      xs: inputs in the layer's input format.
+      state: state before the first frame.
+      arithmetic: arithmetic of the runtime.
+      record: receives every intermediate result.
+
+    Returns:
+      Hidden states of every frame and the state after the last.
+    """
     if layer.is_wide:
         pre, step = play_dense(layer.input_projection(), xs, arithmetic), _step_16x8
         record("projected", pre)
@@ -99,7 +126,7 @@ def _step_16x8(
     arithmetic: RuntimeArithmetic,
     record: Recorder,
 ) -> LstmState:
-    """One step operator by operator: int16 activations, int8 weights."""
+    """Computes one step operator by operator: int16 activations, int8 weights."""
     recurred = play_dense(layer.recurrent_projection(), state.hidden[None], arithmetic)[0]
     pre = fixed.add(projected, recurred, (GATE_PRE, GATE_PRE, GATE_PRE))
     i, f, g, o = pre.reshape(4, -1)
@@ -135,7 +162,7 @@ def _step_fused(
     arithmetic: RuntimeArithmetic,
     record: Recorder,
 ) -> LstmState:
-    """One step of the fused LSTM: int8 input and hidden state, int16 gates and cell."""
+    """Computes one step of the fused LSTM: int8 input and hidden state, int16 gates and cell."""
     recurred = _fused_products(state.hidden[None], layer.w_hh, None, layer, layer.hidden)[0]
     if arithmetic.lstm_saturates_each_product:
         recurred = fixed.saturate(recurred, GATE_PRE)
@@ -147,7 +174,7 @@ def _step_fused(
     written = _cell_product(i, g, GATE.scale**2 / layer.cell.scale, arithmetic)
     cell = fixed.saturate(kept + written, layer.cell)
     squashed = fixed.lstm_tanh(cell, layer.cell.scale, activation)
-    # o tanh(c) at 2^-30 to the hidden state's scale.
+    # Rescales o tanh(c) from 2^-30 to the scale of the hidden state.
     ratio = arithmetic.ratio(GATE.scale, GATE.scale, layer.hidden.scale)
     hidden = fixed.multiply_by_multiplier(o * squashed, *fixed.quantize_multiplier(ratio))
     return LstmState(fixed.saturate(hidden + layer.hidden.zero_point, layer.hidden), cell)
@@ -160,7 +187,7 @@ def _fused_products(
     layer: LstmIntegers,
     format: TensorFormat,
 ) -> Integer[np.ndarray, "T 4 H"]:
-    """``W x + b`` of each gate, rescaled to Q3.12 in int64, not yet saturated."""
+    """Computes ``W x + b`` of each gate, rescaled to Q3.12 in int64, without saturation."""
     scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
     gates = []
     for gate, scale in enumerate(scales):
@@ -175,7 +202,7 @@ def _fused_products(
 def _cell_product(
     a: np.ndarray, b: np.ndarray, ratio: float, arithmetic: RuntimeArithmetic
 ) -> np.ndarray:
-    """``a b ratio`` of a power-of-two ratio, in int16."""
+    """Computes ``a b ratio`` for a power-of-two ratio, saturated to int16."""
     product = a * b.astype(np.int64)
     if arithmetic.lstm_rounds_cell_twice:
         scaled = fixed.multiply_by_multiplier(product, *fixed.quantize_multiplier(ratio))
@@ -188,7 +215,13 @@ def _cell_product(
 def play_dense(
     layer: DenseIntegers, x: Integer[np.ndarray, "N K"], arithmetic: RuntimeArithmetic
 ) -> Integer[np.ndarray, "N M"]:
-    """A dense layer on inputs in its input's format."""
+    """Computes a dense layer.
+
+    Args:
+      layer: the layer.
+      x: inputs in the layer's input format.
+      arithmetic: arithmetic of the runtime.
+    """
     return fixed.dense(x, layer.weights, layer.bias, layer.formats, arithmetic.requantization)
 
 

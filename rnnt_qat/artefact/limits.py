@@ -1,9 +1,9 @@
-"""What the integer kernels' words hold; past them runtimes wrap or abort, so formats are refused.
+"""Limits of the integer kernels' words; formats that could exceed them are rejected.
 
-The kernels of LiteRT and TFLM (and the chips that follow them) saturate a result to its format,
-but only after it passed through a 32-bit word: a sum that leaves its accumulator, or a rescaled
-result of 2^31 and more, wraps without a word. Every check here takes the worst case over inputs,
-from the weights as they are, so that no accepted recognizer can reach such a value.
+The kernels of LiteRT and TFLM (and the chips that follow them) saturate a result to its format, but
+only after it has passed through a 32-bit word. A sum beyond its accumulator, or a rescaled result
+of 2^31 or more, wraps without an error, or aborts the runtime. The checks compute the worst case
+over all inputs from the actual weights, so no accepted recognizer can reach such a value.
 """
 
 import numpy as np
@@ -12,9 +12,12 @@ from jaxtyping import Integer
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 _RESULT_BITS = 30
-"""Results stay below 2^30: TFLM shifts an accumulator left, by up to twice the ratio, first."""
+"""Results must stay below 2^30: TFLM first shifts an accumulator left, by up to twice the ratio."""
 _FINEST_TANH = 2.0**-27
-"""Of int8 TANH in TFLM, which multiplies by the scale times 2^27 with a left shift from 0 on."""
+"""Finest input scale of TFLM's int8 TANH.
+
+TFLM multiplies by the scale times 2^27 and requires a left shift of at least 0.
+"""
 _ADD_SHIFT = {np.dtype(np.int8): 20, np.dtype(np.int16): 15}
 """Left shift of ADD's operands (LiteRT, reference/add.h)."""
 
@@ -25,16 +28,16 @@ def check_product(
     bias: Integer[np.ndarray, "M"] | None,
     formats: tuple[TensorFormat, TensorFormat, TensorFormat],
 ) -> None:
-    """Refuses a FULLY_CONNECTED, or a product of the fused LSTM, that some input overflows.
+    """Checks that no input overflows a FULLY_CONNECTED or a product of the fused LSTM.
 
     Args:
-      where: the layer, for the message.
-      weights: int8.
-      bias: at the product's scale.
-      formats: of input, weights and output.
+      where: name of the layer in the error message.
+      weights: int8 weights.
+      bias: at the scale of the product.
+      formats: formats of input, weights and output.
 
     Raises:
-      ValueError: names the layer, the output and what to change.
+      ValueError: some input does; names the layer, the output and what to change.
     """
     input, weight, output = formats
     limits = np.iinfo(input.dtype)
@@ -52,17 +55,21 @@ def check_product(
             "or make the layer narrower"
         )
     if bits == 40:
-        # TFLM's 16-bit multiplier has no left shift: a product of one step has 2^14 at most.
+        # TFLM's 16-bit multiplier has no left shift, so a product of one step must stay below 2^14.
         largest = np.maximum(largest, 2 ** (_RESULT_BITS - 14))
     ratio = np.float64(input.scale) * np.asarray(weight.scale, np.float64) / output.scale
     check_result(where, float((largest * ratio).max(initial=0.0)))
 
 
 def check_result(where: str, largest: float) -> None:
-    """Refuses results that are too large for the word that they are saturated from.
+    """Checks that results fit the word from which they are saturated.
+
+    Args:
+      where: name of the result in the error message.
+      largest: largest magnitude, in steps of its format.
 
     Raises:
-      ValueError: names the result and what to change.
+      ValueError: they do not; names the result and what to change.
     """
     if not largest < 2.0**_RESULT_BITS:
         raise ValueError(
@@ -73,21 +80,30 @@ def check_result(where: str, largest: float) -> None:
 
 
 def check_requantize(where: str, source: TensorFormat, output: TensorFormat) -> None:
-    """Refuses a QUANTIZE whose results some input overflows; ``where`` names the tensor."""
+    """Checks that no input overflows a QUANTIZE.
+
+    Args:
+      where: name of the tensor in the error message.
+      source: format of the input.
+      output: format of the result.
+
+    Raises:
+      ValueError: some input does.
+    """
     limits = np.iinfo(source.dtype)
     reach = max(limits.max - source.zero_point, source.zero_point - limits.min)
     check_result(where, reach * source.scale / output.scale)
 
 
 def check_add(where: str, formats: tuple[TensorFormat, TensorFormat, TensorFormat]) -> None:
-    """Refuses an ADD that aborts in every runtime: its result far finer than its addends.
+    """Checks for an ADD that every runtime aborts on: the result is much finer than its addends.
 
     Args:
-      where: the sum, for the message.
-      formats: of the addends and the sum.
+      where: name of the sum in the error message.
+      formats: formats of the addends and the sum.
 
     Raises:
-      ValueError: names the sum and what to change.
+      ValueError: it is; names the sum and what to change.
     """
     first, second, output = formats
     shift = _ADD_SHIFT[np.dtype(first.dtype)]
@@ -101,10 +117,14 @@ def check_add(where: str, formats: tuple[TensorFormat, TensorFormat, TensorForma
 
 
 def check_tanh(where: str, source: TensorFormat) -> None:
-    """Refuses an int8 TANH of steps so fine that TFLM's shift is undefined.
+    """Checks for an int8 TANH whose input scale is too fine for TFLM's shift.
+
+    Args:
+      where: name of the tensor in the error message.
+      source: format of the input.
 
     Raises:
-      ValueError: names the tensor that is read and what to change.
+      ValueError: it is; names the tensor and what to change.
     """
     if np.dtype(source.dtype) == np.int8 and source.scale < _FINEST_TANH:
         raise ValueError(

@@ -1,6 +1,7 @@
-"""The whole recognizer played in NumPy: features in the chip's integers to tokens, streaming.
+"""The complete recognizer in NumPy, streaming: from features in the chip's integers to tokens.
 
-No JAX, no runtime: with an artefact, this and ``layer_player`` are all that firmware has to equal.
+It uses neither JAX nor a runtime: firmware has to equal an artefact computed by this file and
+``layer_player``.
 """
 
 from collections.abc import Mapping
@@ -30,32 +31,32 @@ class StreamingRecognizer(Protocol):
     """One stream: the player here, or the graphs in a runtime (``replay.GraphRecognizer``)."""
 
     def reset(self) -> None:
-        """Before the first frame and the start symbol."""
+        """Sets the state before the first frame and the start symbol."""
 
     def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
-        """The next chunk of features, in the encoder's input format, to encoder projections."""
+        """Encodes the next chunk of features, given in the encoder's input format."""
 
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
-        """The next label (the blank is the start symbol) to the prediction projection after it."""
+        """Returns the prediction projection after the next label; the blank is the start symbol."""
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
-        """The likeliest label, the lowest index among equals."""
+        """Returns the most probable label, the lowest index among equals."""
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """The recurrent states in force, by name; without those that a runtime hides."""
+        """Returns the current recurrent states by name, without those that a runtime hides."""
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What greedy search found and what it cost.
+    """The result of greedy search, with call counts.
 
     Attributes:
       tokens: labels in order, without blanks.
       emission_frames: index of the encoder frame at which each was emitted.
-      encoder_frames: encoder frames searched.
-      encoder_calls: chunks encoded.
-      prediction_calls: steps of the prediction network, the start symbol's included.
-      joint_calls: evaluations of the joint.
+      encoder_frames: number of encoder frames searched.
+      encoder_calls: number of chunks encoded.
+      prediction_calls: number of steps of the prediction network, with the start symbol's.
+      joint_calls: number of evaluations of the joint.
     """
 
     tokens: tuple[int, ...]
@@ -69,13 +70,18 @@ class Transcript:
 def quantize_features(
     features: Float[np.ndarray, "T F"], format: TensorFormat
 ) -> Integer[np.ndarray, "T F"]:
-    """Normalised features in the encoder's input format.
+    """Quantizes normalized features to the encoder's input format.
 
-    As in training: divided by the scale in float32, ties away from zero, saturated; NaN becomes 0.
+    The arithmetic is that of training: division by the scale in float32, ties away from zero,
+    saturation; NaN becomes 0.
+
+    Args:
+      features: normalized features.
+      format: the encoder's input format.
     """
     scaled = np.asarray(features, np.float32) / np.float32(format.scale)
     limits = np.iinfo(format.dtype)
-    # Bounded before the cast: a float beyond the integers has none.
+    # Clipped before the cast, which is undefined for floats beyond the integers.
     bounded = np.clip(np.nan_to_num(scaled, nan=0.0), limits.min, limits.max).astype(np.float64)
     return fixed.saturate(fixed.round_half_away(bounded) + format.zero_point, format)
 
@@ -86,14 +92,14 @@ def greedy(
     chunk_frames: int,
     max_symbols_per_frame: int = 10,
 ) -> Transcript:
-    """Streams one utterance through frame-synchronous greedy search (Graves, 2012).
+    """Runs frame-synchronous greedy search (Graves, 2012) over one utterance, in chunks.
 
     Args:
-      recognizer: reset here.
+      recognizer: the recognizer; it is reset first.
       features: in the encoder's input format; the last chunk may be shorter.
-      chunk_frames: feature frames a chunk, a multiple of the time reduction.
-      max_symbols_per_frame: labels that one encoder frame may emit; then the search moves on
-        without asking the joint again.
+      chunk_frames: feature frames per chunk, a multiple of the time reduction.
+      max_symbols_per_frame: maximum number of labels per encoder frame; after them the search moves
+        to the next frame without another evaluation of the joint.
     """
     recognizer.reset()
     tokens: list[int] = []
@@ -120,12 +126,15 @@ def greedy(
 def recognize(
     artefact: Artefact, features: Float[np.ndarray, "T F"], chunk_frames: int
 ) -> tuple[str, Transcript]:
-    """Text of one utterance, from an artefact alone.
+    """Recognizes one utterance from an artefact alone.
 
     Args:
-      artefact: as ``artefact.load`` returns it.
-      features: normalised and stacked, as ``artefact.features`` describes them.
-      chunk_frames: feature frames a chunk, a multiple of the time reduction.
+      artefact: as returned by ``artefact.load``.
+      features: normalized and stacked, as ``artefact.features`` describes.
+      chunk_frames: feature frames per chunk, a multiple of the time reduction.
+
+    Returns:
+      The text and the result of the search.
     """
     integers = quantize_features(features, artefact.model.encoder.layers[0].input)
     player = Player(artefact.model)
@@ -138,7 +147,7 @@ class Player:
 
     Args:
       model: the integers.
-      record: is told every intermediate result, named ``{encoder,prediction,joint}/...``.
+      record: receives every intermediate result, named ``{encoder,prediction,joint}/...``.
     """
 
     def __init__(self, model: RnntIntegers, record: Recorder = ignore) -> None:
@@ -147,18 +156,22 @@ class Player:
         self.reset()
 
     def reset(self) -> None:
-        """Before the first frame and the start symbol."""
+        """Sets the state before the first frame and the start symbol."""
         self._encoder = [initial_state(layer) for layer in self.model.encoder.layers]
         self.reset_prediction()
 
     def reset_prediction(self) -> None:
-        """Before the start symbol; the encoder goes on."""
+        """Resets the prediction network to the start symbol and keeps the encoder's state."""
         prediction = self.model.prediction
         self._prediction = [initial_state(layer) for layer in prediction.layers]
         self._labels = [BLANK_ID] * prediction.context
 
     def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
-        """The next chunk; only an utterance's last may lack frames of a group."""
+        """Encodes the next chunk; only the last of an utterance may lack frames of a group.
+
+        Raises:
+          ValueError: the features do not have the encoder's input format or width.
+        """
         encoder = self.model.encoder
         x, format = features, encoder.layers[0].input
         if features.dtype != format.dtype or features.shape[1:] != (encoder.feature_size,):
@@ -178,7 +191,7 @@ class Player:
         return encoded
 
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
-        """The next label to the projection after it."""
+        """Returns the prediction projection after the next label."""
         prediction = self.model.prediction
         self._labels = [*self._labels[1:], label]
         format = prediction.embedding_format
@@ -196,7 +209,7 @@ class Player:
     def logits(
         self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]
     ) -> Integer[np.ndarray, "V"]:
-        """Scores over the vocabulary."""
+        """Returns the scores over the vocabulary."""
         model, joint = self.model, self.model.joint
         formats = (model.encoder.projection.output, model.prediction.projection.output, joint.sum)
         hidden_pre = fixed.add(encoded, predicted, formats)
@@ -209,11 +222,11 @@ class Player:
         return logits[0]
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
-        """The likeliest label, the lowest index among equals."""
+        """Returns the most probable label, the lowest index among equals."""
         return int(np.argmax(self.logits(encoded, predicted)))
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """Every state of every recurrent layer."""
+        """Returns every state of every recurrent layer."""
         model = self.model
         networks = (
             ("encoder", model.encoder, self._encoder),
@@ -245,7 +258,7 @@ class Player:
             lambda site, values: self._record(f"{name}/{site}", values),
         )
         self._record(f"{name}/hiddens", ys)
-        if not layer.carries_state:  # the fused operator shows its cell after the last frame alone
+        if not layer.carries_state:  # the fused operator exposes its cell only after the last frame
             self._record(f"{name}/cell", states[index]["cell"][None])
         return ys
 
@@ -255,6 +268,6 @@ def _in_format(x: np.ndarray, source: TensorFormat, format: TensorFormat) -> np.
 
 
 def _reduce(x: np.ndarray, factor: int, format: TensorFormat) -> np.ndarray:
-    """Groups of ``factor`` rows side by side, zeros for rows that the last group lacks."""
+    """Stacks groups of ``factor`` rows; zeros replace the missing rows of the last group."""
     missing = np.full((-len(x) % factor, x.shape[1]), format.zero_point, x.dtype)
     return np.concatenate([x, missing]).reshape(-1, factor * x.shape[1])

@@ -1,7 +1,8 @@
-"""A layer as a list of integer operators, recorded from the model: what it takes to play any cell.
+"""A layer as a list of integer operators, recorded from the model; covers any recurrent cell.
 
-Operators that depend on the features of a frame alone come before those that also depend on the
-layer's state: the former take all frames of a chunk at once, the latter one frame after the other.
+Operators that depend only on the features of a frame come before those that also depend on the
+state of the layer: the former process all frames of a chunk at once, the latter one frame after the
+other.
 """
 
 import enum
@@ -23,7 +24,7 @@ INPUT = "x"
 
 
 class NodeKind(enum.Enum):
-    """Operators of the public runtimes that layers are recorded in."""
+    """Operators of the public runtimes that occur in recorded layers."""
 
     DENSE = "dense"
     """FULLY_CONNECTED."""
@@ -35,7 +36,7 @@ class NodeKind(enum.Enum):
     REQUANTIZE = "requantize"
     """QUANTIZE."""
     SPLIT = "split"
-    """Equal parts of the last axis."""
+    """Splits the last axis into equal parts."""
 
 
 _OPERANDS = {NodeKind.ADD: 2, NodeKind.MUL: 2}
@@ -46,10 +47,10 @@ class Node:
     """One operator.
 
     Attributes:
-      operator: which.
+      operator: kind of the operator.
       inputs: names of the tensors that it reads.
-      outputs: names of those that it writes; several for a split alone.
-      format: of every output.
+      outputs: names of the tensors that it writes; only a split has several.
+      format: format of every output.
       dense: kernel, bias and formats of a dense node; None for any other.
     """
 
@@ -60,7 +61,7 @@ class Node:
     dense: DenseIntegers | None = None
 
     def __post_init__(self) -> None:
-        """Refuses operators with too few or too many tensors."""
+        """Rejects operators with a wrong number of tensors."""
         wanted, name = _OPERANDS.get(self.operator, 1), self.operator.value
         if len(self.inputs) != wanted:
             raise ValueError(f"Node.inputs of {name} are {self.inputs}, not {wanted}")
@@ -76,9 +77,9 @@ class StateTensor:
 
     Attributes:
       name: its name among the layer's tensors, before the step.
-      next: name of the tensor that it becomes.
+      next: name of the tensor that holds it after the step.
       size: width.
-      format: of both.
+      format: format of both tensors.
     """
 
     name: str
@@ -89,12 +90,12 @@ class StateTensor:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A tensor that is no kernel or bias.
+    """A constant tensor other than kernels and biases.
 
     Attributes:
       name: its name among the layer's tensors.
-      values: its integers; one of them stands for a whole row.
-      format: of them.
+      values: its integers; a single one stands for a whole row.
+      format: format of the integers.
     """
 
     name: str
@@ -102,7 +103,7 @@ class Constant:
     format: TensorFormat
 
     def __post_init__(self) -> None:
-        """Refuses what is no row of the format's integers."""
+        """Rejects values that are not a row of the format's integers."""
         if self.values.ndim != 2 or self.values.dtype != self.format.dtype:
             raise ValueError(
                 f"Constant {self.name} is {self.values.dtype} {self.values.shape}, not a row of "
@@ -115,16 +116,16 @@ class RecordedLayer:
     """A recurrent layer, operator by operator.
 
     Attributes:
-      cell_kind: what its module path starts with.
+      cell_kind: prefix of its module path.
       input: format of the inputs.
-      input_size: their width.
-      constants: tensors that operators read beside kernels.
+      input_size: width of the inputs.
+      constants: constant tensors other than kernels and biases.
       states: the recurrent states, in order.
-      before: operators that read no state, in order.
+      before: operators that do not depend on a state, in order.
       steps: operators of one frame, in order.
       result: name of the output tensor.
-      output: its format.
-      output_size: its width.
+      output: format of the outputs.
+      output_size: width of the outputs.
     """
 
     cell_kind: str
@@ -139,7 +140,7 @@ class RecordedLayer:
     output_size: int
 
     def __post_init__(self) -> None:
-        """Refuses operators that read what is not there yet."""
+        """Rejects operators that read a tensor before it is written."""
         known = {INPUT, *(constant.name for constant in self.constants)}
         for part, nodes in (("before", self.before), ("steps", self.steps)):
             known |= {state.name for state in self.states} if part == "steps" else set()
@@ -165,7 +166,7 @@ class RecordedLayer:
 
     @property
     def carries_state(self) -> bool:
-        """Its states go in and out of a graph."""
+        """True: its states are inputs and outputs of a graph."""
         return True
 
     @property
@@ -174,7 +175,7 @@ class RecordedLayer:
         return {state.name: (state.size, state.format) for state in self.states}
 
     def check_limits(self, where: str) -> None:
-        """Refuses a layer that some input overflows in the runtimes' words; ``where`` names it."""
+        """Raises ValueError, with ``where``, if some input overflows the runtimes' words."""
         for node in (*self.before, *self.steps):
             place = f"{where}/{node.outputs[0]}"
             read = [self.formats[name] for name in node.inputs]
@@ -195,17 +196,17 @@ def play_recorded(
     arithmetic: RuntimeArithmetic,
     record: Callable[[str, np.ndarray], None],
 ) -> tuple[Integer[np.ndarray, "T H"], dict[str, np.ndarray]]:
-    """The layer over T frames in its input's format.
+    """Computes the layer over T frames.
 
     Args:
       layer: the layer.
-      xs: inputs.
-      state: before the first frame, by name.
-      arithmetic: of the runtime.
-      record: is told every result, those of a frame as ``{frame}/{tensor}``.
+      xs: inputs in the layer's input format.
+      state: states before the first frame, by name.
+      arithmetic: arithmetic of the runtime.
+      record: receives every result; those of a frame are named ``{frame}/{tensor}``.
 
     Returns:
-      Outputs of every frame and the state after the last.
+      Outputs of every frame and the states after the last.
     """
     constants = {constant.name: constant.values for constant in layer.constants}
     tensors = {INPUT: xs}
@@ -231,7 +232,7 @@ def _play(
     tensors: Mapping[str, np.ndarray],
     arithmetic: RuntimeArithmetic,
 ) -> dict[str, np.ndarray]:
-    """Results of one operator by name."""
+    """Returns the results of one operator by name."""
     read = [tensors[name] for name in node.inputs]
     formats = [layer.formats[name] for name in node.inputs]
     if node.operator is NodeKind.SPLIT:

@@ -1,4 +1,4 @@
-"""How a tensor of an integer graph holds its numbers."""
+"""Formats of the tensors of integer graphs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,14 @@ DTYPES = tuple(np.dtype(t) for t in (np.float32, np.int8, np.int16, np.int32, np
 
 @dataclass(frozen=True)
 class TensorFormat:
-    """Element type and meaning of a tensor: ``real = (q - zero_point) * scale``.
+    """Element type and quantization of a tensor: ``real = (q - zero_point) * scale``.
 
     Attributes:
       dtype: element type, one of float32, int8, int16, int32, int64.
-      scale: real value of one step, or one a slice of ``axis``; None for plain integers or floats.
-        Held at float32's precision, which is all that a `.tflite` file keeps.
+      scale: real value of one step, or one per slice of ``axis``; None for plain integers or
+        floats. It has the precision of float32, as in a `.tflite` file.
       zero_point: integer that stands for 0.
-      axis: the axis that several scales belong to.
+      axis: the axis to which several scales belong.
     """
 
     dtype: Any
@@ -26,7 +26,7 @@ class TensorFormat:
     axis: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what no runtime can hold."""
+        """Rejects formats that no runtime supports."""
         dtype = np.dtype(self.dtype)
         if dtype not in DTYPES:
             known = ", ".join(str(t) for t in DTYPES)

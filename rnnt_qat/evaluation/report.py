@@ -272,7 +272,7 @@ def _examples(result: EvaluationResult, count: int) -> str:
     rows = [f"| {u.id} | {_marked(u)} |" for u in worst if u.words.errors]
     if not rows:
         return f"{_label(result)}: no errors."
-    header = ["| utterance | said, ~~missed~~, **heard** |", "| --- | --- |"]
+    header = ["| utterance | reference, ~~missed~~, **recognised** |", "| --- | --- |"]
     return (
         f"<details><summary>{_label(result)}</summary>\n\n"
         + "\n".join(header + rows)

@@ -1,1 +1,1 @@
-"""From frozen integers to graphs: `.tflite` files and StableHLO programs."""
+"""Export of frozen integers: `.tflite` graphs and StableHLO programs."""

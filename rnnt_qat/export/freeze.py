@@ -1,8 +1,7 @@
-"""A trained model's integers as NumPy arrays with their formats: what artefacts and graphs hold.
+"""A trained model's integers as NumPy arrays with their formats, for artefacts and graphs.
 
 The integers are those of the serving program (``serving.freeze``), laid out as LiteRT's kernels
-take them (``export.layout``); scales and formats are what its operators attach. Nothing is
-quantized here.
+expect them (``export.layout``); its operators supply scales and formats. Nothing is quantized here.
 """
 
 from dataclasses import replace
@@ -32,18 +31,19 @@ from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.typing import PyTree
 
 EXPORTABLE = (ETHOS_U_8X8_16, ETHOS_U_16X8)
-"""Chips whose arithmetic LiteRT's reference kernels have."""
+"""Chips whose arithmetic is that of LiteRT's reference kernels."""
 
 
 def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
-    """Integers of a calibrated or accelerator-aware trained model.
+    """Returns the integers of a calibrated or accelerator-aware trained model.
 
     Args:
-      model: under a policy that puts every layer on one exportable chip (any weight width).
+      model: the model, under a policy that assigns every layer to one exportable chip (any weight
+        width).
       variables: its parameters and calibrated ranges.
 
     Raises:
-      FreezeError: a layer is not on such a chip, or a range was never calibrated.
+      FreezeError: a layer is not on such a chip, or a range is not calibrated.
     """
     try:
         check_calibrated(variables[RANGES])
@@ -62,7 +62,7 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
 
 
 def _one_chip(model: RNNT) -> AcceleratorSpec:
-    """The chip of all layers; refuses layers off exportable chips, or on different ones."""
+    """Returns the chip of all layers; raises FreezeError if there is no such chip."""
     chips: dict[AcceleratorSpec, str] = {}
     for path in layer_sites(model.config):
         precision, name = model.policy.resolve(path), "/".join(path)
@@ -82,14 +82,15 @@ def _one_chip(model: RNNT) -> AcceleratorSpec:
 
 
 def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
-    """The chip with 8-bit kernels that a specification is of.
+    """Returns the exportable chip with 8-bit kernels that a specification derives from.
 
     Raises:
       FreezeError: LiteRT's kernels do not have its arithmetic.
     """
     weights = spec.tensor(Role.WEIGHT)
     for chip in EXPORTABLE:
-        # Narrow kernels lie on the 8-bit grid, and LiteRT's LSTM has a scale a gate anyway.
+        # Narrow kernels lie on the 8-bit grid, and LiteRT's LSTM has one scale per gate in any
+        # case.
         known = chip.tensor(Role.WEIGHT)
         format = replace(known.format, bits=weights.format.bits)
         grain = Grain.GATE if weights.grain is Grain.GATE else Grain.TENSOR
@@ -110,7 +111,7 @@ class _Reader:
         self._policy = model.policy.for_serving()
 
     def layer(self, path: Path, sites: Sites) -> "_Layer":
-        """A layer's operators and integers."""
+        """Returns the operators and integers of a layer."""
         precision = self._policy.resolve(path)
         ranges = {site: value for site, value in _at(self._ranges, path).items() if site in sites}
         operators = precision.operators(sites, ranges)
@@ -118,19 +119,19 @@ class _Reader:
         return _Layer(operators, _at(self._params, path))
 
     def table(self, path: Path, format: TensorFormat) -> Integer[np.ndarray, "V E"]:
-        """A table, which was frozen in the format of the layer that reads it."""
+        """Returns a table, which was frozen in the format of the layer that reads it."""
         return np.asarray(_at(self._params, path[:-1])[path[-1]])
 
 
 class _Layer:
-    """One layer's operators with its integers; ``LayerIntegers``."""
+    """Operators and integers of one layer; implements ``LayerIntegers``."""
 
     def __init__(self, operators: NnaOperators, params: dict[str, Any]) -> None:
         self._operators = operators
         self._params = params
 
     def format(self, site: str) -> TensorFormat:
-        """Format of a stored tensor."""
+        """Returns the format of a stored tensor."""
         format = self._operators.spec.tensor(dict(self._operators.sites)[site]).format
         scale = self._operators.load(site, jnp.zeros((), format.storage)).scale
         return TensorFormat(np.dtype(format.storage), np.float32(scale))
@@ -138,7 +139,14 @@ class _Layer:
     def dense(
         self, kernel: str, bias: str | None, input: TensorFormat, output: TensorFormat
     ) -> DenseIntegers:
-        """A product from the format that its input really has."""
+        """Returns a matrix product whose input has the given format.
+
+        Args:
+          kernel: name of the kernel.
+          bias: name of the bias; None for no bias.
+          input: actual format of the input.
+          output: format of the result.
+        """
         weights = self._operators.weight(kernel, self._params[kernel])
         return DenseIntegers(
             weights=np.ascontiguousarray(np.asarray(weights.values).T),
@@ -150,7 +158,7 @@ class _Layer:
 
 
 def _bias(bias: Any) -> Integer[np.ndarray, "M"]:
-    """int32, or int64 where the accumulator is wider than that."""
+    """Returns int32, or int64 if the accumulator has more than 32 bits."""
     if isinstance(bias, Wide):
         high, low = (np.asarray(word).astype(np.int64) for word in bias)
         return (high << 32) + low

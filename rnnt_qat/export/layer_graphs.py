@@ -1,6 +1,6 @@
-"""Recurrent layers that take and return their states, as parts of `.tflite` graphs.
+"""Recurrent layers with explicit states, as parts of `.tflite` graphs.
 
-A recorded layer is written operator by operator, whatever its kind.
+A recorded layer of any kind is written operator by operator.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,13 @@ from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 def stateful_node(
     graph: GraphBuilder, layer: RecurrentIntegers, name: str
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """A layer that takes and returns its states: ``[T, D]`` and states to ``[T, H]`` and states."""
+    """Returns a layer as a function from ``[T, D]`` and states to ``[T, H]`` and states.
+
+    Args:
+      graph: receives the constants of the layer.
+      layer: the layer.
+      name: prefix of the names of its tensors.
+    """
     if isinstance(layer, RecordedLayer):
         return RecordedNode(graph, layer, name)
     assert isinstance(layer, LstmIntegers)
@@ -22,7 +28,7 @@ def stateful_node(
 
 
 class RecordedNode:
-    """A recorded layer's constants in a graph and its operators, frame by frame."""
+    """Constants of a recorded layer in a graph; a call adds its operators, frame by frame."""
 
     def __init__(self, graph: GraphBuilder, layer: RecordedLayer, name: str) -> None:
         self._graph, self._layer, self._name = graph, layer, name
@@ -38,10 +44,17 @@ class RecordedNode:
         }
 
     def __call__(self, xs: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """``[T, D]`` to outputs ``[T, H]`` and the last states, ``[1, ...]`` each.
+        """Adds the operators of all frames.
 
-        What depends on the inputs alone is computed of all frames at once, so that its weights are
+        Operators that depend only on the inputs run once for all frames, so that their weights are
         read once.
+
+        Args:
+          xs: inputs ``[T, D]``.
+          *states: states before the first frame, ``[1, ...]`` each.
+
+        Returns:
+          Outputs ``[T, H]`` and the states after the last frame.
         """
         graph, layer, name = self._graph, self._layer, self._name
         frames = xs.shape[0]
@@ -73,7 +86,7 @@ class RecordedNode:
         return self._graph.split(tensor, frames, 0, names)
 
     def _add(self, node: Node, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """One operator's results by name."""
+        """Returns the results of one operator by name."""
         graph, name = self._graph, prefix + node.outputs[0]
         read = [tensors[each] for each in node.inputs]
         if node.operator is NodeKind.SPLIT:

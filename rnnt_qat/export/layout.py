@@ -1,7 +1,7 @@
-"""A recognizer's networks laid out as LiteRT's kernels take them, from the record of its layers.
+"""Lays out a recognizer's networks as LiteRT's kernels expect them, from the record of its layers.
 
-Which layers there are, in what order, and which parameters they multiply by is read from the
-record; where the integers and formats come from is the caller's (``LayerIntegers``).
+The record gives the layers, their order, and the parameters of their matrix products. The caller
+supplies the integers and formats (``LayerIntegers``).
 """
 
 from collections.abc import Callable, Mapping
@@ -31,13 +31,13 @@ from rnnt_qat.quant.recorded import Layer, Path, Record, table_readers
 from rnnt_qat.quant.sites import Sites
 
 Source = Callable[[Path, Sites], LayerIntegers]
-"""Integers of the layer at a path, which declares some sites."""
+"""Returns the integers of the layer at a path, which declares the given sites."""
 Table = Callable[[Path, TensorFormat], Integer[np.ndarray, "V E"]]
-"""Integers of the table at a path, in the format of the layer that reads it."""
+"""Returns the integers of the table at a path, in the format of the layer that reads it."""
 
 
 class FreezeError(UserError, ValueError):
-    """A model that cannot be frozen; the message names the layer or the range."""
+    """A model cannot be frozen; the message names the layer or the range."""
 
 
 def lay_out(
@@ -48,18 +48,19 @@ def lay_out(
     chip: str,
     fused: bool,
 ) -> RnntIntegers:
-    """The whole recognizer.
+    """Lays out a complete recognizer.
 
     Args:
-      config: sizes.
-      params: arrays of the shapes of its parameters.
-      source: integers of its layers.
-      table: integers of its embedding.
+      config: sizes of the model.
+      params: its parameters; only their shapes are used.
+      source: supplies the integers of its layers.
+      table: supplies the integers of its embedding.
       chip: name of the accelerator.
-      fused: the chip's recurrent layers are one operator; else they are operators on int16.
+      fused: whether a recurrent layer is a single operator of the chip; otherwise it consists of
+        operators on int16.
 
     Raises:
-      FreezeError: the chip's runtimes have no operators for a layer; names it.
+      FreezeError: the chip's runtimes lack an operator of a layer; names it.
     """
     record = serving_record(config)
     stack = _Stack(record, params, source, fused)
@@ -103,7 +104,7 @@ def lay_out(
 
 
 def _network(record: Record, name: str) -> tuple[list[Layer], Layer]:
-    """Layers of a network in order, without and with its last, the projection for the joint."""
+    """Returns the layers of a network in order, separated from the last, the joint's projection."""
     *layers, projection = [
         layer for layer in record.layers if layer.path[0] == name and layer.sites
     ]
@@ -111,13 +112,13 @@ def _network(record: Record, name: str) -> tuple[list[Layer], Layer]:
 
 
 def _first_format(source: Source, layers: list[Layer], projection: Layer) -> TensorFormat:
-    """Format in which a network takes its inputs: its first layer's."""
+    """Returns the input format of a network, which is that of its first layer."""
     first = layers[0] if layers else projection
     return source(first.path, first.sites).format("input")
 
 
 class _Stack:
-    """Makes layers of a record one after the other."""
+    """Lays out the layers of a record one after the other."""
 
     def __init__(
         self, record: Record, params: Mapping[str, Any], source: Source, fused: bool
@@ -125,7 +126,7 @@ class _Stack:
         self._record, self._params, self._source, self._fused = record, params, source, fused
 
     def layers(self, layers: list[Layer], format: TensorFormat) -> tuple[RecurrentIntegers, ...]:
-        """Recurrent layers; each takes what the one before it stored."""
+        """Lays out recurrent layers; each reads the format that the previous one stores."""
         found: list[RecurrentIntegers] = []
         for layer in layers:
             found.append(self._recurrent(layer, format))
@@ -133,7 +134,13 @@ class _Stack:
         return tuple(found)
 
     def product(self, layer: Layer, input: TensorFormat, output: TensorFormat) -> DenseIntegers:
-        """A layer of one product, from the format that its input really has."""
+        """Lays out a layer that is one matrix product.
+
+        Args:
+          layer: the layer.
+          input: actual format of its input.
+          output: format of the result.
+        """
         calls = [call for call in self._record.calls if call.layer.path == layer.path]
         (kernel,) = {call.parameter for call in calls if call.operator == "weight"}
         (bias,) = {call.parameter for call in calls if call.operator == "accumulate"}
@@ -163,7 +170,7 @@ class _Stack:
 
 
 def _first_kernel(record: Record, layer: Layer) -> str:
-    """Name of the kernel that takes a layer's input: the first that it asks for."""
+    """Returns the name of the kernel of a layer's input: the first kernel that it uses."""
     names = (
         call.parameter
         for call in record.calls
@@ -175,7 +182,7 @@ def _first_kernel(record: Record, layer: Layer) -> str:
 
 
 def _lstm(integers: LayerIntegers, input: TensorFormat) -> LstmIntegers:
-    """A plain LSTM, gates one by one."""
+    """Lays out a plain LSTM, gate by gate."""
     hidden = integers.format("hidden")
     read = integers.dense("input_kernel", "bias", input, GATE_PRE)
     recurrent = integers.dense("recurrent_kernel", None, hidden, GATE_PRE)
@@ -197,7 +204,7 @@ def _by_gate(weights: Integer[np.ndarray, "4H K"]) -> Integer[np.ndarray, "4 H K
 
 
 def _gate_scale(dense: DenseIntegers) -> np.ndarray:
-    """One scale a gate where its units agree, else one a unit."""
+    """Returns one scale per gate if the scales of its units are equal, else one per unit."""
     scale = np.asarray(dense.weight_scale, np.float32)
     if scale.ndim == 0:
         return np.full(4, scale)

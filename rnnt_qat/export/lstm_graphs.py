@@ -1,9 +1,9 @@
-"""LSTM and dense layers as `.tflite` graphs, in the two public integer shapes.
+"""LSTM and dense layers as `.tflite` graphs, in both public integer variants.
 
 ``fused_lstm`` is LiteRT's UNIDIRECTIONAL_SEQUENCE_LSTM with int8 inputs, hidden state and weights
-and an int16 cell ("8x8_16"); ``lstm_step_16x8`` is one step written operator by operator with
-int16 activations and int8 weights ("16x8"). Both take one ``LstmIntegers``; gates are ordered
-i, f, g, o (input, forget, cell candidate, output), as in LiteRT.
+and an int16 cell ("8x8_16"). ``lstm_step_16x8`` is one step written operator by operator with int16
+activations and int8 weights ("16x8"). Both take ``LstmIntegers``; gates are in the order i, f, g, o
+(input, forget, cell candidate, output), as in LiteRT.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
 
 class DenseNode:
-    """A dense layer's constants in a graph; each call adds one FULLY_CONNECTED that reads them."""
+    """Constants of a dense layer in a graph; each call adds one FULLY_CONNECTED."""
 
     def __init__(self, graph: GraphBuilder, layer: DenseIntegers, name: str) -> None:
         self._graph, self._layer = graph, layer
@@ -35,21 +35,37 @@ class DenseNode:
             self._bias = graph.constant(f"{name}/bias", layer.bias, format)
 
     def __call__(self, x: Tensor, name: str) -> Tensor:
-        """``[N, K] -> [N, M]``; an input in another format is requantized first."""
+        """Maps ``[N, K]`` to ``[N, M]``; an input in another format is requantized first."""
         x = in_format(self._graph, x, self._layer.input, f"{name}/input")
         weights, bias = self._weights, self._bias
         return self._graph.fully_connected(x, weights, bias, self._layer.output, name)
 
 
 def in_format(graph: GraphBuilder, x: Tensor, format: TensorFormat, name: str) -> Tensor:
-    """``x`` itself, or requantized where its format is another."""
+    """Returns ``x``, requantized if it has another format.
+
+    Args:
+      graph: receives the operator.
+      x: the tensor.
+      format: format of the result.
+      name: name of the requantized tensor.
+    """
     return x if x.format == format else graph.quantize(x, format, name)
 
 
 def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: str) -> Tensor:
-    """Adds a fused int8 LSTM over ``x`` ``[1, T, D]``; returns the hidden states ``[1, T, H]``.
+    """Adds a fused int8 LSTM.
 
-    Its states ``{name}/hidden`` (int8) and ``{name}/cell`` (int16) live in the runtime.
+    The runtime keeps its states ``{name}/hidden`` (int8) and ``{name}/cell`` (int16).
+
+    Args:
+      graph: receives the operator.
+      layer: the layer.
+      x: inputs ``[1, T, D]``.
+      name: name of the output and prefix of the other tensors.
+
+    Returns:
+      The hidden states ``[1, T, H]``.
     """
     constants: list[Tensor] = []
     for site, arrays, scales in (
@@ -66,7 +82,7 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
     batch = x.shape[0]
     hidden = graph.variable(f"{name}/hidden", (batch, layer.hidden_size), layer.hidden)
     cell = graph.variable(f"{name}/cell", (batch, layer.hidden_size), layer.cell)
-    # Without layer normalisation the kernels read one of the five: the format of o * tanh(c).
+    # Without layer normalization, the kernels read only one of the five: the format of o * tanh(c).
     intermediates = [graph.intermediate(f"{name}/{gate}_pre", GATE_PRE) for gate in GATE_NAMES]
     intermediates.append(graph.intermediate(f"{name}/output", layer.hidden))
     no_peephole, no_projection, no_norm = [None] * 3, [None] * 2, [None] * 4
@@ -75,7 +91,7 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
 
 
 class LstmNode16x8:
-    """A 16x8 LSTM's constants in a graph and its operators, frame by frame."""
+    """Constants of a 16x8 LSTM in a graph; a call adds its operators, frame by frame."""
 
     def __init__(self, graph: GraphBuilder, layer: LstmIntegers, name: str) -> None:
         self._graph, self._layer, self._name = graph, layer, name
@@ -83,9 +99,17 @@ class LstmNode16x8:
         self._recurrent = DenseNode(graph, layer.recurrent_projection(), f"{name}/recurrent_kernel")
 
     def __call__(self, xs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[T, D]`` to hidden states ``[T, H]`` and the last hidden and cell, ``[1, H]`` each.
+        """Adds the operators of all frames.
 
         The input projections of all frames are one product, so that its weights are read once.
+
+        Args:
+          xs: inputs ``[T, D]``.
+          hidden: hidden state ``[1, H]`` before the first frame.
+          cell: cell state ``[1, H]`` before the first frame.
+
+        Returns:
+          Hidden states ``[T, H]``, and the hidden and cell state after the last frame.
         """
         graph, name = self._graph, self._name
         frames = xs.shape[0]
@@ -102,7 +126,17 @@ class LstmNode16x8:
         return ys, hidden, cell
 
     def step(self, x: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """One frame of N streams: ``x [N, D]`` and their states ``[N, H]`` to the new states."""
+        """Adds the operators of one frame of N streams.
+
+        Args:
+          x: inputs ``[N, D]``.
+          hidden: hidden states ``[N, H]``.
+          cell: cell states ``[N, H]``.
+          name: prefix of the names of the tensors.
+
+        Returns:
+          The new hidden and cell states.
+        """
         return self._step(self._input(x, f"{name}/projected"), hidden, cell, name)
 
     def _step(self, row: Tensor, hidden: Tensor, cell: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -122,21 +156,29 @@ class LstmNode16x8:
 
 
 def fused_lstm(layer: LstmIntegers, steps: int = 1) -> bytes:
-    """A graph of one fused LSTM: int8 ``[1, steps, D]`` to int8 ``[1, steps, H]``, state inside."""
+    """Returns a graph of one fused LSTM with internal state.
+
+    Args:
+      layer: the layer.
+      steps: number of frames per call.
+
+    Returns:
+      The file; it maps int8 ``[1, steps, D]`` to int8 ``[1, steps, H]``.
+    """
     graph = GraphBuilder("fused_lstm")
     x = graph.input("x", (1, steps, layer.input_size), layer.input)
     return graph.finish([add_fused_lstm(graph, layer, x, "lstm")])
 
 
 def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers], streams: int = 1) -> bytes:
-    """A graph of one step of one or more stacked 16x8 LSTMs, states outside.
+    """Returns a graph of one step of one or more stacked 16x8 LSTMs, with explicit states.
 
     Inputs: x int16 ``[N, D]``, then hidden ``[N, H]`` and cell ``[N, H]`` of each layer. Outputs:
-    the new hidden and cell of each layer; the last hidden is the stack's output.
+    the new hidden and cell of each layer; the last hidden is the output of the stack.
 
     Args:
-      layers: one layer, or several of which each reads the hidden state of the one before.
-      streams: N, streams that are stepped together.
+      layers: one layer, or several, each of which reads the hidden state of the previous one.
+      streams: number N of streams processed together.
     """
     stack = [layers] if isinstance(layers, LstmIntegers) else list(layers)
     graph = GraphBuilder("lstm_step_16x8")
@@ -157,7 +199,7 @@ def lstm_step_16x8(layers: LstmIntegers | Sequence[LstmIntegers], streams: int =
 
 
 def dense_graph(layer: DenseIntegers, rows: int = 1) -> bytes:
-    """A graph of one dense layer: ``[rows, K] -> [rows, M]``."""
+    """Returns a graph of one dense layer: ``[rows, K] -> [rows, M]``."""
     graph = GraphBuilder("dense")
     x = graph.input("x", (rows, layer.weights.shape[1]), layer.input)
     return graph.finish([DenseNode(graph, layer, "y")(x, "y")])

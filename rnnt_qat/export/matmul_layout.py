@@ -1,10 +1,9 @@
-"""A recognizer of integer matrix products alone, laid out for the chip's compiler.
+"""The layout of a recognizer with integer matrix products only, for the chip's compiler.
 
-Such a model keeps floating point between its products, so it has no integer arithmetic to freeze;
-what its engine takes is the products' weights on the NPU and every other operator on the CPU. The
-layout here is the operator-by-operator LSTM of ``ethos_u_16x8`` with the model's own weights in
-it; the formats of all other tensors are nominal. It is for compiling and timing, never for
-playing.
+Such a model keeps floating point between its products, so it has no integer arithmetic to freeze:
+the weights of the products are on the NPU, and the CPU computes every other operator. The layout is
+the operator-by-operator LSTM of ``ethos_u_16x8`` with the model's own weights; the formats of all
+other tensors are nominal. It is for compilation and timing, and its results are meaningless.
 """
 
 import numpy as np
@@ -40,10 +39,14 @@ _NOMINAL = {
 
 
 def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
-    """The products' weights in the shape that the graphs are written from.
+    """Returns the weights of the products in the layout that graphs are written from.
+
+    Args:
+      model: the model under its policy.
+      variables: its variables.
 
     Raises:
-      FreezeError: a layer is not of integer matrix products.
+      FreezeError: a layer does not compute with integer matrix products.
     """
     params = variables["params"]
 
@@ -64,19 +67,26 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
 
 
 class _Layer:
-    """One layer's kernels, as the products take them, in nominal formats; ``LayerIntegers``."""
+    """Kernels of one layer as its products use them, in nominal formats; ``LayerIntegers``."""
 
     def __init__(self, precision: IntegerMatmul, sites: Sites, params: PyTree) -> None:
         self._precision, self._sites, self._params = precision, sites, params
 
     def format(self, site: str) -> TensorFormat:
-        """The nominal format of the site's role."""
+        """Returns the nominal format of the site's role."""
         return _NOMINAL[self._sites[site]]
 
     def dense(
         self, kernel: str, bias: str | None, input: TensorFormat, output: TensorFormat
     ) -> DenseIntegers:
-        """A product; its bias is nominal too."""
+        """Returns a matrix product with a nominal (zero) bias.
+
+        Args:
+          kernel: name of the kernel.
+          bias: name of the bias; None for no bias.
+          input: nominal format of the input.
+          output: nominal format of the result.
+        """
         held = self._precision.operators({}, {}).weight(kernel, self._params[kernel])
         scale = np.broadcast_to(np.asarray(held.scale, np.float32), held.values.shape[1:])
         weights = np.ascontiguousarray(np.asarray(held.values).T.astype(np.int8))

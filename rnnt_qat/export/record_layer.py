@@ -1,9 +1,9 @@
-"""A layer's operators, recorded from the layer itself: one frame through a set that notes them.
+"""Records the operators of a layer by tracing one frame with symbolic operators.
 
-A layer's program is traced with operators that compute nothing. What it asks for becomes a list of
-integer operators (``artefact.recorded_layer``); what it does between them only moves values, and
-with one row and one frame there is nothing to move. So a new layer is exported as it is; it is a
-new *operator* that takes a line here, in the player and in the graphs.
+The program of a layer is traced with operators that compute nothing. The calls become a list of
+integer operators (``artefact.recorded_layer``). The program between them may only move values, and
+with one row and one frame these moves are identities. A new layer can therefore be exported without
+further code; a new *operator* needs an entry here, in the player and in the graphs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,83 +35,90 @@ from rnnt_qat.typing import Array, PyTree
 
 
 class LayerIntegers(Protocol):
-    """A layer's integers and formats, wherever they come from."""
+    """Integers and formats of a layer."""
 
     def format(self, site: str) -> TensorFormat:
-        """Format of what is stored at a site."""
+        """Returns the format of the tensor stored at a site."""
 
     def dense(
         self, kernel: str, bias: str | None, input: TensorFormat, output: TensorFormat
     ) -> DenseIntegers:
-        """A product from one format to another, by the names of its parameters."""
+        """Returns a matrix product.
+
+        Args:
+          kernel: name of the kernel.
+          bias: name of the bias; None for no bias.
+          input: format of the input.
+          output: format of the result.
+        """
 
 
 class RecordError(ValueError):
-    """A layer whose operators cannot be recorded; the message says what it does."""
+    """The operators of a layer cannot be recorded; the message describes the cause."""
 
 
 _operator = Primitive("recorded_operator")
-"""Stands for an operator in a traced layer; never computed."""
+"""Primitive that represents an operator in a traced layer; it is never computed."""
 _operator.def_abstract_eval(lambda *_, shape, **__: ShapedArray(shape, jnp.float32))
 
 
 @flax.struct.dataclass
 class SymbolicOperators:
-    """An ``OperatorSet`` that leaves a mark in the traced program and computes nothing."""
+    """An ``OperatorSet`` that marks its calls in the traced program and computes nothing."""
 
     def weight(
         self, site: str, w: Array, x: Array | None = None, bias: Array | None = None
     ) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("weight", site, w.shape, w)
 
     def lookup(self, table: Array, rows: Array) -> Array:
-        """Refused: the networks export their tables themselves."""
+        """Raises RecordError: the networks export their tables themselves."""
         raise RecordError("lookup inside a recurrent layer")
 
     def store(self, site: str, x: Array) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("store", site, x.shape, x)
 
     def input(self, site: str, x: Array) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("input", site, x.shape, x)
 
     def values(self, x: Array) -> Array:
-        """The value itself."""
+        """Returns the value unchanged."""
         return x
 
     def load(self, site: str, values: Array) -> Array:
-        """Marked: a state gets its format here."""
+        """Marks the call, which determines the format of a state."""
         return _mark("load", site, values.shape, values)
 
     def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
-        """Marked."""
+        """Marks the call."""
         operands = (x, w) if bias is None else (x, w, bias)
         return _mark("accumulate", "", (*x.shape[:-1], w.shape[-1]), *operands)
 
     def add(self, a: Array, b: Array, out: str) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("add", out, jnp.broadcast_shapes(a.shape, b.shape), a, b)
 
     def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
-        """The value itself."""
+        """Returns the addend unchanged."""
         return values
 
     def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
-        """As ``add``."""
+        """Marks the call as ``add``."""
         return self.add(a, b, out)
 
     def mul(self, a: Array, b: Array, out: str) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("mul", out, jnp.broadcast_shapes(a.shape, b.shape), a, b)
 
     def sigmoid(self, x: Array, out: str) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("sigmoid", out, x.shape, x)
 
     def tanh(self, x: Array, out: str) -> Array:
-        """Marked."""
+        """Marks the call."""
         return _mark("tanh", out, x.shape, x)
 
 
@@ -123,18 +130,18 @@ def record_layer(
     input: TensorFormat,
     input_size: int,
 ) -> RecordedLayer:
-    """The operators of a recurrent layer.
+    """Records the operators of a recurrent layer.
 
     Args:
-      module: the layer, unbound, under floating point.
-      kind: what its module path starts with.
-      params: arrays of the shapes of its parameters.
+      module: the layer, unbound, under a floating-point policy.
+      kind: prefix of its module path.
+      params: its parameters; only their shapes are used.
       integers: its integers and formats.
-      input: format that its input really has.
+      input: actual format of its input.
       input_size: width of its input.
 
     Raises:
-      RecordError: it does something between its operators that is more than moving values.
+      RecordError: between its operators, the layer does more than move values.
     """
     unbound: Any = module
     state = unbound.bind({}).initial_state(1)
@@ -156,7 +163,7 @@ def record_layer(
 
 
 def _leaves(tree: PyTree) -> list[tuple[Any, Any]]:
-    """Leaves of a tree with the keys to each."""
+    """Returns the leaves of a tree with their key paths."""
     return jax.tree_util.tree_leaves_with_path(tree)
 
 
@@ -179,7 +186,7 @@ class _Parameter:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A stored tensor; a state that was not loaded yet has no format."""
+    """A stored tensor; a state that has not been loaded yet has no format."""
 
     name: str
     format: TensorFormat | None
@@ -188,7 +195,7 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class _Accumulated:
-    """A product that is not stored yet."""
+    """A product that has not been stored yet."""
 
     x: _Tensor
     kernel: str
@@ -216,7 +223,14 @@ class _Walk:
     def layer(
         self, kind: str, frame: _Tensor, states: Sequence[_Tensor], results: Sequence[Any]
     ) -> RecordedLayer:
-        """What was walked, cut into what reads a state and what does not."""
+        """Returns the recorded layer, with operators separated by whether they depend on a state.
+
+        Args:
+          kind: prefix of the layer's module path.
+          frame: the input.
+          states: the states before the frame.
+          results: the output, followed by the states after the frame.
+        """
         output, *after = (self._stored(value, "a result of the layer") for value in results)
         dependent = {state.name for state in states}
         before, steps = [], []
@@ -246,7 +260,13 @@ class _Walk:
         )
 
     def run(self, jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-        """Results of a jaxpr: tensors, products, parameters, or NumPy arrays of what is known."""
+        """Returns the results of a jaxpr: tensors, products, parameters, or NumPy arrays.
+
+        Args:
+          jaxpr: the program.
+          constants: values of its constants.
+          arguments: values of its arguments.
+        """
         known: dict[Any, Any] = dict(zip(jaxpr.constvars, constants, strict=True))
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
@@ -283,7 +303,7 @@ class _Walk:
         )
 
     def _scan(self, options: Mapping[str, Any], read: list[Any]) -> Sequence[Any]:
-        """One step: leading axes of length 1 make no difference."""
+        """Runs one step, because leading axes of length 1 have no effect."""
         if options["length"] != 1:
             raise RecordError(f"a scan of {options['length']} steps over one frame")
         first = options["num_consts"] + options["num_carry"]
@@ -330,7 +350,7 @@ class _Walk:
         return self._node(NodeKind.DENSE, [x.x], site, format, x.size, dense)
 
     def _constant(self, x: np.ndarray, site: str, format: TensorFormat) -> _Tensor:
-        """A real constant, as ``store`` rounds it."""
+        """Adds a real constant, rounded as ``store`` does."""
         row = np.atleast_1d(x.astype(np.float64)).reshape(1, -1) / np.float64(format.scale)
         values = fixed.saturate(fixed.round_half_away(row), format)
         self._constants.append(Constant(self._fresh(site), values, format))
@@ -359,7 +379,7 @@ class _Walk:
         return _Tensor(name, format, size)
 
     def _fresh(self, name: str) -> str:
-        """A name of the site, numbered from its second tensor on; states keep theirs."""
+        """Returns the name with the number of its use, from 1."""
         self._counts[name] = self._counts.get(name, 0) + 1
         return f"{name}_{self._counts[name]}"
 

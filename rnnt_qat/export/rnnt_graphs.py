@@ -1,10 +1,10 @@
 """The three graphs of a streaming recognizer: encoder chunk, prediction step, joint step.
 
-Tensors are named after the layers they belong to; the player records its values under the same
-names, so that a difference between the two can be told by operator and frame.
+Tensors are named after their layers. The player records its values under the same names, so that a
+difference between the two can be attributed to an operator and frame.
 
-Fused layers keep their states inside the runtime (``{layer}/hidden``, ``{layer}/cell``); others
-take and return them: after the graph's own inputs and outputs come the states, layer by layer.
+The runtime keeps the states of fused layers (``{layer}/hidden``, ``{layer}/cell``). The states of
+other layers are inputs and outputs of a graph, layer by layer, after its own inputs and outputs.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,16 @@ LABEL = TensorFormat(np.int32)
 
 @dataclass(frozen=True)
 class Boundary:
-    """What the graphs do that not every runtime and chip can; by default their caller does it.
+    """Operators that a graph includes although not every runtime and chip supports them.
+
+    By default the caller of the graphs computes them.
 
     Attributes:
-      lookup_inside: the prediction step gathers the embedding's rows itself; else it takes them,
-        which costs its caller a read at an address. Ethos-U55 and U65 have no GATHER, TFLM none
-        of int16.
-      argmax_inside: the joint step returns the label; else the logits. No runtime has an ARG_MAX
-        of int16; Ethos-U55 and U65 have it up to 127 int8 scores.
+      lookup_inside: whether the prediction step gathers the rows of the embedding; otherwise they
+        are its input, which costs the caller one read. Ethos-U55 and U65 have no GATHER, TFLM has
+        none of int16.
+      argmax_inside: whether the joint step returns the label instead of the logits. No runtime has
+        an ARG_MAX of int16; Ethos-U55 and U65 have it for up to 127 int8 scores.
     """
 
     lookup_inside: bool = False
@@ -41,10 +43,17 @@ EVERYWHERE = Boundary()
 
 
 def encoder_chunk(model: RnntIntegers, frames: int) -> bytes:
-    """``features [frames, F]`` to ``encoded [ceil(frames / reduction), J]``.
+    """Returns the graph of an encoder chunk: features to encoder projections.
 
-    A last group that lacks frames is filled with zeros after the layers below the reduction, as in
-    training: chunks before an utterance's last are multiples of the reduction.
+    An incomplete last group is filled with zeros after the layers below the reduction, as in
+    training: chunks before the last of an utterance are multiples of the reduction.
+
+    Args:
+      model: the recognizer.
+      frames: number of feature frames per call.
+
+    Returns:
+      The file; it maps ``features [frames, F]`` to ``encoded [ceil(frames / reduction), J]``.
     """
     encoder = model.encoder
     graph = GraphBuilder("encoder")
@@ -60,7 +69,16 @@ def encoder_chunk(model: RnntIntegers, frames: int) -> bytes:
 
 
 def prediction_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
-    """The last labels ``[context]``, or their rows ``[context, E]``, to ``predicted [1, J]``."""
+    """Returns the graph of a prediction step.
+
+    Args:
+      model: the recognizer.
+      boundary: whether the graph looks up the embedding.
+
+    Returns:
+      The file; it maps the last labels ``[context]``, or their rows ``[context, E]``, to
+      ``predicted [1, J]``.
+    """
     prediction = model.prediction
     graph = GraphBuilder("prediction")
     context, width = prediction.context, prediction.embedding.shape[1]
@@ -79,7 +97,16 @@ def prediction_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> byt
 
 
 def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
-    """``encoded [1, J]`` and ``predicted [1, J]`` to the label ``[1]`` or the logits ``[1, V]``."""
+    """Returns the graph of a joint step.
+
+    Args:
+      model: the recognizer.
+      boundary: whether the graph returns the label or the logits.
+
+    Returns:
+      The file; it maps ``encoded [1, J]`` and ``predicted [1, J]`` to the label ``[1]`` or the
+      logits ``[1, V]``.
+    """
     joint = model.joint
     graph = GraphBuilder("joint")
     encoded = graph.input("encoded", (1, joint.width), model.encoder.projection.output)
@@ -91,7 +118,7 @@ def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
 
 
 class _Stack:
-    """Recurrent layers of one graph, each with its state where its kind keeps it."""
+    """Recurrent layers of one graph, with explicit states where their kind has them."""
 
     def __init__(self, graph: GraphBuilder, layers: Sequence[RecurrentIntegers]) -> None:
         self._graph, self._layers = graph, layers
@@ -106,7 +133,7 @@ class _Stack:
         self.outputs: list[Tensor] = []
 
     def __call__(self, index: int, x: Tensor) -> Tensor:
-        """``[T, D] -> [T, H]`` through layer ``index``."""
+        """Maps ``[T, D]`` to ``[T, H]`` through layer ``index``."""
         graph, layer = self._graph, self._layers[index]
         name = f"{layer.cell_kind}_{index}"
         x = in_format(graph, x, layer.input, f"{name}/input")
@@ -115,13 +142,13 @@ class _Stack:
             self.outputs += states
             return ys
         sequence = graph.reshape(x, (1, *x.shape), f"{name}/sequence")
-        assert isinstance(layer, LstmIntegers)  # no other kind keeps its states inside
+        assert isinstance(layer, LstmIntegers)  # only LSTMs keep their states inside
         ys = add_fused_lstm(graph, layer, sequence, name)
         return graph.reshape(ys, ys.shape[1:], f"{name}/hiddens")
 
 
 def _reduce(graph: GraphBuilder, x: Tensor, factor: int) -> Tensor:
-    """Groups of ``factor`` rows side by side, zeros for rows that the last group lacks."""
+    """Stacks groups of ``factor`` rows; zeros replace the missing rows of the last group."""
     frames, width = x.shape
     missing = -frames % factor
     if missing:

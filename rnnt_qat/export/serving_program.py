@@ -1,15 +1,15 @@
-"""Streaming recognition as StableHLO programs: audio chunks in, tokens out, JAX alone needed.
+"""Streaming recognition as StableHLO programs: audio chunks in, tokens out; they need JAX only.
 
     start.stablehlo    () -> state
     step.stablehlo     (audio [B, N] float32, lengths [B] int32, state) -> (emitted, state)
     finish.stablehlo   (state) -> emitted
     signature.txt      every argument and result of them
 
-``audio`` is in [-1, 1); ``lengths`` is N while a stream goes on, fewer in the chunk that it ends
-in, 0 afterwards. ``state`` is a dict of arrays whose sizes never change, however long the stream
-is. ``emitted`` is a dict of what a chunk made final: the first ``length`` of ``tokens``, with
-``emission_frames`` and ``token_log_probs``. A token of -1 is the end of a segment (an endpoint, or
-the end of the stream in ``finish``).
+``audio`` is in [-1, 1). ``lengths`` is N while a stream continues, less in the chunk in which it
+ends, and 0 afterwards. ``state`` is a dict of arrays of constant size, however long the stream is.
+``emitted`` is a dict of the tokens that a chunk made final: the first ``length`` of ``tokens``,
+with ``emission_frames`` and ``token_log_probs``. A token of -1 marks the end of a segment (an
+endpoint, or the end of the stream in ``finish``).
 """
 
 from pathlib import Path
@@ -42,13 +42,13 @@ def export_serving_program(
     """Writes the programs and their signature.
 
     Args:
-      frontend: audio to features.
-      search: how to search; its room for tokens is that of a chunk.
-      transducer: its variables become constants of the programs.
-      chunk_ms: audio of one step, whole encoder frames.
-      folder: takes the files.
-      batch_size: streams that run side by side.
-      endpoint: where segments end; None: nowhere but at the end of a stream.
+      frontend: maps audio to features.
+      search: options of the search; its capacity is set to the tokens of a chunk.
+      transducer: the model; its variables become constants of the programs.
+      chunk_ms: duration of the audio of one step in ms, a whole number of encoder frames.
+      folder: receives the files.
+      batch_size: number of streams processed together.
+      endpoint: rule for the ends of segments; None ends them only at the end of a stream.
     """
     sizes = ChunkDriver(frontend, search.build())
     samples = sizes.chunk_samples(transducer, chunk_ms)
@@ -91,6 +91,6 @@ def export_serving_program(
 
 
 def _by_path(state: PyTree) -> dict[str, Array]:
-    """Leaves of a state under the names of the fields that they are in."""
+    """Returns the leaves of a state by the path of their field."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

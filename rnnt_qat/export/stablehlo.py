@@ -1,8 +1,8 @@
 """StableHLO for serving on CPU, GPU and TPU: a jitted function and its signature in one file.
 
-A `.stablehlo` file is what ``jax.export`` serializes (https://docs.jax.dev/en/latest/export): the
-program with its constants, the tree of its arguments and results, and the platforms it may run on.
-Loading needs JAX alone; none of this project's code.
+A `.stablehlo` file is serialized by ``jax.export`` (https://docs.jax.dev/en/latest/export): the
+program with its constants, the trees of its arguments and results, and the platforms on which it
+can run. Loading it requires JAX only, not this project.
 """
 
 import os
@@ -24,20 +24,20 @@ def export_stablehlo(
     path: str | os.PathLike[str],
     platforms: Sequence[str] = PLATFORMS,
 ) -> export.Exported:
-    """Lowers ``fn`` at the shapes of ``example_args`` and writes it.
+    """Lowers ``fn`` for the shapes of ``example_args`` and writes it.
 
     Args:
-      fn: pure function of pytrees of arrays; what it closes over becomes constants.
+      fn: pure function of pytrees of arrays; values that it closes over become constants.
       example_args: arguments, or their ``jax.ShapeDtypeStruct``. Containers must be tuples, lists,
-        dicts or None: a registered class would have to be known where the file is loaded.
-      path: file to write.
-      platforms: where it may run.
+        dicts or None, because a registered class would have to exist where the file is loaded.
+      path: the file to write.
+      platforms: platforms on which it can run.
 
     Returns:
-      What was written; ``str`` of its ``in_avals`` and ``out_avals`` is the signature.
+      The exported program; ``str`` of its ``in_avals`` and ``out_avals`` is the signature.
 
     Raises:
-      TypeError: a result or argument is held in a container of another class.
+      TypeError: a result or argument has a container of another class.
     """
     exported = export.export(jax.jit(fn), platforms=tuple(platforms))(*example_args)
     for what, tree, avals in _boundary(exported):
@@ -52,20 +52,20 @@ def export_stablehlo(
 
 
 def load_stablehlo(path: str | os.PathLike[str]) -> export.Exported:
-    """Reads a program; run it with ``load_stablehlo(path).call(*args)``.
+    """Reads a program, for ``load_stablehlo(path).call(*args)``.
 
     Raises:
-      ValueError: the file is not a serialized program, or not whole.
+      ValueError: the file is not a complete serialized program.
     """
     content = Path(path).read_bytes()
     try:
         return export.deserialize(bytearray(content))
-    except Exception as error:  # whatever the reader stumbles over in bytes that it trusts
+    except Exception as error:  # the reader trusts its input and may raise any exception
         raise ValueError(f"{path} is not a whole serialized JAX program: {error}") from error
 
 
 def signature(exported: export.Exported) -> str:
-    """One line an argument and a result: where it is in the tree, dtype and shape."""
+    """Returns one line per argument and result: its path in the tree, dtype and shape."""
     lines = []
     for what, tree, avals in _boundary(exported):
         leaves = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(tree, avals))
@@ -83,7 +83,7 @@ def _boundary(exported: export.Exported) -> tuple[tuple[str, Any, Any], ...]:
 
 
 def _strange_container(tree: Any) -> type | None:
-    """The first container that JAX alone cannot rebuild; leaves are None."""
+    """Returns the first container that JAX alone cannot rebuild; leaves are None."""
     if tree is None:
         return None
     if type(tree) not in (tuple, list, dict):

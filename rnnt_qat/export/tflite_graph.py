@@ -1,12 +1,12 @@
-"""A small builder of `.tflite` graphs: integer tensors, constants and the operators an RNN-T needs.
+"""Builder of `.tflite` graphs: integer tensors, constants and the operators of an RNN-T.
 
 The file format is the flatbuffers schema of LiteRT (TensorFlow Lite, schema version 3, file
-identifier ``TFL3``); the operators' integer contracts are those of its 8-bit quantization
-specification (https://ai.google.dev/edge/litert/models/quantization_spec):
-``real = (q - zero_point) * scale``, weights symmetric in [-127, 127].
+identifier ``TFL3``). The integer arithmetic of the operators is that of its 8-bit quantization
+specification (https://ai.google.dev/edge/litert/models/quantization_spec): ``real = (q -
+zero_point) * scale``, weights symmetric in [-127, 127].
 
-Nothing here chooses a format: every tensor is declared with its dtype, scale and zero point, so
-a graph holds exactly the integers that its caller computed.
+The builder chooses no formats: every tensor is declared with its dtype, scale and zero point, so a
+graph contains exactly the integers that its caller computed.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,19 @@ _TENSOR_TYPE = {
 }
 _NONE = schema.ActivationFunctionType.NONE
 _CONCATENATED = 10
-"""Inputs of one CONCATENATION that TFLM takes (micro/kernels/concatenation.cc, kMaxInputNum)."""
+"""Maximum number of inputs of TFLM's CONCATENATION (kMaxInputNum in micro/kernels)."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the graph under construction: its place, name, shape and format."""
+    """A tensor of the graph under construction.
+
+    Attributes:
+      index: index in the graph.
+      name: unique name.
+      shape: shape.
+      format: format of its values.
+    """
 
     index: int
     name: str
@@ -42,10 +49,10 @@ class Tensor:
 
 
 class GraphBuilder:
-    """Collects tensors and operators of one subgraph; ``finish`` writes the file.
+    """Collects tensors and operators of one subgraph; ``finish`` returns the file.
 
-    Operators take and return ``Tensor`` handles. Where the output's format is free it is the
-    keyword ``out``; every result may be given a ``name``, which is how runtimes report it.
+    Operators take and return ``Tensor`` handles. If the format of the output can be chosen, it is
+    the argument ``out``; ``name`` is the name under which runtimes report the result.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,13 +65,22 @@ class GraphBuilder:
         self._names: set[str] = set()
 
     def input(self, name: str, shape: Sequence[int], format: TensorFormat) -> Tensor:
-        """An input of the graph; inputs keep the order of their declaration."""
+        """Adds an input of the graph; inputs keep the order of their declaration."""
         tensor = self._tensor(name, shape, format)
         self._inputs.append(tensor)
         return tensor
 
     def constant(self, name: str, array: np.ndarray, format: TensorFormat | None = None) -> Tensor:
-        """An array stored in the file; its dtype must be its format's."""
+        """Adds an array stored in the file.
+
+        Args:
+          name: name of the tensor.
+          array: the values, of the format's dtype.
+          format: their format; None for plain numbers.
+
+        Raises:
+          ValueError: the dtypes differ.
+        """
         format = format or TensorFormat(array.dtype)
         if array.dtype != np.dtype(format.dtype):
             raise ValueError(f"constant {name!r} is {array.dtype}, its format {format.dtype}")
@@ -74,15 +90,20 @@ class GraphBuilder:
         return self._tensor(name, array.shape, format, buffer=len(self._buffers) - 1)
 
     def variable(self, name: str, shape: Sequence[int], format: TensorFormat) -> Tensor:
-        """A state that the runtime keeps between calls, at its zero point after a reset."""
+        """Adds a state that the runtime keeps between calls and resets to its zero point."""
         return self._tensor(name, shape, format, is_variable=True)
 
     def fully_connected(
         self, x: Tensor, weights: Tensor, bias: Tensor | None, out: TensorFormat, name: str
     ) -> Tensor:
-        """``[N, in] x [out, in] + [out] -> [N, out]``, requantized to ``out``.
+        """Computes ``[N, in] x [out, in] + [out] -> [N, out]``, requantized to ``out``.
 
-        The bias (int32 under int8 activations, int64 under int16) is at scale ``s_x * s_w``.
+        Args:
+          x: inputs, int8 or int16.
+          weights: int8 weights.
+          bias: int32 for int8 inputs, int64 for int16, at scale ``s_x * s_w``; None for no bias.
+          out: format of the result.
+          name: name of the result.
         """
         shape = (*x.shape[:-1], weights.shape[0])
         if x.shape[-1] != weights.shape[1]:
@@ -95,32 +116,39 @@ class GraphBuilder:
         return self._apply("FULLY_CONNECTED", 7 if wide else 4, inputs, shape, out, name, options)
 
     def add(self, a: Tensor, b: Tensor, out: TensorFormat, name: str) -> Tensor:
-        """``a + b`` (shapes broadcast), each rescaled, saturated at ``out``."""
-        # General rescaling even where every scale is a power of two: the one contract that
-        # LiteRT, TFLM and Ethos-U share (the power-of-two shortcut exists in LiteRT alone).
+        """Computes ``a + b``, each rescaled, and saturates to ``out``; the shapes broadcast."""
+        # General rescaling even if every scale is a power of two: it is the only variant that
+        # LiteRT, TFLM and Ethos-U share (the power-of-two shortcut exists in LiteRT only).
         options = schema.AddOptionsT(potScaleInt16=False)
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._apply("ADD", 3, [a, b], shape, out, name, options)
 
     def mul(self, a: Tensor, b: Tensor, out: TensorFormat, name: str) -> Tensor:
-        """``a * b`` (shapes broadcast), rescaled and saturated at ``out``."""
+        """Computes ``a * b``, rescales and saturates to ``out``; the shapes broadcast."""
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._apply("MUL", 2, [a, b], shape, out, name, schema.MulOptionsT())
 
     def logistic(self, x: Tensor, out: TensorFormat, name: str) -> Tensor:
-        """Sigmoid; ``out`` is 2^-15 for int16, 2^-8 with zero point -128 for int8."""
+        """Computes the sigmoid; ``out`` is 2^-15 for int16, 2^-8 with zero point -128 for int8."""
         return self._apply("LOGISTIC", 3, [x], x.shape, out, name)
 
     def tanh(self, x: Tensor, out: TensorFormat, name: str) -> Tensor:
-        """Hyperbolic tangent; ``out`` is 2^-15 for int16, 2^-7 for int8."""
+        """Computes the hyperbolic tangent; ``out`` is 2^-15 for int16, 2^-7 for int8."""
         return self._apply("TANH", 3, [x], x.shape, out, name)
 
     def quantize(self, x: Tensor, out: TensorFormat, name: str) -> Tensor:
-        """The same real numbers in another integer format (requantize)."""
+        """Converts to another integer format (requantization)."""
         return self._apply("QUANTIZE", 2, [x], x.shape, out, name, schema.QuantizeOptionsT())
 
     def split(self, x: Tensor, parts: int, axis: int, names: Sequence[str]) -> list[Tensor]:
-        """``parts`` equal pieces along ``axis``, in the format of ``x``."""
+        """Splits ``x`` into equal parts along an axis.
+
+        Args:
+          x: the tensor.
+          parts: number of parts.
+          axis: the axis.
+          names: names of the parts.
+        """
         size, rest = divmod(x.shape[axis], parts)
         if rest or len(names) != parts:
             raise ValueError(f"split of {x.shape} on axis {axis} into {parts} pieces {names}")
@@ -133,7 +161,7 @@ class GraphBuilder:
         return pieces
 
     def reshape(self, x: Tensor, shape: Sequence[int], name: str) -> Tensor:
-        """The same numbers under another shape."""
+        """Changes the shape."""
         if int(np.prod(shape)) != int(np.prod(x.shape)):
             raise ValueError(f"{name!r}: {x.shape} cannot be reshaped to {tuple(shape)}")
         wanted = np.array(shape, np.int32)
@@ -142,7 +170,13 @@ class GraphBuilder:
         return self._apply("RESHAPE", 1, [x, constant], tuple(shape), x.format, name, options)
 
     def concatenate(self, parts: Sequence[Tensor], axis: int, name: str) -> Tensor:
-        """Pieces of one format joined along ``axis``, through groups where they are many."""
+        """Concatenates parts of one format along an axis, in groups if they are many.
+
+        Args:
+          parts: the parts.
+          axis: the axis.
+          name: name of the result.
+        """
         if any(p.format != parts[0].format for p in parts):
             raise ValueError(f"{name!r}: the pieces' formats differ: {[p.format for p in parts]}")
         if len(parts) > _CONCATENATED:
@@ -159,14 +193,14 @@ class GraphBuilder:
         return self._apply("CONCATENATION", 2, parts, shape, parts[0].format, name, options)
 
     def argmax(self, x: Tensor, name: str) -> Tensor:
-        """Index (int32) of the largest along the last axis; the first of equals."""
+        """Returns the index (int32) of the largest element of the last axis, the first if equal."""
         axis = self.constant(self._fresh(f"{name}/axis"), np.array(len(x.shape) - 1, np.int32))
         options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
         out = TensorFormat(np.int32)
         return self._apply("ARG_MAX", 2, [x, axis], x.shape[:-1], out, name, options)
 
     def gather(self, table: Tensor, indices: Tensor, name: str) -> Tensor:
-        """Rows of ``table`` ``[V, D]`` at int32 ``indices`` ``[N]``: ``[N, D]``."""
+        """Returns rows of ``table`` ``[V, D]`` at int32 ``indices`` ``[N]``: ``[N, D]``."""
         shape = (*indices.shape, *table.shape[1:])
         options = schema.GatherOptionsT(axis=0)
         return self._apply("GATHER", 4, [table, indices], shape, table.format, name, options)
@@ -174,10 +208,10 @@ class GraphBuilder:
     def unidirectional_sequence_lstm(
         self, inputs: Sequence[Tensor | None], intermediates: Sequence[Tensor], name: str
     ) -> Tensor:
-        """The fused LSTM over ``inputs[0]`` ``[batch, time, in]``, in its state's format.
+        """Computes the fused LSTM over ``inputs[0]`` ``[batch, time, in]``, in its state's format.
 
         Args:
-          inputs: the operator's 24 inputs in schema order, None where an optional one is absent.
+          inputs: the operator's 24 inputs in schema order, None for absent optional inputs.
           intermediates: the five tensors whose formats the integer kernels read.
           name: name of the output.
         """
@@ -194,11 +228,11 @@ class GraphBuilder:
         return out
 
     def intermediate(self, name: str, format: TensorFormat) -> Tensor:
-        """A scratch tensor that only carries a format; TFLM takes it with shape [0] alone."""
+        """Adds a scratch tensor that only carries a format; TFLM requires the shape [0]."""
         return self._tensor(name, (0,), format)
 
     def finish(self, outputs: Sequence[Tensor]) -> bytes:
-        """The file, its graph ending in ``outputs``."""
+        """Returns the file of a graph with the given outputs."""
         subgraph = schema.SubGraphT(
             tensors=self._tensors,
             inputs=[t.index for t in self._inputs],

@@ -189,9 +189,8 @@ class Corpus(Sequence[Utterance]):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[
-            index
-        ]  # supports negative positions; raises IndexError past the end
+        # Supports negative positions and raises IndexError past the end.
+        index = range(len(self))[index]
         try:
             record = self._records[index]
             audio, _ = soundfile.read(io.BytesIO(record["audio"]), dtype="int16")
@@ -211,9 +210,8 @@ class Corpus(Sequence[Utterance]):
                 "directory and prepare it again"
             )
         if self.sample_rate_hz != SAMPLE_RATE_HZ:
-            from scipy.signal import (
-                resample_poly,
-            )  # the import takes a second, and most uses need no resampling
+            # Imported here because it takes a second and most uses need no resampling.
+            from scipy.signal import resample_poly
 
             resampled = resample_poly(audio.astype(np.float32), *self._ratio)
             audio = np.clip(np.rint(resampled), -(2**15), 2**15 - 1).astype(np.int16)

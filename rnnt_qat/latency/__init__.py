@@ -1,1 +1,1 @@
-"""What a recognizer costs on a chip: the vendor's compiler, placement, the CPU's share, tables."""
+"""Costs of a recognizer on a chip: the vendor's compiler, placement, the CPU's share, tables."""

@@ -1,4 +1,4 @@
-"""A whole recognizer compiled for one chip: its three graphs and what a decode costs there."""
+"""Compiles a recognizer's three graphs for one chip and computes its decoding times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from rnnt_qat.latency.vela import NpuTarget, VelaError, VelaReport, compile_grap
 
 @dataclass(frozen=True)
 class CompiledRecognizer:
-    """What the compiler says of a recognizer's graphs on one target.
+    """Reports of the compiler on a recognizer's graphs for one target.
 
     Attributes:
-      chunk_frames: encoder frames of one encoder call.
-      encoder: its chunk.
-      prediction: one step.
-      joint: one step.
+      chunk_frames: encoder frames per encoder call.
+      encoder: report on an encoder chunk.
+      prediction: report on a prediction step.
+      joint: report on a joint step.
     """
 
     chunk_frames: int
@@ -34,31 +34,36 @@ class CompiledRecognizer:
 
     @property
     def target(self) -> NpuTarget:
-        """Where it runs."""
+        """The target."""
         return self.encoder.target
 
     @property
     def npu_share(self) -> float:
-        """Share of the three graphs' operators on the NPU, in [0, 1]."""
+        """Fraction of the operators of the three graphs that run on the NPU."""
         on_npu = sum(graph.npu_operators for graph in self.graphs)
         return on_npu / (on_npu + sum(graph.cpu_operators for graph in self.graphs))
 
     @property
     def weight_bytes(self) -> int:
-        """Weights before compression."""
+        """Bytes of weights before compression."""
         return sum(graph.original_weight_bytes for graph in self.graphs)
 
     @property
     def stored_weight_bytes(self) -> int:
-        """Weights, biases and scales as the chip reads them."""
+        """Bytes of weights, biases and scales as the chip reads them."""
         return sum(graph.encoded_weight_bytes for graph in self.graphs)
 
     def times(self, costs: CpuCosts = CORTEX_M55) -> GraphTimes:
-        """Time of one call of each graph, the host's part included."""
+        """Returns the time of one call of each graph, the host's part included."""
         return GraphTimes(*(call_time(graph, costs).total for graph in self.graphs))
 
     def latency(self, counts: DecodeCounts, costs: CpuCosts = CORTEX_M55) -> EngineLatency:
-        """Engine latency of decodes with this chunk size."""
+        """Returns the engine latency of decodes with this chunk size.
+
+        Args:
+          counts: number of calls of each graph.
+          costs: costs of the host.
+        """
         return engine_latency(self.times(costs), counts)
 
 
@@ -69,17 +74,17 @@ def compile_recognizer(
     on_cpu: Sequence[str] = (),
     keep_in: Path | None = None,
 ) -> list[CompiledRecognizer]:
-    """Compiles the graphs, one encoder a chunk size.
+    """Compiles the graphs, with one encoder per chunk size.
 
     Args:
       model: the integers.
-      chunks: encoder frames a chunk.
-      target: where to run.
-      on_cpu: operator types that the NPU is not to be given.
-      keep_in: takes the compiled graphs, named ``{graph}_{target}.tflite``.
+      chunks: chunk sizes in encoder frames.
+      target: the target.
+      on_cpu: types of operators to keep off the NPU.
+      keep_in: folder for the compiled graphs, named ``{graph}_{target}.tflite``; None keeps none.
 
     Raises:
-      VelaError: with Vela's own message, or for a layer on which it is known to crash.
+      VelaError: Vela fails, with its message, or is known to crash on a layer.
     """
     _check_widths(model)
 
@@ -102,7 +107,7 @@ def compile_recognizer(
 
 
 def _check_widths(model: RnntIntegers) -> None:
-    """Refuses fused LSTMs of one unit: Vela ends by a segmentation fault on them."""
+    """Raises VelaError for a fused LSTM of one unit, on which Vela crashes."""
     for name, network in (("encoder", model.encoder), ("prediction", model.prediction)):
         for n, layer in enumerate(network.layers):
             fused = isinstance(layer, LstmIntegers) and not layer.is_wide

@@ -1,15 +1,16 @@
-"""What the operators cost that the NPU is not given: one table, each constant with its source.
+"""Costs of the operators that stay on the CPU, in one table with the source of every constant.
 
-Vela times the NPU alone. In the CPU-fallback baseline the operators between the matrix products
-stay in floating point on the host, a Cortex-M55 beside a U55 and its like beside the others, and
-their time is this model's:
+Vela models the time of the NPU only. In the CPU-fallback baseline, the operators between the matrix
+products stay in floating point on the host: a Cortex-M55 beside a U55, and a similar core beside
+the others. Their time is modelled as
 
     cycles = sum over CPU operators of elements * cycles per element
            + elements NPU -> CPU * dequantize + elements CPU -> NPU * quantize
            + bytes crossing * cache and bus + NPU calls * call
 
-at the clock of the NPU times ``clock_ratio``. Element, byte and call counts are read from the graph
-as Vela compiled it. Every constant has a low and a high value; ``sensitivity`` moves them in turn.
+at the clock of the NPU times ``clock_ratio``. The numbers of elements, bytes and calls are read
+from the compiled graph. Every constant has a low and a high value; ``sensitivity`` varies them one
+at a time.
 """
 
 import dataclasses
@@ -19,12 +20,19 @@ from dataclasses import dataclass
 from rnnt_qat.latency.vela import VelaReport
 
 FALLBACK_OPERATORS = ("LOGISTIC", "TANH", "MUL", "ADD")
-"""What stays in floating point when only matrix products are quantized."""
+"""Operators that stay in floating point if only matrix products are quantized."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A constant of the model with its range and where it comes from."""
+    """A constant of the model.
+
+    Attributes:
+      value: the value used.
+      low: lower end of its range.
+      high: upper end of its range.
+      source: origin of the value.
+    """
 
     value: float
     low: float
@@ -32,14 +40,27 @@ class Estimate:
     source: str
 
     def __post_init__(self) -> None:
-        """Refuses a range that does not hold the value."""
+        """Rejects a range that does not contain the value."""
         if not 0 <= self.low <= self.value <= self.high:
             raise ValueError(f"Estimate: {self.low} <= {self.value} <= {self.high} does not hold")
 
 
 @dataclass(frozen=True)
 class CpuCosts:
-    """Constants of the host beside the NPU, in its own cycles."""
+    """Costs of the host beside the NPU, in cycles of the host.
+
+    Attributes:
+      clock_ratio: clock of the host divided by that of the NPU.
+      sigmoid: cycles per element.
+      tanh: cycles per element.
+      multiply: cycles per element.
+      add: cycles per element.
+      other: cycles per element of any other operator.
+      quantize: cycles per element from float to integer.
+      dequantize: cycles per element from integer to float.
+      crossing: cycles per byte passed between CPU and NPU.
+      call: cycles per call of the NPU.
+    """
 
     clock_ratio: Estimate = Estimate(
         1.0,
@@ -93,7 +114,7 @@ class CpuCosts:
     )
 
     def cycles_per_element(self, operator: str) -> float:
-        """Of a CPU operator, by its LiteRT name."""
+        """Returns the cycles per element of a CPU operator, by its LiteRT name."""
         known = {
             "LOGISTIC": self.sigmoid,
             "TANH": self.tanh,
@@ -103,7 +124,7 @@ class CpuCosts:
         return known.get(operator, self.other).value
 
     def bounds(self) -> "tuple[CpuCosts, CpuCosts]":
-        """The cheapest and the dearest host that the ranges allow."""
+        """Returns the fastest and the slowest host within the ranges."""
         cheapest, dearest = {}, {}
         for field in dataclasses.fields(self):
             estimate: Estimate = getattr(self, field.name)
@@ -123,11 +144,11 @@ class CallTime:
     """Time of one call of a graph, in ms.
 
     Attributes:
-      npu: Vela's figure.
-      operators: CPU operators.
-      conversion: dequantize and quantize at the boundary.
-      transfer: bytes that cross.
-      synchronisation: starting the NPU and waiting for it.
+      npu: time of the NPU, according to Vela.
+      operators: time of the CPU operators.
+      conversion: time of dequantization and quantization at the boundary.
+      transfer: time of the bytes passed between CPU and NPU.
+      synchronisation: time to start the NPU and wait for it.
     """
 
     npu: float
@@ -138,12 +159,17 @@ class CallTime:
 
     @property
     def total(self) -> float:
-        """All of it: nothing overlaps, as each part waits for the one before."""
+        """Sum of the parts, which do not overlap because each waits for the previous one."""
         return sum(dataclasses.astuple(self))
 
 
 def call_time(report: VelaReport, costs: CpuCosts = CORTEX_M55) -> CallTime:
-    """Time of one call of a compiled graph, with the host's part."""
+    """Returns the time of one call of a compiled graph, the host's part included.
+
+    Args:
+      report: report on the compiled graph.
+      costs: costs of the host.
+    """
     placement = report.placement
     ms_per_cycle = 1e3 / (report.core_clock_hz * costs.clock_ratio.value)
     operators = sum(
@@ -165,7 +191,13 @@ def call_time(report: VelaReport, costs: CpuCosts = CORTEX_M55) -> CallTime:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A figure with one constant at its low and at its high value, the others as they are."""
+    """A result with one constant at its low and at its high value, and the others unchanged.
+
+    Attributes:
+      constant: name of the constant.
+      at_low: result at the low value.
+      at_high: result at the high value.
+    """
 
     constant: str
     at_low: float
@@ -175,11 +207,14 @@ class Sensitivity:
 def sensitivity(
     figure: Callable[[CpuCosts], float], costs: CpuCosts = CORTEX_M55
 ) -> Sequence[Sensitivity]:
-    """Moves each constant through its range; the widest swing comes first.
+    """Varies each constant over its range.
 
     Args:
-      figure: what is looked at, e.g. ``lambda costs: call_time(report, costs).total``.
-      costs: the constants moved.
+      figure: computes the result, e.g. ``lambda costs: call_time(report, costs).total``.
+      costs: the constants.
+
+    Returns:
+      One row per constant, the largest change first.
     """
     rows = []
     for field in dataclasses.fields(costs):

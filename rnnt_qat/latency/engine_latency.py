@@ -1,7 +1,8 @@
-"""Engine latency: time the recognizer's networks take per second of audio, on a compiled chip.
+"""Engine latency: time of the recognizer's networks per second of audio, on a compiled chip.
 
-The frontend and the search's bookkeeping are not counted, as in the paper (Shakiah et al., 2022,
-section 5: the latency of the engine that runs the network). Calls are counted from real decodes.
+The frontend and the bookkeeping of the search are not counted, as in the paper (Shakiah et al.,
+2022, section 5: the latency of the engine that runs the network). The numbers of calls are those of
+real decodes.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from rnnt_qat.artefact.player import Transcript
 
 @dataclass(frozen=True)
 class GraphTimes:
-    """Time of one call of each graph, ms."""
+    """Time of one call of each graph.
+
+    Attributes:
+      encoder_chunk_ms: time of an encoder chunk, in ms.
+      prediction_step_ms: time of a prediction step, in ms.
+      joint_step_ms: time of a joint step, in ms.
+    """
 
     encoder_chunk_ms: float
     prediction_step_ms: float
@@ -23,13 +30,13 @@ class GraphTimes:
 
 @dataclass(frozen=True, eq=False)
 class DecodeCounts:
-    """What decoding each of N utterances took.
+    """Numbers of calls that decoding each of N utterances took.
 
     Attributes:
-      audio_seconds: length of the audio.
-      encoder_calls: chunks encoded; a shorter last chunk costs a whole one.
-      prediction_calls: steps of the prediction network, the start symbol's included.
-      joint_calls: evaluations of the joint.
+      audio_seconds: duration of the audio, in seconds.
+      encoder_calls: number of chunks encoded; a shorter last chunk costs a whole one.
+      prediction_calls: number of steps of the prediction network, with the start symbol's.
+      joint_calls: number of evaluations of the joint.
     """
 
     audio_seconds: Float[np.ndarray, "N"]
@@ -38,7 +45,7 @@ class DecodeCounts:
     joint_calls: Int[np.ndarray, "N"]
 
     def __post_init__(self) -> None:
-        """Refuses counts that do not belong together."""
+        """Rejects fields of different lengths and utterances without audio."""
         shapes = {name: np.shape(values) for name, values in vars(self).items()}
         if len(set(shapes.values())) != 1 or np.ndim(self.audio_seconds) != 1:
             raise ValueError(f"DecodeCounts needs one number an utterance in each field: {shapes}")
@@ -49,7 +56,12 @@ class DecodeCounts:
     def of_transcripts(
         cls, transcripts: list[Transcript], audio_seconds: Float[np.ndarray, "N"]
     ) -> "DecodeCounts":
-        """Counts of greedy decodes."""
+        """Returns the counts of greedy decodes.
+
+        Args:
+          transcripts: results of the searches.
+          audio_seconds: duration of each utterance, in seconds.
+        """
         return cls(
             np.asarray(audio_seconds, np.float64),
             np.array([t.encoder_calls for t in transcripts]),
@@ -66,17 +78,18 @@ class DecodeCounts:
         frames_per_chunk: int,
         full_frames: Int[np.ndarray, "N"] | int = 0,
     ) -> "DecodeCounts":
-        """Counts of a greedy search from what it found.
+        """Derives the counts of greedy searches from their results.
 
-        Every token is one evaluation of the joint, and so is the blank that ends an encoder frame.
+        Every token takes one evaluation of the joint, and so does the blank that ends an encoder
+        frame.
 
         Args:
-          audio_seconds: of each utterance.
-          encoder_frames: frames after time reduction.
-          tokens: labels emitted.
-          frames_per_chunk: encoder frames of one encoder call.
-          full_frames: frames that emitted as many labels as the search lets them: the joint is not
-            asked for their blank.
+          audio_seconds: duration of each utterance, in seconds.
+          encoder_frames: number of frames after time reduction.
+          tokens: number of labels emitted.
+          frames_per_chunk: encoder frames per encoder call.
+          full_frames: number of frames with the maximum number of labels, at which the joint is not
+            evaluated for the blank.
         """
         frames, labels = np.asarray(encoder_frames), np.asarray(tokens)
         return cls(
@@ -92,15 +105,15 @@ class EngineLatency:
     """Engine latency of a set of utterances.
 
     Attributes:
-      ms_per_second: ms of engine a second of audio, over all audio.
+      ms_per_second: engine time in ms per second of audio, over all audio.
       encoder_ms_per_second: the encoder's part.
       prediction_ms_per_second: the prediction network's part.
       joint_ms_per_second: the joint's part.
-      real_time_factor: engine time by audio time.
+      real_time_factor: engine time divided by audio time.
       p50_ms_per_second: median over utterances.
       p90_ms_per_second: 90th percentile over utterances.
       p50_utterance_ms: median engine time of an utterance.
-      p90_utterance_ms: 90th percentile of it.
+      p90_utterance_ms: 90th percentile of the engine time of an utterance.
     """
 
     ms_per_second: float
@@ -115,7 +128,12 @@ class EngineLatency:
 
 
 def engine_latency(times: GraphTimes, counts: DecodeCounts) -> EngineLatency:
-    """Engine latency from the time of each graph and how often each was called."""
+    """Computes the engine latency.
+
+    Args:
+      times: time of one call of each graph.
+      counts: number of calls of each graph, by utterance.
+    """
     encoder = counts.encoder_calls * times.encoder_chunk_ms
     prediction = counts.prediction_calls * times.prediction_step_ms
     joint = counts.joint_calls * times.joint_step_ms

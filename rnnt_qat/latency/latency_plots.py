@@ -1,4 +1,4 @@
-"""Plots of engine latency: what the host's constants can do to it, and accuracy against it."""
+"""Plots of engine latency: sensitivity to the host's constants, and accuracy against latency."""
 
 import itertools
 import os
@@ -23,13 +23,13 @@ def plot_sensitivity(
     reference: float | None = None,
     unit: str = "engine ms per second of audio",
 ) -> None:
-    """A tornado plot: one bar a constant, from the figure at its low to that at its high value.
+    """Draws a tornado plot: one bar per constant, from the result at its low to that at its high.
 
     Args:
-      rows: as ``cpu_costs.sensitivity`` returns them.
-      value: the figure with every constant at its value.
+      rows: result of ``cpu_costs.sensitivity``.
+      value: the result with every constant at its value.
       path: PNG file to write.
-      reference: the same figure with every operator on the NPU, drawn as a line.
+      reference: the result with every operator on the NPU, drawn as a line; None draws none.
       unit: label of the axis.
     """
     figure = Figure(figsize=(7, 0.4 * len(rows) + 1.6), layout="constrained")
@@ -55,10 +55,10 @@ class ParetoPoint:
 
     Attributes:
       label: name beside the point.
-      group: systems of one group share a colour and a line, e.g. one training method.
-      ms_per_second: engine latency.
-      wer: word error rate, %.
-      wer_interval: its bootstrap interval, %.
+      group: systems of one group, e.g. one training method, share a colour and a line.
+      ms_per_second: engine latency, in ms per second of audio.
+      wer: word error rate, in percent.
+      wer_interval: bootstrap interval of the word error rate, in percent.
     """
 
     label: str
@@ -73,12 +73,12 @@ def plot_pareto(
     path: str | os.PathLike[str],
     floor: float | None = None,
 ) -> None:
-    """WER against engine latency, one line a group; down and left is better.
+    """Plots WER against engine latency with one line per group; lower left is better.
 
     Args:
-      panels: points by title, e.g. one panel a target.
+      panels: points by title, e.g. one panel per target.
       path: PNG file to write.
-      floor: WER of the floating-point model, %, drawn as a line.
+      floor: WER of the floating-point model in percent, drawn as a line; None draws none.
     """
     figure = Figure(figsize=(5 * len(panels) + 1.5, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -89,7 +89,7 @@ def plot_pareto(
         axes.set_title(title)
     figure.axes[0].set_ylabel("WER, %")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.canvas.draw()  # places the panels, for good
+    figure.canvas.draw()  # fixes the position of the panels
     figure.set_layout_engine("none")
     for axes, points in zip(figure.axes, panels.values(), strict=True):
         _label_points(axes, points)
@@ -110,7 +110,7 @@ def _pareto_panel(axes: Axes, points: Sequence[ParetoPoint], floor: float | None
             latency, wer, yerr=[below, above], marker="o", capsize=3, label=group, color=colour
         )
     axes.margins(y=0.15)
-    # Room for the last point's label; points near 0 keep clear of the axis.
+    # Leaves room for the label of the last point, and keeps points near 0 away from the axis.
     right = max(point.ms_per_second for point in points)
     axes.set_xlim(-0.04 * right, 1.3 * right)
     axes.set_xlabel("engine ms per second of audio")
@@ -118,10 +118,10 @@ def _pareto_panel(axes: Axes, points: Sequence[ParetoPoint], floor: float | None
 
 
 def _label_points(axes: Axes, points: Sequence[ParetoPoint]) -> None:
-    """Each point's label in its group's colour, where it covers no other one.
+    """Labels each point in the colour of its group, at a place that covers no other label or point.
 
-    To be called when the layout is final. Labels that several groups share are told apart by the
-    groups' names.
+    To be called when the layout is final. Labels that occur in several groups include the name of
+    the group.
     """
     groups = dict.fromkeys(p.group for p in points)
     colours = dict(zip(groups, itertools.cycle(_COLOURS), strict=False))
@@ -153,7 +153,7 @@ def _label_points(axes: Axes, points: Sequence[ParetoPoint]) -> None:
 
 
 def _offsets(width: float) -> Iterator[tuple[float, float]]:
-    """Places for a label of some width around its point, in points, the nearest first."""
+    """Yields places of a label around its point, in points, the nearest first."""
     for distance in (6, 16, 26, 38, 50):
         for x in (6.0, -6.0 - width):
             yield from ((x, float(distance)), (x, -4.0 - distance))

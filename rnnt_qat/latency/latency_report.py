@@ -1,4 +1,4 @@
-"""Accuracy and engine latency side by side: one row a system, test set, target and chunk size."""
+"""Accuracy and engine latency: one row per system, test set, target and chunk size."""
 
 import csv
 import dataclasses
@@ -17,7 +17,13 @@ from rnnt_qat.verify.verification import Verification
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Word error rate with its interval, as shares."""
+    """Word error rate with its interval, as fractions.
+
+    Attributes:
+      value: the rate.
+      low: lower end of the interval.
+      high: upper end of the interval.
+    """
 
     value: float
     low: float
@@ -26,35 +32,35 @@ class WordErrors:
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One line of the table; times in ms, shares in [0, 1].
+    """One row of the table; times are in ms, shares in [0, 1].
 
     Attributes:
       system: name of the recognizer.
-      method: how it came to its integers.
-      weight_bits: of its kernels.
-      shape: of its LSTMs in the graphs.
+      method: method that produced its arithmetic.
+      weight_bits: width of its kernels.
+      shape: variant of its LSTMs in the graphs.
       trained: whether it was trained through its policy.
-      test_set: decoded.
-      wer: word error rate on it.
+      test_set: name of the test set.
+      wer: word error rate on the test set.
       wer_low: lower end of its interval.
-      wer_high: upper end.
-      target: chip.
-      chunk_frames: encoder frames a chunk.
-      npu_share: operators on the NPU.
-      npu_calls: how often an encoder call starts the NPU.
-      weight_bytes: before compression.
-      stored_weight_bytes: as compiled, biases and scales included.
-      encoder_call_ms: one encoder chunk.
-      prediction_call_ms: one step.
-      joint_call_ms: one step.
-      ms_per_second: engine ms a second of audio.
-      cheapest_host: the same with every constant of the host at its cheap end.
-      dearest_host: at its dear end.
+      wer_high: upper end of its interval.
+      target: name of the chip.
+      chunk_frames: encoder frames per chunk.
+      npu_share: fraction of operators on the NPU.
+      npu_calls: number of NPU calls per encoder call.
+      weight_bytes: bytes of weights before compression.
+      stored_weight_bytes: bytes as compiled, biases and scales included.
+      encoder_call_ms: time of one encoder chunk.
+      prediction_call_ms: time of one prediction step.
+      joint_call_ms: time of one joint step.
+      ms_per_second: engine time per second of audio.
+      cheapest_host: engine time per second with every constant of the host at its fastest.
+      dearest_host: engine time per second with every constant of the host at its slowest.
       p50_ms_per_second: median over utterances.
-      p90_ms_per_second: 90th percentile.
+      p90_ms_per_second: 90th percentile over utterances.
       p50_utterance_ms: median engine time of an utterance.
-      p90_utterance_ms: 90th percentile.
-      real_time_factor: engine time by audio time.
+      p90_utterance_ms: 90th percentile of the engine time of an utterance.
+      real_time_factor: engine time divided by audio time.
     """
 
     system: str
@@ -92,14 +98,14 @@ def latency_row(
     compiled: CompiledRecognizer,
     counts: DecodeCounts,
 ) -> LatencyRow:
-    """The figures of one system on one target.
+    """Returns the row of one system on one target.
 
     Args:
       system: the recognizer.
-      test_set: what ``wer`` and ``counts`` are of.
+      test_set: name of the test set of ``wer`` and ``counts``.
       wer: its word error rate.
-      compiled: its graphs.
-      counts: of its own decodes, with the chunk size of ``compiled``.
+      compiled: its compiled graphs.
+      counts: calls of its own decodes, with the chunk size of ``compiled``.
     """
     times, latency = compiled.times(), compiled.latency(counts)
     cheapest, dearest = (
@@ -136,7 +142,7 @@ def latency_row(
 
 
 def write_csv(rows: Sequence[LatencyRow], path: Path) -> None:
-    """All figures, a line a row."""
+    """Writes all columns, one line per row."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(LatencyRow)])
         writer.writeheader()
@@ -144,7 +150,7 @@ def write_csv(rows: Sequence[LatencyRow], path: Path) -> None:
 
 
 def verification_table(found: Mapping[str, Verification]) -> str:
-    """What was compared with the player and what differs, by system."""
+    """Formats the results of ``verify`` by system as a Markdown table."""
     lines = [
         "| system | decoder | chunk | utterances | tokens | differing tokens | integers compared "
         "| differing integers |",
@@ -179,7 +185,7 @@ def _choice(value: enum.Enum | bool) -> str:
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
-    """Rows of one test set and target."""
+    """Formats the rows of one test set and target as a Markdown table."""
     lines = [
         "| system | chunk | WER | NPU share | NPU calls a chunk | weights, KiB (stored) "
         "| encoder / prediction / joint call, ms | ms per s of audio (host's range) | p50 / p90 "
@@ -200,10 +206,10 @@ def latency_table(rows: Sequence[LatencyRow]) -> str:
 
 
 def ratio_table(rows: Sequence[LatencyRow]) -> str:
-    """Each system that is all on the NPU, by its fallback and by its 8-bit self.
+    """Formats the latency of each system entirely on the NPU relative to two others.
 
-    The fallback is the one of as many weight bits (the trained one if there is one); its range is
-    that of the host's constants.
+    The others are its CPU fallback with the same weight bits (the trained one if there is one),
+    with the range of the host's constants, and its own variant with 8-bit weights.
     """
     lines = [
         "| test set | target | chunk | system | by the CPU fallback (dearest ... cheapest host) "

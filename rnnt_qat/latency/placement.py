@@ -1,4 +1,4 @@
-"""What runs where in a graph that Vela has compiled, and what travels between CPU and NPU."""
+"""Placement of the operators of a graph compiled by Vela, and the traffic between CPU and NPU."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,14 +22,15 @@ _OPERATORS = {
 
 @dataclass(frozen=True)
 class Placement:
-    """A compiled graph's division of labour.
+    """Division of a compiled graph between CPU and NPU.
 
     Attributes:
-      npu_calls: how often one inference starts the NPU and waits for it.
-      cpu_elements: elements written by the CPU, by operator type.
-      cpu_calls: operators run by the CPU, by type.
-      npu_to_cpu_elements: elements that the NPU writes and the CPU reads, each tensor once.
-      cpu_to_npu_elements: elements that the CPU writes and the NPU reads.
+      npu_calls: number of times that one inference starts the NPU and waits for it.
+      cpu_elements: number of elements written by the CPU, by operator type.
+      cpu_calls: number of operators run by the CPU, by type.
+      npu_to_cpu_elements: number of elements that the NPU writes and the CPU reads, each tensor
+        once.
+      cpu_to_npu_elements: number of elements that the CPU writes and the NPU reads.
       crossing_bytes: bytes of both.
     """
 
@@ -42,7 +43,7 @@ class Placement:
 
 
 def read_placement(compiled: bytes) -> Placement:
-    """Reads the division from Vela's output, where each NPU call is one custom operator."""
+    """Reads the placement from Vela's output, where each NPU call is one custom operator."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(compiled, 0))
     graph = model.subgraphs[0]
     npu_calls = 0

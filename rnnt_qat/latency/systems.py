@@ -1,4 +1,4 @@
-"""What kinds of recognizers are taken to a chip, and how each gets its integers."""
+"""Kinds of recognizers that are deployed on a chip."""
 
 import enum
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ from rnnt_qat.quant.precision import Float32, IntegerMatmul
 
 
 class Method(enum.Enum):
-    """How a recognizer came to its arithmetic."""
+    """Method that produced the arithmetic of a recognizer."""
 
     FLOAT = "float"
-    """Floating point: nothing that an integer NPU could run."""
+    """Floating point, which an integer NPU cannot run."""
     POST_TRAINING = "post-training"
-    """All of a chip's arithmetic, calibrated, not trained through."""
+    """All of a chip's arithmetic, calibrated after training."""
     FALLBACK = "CPU fallback"
-    """Integer matrix products on the NPU, every operator between them on the CPU."""
+    """Integer matrix products on the NPU, and every operator between them on the CPU."""
     AWARE = "AAT"
-    """All of a chip's arithmetic, trained through."""
+    """All of a chip's arithmetic, used in training."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class System:
     """A recognizer in tables and plots.
 
     Attributes:
-      name: unique among those compared.
-      method: how it came to its arithmetic.
-      weight_bits: of its kernels, e.g. ``4``; ``32`` for floating point.
-      shape: of its LSTMs in the graphs: ``8x8_16``, ``16x8``; empty for floating point.
-      trained: whether it was trained through its policy, else calibrated.
+      name: name, unique among those compared.
+      method: method that produced its arithmetic.
+      weight_bits: width of its kernels, e.g. ``4``; ``32`` for floating point.
+      shape: variant of its LSTMs in the graphs, ``8x8_16`` or ``16x8``; empty for floating point.
+      trained: whether it was trained through its policy instead of calibrated only.
     """
 
     name: str
@@ -44,14 +44,14 @@ class System:
 
 
 def describe(policy: PrecisionPolicy, trained: bool) -> System:
-    """The system of a model under a policy.
+    """Returns the system of a model under a policy.
 
     Args:
-      policy: all floating point, all integer products, or all on one exportable chip.
-      trained: whether it was trained through the policy, else calibrated.
+      policy: floating point, integer products, or one exportable chip, in all layers.
+      trained: whether the model was trained through the policy instead of calibrated only.
 
     Raises:
-      FreezeError: the policy mixes kinds, or its chip has no runtime to export to.
+      FreezeError: the policy mixes these, or its chip has no runtime to export to.
     """
     precisions = [rule.precision for rule in policy.rules]
     if all(isinstance(p, Float32) for p in precisions):
@@ -76,5 +76,5 @@ def describe(policy: PrecisionPolicy, trained: bool) -> System:
 
 
 def _joined(values: Iterable[object]) -> str:
-    """Distinct values, in order."""
+    """Returns the distinct values, in order, separated by slashes."""
     return "/".join(dict.fromkeys(map(str, values)))

@@ -1,8 +1,9 @@
-"""Arm's compiler for Ethos-U, and what it says of a graph: placement, cycles, memory, weight bytes.
+"""Arm's compiler for Ethos-U and its report on a graph: placement, cycles, memory, weight bytes.
 
-Every latency figure in this project comes from Vela's own performance model
-(https://pypi.org/project/ethos-u-vela/), run on the exported graph with its real weights: Vela
-compresses them without loss, and on small memories reading them is the time.
+Every latency in this project comes from Vela's own performance model
+(https://pypi.org/project/ethos-u-vela/), applied to the exported graph with its real weights. The
+weights matter: Vela compresses them without loss, and with small memories, reading them takes most
+of the time.
 """
 
 import csv
@@ -20,13 +21,13 @@ from rnnt_qat.latency.placement import Placement, read_placement
 
 @dataclass(frozen=True)
 class NpuTarget:
-    """One Ethos-U with its memories, as named in Vela's own configuration file.
+    """One Ethos-U with its memories, as named in Vela's configuration file.
 
     Attributes:
       name: short name for tables.
-      accelerator_config: product and MACs a cycle.
-      system_config: clocks and memories around it.
-      memory_mode: what lies where.
+      accelerator_config: product and MACs per cycle.
+      system_config: clocks and memories of the system.
+      memory_mode: assignment of data to memories.
     """
 
     name: str
@@ -44,28 +45,28 @@ TARGETS = (U55_128, U55_256, U65_512, U85_512)
 
 @dataclass(frozen=True)
 class VelaReport:
-    """What Vela says of one graph on one target.
+    """Vela's report on one graph and target.
 
     Attributes:
       network: name of the graph.
-      target: where.
-      npu_operators: operators on the NPU, after Vela has taken fused ones apart.
-      cpu_operators: operators left to the CPU.
-      inference_ms: time of one call of the NPU's part.
-      core_clock_hz: of the NPU.
-      cycles_npu: computing.
-      cycles_sram: reading and writing SRAM.
-      cycles_dram: the same for DRAM.
-      cycles_on_chip_flash: the same for on-chip flash.
-      cycles_off_chip_flash: the same for off-chip flash.
-      cycles_total: of one call; the kinds above overlap in it.
+      target: the target.
+      npu_operators: number of operators on the NPU, after Vela has decomposed fused ones.
+      cpu_operators: number of operators left to the CPU.
+      inference_ms: time of the NPU's part of one call.
+      core_clock_hz: clock of the NPU.
+      cycles_npu: cycles of computation.
+      cycles_sram: cycles of SRAM access.
+      cycles_dram: cycles of DRAM access.
+      cycles_on_chip_flash: cycles of on-chip flash access.
+      cycles_off_chip_flash: cycles of off-chip flash access.
+      cycles_total: cycles of one call, in which the others overlap.
       macs: multiply-accumulates of one call.
-      original_weight_bytes: weights before compression.
-      encoded_weight_bytes: weights, biases and scales as stored.
-      sram_kib: used by one call.
-      dram_kib: used.
-      flash_kib: used, on and off chip.
-      placement: what runs where and what crosses.
+      original_weight_bytes: bytes of weights before compression.
+      encoded_weight_bytes: bytes of weights, biases and scales as stored.
+      sram_kib: SRAM used by one call, in KiB.
+      dram_kib: DRAM used, in KiB.
+      flash_kib: flash used, on and off chip, in KiB.
+      placement: placement of the operators, and traffic between CPU and NPU.
     """
 
     network: str
@@ -90,12 +91,12 @@ class VelaReport:
 
     @property
     def npu_share(self) -> float:
-        """Share of the operators on the NPU, in [0, 1]."""
+        """Fraction of the operators on the NPU."""
         return self.npu_operators / (self.npu_operators + self.cpu_operators)
 
 
 class VelaError(UserError, RuntimeError):
-    """Vela refused or failed; the message is Vela's."""
+    """Vela rejected a graph or failed; includes its message."""
 
 
 def compile_graph(
@@ -109,13 +110,13 @@ def compile_graph(
 
     Args:
       model: a `.tflite` file's bytes.
-      name: what to call it.
-      target: where to run it.
-      on_cpu: operator types (``LOGISTIC``, ...) that the NPU is not to be given.
-      keep: file for the compiled graph; None leaves none.
+      name: name of the graph.
+      target: the target.
+      on_cpu: operator types (``LOGISTIC``, ...) to keep off the NPU.
+      keep: file for the compiled graph; None keeps none.
 
     Raises:
-      VelaError: with Vela's own message.
+      VelaError: Vela failed; includes its message.
     """
     with tempfile.TemporaryDirectory(prefix="vela_") as folder:
         source = Path(folder) / f"{name}.tflite"

@@ -1,4 +1,4 @@
-"""Cell states of recurrent layers, noted for the objectives that read them."""
+"""Cell states of recurrent layers, recorded for the objectives that read them."""
 
 import flax.linen as nn
 import flax.struct
@@ -8,12 +8,17 @@ from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.typing import Array, Bool, Float, Num
 
 CELLS = "cells"
-"""Collection of ``CellStates``, one a layer; filled where it is mutable."""
+"""Name of the variable collection of ``CellStates``, one per layer; filled if it is mutable."""
 
 
 @flax.struct.dataclass
 class CellStates:
-    """Real cell states after every frame, and which frames are valid."""
+    """Real cell states of one layer.
+
+    Attributes:
+      cell: cell state after every frame.
+      mask: True where the frame is valid.
+    """
 
     cell: Float[Array, "B T H"]
     mask: Bool[Array, "B T"]
@@ -22,15 +27,15 @@ class CellStates:
 def note_cells(
     layer: nn.Module, ops: OperatorSet, cells: Num[Array, "T B H"], mask: Bool[Array, "B T"]
 ) -> None:
-    """Notes a layer's cell states if the caller of the model asked for them.
+    """Records a layer's cell states if the caller of the model made the collection mutable.
 
     Args:
-      layer: bound.
-      ops: its operators; cells are at the site ``cell``.
-      cells: after every frame, as the chip holds them.
+      layer: bound layer.
+      ops: its operators; cells are stored at the site ``cell``.
+      cells: cell state after every frame, as the chip holds it.
       mask: True where the frame is valid.
     """
-    # Initialisation makes every collection, and these are no variables of the model.
+    # Initialization makes every collection mutable, but cell states are not variables of the model.
     if layer.is_mutable_collection(CELLS) and not layer.is_initializing():
         cell = dequantize(ops.load("cell", cells.swapaxes(0, 1)))
         layer.put_variable(CELLS, "states", CellStates(cell, mask))

@@ -12,7 +12,7 @@ DENSE_SITES = {"input": Role.INPUT, "kernel": Role.WEIGHT}
 
 
 class Dense(QuantizedModule):
-    """``x W + b``, handed on in the accumulator: whoever takes it says in which format to store it.
+    """Computes ``x W + b`` and returns the accumulator; the reading layer chooses the format.
 
     Attributes:
       features: output width M.
@@ -22,7 +22,15 @@ class Dense(QuantizedModule):
 
     @nn.compact
     def __call__(self, x: Value, mask: Bool[Array, "B T"] | None = None) -> Value:
-        """``[..., K] -> [..., M]``; ``mask`` tells calibration which positions count."""
+        """Applies the layer.
+
+        Args:
+          x: input ``[..., K]``.
+          mask: True at the positions that calibration observes; None for all.
+
+        Returns:
+          The accumulator ``[..., M]``.
+        """
         ops = recording(self.operators(DENSE_SITES), mask)
         x = ops.input("input", x)
         width = ops.values(x).shape[-1]

@@ -14,10 +14,19 @@ def distinct_scan(
     *,
     reverse: bool = False,
 ) -> tuple[PyTree, PyTree]:
-    """``jax.lax.scan``, but of an array that a step returns in several places one stack is kept.
+    """Like ``jax.lax.scan``, but stacks an array that a step returns in several places only once.
 
-    Residuals of a VJP and gradients that pass through a sum unchanged are such arrays; XLA would
-    write and hold a copy of the whole stack for each place.
+    Residuals of a VJP, and gradients that pass through a sum unchanged, are such arrays. XLA would
+    otherwise write and keep one stack per place.
+
+    Args:
+      step: maps ``(carry, x)`` to ``(carry, y)``.
+      init: initial carry.
+      xs: arrays with the scanned axis first.
+      reverse: whether to scan from the last element to the first.
+
+    Returns:
+      The final carry and the stacked outputs.
     """
     structure, places = None, []
 

@@ -8,12 +8,12 @@ from rnnt_qat.typing import Array, Int
 
 
 class Embedding(QuantizedModule):
-    """Rows of a table, in no format of their own: the layer that takes them stores them in its.
+    """Looks up rows of a table; the reading layer stores them in its own input format.
 
-    Its parameter ``embedding`` is the parent's own where ``nn.share_scope`` says so.
+    ``nn.share_scope`` can place its parameter ``embedding`` in the parent's scope.
 
     Attributes:
-      vocabulary: rows V.
+      vocabulary: number of rows V.
       features: width E of a row.
     """
 
@@ -21,11 +21,11 @@ class Embedding(QuantizedModule):
     features: int
 
     def setup(self):
-        """The table."""
+        """Creates the table."""
         self.table = self.param(
             "embedding", nn.initializers.normal(1.0), (self.vocabulary, self.features)
         )
 
     def __call__(self, labels: Int[Array, "*S"]) -> Value:
-        """``[...] -> [..., E]``."""
+        """Maps labels ``[...]`` to rows ``[..., E]``."""
         return self.operators({}).lookup(self.table, labels)

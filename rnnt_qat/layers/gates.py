@@ -1,4 +1,4 @@
-"""The four gates of a cell, cut out of one accumulator's width and put together again."""
+"""Splitting an accumulator into the pre-activations of four gates."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ GATES = 4
 
 @jax.custom_vjp
 def cut_gates(pre: Num[Array, "*S H4"]) -> tuple[Num[Array, "*S H"], ...]:
-    """Gate pre-activations, one after the other."""
+    """Splits gate pre-activations along the last axis."""
     return tuple(jnp.split(pre, GATES, axis=-1))
 
 
@@ -19,8 +19,8 @@ def _cut_gates_fwd(pre):
 
 
 def _cut_gates_bwd(_, d_gates):
-    # XLA would draw each gate's gradient into the loop that joins them, which then branches at
-    # every element and is not vectorized.
+    # Without the barrier, XLA fuses each gate's gradient into the loop that concatenates them,
+    # which then branches at every element and is not vectorized.
     return (jnp.concatenate(jax.lax.optimization_barrier(d_gates), axis=-1),)
 
 

@@ -31,24 +31,29 @@ GATES = 3
 
 @flax.struct.dataclass
 class GRUState:
-    """The unit's memory as the chip holds it."""
+    """State of a GRU.
+
+    Attributes:
+      memory: the unit's memory, as the chip holds it.
+    """
 
     memory: Num[Array, "B H"]
 
 
 class GRU(QuantizedModule):
-    """GRU whose every operator is the policy's; a ``StreamingLayer``.
+    """GRU that computes with the operators of its policy; a ``StreamingLayer``.
 
-    The form of the first paper, whose reset gate is before the candidate's product. The memory has
-    the width of an LSTM's cell: updates by a gate that is almost shut would be lost in the eight
-    bits that products read. A chip has no subtraction: the candidate is multiplied by a constant.
+    The reset gate is applied before the candidate's product, as in the original paper. The memory
+    is as wide as an LSTM's cell: updates by an almost closed gate would be lost in the eight bits
+    of a product's operand. A chip has no subtraction, so the candidate is multiplied by the
+    constant -1.
 
     Reference: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for
     Statistical Machine Translation" (2014), section 2.3.
 
     Attributes:
       features: width H.
-      rematerialize: whether the backward pass computes each step again, rather than keep its
+      rematerialize: whether the backward pass recomputes each step instead of keeping its
         derivative.
     """
 
@@ -57,22 +62,32 @@ class GRU(QuantizedModule):
 
     @property
     def block_size(self) -> int:
-        """Any number of frames makes a chunk."""
+        """1: a chunk may have any number of frames."""
         return 1
 
     def initial_state(self, batch_size: int) -> GRUState:
-        """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
+        """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
         return GRUState(jnp.zeros((batch_size, self.features), self.state_dtype(Role.MEMORY)))
 
     @nn.compact
     def __call__(
         self, xs: Value, mask: Bool[Array, "B T"], state: GRUState | None = None
     ) -> tuple[Value, Bool[Array, "B T"], GRUState]:
-        """``[B, T, D] -> [B, T, H]``."""
+        """Runs the recurrence over one chunk.
+
+        Args:
+          xs: frames ``[B, T, D]``.
+          mask: True where the frame is valid.
+          state: state before the chunk; None for the initial state.
+
+        Returns:
+          Outputs ``[B, T, H]``, the mask, and the state after the chunk.
+        """
         ops = recording(self.operators(GRU_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
-        # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
+        # Time is the leading axis here. Invalid frames become zero, so that NaN in padding cannot
+        # spread.
         xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
         xs = ops.input("input", xs)
 
@@ -89,7 +104,7 @@ class GRU(QuantizedModule):
         minus_one = unrecorded(ops).store("minus_one", jnp.asarray(-1.0))
 
         def step(ops, pre_x_t, memory):
-            """One step of any number of rows; values of the new memory."""
+            """Computes the values of the new memory for one step of any number of rows."""
             inputs = [ops.load("gate_input", part) for part in jnp.split(pre_x_t, GATES, axis=-1)]
             memory = ops.load("memory", memory)
             hidden = ops.store("hidden", memory)
@@ -111,7 +126,7 @@ class GRU(QuantizedModule):
 
         masked = jax.checkpoint(masked) if self.rematerialize else masked
         final, memories = jax.lax.scan(masked, state, (pre_x, mask.T))
-        if self.policy.diagnosing:  # the scan's steps once more, all at once
+        if self.policy.diagnosing:  # repeats the steps of the scan, all at once
             step(ops, pre_x, jnp.concatenate([state.memory[None], memories[:-1]]))
         hidden = ops.store("hidden", ops.load("memory", memories))
         ys = map_values(lambda v: v.swapaxes(0, 1), hidden)

@@ -26,20 +26,20 @@ LSTM_SITES = {
 
 
 def gate_bias(key: PRNGKey, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Zero, but one for the forget gate, so that a new cell remembers."""
+    """Returns zeros, and one for the forget gate, so that a new cell keeps its state."""
     width = shape[0] // 4
     return jnp.zeros(shape, dtype).at[width : 2 * width].set(1.0)
 
 
 class LSTM(QuantizedModule):
-    """LSTM whose every operator is the policy's; a ``StreamingLayer``.
+    """LSTM that computes with the operators of its policy; a ``StreamingLayer``.
 
-    The input projection of all frames is one product before the scan. There is one bias a gate,
+    The input projection of all frames is one product before the scan. There is one bias per gate,
     added in the accumulator of the input's product. No peepholes, projection or layer norm.
 
     Attributes:
       features: hidden width H.
-      rematerialize: whether the backward pass computes the cells again, all but their products.
+      rematerialize: whether the backward pass recomputes the cells except for their products.
     """
 
     features: int
@@ -47,11 +47,11 @@ class LSTM(QuantizedModule):
 
     @property
     def block_size(self) -> int:
-        """Any number of frames makes a chunk."""
+        """1: a chunk may have any number of frames."""
         return 1
 
     def initial_state(self, batch_size: int) -> LSTMState:
-        """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
+        """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
         shape = (batch_size, self.features)
         return LSTMState(
             hidden=jnp.zeros(shape, self.state_dtype(Role.HIDDEN)),
@@ -62,11 +62,21 @@ class LSTM(QuantizedModule):
     def __call__(
         self, xs: Value, mask: Bool[Array, "B T"], state: LSTMState | None = None
     ) -> tuple[Value, Bool[Array, "B T"], LSTMState]:
-        """``[B, T, D] -> [B, T, H]``."""
+        """Runs the recurrence over one chunk.
+
+        Args:
+          xs: frames ``[B, T, D]``.
+          mask: True where the frame is valid.
+          state: state before the chunk; None for the initial state.
+
+        Returns:
+          Outputs ``[B, T, H]``, the mask, and the state after the chunk.
+        """
         ops = recording(self.operators(LSTM_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
-        # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
+        # Time is the leading axis here. Invalid frames become zero, so that NaN in padding cannot
+        # spread.
         xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
         xs = ops.input("input", xs)
 
@@ -86,7 +96,7 @@ class LSTM(QuantizedModule):
             self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
         )
         note_cells(self, ops, cells, mask)
-        if self.policy.diagnosing:  # the scan's steps once more, all at once
+        if self.policy.diagnosing:  # repeats the steps of the scan, all at once
             before = [
                 jnp.concatenate([first[None], later[:-1]])
                 for first, later in ((state.hidden, hiddens), (state.cell, cells))

@@ -1,16 +1,16 @@
-"""The LSTM recurrence with its weight gradient as one matrix product after the scan.
+"""The LSTM recurrence, with its weight gradient as one matrix product after the scan.
 
-Differentiating a scan adds up the recurrent kernel's gradient step by step: T small products, each
-reading and writing the whole kernel. The recurrence here has its own VJP: the backward scan only
-keeps each step's gradient of the accumulator, and one product over all steps makes the kernel's.
-It is written in terms of an operator set: JAX differentiates the elementwise part of the cell, and
-of ``accumulate`` only its linearity is used, so the float and every emulated cell share it. Loops
-are not unrolled: XLA joins what unrolled steps keep with a concatenation into which it draws their
-arithmetic, which then is no longer vectorized (benchmarks/RESULTS.md).
+Differentiating a scan accumulates the gradient of the recurrent kernel step by step: T small
+products, each of which reads and writes the whole kernel. The recurrence here has its own VJP: the
+backward scan only keeps each step's gradient of the accumulator, and one product over all steps
+gives the gradient of the kernel. It is written in terms of an operator set. JAX differentiates the
+elementwise part of the cell, and only the linearity of ``accumulate`` is used, so float and
+emulated cells share it. Loops are not unrolled: XLA concatenates what unrolled steps keep and fuses
+their arithmetic into that concatenation, which then is not vectorized (benchmarks/RESULTS.md).
 
-The forward scan keeps each step's derivative: the gates and states in floating point, several
-vectors a gate of an emulated cell; or with ``rematerialize`` only the accumulator and the states,
-from which the backward scan makes the derivative.
+The forward scan keeps the derivative of each step: the gates and states in floating point, several
+vectors per gate of an emulated cell. With ``rematerialize`` it keeps only the accumulator and the
+states, from which the backward pass recomputes the cell.
 """
 
 from functools import partial
@@ -27,7 +27,12 @@ from rnnt_qat.typing import Array, Bool, Num, PyTree
 
 @flax.struct.dataclass
 class LSTMState:
-    """Hidden and cell state as the chip holds them (integers under a chip's operators)."""
+    """State of an LSTM as the chip holds it (integers under a chip's operators).
+
+    Attributes:
+      hidden: hidden state.
+      cell: cell state.
+    """
 
     hidden: Num[Array, "B H"]
     cell: Num[Array, "B H"]
@@ -36,11 +41,12 @@ class LSTMState:
 def lstm_cell(
     ops: OperatorSet, pre_x: Num[Array, "B H4"], accumulated: Value, cell: Num[Array, "B H"]
 ) -> tuple[Num[Array, "B H"], Num[Array, "B H"]]:
-    """The cell without its products (Hochreiter & Schmidhuber, 1997), gates in order i, f, g, o.
+    """Computes the cell after its products (Hochreiter & Schmidhuber, 1997).
 
     Args:
       ops: operators of the layer.
-      pre_x: input's share of the gate pre-activations, stored at "gate_input".
+      pre_x: the input's part of the gate pre-activations, stored at "gate_input"; gates in the
+        order i, f, g, o.
       accumulated: recurrent product, in the accumulator.
       cell: previous cell state.
 
@@ -74,14 +80,14 @@ def lstm_scan(
     mask: Bool[Array, "T B"],
     state: LSTMState,
 ) -> tuple[Num[Array, "T B H"], Num[Array, "T B H"], LSTMState]:
-    """Runs the recurrence; frames outside the mask leave the state as it is.
+    """Runs the recurrence; frames outside the mask leave the state unchanged.
 
     Args:
-      rematerialize: whether the backward pass computes the cells again, all but their products:
-        the same gradients and, of emulated cells, less memory.
+      rematerialize: whether the backward pass recomputes the cells except for their products. It
+        gives the same gradients and saves memory for emulated cells.
       ops: operators of the layer.
       kernel: recurrent kernel [H, 4H] as the chip stores it.
-      pre_x: input's share of the gate pre-activations, stored at "gate_input".
+      pre_x: the input's part of the gate pre-activations, stored at "gate_input".
       mask: True where the frame is valid.
       state: state before the first frame.
 
@@ -148,7 +154,7 @@ def _lstm_scan_bwd(rematerialize, residuals, cotangents):
     products, product_vjp = jax.vjp(
         lambda ops, kernel: _recurrent(ops, kernel, previous_hiddens), ops, kernel
     )
-    # The accumulator's scale, if it has one, is the same at every step: its gradients add up.
+    # The accumulator's scale, if it has one, is shared by all steps, so its gradients add up.
     d_products = jax.tree.map(
         lambda out, d: d if d.shape == out.shape else d.sum(axis=0), products, d_accumulated
     )
@@ -158,7 +164,7 @@ def _lstm_scan_bwd(rematerialize, residuals, cotangents):
 
 
 def _previous(first: Array, after: Array) -> Array:
-    """What was before each step, of what was ``after`` it."""
+    """Returns the state before each step, from the first state and the states after each step."""
     return jnp.concatenate([first[None], after[:-1]])
 
 

@@ -22,7 +22,12 @@ PROJECTED_LSTM_SITES = LSTM_SITES | {
 
 @flax.struct.dataclass
 class ProjectedLSTMState:
-    """Projected output and cell state as the chip holds them."""
+    """State of a projected LSTM, as the chip holds it.
+
+    Attributes:
+      projected: projected output.
+      cell: cell state.
+    """
 
     projected: Num[Array, "B P"]
     cell: Num[Array, "B H"]
@@ -31,8 +36,8 @@ class ProjectedLSTMState:
 class ProjectedLSTM(QuantizedModule):
     """LSTM whose output and recurrent state are a projection of its hidden state.
 
-    The recurrent kernel reads P numbers where a plain LSTM's reads H, so that a wide cell needs a
-    fraction of the weights. No peepholes and no bias of the projection; a ``StreamingLayer``.
+    The recurrent kernel reads P values instead of an LSTM's H, so that a wide cell needs a fraction
+    of the weights. No peepholes, and the projection has no bias; a ``StreamingLayer``.
 
     Reference: Sak et al., "Long Short-Term Memory Recurrent Neural Network Architectures for Large
     Scale Acoustic Modeling" (2014), section 2.
@@ -40,7 +45,7 @@ class ProjectedLSTM(QuantizedModule):
     Attributes:
       features: width H of the cell.
       projection: width P of the output.
-      rematerialize: whether the backward pass computes each step again, rather than keep its
+      rematerialize: whether the backward pass recomputes each step instead of keeping its
         derivative.
     """
 
@@ -50,11 +55,11 @@ class ProjectedLSTM(QuantizedModule):
 
     @property
     def block_size(self) -> int:
-        """Any number of frames makes a chunk."""
+        """1: a chunk may have any number of frames."""
         return 1
 
     def initial_state(self, batch_size: int) -> ProjectedLSTMState:
-        """Zeros, as the chip holds them; of a bound layer, whose precision is known."""
+        """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
         return ProjectedLSTMState(
             projected=jnp.zeros((batch_size, self.projection), self.state_dtype(Role.PROJECTED)),
             cell=jnp.zeros((batch_size, self.features), self.state_dtype(Role.CELL)),
@@ -64,11 +69,21 @@ class ProjectedLSTM(QuantizedModule):
     def __call__(
         self, xs: Value, mask: Bool[Array, "B T"], state: ProjectedLSTMState | None = None
     ) -> tuple[Value, Bool[Array, "B T"], ProjectedLSTMState]:
-        """``[B, T, D] -> [B, T, P]``."""
+        """Runs the recurrence over one chunk.
+
+        Args:
+          xs: frames ``[B, T, D]``.
+          mask: True where the frame is valid.
+          state: state before the chunk; None for the initial state.
+
+        Returns:
+          Outputs ``[B, T, P]``, the mask, and the state after the chunk.
+        """
         ops = recording(self.operators(PROJECTED_LSTM_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
-        # Time leads inside; what is invalid becomes zero, so that NaN in the padding stays there.
+        # Time is the leading axis here. Invalid frames become zero, so that NaN in padding cannot
+        # spread.
         xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
         xs = ops.input("input", xs)
 
@@ -85,7 +100,7 @@ class ProjectedLSTM(QuantizedModule):
         projection = ops.weight("projection_kernel", projection_kernel)
 
         def cell(ops, projected, pre_x_t, cell):
-            """One step of any number of rows; values of projected, hidden and cell."""
+            """Computes one step of any number of rows: values of projected, hidden and cell."""
             product = ops.accumulate(ops.load("projected", projected), recurrent)
             hidden, cell = lstm_cell(ops, pre_x_t, product, cell)
             product = ops.accumulate(ops.load("hidden", hidden), projection)
@@ -104,7 +119,7 @@ class ProjectedLSTM(QuantizedModule):
 
         step = jax.checkpoint(step) if self.rematerialize else step
         final, (outputs, hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask.T))
-        if self.policy.diagnosing:  # the scan's steps once more, all at once
+        if self.policy.diagnosing:  # repeats the steps of the scan, all at once
             before = [
                 jnp.concatenate([first[None], later[:-1]])
                 for first, later in ((state.projected, outputs), (state.cell, cells))

@@ -1,14 +1,16 @@
-"""The contract of a streaming layer: one call for a chunk or for the whole utterance.
+"""The interface of a streaming layer: one call for a chunk or for the whole utterance.
 
     ys, mask, state = layer(xs, mask, state)
 
-- ``xs [B, T, D]`` frames of one chunk, ``mask [B, T]`` True where valid; valid frames come first.
-- ``state`` is a pytree of arrays that lead with B; ``None`` means before the first frame.
-- Feeding an utterance chunk by chunk, in chunks of any multiple of ``layer.block_size`` frames, and
-  carrying the state gives what one call on the whole gives: the same outputs, mask and final state.
-- Invalid frames change neither state nor valid outputs, whatever they hold (NaN included).
+- ``xs [B, T, D]`` are the frames of one chunk; ``mask [B, T]`` is True where valid. Valid frames
+  come first.
+- ``state`` is a pytree of arrays with leading axis B; ``None`` is the state before the first frame.
+- Processing an utterance in chunks, each of a multiple of ``layer.block_size`` frames, and carrying
+  the state gives the same outputs, mask and final state as one call for the whole utterance.
+- Invalid frames change neither the state nor valid outputs, whatever values they hold (NaN
+  included).
 
-``tests/layers/streaming_contract.py`` checks this for every layer, values and gradients.
+``tests/layers/streaming_contract.py`` checks values and gradients of every layer.
 """
 
 from typing import Protocol, runtime_checkable
@@ -23,12 +25,21 @@ class StreamingLayer(Protocol):
 
     @property
     def block_size(self) -> int:
-        """Frames that a chunk's length must be a multiple of."""
+        """Number of which the length of a chunk must be a multiple, in frames."""
 
     def initial_state(self, batch_size: int) -> PyTree:
-        """State before the first frame."""
+        """Returns the state before the first frame."""
 
     def __call__(
         self, xs: Value, mask: Bool[Array, "B T"], state: PyTree | None = None
     ) -> tuple[Value, Bool[Array, "B To"], PyTree]:
-        """Outputs, their mask and the state after the chunk."""
+        """Processes one chunk.
+
+        Args:
+          xs: frames ``[B, T, D]``.
+          mask: True where the frame is valid.
+          state: state before the chunk; None for the initial state.
+
+        Returns:
+          Outputs, their mask, and the state after the chunk.
+        """

@@ -1,4 +1,4 @@
-"""Time reduction: neighbouring frames side by side, at a fraction of the rate."""
+"""Time reduction: stacks neighbouring frames, which lowers the frame rate."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,41 @@ from rnnt_qat.typing import Array, Bool
 
 @dataclass(frozen=True)
 class TimeReduction:
-    """Stacks ``factor`` frames into one; without parameters or state, it moves values only.
+    """Stacks ``factor`` frames into one; has no parameters or state and only moves values.
 
-    A last group that is only partly valid is valid, with zeros for what is missing.
+    A last group that is only partly valid counts as valid; its missing frames are zeros.
+
+    Attributes:
+      factor: number of frames in a group.
     """
 
     factor: int
 
     @property
     def block_size(self) -> int:
-        """Frames of one group."""
+        """Number of frames in a group."""
         return self.factor
 
     def initial_state(self, batch_size: int) -> tuple[()]:
-        """Nothing is carried."""
+        """Returns an empty state."""
         return ()
 
     def __call__(
         self, xs: Value, mask: Bool[Array, "B T"], state: tuple[()] | None = None
     ) -> tuple[Value, Bool[Array, "B To"], tuple[()]]:
-        """``[B, T, D] -> [B, T / factor, factor * D]``; T must be a multiple of the factor."""
+        """Stacks the frames of one chunk.
+
+        Args:
+          xs: frames ``[B, T, D]``; T must be a multiple of the factor.
+          mask: True where the frame is valid.
+          state: unused.
+
+        Returns:
+          Frames ``[B, T / factor, factor * D]``, their mask, and an empty state.
+
+        Raises:
+          ValueError: T is not a multiple of the factor.
+        """
         frames = mask.shape[1]
         if frames % self.factor:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A policy bound to a model: does every rule reach a layer?"""
+"""Binds a policy to a model: checks that every rule applies to a layer."""
 
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.models.serving_record import serving_record
@@ -9,12 +9,16 @@ from rnnt_qat.quant.sites import Sites
 
 
 def layer_sites(config: RNNTConfig) -> dict[Path, Sites]:
-    """The sites that each layer declares, by module path."""
+    """Returns the sites of each layer, by module path."""
     return recorded.layer_sites(serving_record(config))
 
 
 def require_every_rule_used(config: RNNTConfig, policy: PrecisionPolicy) -> None:
-    """Refuses a policy that names layers which the model does not have.
+    """Checks that every rule of a policy applies to a layer of the model.
+
+    Args:
+      config: configuration of the model.
+      policy: the policy.
 
     Raises:
       ValueError: a rule matches no layer, or only layers that an earlier rule matches.

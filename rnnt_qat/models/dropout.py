@@ -12,17 +12,17 @@ from rnnt_qat.typing import PRNGKey
 
 
 def dropout(x: Value, rate: float, row_keys: PRNGKey | None, place: int) -> Value:
-    """Inverted dropout (Srivastava et al., 2014), each row with a key of its own.
+    """Applies inverted dropout (Srivastava et al., 2014), with one random key per row.
 
-    What a row loses then depends on neither the rest of its batch nor the devices it is cut over.
-    What stays of a value on a chip's grid is rescaled to the grid's nearest step, and saturates
-    there: the next layer still hears integers of the format that it was calibrated for.
+    The mask of a row therefore depends neither on the rest of its batch nor on the devices. A value
+    on a chip's grid is rescaled, rounded to the grid and saturated, so that the next layer still
+    reads integers of the format for which it was calibrated.
 
     Args:
-      x: leads with B.
-      rate: share that is dropped.
-      row_keys: B keys; None drops nothing.
-      place: tells the dropouts of a network apart.
+      x: value with leading axis B.
+      rate: probability of dropping an element.
+      row_keys: B keys; None disables dropout.
+      place: index that distinguishes the dropouts of a network.
     """
     if row_keys is None or rate == 0.0:
         return x
@@ -31,7 +31,7 @@ def dropout(x: Value, rate: float, row_keys: PRNGKey | None, place: int) -> Valu
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, shape[1:]))(keys)
     if not isinstance(x, QTensor):
         return jnp.where(keep, x / (1.0 - rate), 0.0)
-    if x.format is None:  # an operand of integer products alone: its scale is free
+    if x.format is None:  # an operand of integer products only: its scale is not fixed
         values = jnp.where(keep, x.values, 0.0)
         return dataclasses.replace(x, values=values, scale=x.scale / (1.0 - rate))
     bounds = x.format.minimum, x.format.maximum
@@ -40,5 +40,5 @@ def dropout(x: Value, rate: float, row_keys: PRNGKey | None, place: int) -> Valu
 
 
 def fold_in_rows(row_keys: PRNGKey, number: int) -> PRNGKey:
-    """``jax.random.fold_in`` of each row's key."""
+    """Applies ``jax.random.fold_in`` to the key of each row."""
     return jax.vmap(jax.random.fold_in, (0, None))(row_keys, number)

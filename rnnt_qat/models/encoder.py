@@ -21,13 +21,14 @@ class EncoderConfig:
     """Sizes of the encoder.
 
     Attributes:
-      num_layers: recurrent layers in all.
-      hidden_size: hidden width of each.
-      layers_before_reduction: layers at the frontend's rate; 0 reduces the features.
-      time_reduction: frames made into one; 1 keeps the rate.
-      dropout_rate: between layers, in training.
-      rematerialize: compute the cells' derivatives again in the backward pass rather than keep
-        them: less memory under emulated arithmetic.
+      num_layers: number of recurrent layers.
+      hidden_size: hidden width of each layer.
+      layers_before_reduction: number of layers at the frontend's rate; 0 reduces the features.
+      time_reduction: frames stacked into one; 1 keeps the rate.
+      dropout_rate: dropout rate between layers, in training.
+      rematerialize: whether the backward pass recomputes the derivatives of the cells instead of
+        keeping them; saves memory under emulated arithmetic.
+      layer: kind of the recurrent layers.
     """
 
     num_layers: int = 3
@@ -39,7 +40,7 @@ class EncoderConfig:
     layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
     def __post_init__(self):
-        """Refuses sizes of nothing, and a reduction that no layer follows."""
+        """Rejects sizes below 1 and a time reduction after the last layer."""
         require_at_least(1, self, "num_layers", "hidden_size", "time_reduction")
         if not 0 <= self.layers_before_reduction < self.num_layers:
             raise ValueError(
@@ -52,7 +53,7 @@ EncoderState = tuple[PyTree, ...]
 
 
 class Encoder(nn.Module):
-    """Frames to encoder projections; a ``StreamingLayer`` of block size ``time_reduction``.
+    """Maps frames to encoder projections; a ``StreamingLayer`` of block size ``time_reduction``.
 
     Attributes:
       config: sizes.
@@ -65,7 +66,7 @@ class Encoder(nn.Module):
     output_size: int
 
     def setup(self):
-        """Layers, named ``{config.layer.name}_{n}`` and ``projection``."""
+        """Creates the layers, named ``{config.layer.name}_{n}`` and ``projection``."""
         config = self.config
         layers = [
             config.layer.make(self.policy, config.hidden_size, config.rematerialize)
@@ -81,11 +82,11 @@ class Encoder(nn.Module):
 
     @property
     def block_size(self) -> int:
-        """Frames that a chunk's length must be a multiple of."""
+        """Number of which the length of a chunk must be a multiple, in frames."""
         return self.config.time_reduction
 
     def initial_state(self, batch_size: int) -> EncoderState:
-        """State of every recurrent layer before the first frame."""
+        """Returns the state of every recurrent layer before the first frame."""
         return tuple(layer.initial_state(batch_size) for layer in self.layers)
 
     def __call__(
@@ -95,7 +96,17 @@ class Encoder(nn.Module):
         state: EncoderState | None = None,
         row_keys: PRNGKey | None = None,
     ) -> tuple[Value, Bool[Array, "B Tr"], EncoderState]:
-        """``[B, T, F] -> [B, T / time_reduction, J]``; ``row_keys`` ask for dropout."""
+        """Encodes one chunk.
+
+        Args:
+          xs: frames ``[B, T, F]``.
+          mask: True where the frame is valid.
+          state: state before the chunk; None for the initial state.
+          row_keys: one random key per row, for dropout; None disables it.
+
+        Returns:
+          Projections ``[B, T / time_reduction, J]``, their mask, and the state after the chunk.
+        """
         reduce = TimeReduction(self.config.time_reduction)
         new_state = []
         for index, layer in enumerate(self.layers):

@@ -27,10 +27,16 @@ ADDENDS = ("encoded", "predicted")
 
 @flax.struct.dataclass
 class JointHead:
-    """``W tanh(e + p) + b`` (Graves et al., 2013) with everything it needs inside.
+    """Computes ``W tanh(e + p) + b`` (Graves et al., 2013) with parameters and ranges bound.
 
-    A pytree, so that the factored loss can differentiate through it chunk by chunk, and a decoder
-    can close over it; made once a step, so that the kernel is quantized once a step.
+    It is a pytree, so that the factored loss can differentiate through it chunk by chunk and a
+    decoder can close over it. It is created once per step, so that the kernel is quantized once per
+    step.
+
+    Attributes:
+      ops: operators of the joint.
+      kernel: output kernel as the chip stores it.
+      bias: output bias.
     """
 
     ops: OperatorSet
@@ -38,7 +44,7 @@ class JointHead:
     bias: Float[Array, "V"]
 
     def hidden(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Value:
-        """``tanh(e + p)``; shapes broadcast."""
+        """Computes ``tanh(e + p)``; the shapes broadcast."""
         a, b = (
             self.ops.load(site, values)
             for site, values in zip(ADDENDS, (encoded, predicted), strict=True)
@@ -47,19 +53,27 @@ class JointHead:
 
     @jax.named_scope("joint")
     def logits(self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]) -> Value:
-        """Logits as the chip stores them, from the values of both projections; shapes broadcast."""
+        """Computes logits as the chip stores them; the shapes broadcast."""
         return self._output(self.hidden(encoded, predicted))
 
     def __call__(
         self, encoded: Num[Array, "*S J"], predicted: Num[Array, "*S J"]
     ) -> Float[Array, "*S V"]:
-        """Their real values."""
+        """Computes the real values of the logits; the shapes broadcast."""
         return dequantize(self.logits(encoded, predicted))
 
     def on_lattice(
         self, encoded: Num[Array, "B T J"], predicted: Num[Array, "B U J"]
     ) -> tuple["LatticeHead", PyTree, PyTree]:
-        """The same for all pairs of frame and label: a head, and what it takes of either."""
+        """Prepares the joint for all pairs of a frame and a label.
+
+        Args:
+          encoded: stored encoder projections.
+          predicted: stored prediction projections.
+
+        Returns:
+          A head, and its aligned addends per frame and per label.
+        """
         aligned = (
             self.ops.align(site, values, ADDENDS, "hidden_pre")
             for site, values in zip(ADDENDS, (encoded, predicted), strict=True)
@@ -72,20 +86,24 @@ class JointHead:
 
 @flax.struct.dataclass
 class LatticeHead:
-    """A joint that takes its addends as they are added (``OperatorSet.align``)."""
+    """A joint that takes aligned addends (``OperatorSet.align``).
+
+    Attributes:
+      joint: the joint.
+    """
 
     joint: JointHead
 
     @jax.named_scope("joint")
     def __call__(self, encoded: PyTree, predicted: PyTree) -> Float[Array, "*S V"]:
-        """Logits' real values; shapes broadcast."""
+        """Computes the real values of the logits; the shapes broadcast."""
         ops = self.joint.ops
         total = ops.add_aligned(encoded, predicted, ADDENDS, "hidden_pre")
         return dequantize(self.joint._output(ops.tanh(total, "hidden")))
 
 
 class Joint(QuantizedModule):
-    """Owner of the joint's parameters and ranges.
+    """Owns the parameters and ranges of the joint.
 
     Attributes:
       features: joint width J.
@@ -96,34 +114,34 @@ class Joint(QuantizedModule):
     vocabulary: int
 
     def setup(self):
-        """Parameters and ranges."""
+        """Creates the parameters and operators."""
         self.ops = self.operators(JOINT_SITES)
         shape = (self.features, self.vocabulary)
         self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
 
     def store_encoded(self, projection: Value, mask: Bool[Array, "B T"]) -> Num[Array, "B T J"]:
-        """The encoder's projection in the joint's format."""
+        """Stores the encoder's projection in the joint's format."""
         encoded = recording(self.ops, mask).store("encoded", projection)
         self.observe(JOINT_SITES, mask, encoded=encoded)
         return self.ops.values(encoded)
 
     def store_predicted(self, projection: Value, mask: Bool[Array, "B U"]) -> Num[Array, "B U J"]:
-        """The prediction network's projection in the joint's format."""
+        """Stores the prediction network's projection in the joint's format."""
         predicted = recording(self.ops, mask).store("predicted", projection)
         self.observe(JOINT_SITES, mask, predicted=predicted)
         return self.ops.values(predicted)
 
     def real_encoded(self, encoded: Num[Array, "B T J"]) -> Float[Array, "B T J"]:
-        """Real values of what ``store_encoded`` returned."""
+        """Returns the real values of a result of ``store_encoded``."""
         return dequantize(self.ops.load("encoded", encoded))
 
     def real_predicted(self, predicted: Num[Array, "B U J"]) -> Float[Array, "B U J"]:
-        """Real values of what ``store_predicted`` returned."""
+        """Returns the real values of a result of ``store_predicted``."""
         return dequantize(self.ops.load("predicted", predicted))
 
     def head(self) -> JointHead:
-        """The joint as a callable; the kernel is quantized here, once."""
+        """Returns the joint as a callable with its kernel quantized."""
         hidden = self.ops.load("hidden", jnp.zeros((), self.state_dtype(Role.JOINT_HIDDEN)))
         kernel = self.ops.weight("kernel", self.kernel, hidden, self.bias)
         return JointHead(ops=self.ops, kernel=kernel, bias=self.bias)
@@ -135,10 +153,16 @@ class Joint(QuantizedModule):
         encoded_lengths: Int[Array, "B"],
         predicted_lengths: Int[Array, "B"],
     ) -> None:
-        """Calibrates or diagnoses the joint along each row's lattice diagonal.
+        """Calibrates or diagnoses the joint along the diagonal of each row's lattice.
 
-        The whole lattice is too large to look at, and most of it is never visited: alignments run
+        The whole lattice is too large to observe, and alignments do not reach most of it: they run
         from corner to corner.
+
+        Args:
+          encoded: stored encoder projections.
+          predicted: stored prediction projections.
+          encoded_lengths: number of valid frames per row.
+          predicted_lengths: number of valid prediction steps per row.
         """
         frames = jnp.arange(encoded.shape[1])
         label = frames * predicted_lengths[:, None] // jnp.maximum(encoded_lengths[:, None], 1)

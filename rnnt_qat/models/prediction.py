@@ -1,4 +1,4 @@
-"""Prediction networks: what was said so far, projected for the joint."""
+"""Prediction networks: encode the preceding labels, projected for the joint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PRNGKey, PyTree
 
 @dataclass(frozen=True)
 class LSTMPredictionConfig:
-    """Recurrent prediction network (Graves, 2012), of LSTM layers or another kind.
+    """Recurrent prediction network (Graves, 2012), of LSTM or other recurrent layers.
 
     Attributes:
       embedding_size: width of a label's embedding.
       hidden_size: hidden width of each recurrent layer.
-      num_layers: recurrent layers.
-      dropout_rate: on embeddings and between layers, in training.
+      num_layers: number of recurrent layers.
+      dropout_rate: dropout rate of embeddings and between layers, in training.
       layer: kind of the recurrent layers.
     """
 
@@ -36,21 +36,28 @@ class LSTMPredictionConfig:
     layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
     def __post_init__(self):
-        """Refuses sizes of nothing."""
+        """Rejects sizes below 1."""
         require_at_least(1, self, "embedding_size", "hidden_size", "num_layers")
 
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
-        """The network."""
+        """Creates the network.
+
+        Args:
+          policy: precision of every layer.
+          vocabulary: number of labels V, with the blank.
+          output_size: width J of the joint.
+        """
         return LSTMPrediction(self, policy, vocabulary, output_size)
 
 
 @dataclass(frozen=True)
 class StatelessPredictionConfig:
-    """Embeddings of the last labels, nothing recurrent (Ghodsi et al., 2020).
+    """Prediction network without recurrence: embeddings of the last labels (Ghodsi et al., 2020).
 
     Attributes:
       embedding_size: width of a label's embedding.
-      context: how many labels the network sees.
+      context: number of preceding labels that the network reads.
+      dropout_rate: dropout rate of embeddings, in training.
     """
 
     embedding_size: int = 128
@@ -58,16 +65,29 @@ class StatelessPredictionConfig:
     dropout_rate: float = 0.0
 
     def __post_init__(self):
-        """Refuses sizes of nothing."""
+        """Rejects sizes below 1."""
         require_at_least(1, self, "embedding_size", "context")
 
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
-        """The network."""
+        """Creates the network.
+
+        Args:
+          policy: precision of every layer.
+          vocabulary: number of labels V, with the blank.
+          output_size: width J of the joint.
+        """
         return StatelessPrediction(self, policy, vocabulary, output_size)
 
 
 class LSTMPrediction(nn.Module):
-    """Embedding, recurrent layers, projection. Labels in; the blank is the start symbol."""
+    """Embedding, recurrent layers and projection; the blank is the start symbol.
+
+    Attributes:
+      config: kind and sizes.
+      policy: precision of every layer.
+      vocabulary: number of labels V, with the blank.
+      output_size: width J of the joint.
+    """
 
     config: LSTMPredictionConfig
     policy: PrecisionPolicy
@@ -75,9 +95,9 @@ class LSTMPrediction(nn.Module):
     output_size: int
 
     def setup(self):
-        """Layers, named ``{config.layer.name}_{n}`` and ``projection``, and the ``embedding``."""
+        """Creates ``{config.layer.name}_{n}``, ``projection`` and the parameter ``embedding``."""
         self.table = Embedding(self.policy, self.vocabulary, self.config.embedding_size)
-        nn.share_scope(self, self.table)  # its parameter is this network's: ``embedding``
+        nn.share_scope(self, self.table)  # makes ``embedding`` a parameter of this module
         kind = self.config.layer
         layers = [
             kind.make(self.policy, self.config.hidden_size, rematerialize=False)
@@ -92,7 +112,7 @@ class LSTMPrediction(nn.Module):
         return getattr(self, self.config.layer.name)
 
     def initial_state(self, batch_size: int) -> tuple[PyTree, ...]:
-        """State before the start symbol."""
+        """Returns the state before the start symbol."""
         return tuple(layer.initial_state(batch_size) for layer in self.layers)
 
     def __call__(
@@ -102,7 +122,17 @@ class LSTMPrediction(nn.Module):
         state: tuple[PyTree, ...] | None = None,
         row_keys: PRNGKey | None = None,
     ) -> tuple[Value, tuple[PyTree, ...]]:
-        """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
+        """Computes a projection after each label.
+
+        Args:
+          inputs: labels.
+          mask: True where the label is valid.
+          state: state before the labels; None for the initial state.
+          row_keys: one random key per row, for dropout; None disables it.
+
+        Returns:
+          Projections ``[B, U, J]`` and the state after the last valid label.
+        """
         xs = self.table(inputs)
         xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
         new_state = []
@@ -116,7 +146,14 @@ class LSTMPrediction(nn.Module):
 
 
 class StatelessPrediction(nn.Module):
-    """One embedding a position of the context, summed by the projection's product."""
+    """One embedding per position of the context, combined by the projection's matrix product.
+
+    Attributes:
+      config: sizes.
+      policy: precision of every layer.
+      vocabulary: number of labels V, with the blank.
+      output_size: width J of the joint.
+    """
 
     config: StatelessPredictionConfig
     policy: PrecisionPolicy
@@ -124,13 +161,13 @@ class StatelessPrediction(nn.Module):
     output_size: int
 
     def setup(self):
-        """Layers, named ``embedding`` and ``projection``."""
+        """Creates the parameter ``embedding`` and the layer ``projection``."""
         self.table = Embedding(self.policy, self.vocabulary, self.config.embedding_size)
-        nn.share_scope(self, self.table)  # its parameter is this network's: ``embedding``
+        nn.share_scope(self, self.table)  # makes ``embedding`` a parameter of this module
         self.projection = Dense(policy=self.policy, features=self.output_size)
 
     def initial_state(self, batch_size: int) -> Int[Array, "B C"]:
-        """The labels before the first: blanks."""
+        """Returns the labels before the first one: blanks."""
         return jnp.full((batch_size, self.config.context - 1), BLANK_ID, jnp.int32)
 
     def __call__(
@@ -140,7 +177,17 @@ class StatelessPrediction(nn.Module):
         state: PyTree | None = None,
         row_keys: PRNGKey | None = None,
     ) -> tuple[Value, Int[Array, "B C"]]:
-        """``[B, U] -> [B, U, J]``, a projection after each label; ``row_keys`` ask for dropout."""
+        """Computes a projection after each label.
+
+        Args:
+          inputs: labels.
+          mask: True where the label is valid.
+          state: the preceding labels; None for the initial state.
+          row_keys: one random key per row, for dropout; None disables it.
+
+        Returns:
+          Projections ``[B, U, J]`` and the state after the last valid label.
+        """
         if state is None:
             state = self.initial_state(inputs.shape[0])
         history = jnp.concatenate([state, inputs], axis=1)
@@ -148,7 +195,7 @@ class StatelessPrediction(nn.Module):
         context = [history[:, k : k + length] for k in range(self.config.context)]
         xs = jnp.concatenate([self.table(labels) for labels in context], axis=-1)
         xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
-        # The state after the last valid label; masked labels leave it as it is.
+        # The state is that after the last valid label: masked labels leave it unchanged.
         position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])
         projection = self.projection(xs, mask)
         self.projection.cover("input", self.table.table)

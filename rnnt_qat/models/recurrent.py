@@ -1,4 +1,4 @@
-"""Configs of the recurrent layers that encoders and prediction networks are stacked of."""
+"""Configurations of the recurrent layers of encoders and prediction networks."""
 
 from dataclasses import dataclass
 
@@ -16,23 +16,23 @@ class LSTMConfig:
 
     @property
     def name(self) -> str:
-        """What the layers' module paths start with."""
+        """Prefix of the layers' names."""
         return "lstm"
 
     def make(self, policy: PrecisionPolicy, features: int, rematerialize: bool) -> nn.Module:
-        """The layer.
+        """Creates a layer.
 
         Args:
           policy: precision of every layer.
           features: hidden width.
-          rematerialize: compute derivatives again in the backward pass rather than keep them.
+          rematerialize: whether the backward pass recomputes derivatives instead of keeping them.
         """
         return LSTM(policy, features, rematerialize)
 
 
 @dataclass(frozen=True)
 class ProjectedLSTMConfig:
-    """LSTM with a recurrent projection (Sak et al., 2014), named ``projected_lstm_{n}``.
+    """LSTM with a recurrent projection (Sak et al., 2014); named ``projected_lstm_{n}``.
 
     Attributes:
       projection: width of a layer's output and recurrent state.
@@ -42,25 +42,25 @@ class ProjectedLSTMConfig:
 
     @property
     def name(self) -> str:
-        """What the layers' module paths start with."""
+        """Prefix of the layers' names."""
         return "projected_lstm"
 
     def make(self, policy: PrecisionPolicy, features: int, rematerialize: bool) -> nn.Module:
-        """The layer; arguments as ``LSTMConfig.make``'s."""
+        """Creates a layer; arguments as for ``LSTMConfig.make``."""
         return ProjectedLSTM(policy, features, self.projection, rematerialize)
 
 
 @dataclass(frozen=True)
 class GRUConfig:
-    """Gated recurrent unit (Cho et al., 2014), named ``gru_{n}``."""
+    """Gated recurrent unit (Cho et al., 2014); named ``gru_{n}``."""
 
     @property
     def name(self) -> str:
-        """What the layers' module paths start with."""
+        """Prefix of the layers' names."""
         return "gru"
 
     def make(self, policy: PrecisionPolicy, features: int, rematerialize: bool) -> nn.Module:
-        """The layer; arguments as ``LSTMConfig.make``'s."""
+        """Creates a layer; arguments as for ``LSTMConfig.make``."""
         return GRU(policy, features, rematerialize)
 
 

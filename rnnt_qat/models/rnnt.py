@@ -1,4 +1,4 @@
-"""The RNN transducer: assembly only."""
+"""The RNN transducer: assembly of its three networks."""
 
 from dataclasses import dataclass, field
 
@@ -21,14 +21,14 @@ class RNNTConfig:
     """Sizes of the whole model.
 
     Attributes:
-      vocabulary: labels with the blank, V.
-      encoder: the encoder's sizes.
-      prediction: the prediction network's kind and sizes.
-      joint_size: width J in which both are added.
-      ctc_head: whether training also reads the labels off the encoder alone, through a linear layer
-        that no chip ever sees (``losses.ctc``).
-      simple_joiner: whether training also has the joiner without a hidden layer that finds the band
-        of the pruned loss (``losses.pruned``); no chip ever sees it either.
+      vocabulary: number of labels with the blank, V.
+      encoder: sizes of the encoder.
+      prediction: kind and sizes of the prediction network.
+      joint_size: width J of the projections that the joint adds.
+      ctc_head: whether training has a linear layer that predicts the labels from the encoder alone
+        (``losses.ctc``); it is not part of the chip's program.
+      simple_joiner: whether training has the joiner without a hidden layer that selects the band of
+        the pruned loss (``losses.pruned``); it is not part of the chip's program.
     """
 
     vocabulary: int
@@ -41,21 +41,21 @@ class RNNTConfig:
     simple_joiner: bool = False
 
     def __post_init__(self):
-        """Refuses sizes of nothing; a vocabulary is the blank and one label at least."""
+        """Rejects sizes below 1, and a vocabulary without a label besides the blank."""
         require_at_least(1, self, "joint_size")
         require_at_least(2, self, "vocabulary")
 
 
 @flax.struct.dataclass
 class Lattice:
-    """What the transducer loss needs: both axes of the lattice and the joint between them.
+    """Inputs of the transducer loss: both axes of the lattice, and the joint.
 
     Attributes:
       encoded: encoder projections, as the joint stores them.
-      encoded_lengths: valid frames a row, after time reduction.
+      encoded_lengths: number of valid frames per row, after time reduction.
       predicted: prediction projections before each label and after the last.
       head: the joint.
-      ctc_logits: labels off the encoder alone; None for a model without that head.
+      ctc_logits: logits of the labels from the encoder alone; None for a model without that head.
       simple: the two addends of the simple joiner's logits; None for a model without it.
     """
 
@@ -70,14 +70,18 @@ class Lattice:
 class RNNT(nn.Module):
     """RNN transducer (Graves, 2012) under a precision policy.
 
-    ``__call__`` is for training; ``encode``, ``predict`` and ``head`` are its parts, for decoding.
+    ``__call__`` is for training; ``encode``, ``predict`` and ``head`` are for decoding.
+
+    Attributes:
+      config: sizes.
+      policy: precision of every layer.
     """
 
     config: RNNTConfig
     policy: PrecisionPolicy
 
     def setup(self):
-        """The three networks."""
+        """Creates the three networks."""
         config = self.config
         self.encoder = Encoder(config.encoder, self.policy, config.joint_size)
         self.prediction = config.prediction.make(self.policy, config.vocabulary, config.joint_size)
@@ -95,9 +99,14 @@ class RNNT(nn.Module):
         label_lengths: Int[Array, "B"],
         row_keys: PRNGKey | None = None,
     ) -> Lattice:
-        """The lattice of a padded batch; T is padded to the time reduction here.
+        """Computes the lattice of a padded batch; pads T to a multiple of the time reduction.
 
-        With ``row_keys``, a key a row, the networks drop out what their configs say.
+        Args:
+          features: padded features.
+          feature_lengths: number of valid frames per row.
+          labels: padded labels.
+          label_lengths: number of labels per row.
+          row_keys: one random key per row, for dropout; None disables it.
         """
         encoder_keys, prediction_keys = (
             None if row_keys is None else fold_in_rows(row_keys, network) for network in (0, 1)
@@ -129,7 +138,17 @@ class RNNT(nn.Module):
         state: PyTree | None = None,
         row_keys: PRNGKey | None = None,
     ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
-        """A chunk of frames, a multiple of the time reduction, to encoder projections."""
+        """Encodes a chunk of frames.
+
+        Args:
+          features: frames; T is a multiple of the time reduction.
+          mask: True where the frame is valid.
+          state: state before the chunk; None for the initial state.
+          row_keys: one random key per row, for dropout; None disables it.
+
+        Returns:
+          Encoder projections as the joint stores them, their mask, and the state after the chunk.
+        """
         projection, mask, state = self.encoder(features, mask, state, row_keys)
         return self.joint.store_encoded(projection, mask), mask, state
 
@@ -140,17 +159,27 @@ class RNNT(nn.Module):
         state: PyTree | None = None,
         row_keys: PRNGKey | None = None,
     ) -> tuple[Num[Array, "B U J"], PyTree]:
-        """Input labels (the blank starts) to the projections after each of them."""
+        """Computes the projection after each label.
+
+        Args:
+          inputs: labels; the blank is the start symbol.
+          mask: True where the label is valid.
+          state: state before the labels; None for the initial state.
+          row_keys: one random key per row, for dropout; None disables it.
+
+        Returns:
+          Prediction projections as the joint stores them, and the state after the labels.
+        """
         projection, state = self.prediction(inputs, mask, state, row_keys)
         return self.joint.store_predicted(projection, mask), state
 
     def head(self) -> JointHead:
-        """The joint as a callable pytree."""
+        """Returns the joint as a callable pytree."""
         return self.joint.head()
 
 
 def example_inputs(config: RNNTConfig, feature_size: int) -> tuple[Array, ...]:
-    """Smallest arguments of ``RNNT.__call__``, for initialisation."""
+    """Returns the smallest arguments of ``RNNT.__call__``, for initialization."""
     frames = config.encoder.time_reduction
     return (
         jnp.zeros((1, frames, feature_size)),

@@ -1,4 +1,4 @@
-"""The record of a recognizer's serving programs: what its layers ask of a chip."""
+"""The record of operator calls of a recognizer's serving programs."""
 
 import functools
 
@@ -13,10 +13,10 @@ from rnnt_qat.typing import BLANK_ID, Array, Float, PyTree
 
 
 def serve_once(model: RNNT, features: Float[Array, "B T F"]) -> None:
-    """Runs each serving program once: an encoder chunk, a prediction step, a joint step.
+    """Runs each serving program once: an encoder chunk, a prediction step and a joint step.
 
     Args:
-      model: bound.
+      model: bound model.
       features: one chunk.
     """
     batch = features.shape[0]
@@ -28,9 +28,9 @@ def serve_once(model: RNNT, features: Float[Array, "B T F"]) -> None:
 
 @functools.lru_cache(maxsize=8)
 def serving_record(config: RNNTConfig) -> Record:
-    """Layers and calls of the serving programs; needs no parameters.
+    """Records the layers and calls of the serving programs, without parameters.
 
-    Neither depends on the width of the features.
+    The record does not depend on the width of the features.
     """
     with recorded() as record:
         _shapes(config)
@@ -38,16 +38,16 @@ def serving_record(config: RNNTConfig) -> Record:
 
 
 def feature_size(config: RNNTConfig, params: PyTree) -> int:
-    """Width of the features that a model's parameters are made for."""
+    """Returns the width of the features that a model's parameters are made for."""
     shapes = flatten_dict(params)
     for path, leaf in flatten_dict(_shapes(config)).items():
-        if leaf.shape != shapes[path].shape:  # the kernel that takes the features
+        if leaf.shape != shapes[path].shape:  # the kernel that reads the features
             return shapes[path].shape[0] // leaf.shape[0]
     return 1
 
 
 def _shapes(config: RNNTConfig) -> PyTree:
-    """Parameters of the model for features of width 1."""
+    """Returns the shapes of the model's parameters for features of width 1."""
     init = functools.partial(RNNT(config, FLOAT32).init, method=serve_once)
     chunk = jax.ShapeDtypeStruct((1, config.encoder.time_reduction, 1), jnp.float32)
     return jax.eval_shape(init, jax.random.key(0), chunk)["params"]

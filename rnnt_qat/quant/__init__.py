@@ -1,1 +1,1 @@
-"""The chip's operators inside training: operator sets, policies, calibration, AQT."""
+"""Operators of a chip in training: operator sets, policies, calibration and AQT."""

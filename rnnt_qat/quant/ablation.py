@@ -1,8 +1,8 @@
-"""Policies that quantize one part of a recognizer: where does the loss of accuracy come from?
+"""Policies that quantize one component of a recognizer, to locate the loss of accuracy.
 
-``POLICY@encoder``, ``@prediction``, ``@joint`` are POLICY in that network and floating point in
-the others. ``CHIP@weights``, ``@activations``, ``@gates``, ``@state`` round the tensors of one kind
-to the chip's formats, in every layer, and compute in floating point.
+``POLICY@encoder``, ``@prediction`` and ``@joint`` apply POLICY to that network and compute the
+others in floating point. ``CHIP@weights``, ``@activations``, ``@gates`` and ``@state`` round the
+tensors of one kind to the chip's formats in every layer, and compute in floating point.
 """
 
 from dataclasses import replace
@@ -15,14 +15,18 @@ from rnnt_qat.quant.precision import Float32
 
 NETWORKS = ("encoder", "prediction", "joint")
 PARTS = (*NETWORKS, *GROUPS)
-"""What may be quantized alone: networks, and groups of tensors."""
+"""Components that can be quantized alone: networks, and groups of tensors."""
 
 
 def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
-    """The policy ``POLICY@NAME``.
+    """Returns the policy ``POLICY@NAME``.
+
+    Args:
+      policy: the policy of the whole model.
+      name: one of ``PARTS``.
 
     Raises:
-      ValueError: there is no such part, or the policy is not one that has it.
+      ValueError: the name is unknown, or it is a group of tensors and the policy is not one chip.
     """
     if name in NETWORKS:
         rules = tuple(
@@ -46,6 +50,6 @@ def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
 
 
 def parts(policy: PrecisionPolicy) -> tuple[PrecisionPolicy, ...]:
-    """All parts that the policy has."""
+    """Returns the policies of all components that the policy has."""
     on_chip = all(isinstance(rule.precision, OnAccelerator) for rule in policy.rules)
     return tuple(part(policy, name) for name in (*NETWORKS, *(GROUPS if on_chip else ())))

@@ -1,11 +1,11 @@
-"""The integer matrix product, by AQT; the only file that imports aqt.
+"""The integer matrix product by AQT; no other file imports aqt.
 
-AQT quantizes inside its dot_general, with its own rounding (ties to even). A chip has its own, so
-operands come here already on the chip's grid, and two of AQT's extension points keep them there: a
-calibration whose scale is one and a numerics that only changes the carrier. AQT contributes the
+AQT quantizes inside its dot_general, with its own rounding (ties to even). A chip has its own
+rounding, so operands arrive quantized, and two of AQT's extension points leave them unchanged: a
+calibration whose scale is one, and a numerics that only changes the carrier. AQT contributes the
 integer product: an int8 x int8 dot accumulated in int32 where the backend has one, or the same
 integers carried by float32 where int8 dots are slow (CPU) and the sum stays below 2^24. The
-gradient is ``matmul``'s: a product of integers is linear like any other.
+gradient is that of ``matmul``, because a product of integers is linear.
 """
 
 from typing import Any
@@ -20,12 +20,12 @@ from rnnt_qat.quant.straight_through import straight_through
 from rnnt_qat.typing import Array, Float
 
 FLOAT32_EXACT_BOUND = 2**24
-"""float32 holds every integer up to this magnitude, so no partial sum below it is ever rounded."""
+"""float32 represents every integer up to this magnitude, so partial sums below it are exact."""
 
 
 @utils.flax_slots_kw_only_dataclass
 class _UnitScale(calibration.Calibration):
-    """Operands are integers already: their scale is one."""
+    """Calibration for operands that are integers: their scale is one."""
 
     def get_scale_and_bias_and_sparsity(self, x, shared_axes, numerics_, context=None):
         shape = [1 if axis in shared_axes else size for axis, size in enumerate(x.shape)]
@@ -34,7 +34,7 @@ class _UnitScale(calibration.Calibration):
 
 @utils.flax_slots_kw_only_dataclass
 class _OnGrid(numerics.AqtNumerics):
-    """Integers in, the same integers out in their carrier; the gradient passes."""
+    """Numerics that only change the carrier dtype of integers; the gradient passes through."""
 
     carrier: Any = utils.static_field()
 
@@ -52,7 +52,7 @@ class _OnGrid(numerics.AqtNumerics):
 
 
 def _engine(carrier: Any) -> aqt_dot_general.DotGeneral:
-    """AQT's dot_general over operands held in ``carrier``, with a float32 backward pass."""
+    """Returns AQT's dot_general for operands of dtype ``carrier``, with a float32 backward pass."""
     engine = config.dot_general_make(lhs_bits=8, rhs_bits=8, bwd_bits=None)
     config.set_fwd_calibration_mode(
         engine,
@@ -66,22 +66,31 @@ def _engine(carrier: Any) -> aqt_dot_general.DotGeneral:
 
 
 def float32_carries(contraction: int, lhs_bits: int, rhs_bits: int) -> bool:
-    """Whether float32 holds any sum of ``contraction`` products of two's complement operands."""
+    """Returns whether float32 holds every sum of products of two's complement operands.
+
+    Args:
+      contraction: number of products in the sum.
+      lhs_bits: width of the left operands.
+      rhs_bits: width of the right operands.
+    """
     return contraction * 2 ** (lhs_bits - 1) * 2 ** (rhs_bits - 1) <= FLOAT32_EXACT_BOUND
 
 
 def integer_matmul(
     x: Float[Array, "*S K"], w: Float[Array, "K M"], *, carrier: Any = None
 ) -> Float[Array, "*S M"]:
-    """Exact product of 8-bit integers: linear, differentiable in both operands.
+    """Computes the exact product of 8-bit integers; linear and differentiable in both operands.
 
     Args:
       x: integers in [-128, 127], as float32.
       w: integers in [-127, 127], as float32.
-      carrier: jnp.int8 or jnp.float32; None takes float32 on CPU while it is exact, else int8.
+      carrier: jnp.int8 or jnp.float32; None selects float32 on CPU while it is exact, else int8.
 
     Returns:
-      The accumulator as float32: exact while it stays within 2^24 (K <= 1,032 always does).
+      The accumulator as float32: exact while it stays within 2^24 (always, for K <= 1,032).
+
+    Raises:
+      ValueError: ``carrier`` is float32 and K is too large for it.
     """
     if carrier is None:
         on_cpu = jax.default_backend() == "cpu"

@@ -1,8 +1,8 @@
-"""The audit: which operators of a traced program a chip would not compute.
+"""The audit: finds the operators of a traced program that a chip does not compute.
 
-The program is walked equation by equation, into scans and calls, along what depends on the data:
-scales, biases and kernels are constants of the chip, so what is done to them alone does not count.
-An equation belongs to the layer and to the operator whose name scopes it was traced in.
+It walks the program equation by equation, through scans and calls, and follows what depends on the
+data. Scales, biases and kernels are constants of the chip, so operations on these alone do not
+count. The name scopes of an equation determine its layer and operator.
 """
 
 import enum
@@ -21,14 +21,14 @@ from rnnt_qat.quant.policy import PrecisionPolicy
 
 
 class Kind(enum.IntEnum):
-    """What a value depends on; of several, the last."""
+    """What a value depends on; a combination has the highest kind of its operands."""
 
     CONSTANT = 0
     """Parameters and ranges."""
     INDEX = 1
-    """Labels, masks and lengths: bookkeeping, as long as it is integer."""
+    """Labels, masks and lengths: bookkeeping, if computed in integers."""
     DATA = 2
-    """Features, states and all that is computed from them."""
+    """Features, states and everything computed from them."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,10 +37,10 @@ class OffChip:
 
     Attributes:
       layer: module path.
-      operator: scope it is in; empty outside of all operators.
-      primitive: JAX's name of it.
-      dtype: of its result or, where only they are real, of its operands.
-      on_cpu: the policy leaves it to the CPU: listed, no offence.
+      operator: scope of the operator; empty outside all operators.
+      primitive: JAX's name of the primitive.
+      dtype: of the result or, if only operands are real, of an operand.
+      on_cpu: whether the policy leaves the operator to the CPU; it is then listed but permitted.
     """
 
     layer: str
@@ -50,35 +50,38 @@ class OffChip:
     on_cpu: bool
 
     def __str__(self) -> str:
-        """One line."""
+        """Returns a description in one line."""
         within = f" in {self.operator}" if self.operator else ""
         return f"{self.layer}: {self.dtype} {self.primitive}{within}"
 
 
 class AuditError(UserError, ValueError):
-    """A program computes on the CPU what its policy puts on the chip; names each operator."""
+    """A program computes on the CPU what its policy assigns to the chip; names each operator."""
 
 
-# They move values, compare indices, or change an integer's width.
+# Primitives that move values, compare indices, or change the width of an integer.
 _MOVES = {
     *("broadcast_in_dim", "concatenate", "convert_element_type", "copy", "dynamic_slice"),
     *("dynamic_update_slice", "expand_dims", "iota", "pad", "reshape", "rev", "select_n"),
     *("slice", "split", "squeeze", "stop_gradient", "transpose"),
 }
 _OPERATOR_OF = {"argmax": Operator.ARGMAX, "gather": Operator.LOOKUP, "dot_general": Operator.DOT}
-"""Operators that are one primitive and need no scope to be told."""
+"""Operators that are a single primitive, recognized without a scope."""
 _SCOPES = {operator.value for operator in Operator} | {QUANTIZE, REQUANTIZE}
 
 
 def off_chip_operators(
     program: Any, kinds: Sequence[Kind], policy: PrecisionPolicy
 ) -> tuple[OffChip, ...]:
-    """Operators of a program that its chip does not compute, each once, in order of layers.
+    """Returns the operators of a program that its chip does not compute.
 
     Args:
       program: a closed jaxpr (``jax.make_jaxpr``).
-      kinds: of its flattened arguments.
-      policy: what each layer may leave to the CPU.
+      kinds: kinds of its flattened arguments.
+      policy: states what each layer may leave to the CPU.
+
+    Returns:
+      Each operator once, sorted by layer.
     """
     walk = _Walk(policy)
     walk.through(program, kinds, ())
@@ -86,7 +89,7 @@ def off_chip_operators(
 
 
 def require_on_chip(found: Iterable[OffChip]) -> None:
-    """Raises AuditError where a layer computes off the chip what its policy puts on it."""
+    """Raises AuditError if a layer computes off the chip what its policy assigns to it."""
     offences = [str(operator) for operator in found if not operator.on_cpu]
     if offences:
         raise AuditError(
@@ -96,7 +99,7 @@ def require_on_chip(found: Iterable[OffChip]) -> None:
 
 
 class _Walk:
-    """One pass; ``found`` collects."""
+    """One pass over a program; ``found`` collects the operators."""
 
     def __init__(self, policy: PrecisionPolicy) -> None:
         self._policy = policy
@@ -104,7 +107,13 @@ class _Walk:
         self.found: set[OffChip] = set()
 
     def through(self, program: Any, kinds: Sequence[Kind], scope: tuple[str, ...]) -> list[Kind]:
-        """Kinds of the results of a (closed) jaxpr."""
+        """Returns the kinds of the results of a (closed) jaxpr.
+
+        Args:
+          program: the jaxpr.
+          kinds: kinds of its arguments.
+          scope: name scopes around it.
+        """
         jaxpr = getattr(program, "jaxpr", program)
         known = dict(zip(jaxpr.invars, kinds, strict=True))
 
@@ -134,13 +143,13 @@ class _Walk:
             return results
         if len(programs) == 1 and len(programs[0].invars) == len(read):
             return self.through(programs[0], read, scope)
-        for program in programs:  # branches and loops: whatever goes in may come out
+        for program in programs:  # branches and loops: any result may depend on any argument
             self.through(program, [most] * len(program.invars), scope)
         return results
 
     def _scan(self, parts: Any, read: list[Kind], scope: tuple[str, ...]) -> list[Kind]:
         first, carried = parts["num_consts"], parts["num_carry"]
-        while True:  # what a step writes, the next one reads
+        while True:  # repeats until the kinds of the carry are stable
             results = self.through(parts["jaxpr"], read, scope)
             before = read[first : first + carried]
             after = [max(pair) for pair in zip(before, results[:carried], strict=True)]
@@ -162,7 +171,7 @@ class _Walk:
         told = _OPERATOR_OF.get(name)
         within = operator in {QUANTIZE, REQUANTIZE} or (operator and Operator(operator) in chip)
         moves = name in _MOVES or all(d == jnp.bool_ for d in written)
-        # Where layers on the CPU hand reals over, it is the CPU that quantizes them.
+        # At a boundary between layers on the CPU and on the chip, the CPU quantizes.
         handed_over = self._mixed and operator == QUANTIZE
         on_chip = isinstance(precision, OnAccelerator)
         if not on_chip and (within or moves):
@@ -175,7 +184,10 @@ class _Walk:
 
 
 def _layer(scope: tuple[str, ...]) -> tuple[str, ...]:
-    """Module path of a scope: methods are written ``module.method``, the root as its class."""
+    """Returns the module path of a scope.
+
+    Scopes of methods are written ``module.method``, that of the root module as its class.
+    """
     names = [part.partition(".")[0] for part in scope if part and part not in _SCOPES]
     path: list[str] = []
     for name in names:

@@ -1,8 +1,8 @@
-"""Diagnostics: what each operator of a chip does to the numbers that pass through it.
+"""Diagnostics: the error that each operator of a chip adds to its values.
 
-A ``Recorder`` stands before a layer's operators and compares each result with the real one of the
-same operands, so that an operator answers for its own error only. It is there under a policy with
-``diagnosing=True`` and nowhere else. Tallies are sums, so they add up over batches and layers.
+A ``Recorder`` wraps a layer's operators and compares each result with the real result of the same
+operands, so that an operator is charged with its own error only. Layers use it only under a policy
+with ``diagnosing=True``. Tallies are sums, so they add up over batches and layers.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
 
 DIAGNOSTICS = "diagnostics"
-"""Collection of tallies, by ``site operator``."""
+"""Name of the variable collection of tallies; keys are ``site operator``."""
 ACCUMULATOR = "accumulator"
 HISTOGRAM_BITS = tuple(half / 2 for half in range(-40, 8))
 """Lower ends of a histogram's bins: log2 of a magnitude relative to the format's largest."""
@@ -32,17 +32,17 @@ HISTOGRAM_BITS = tuple(half / 2 for half in range(-40, 8))
 
 @flax.struct.dataclass
 class Tally:
-    """Sums over the values that an operator wrote; positions outside the mask do not count.
+    """Sums over the values that an operator wrote, without masked positions.
 
     Attributes:
-      count: values.
-      saturated: at the smallest or largest integer of their format.
-      clipped: whose real result lies outside of the format's range.
-      table_ends: of a sigmoid or tanh, as large as the unit ever gets.
-      signal: squares of the real results.
-      noise: squares of the errors.
+      count: number of values.
+      saturated: values at the smallest or largest integer of their format.
+      clipped: values whose real result lies outside the format's range.
+      table_ends: results of a sigmoid or tanh at an end of the unit's range.
+      signal: sum of squares of the real results.
+      noise: sum of squares of the errors.
       peak: largest integer magnitude.
-      raised: of a kernel, bits by which its scale was raised to hold the bias.
+      raised: for a kernel, number of bits by which its scale was raised to hold the bias.
       histogram: magnitudes of the real results relative to the largest of their format, in bins of
         half a bit (``HISTOGRAM_BITS``); the first bin holds smaller ones too, the last larger ones.
       bound: the largest real magnitude of the format; 0 if there is none.
@@ -61,12 +61,12 @@ class Tally:
 
     @classmethod
     def zero(cls) -> "Tally":
-        """Nothing seen."""
+        """Returns the tally of no values."""
         nothing = cls(*(jnp.zeros(()) for _ in dataclasses.fields(cls)))
         return dataclasses.replace(nothing, histogram=jnp.zeros(len(HISTOGRAM_BITS)))
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Both."""
+        """Returns the tally of both sets of values."""
         total = jax.tree.map(jnp.add, self, other)
         return dataclasses.replace(
             total,
@@ -78,12 +78,12 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class Recorder:
-    """An ``OperatorSet`` that computes as ``plain`` and notes each result; not for inside a scan.
+    """An ``OperatorSet`` that computes as ``plain`` and records each result; not for use in a scan.
 
     Attributes:
       plain: the layer's operators.
-      note: takes ``site operator`` and a tally.
-      mask: True where a leading position is valid; None where all are.
+      note: called with ``site operator`` and a tally.
+      mask: True where a leading position is valid; None if all are.
     """
 
     plain: OperatorSet
@@ -97,7 +97,7 @@ class Recorder:
         x: Value | None = None,
         bias: Num[Array, "M"] | None = None,
     ) -> Value:
-        """Noted beside the parameter."""
+        """Records the quantized kernel against the parameter."""
         kernel, raised = self.plain.weight(site, w, x, bias), None
         if isinstance(kernel, QTensor) and bias is not None:
             raised = jnp.log2(kernel.scale / self.plain.weight(site, w).scale).max()
@@ -105,56 +105,56 @@ class Recorder:
         return unmasked._noted(site, "quantize", kernel, w, raised=raised)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
-        """As it is."""
+        """Looks up without recording."""
         return self.plain.lookup(table, rows)
 
     def store(self, site: str, x: Value) -> Value:
-        """Noted beside the value that is stored."""
+        """Records the stored value against the value before storing."""
         return self._noted(site, REQUANTIZE, self.plain.store(site, x), dequantize(x))
 
     def input(self, site: str, x: Value) -> Value:
-        """Noted if it had to be stored."""
+        """Records the stored value if it had to be stored."""
         held = self.plain.input(site, x)
         return held if held is x else self._noted(site, "quantize", held, dequantize(x))
 
     def values(self, x: Value) -> Num[Array, "*S"]:
-        """As it is."""
+        """Returns the bare array."""
         return self.plain.values(x)
 
     def load(self, site: str, values: Num[Array, "*S"]) -> Value:
-        """As it is."""
+        """Attaches the scale."""
         return self.plain.load(site, values)
 
     def accumulate(self, x: Value, w: Value, bias: Num[Array, "M"] | None = None) -> Value:
-        """Noted as the layer's accumulator."""
+        """Records the accumulator against the real product."""
         product = matmul(dequantize(x), dequantize(w))
         real = product if bias is None else product + bias
         return self._noted(ACCUMULATOR, Operator.DOT.value, self.plain.accumulate(x, w, bias), real)
 
     def add(self, a: Value, b: Value, out: str) -> Value:
-        """Noted beside the real sum."""
+        """Records the sum against the real sum."""
         real = dequantize(a) + dequantize(b)
         return self._noted(out, Operator.ADD.value, self.plain.add(a, b, out), real)
 
     def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> PyTree:
-        """As it is."""
+        """Aligns without recording."""
         return self.plain.align(site, values, addends, out)
 
     def add_aligned(self, a: PyTree, b: PyTree, addends: Addends, out: str) -> Value:
-        """Not noted: ``add`` is, of the same values."""
+        """Adds without recording: ``add`` records the sum of the same values."""
         return self.plain.add_aligned(a, b, addends, out)
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
-        """Noted beside the real product."""
+        """Records the product against the real product."""
         real = dequantize(a) * dequantize(b)
         return self._noted(out, Operator.MUL.value, self.plain.mul(a, b, out), real)
 
     def sigmoid(self, x: Value, out: str) -> Value:
-        """Noted beside the logistic function."""
+        """Records the result against the logistic function."""
         return self._unit(self.plain.sigmoid, Operator.SIGMOID, x, out, jax.nn.sigmoid)
 
     def tanh(self, x: Value, out: str) -> Value:
-        """Noted beside the hyperbolic tangent."""
+        """Records the result against the hyperbolic tangent."""
         return self._unit(self.plain.tanh, Operator.TANH, x, out, jnp.tanh)
 
     def _unit(self, unit, operator: Operator, x: Value, out: str, exact) -> Value:
@@ -223,29 +223,34 @@ class Recorder:
 
 
 def recording(ops: OperatorSet, mask: Bool[Array, "*P"] | None) -> OperatorSet:
-    """Operators that count the valid positions alone, if they are a recorder's."""
+    """Returns operators whose recorder counts valid positions only; others are returned unchanged.
+
+    Args:
+      ops: the layer's operators.
+      mask: True where a leading position is valid; None if all are.
+    """
     return dataclasses.replace(ops, mask=mask) if isinstance(ops, Recorder) else ops
 
 
 def unrecorded(ops: OperatorSet) -> OperatorSet:
-    """The plain operators, for inside a scan."""
+    """Returns the operators without a recorder, for use inside a scan."""
     return ops.plain if isinstance(ops, Recorder) else ops
 
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What one operator of one layer does; rates are shares of the values that it wrote.
+    """Error statistics of one operator of one layer; rates are fractions of the values written.
 
     Attributes:
       layer: module path.
-      tensor: the site that is written, or ``accumulator``.
-      operator: what writes it.
+      tensor: the site written, or ``accumulator``.
+      operator: the operator that writes it.
       saturation_rate: results at a bound of their format.
-      clip_rate: real results beyond it.
+      clip_rate: real results beyond the bounds.
       table_end_rate: results of a sigmoid or tanh at the ends of its table.
-      headroom_bits: of an accumulator, bits that its largest sum left unused; else nan.
-      raised_bits: of a kernel, bits that it lost because its scale had to hold a far larger bias.
-      sqnr_db: real result to the operator's own error; inf where there is none.
+      headroom_bits: for an accumulator, bits that its largest sum left unused; else nan.
+      raised_bits: for a kernel, bits lost because its scale was raised to hold a much larger bias.
+      sqnr_db: ratio of the real result to the operator's own error, in dB; inf without error.
       bound: largest real magnitude of the format; 0 if there is none.
       histogram: numbers of real results by magnitude relative to ``bound``; see ``Tally``.
     """
@@ -263,7 +268,7 @@ class Diagnosis:
     histogram: tuple[float, ...] = ()
 
     def metrics(self) -> Iterator[tuple[str, float]]:
-        """The finite figures, by name."""
+        """Yields the finite statistics with their names."""
         for name in FIGURES:
             value = getattr(self, name)
             if math.isfinite(value):
@@ -282,7 +287,12 @@ FIGURES = (
 
 
 def summarize(tallies: PyTree, policy: PrecisionPolicy) -> list[Diagnosis]:
-    """The collection as rows, in the order of layers."""
+    """Converts the collection of tallies to rows, in the order of layers.
+
+    Args:
+      tallies: the ``diagnostics`` collection.
+      policy: the policy under which it was recorded; gives the widths of accumulators.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tallies, is_leaf=lambda x: isinstance(x, Tally))
     rows = []
     for keys, tally in leaves:

@@ -1,4 +1,4 @@
-"""Exact integer matrix products carried by float32: linear, and differentiable as such."""
+"""Exact integer matrix products on float32 carriers, differentiable as linear functions."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ from rnnt_qat.typing import Array, Float, Int
 
 
 class Accumulated(NamedTuple):
-    """An accumulator in training, as ``QTensor`` holds it.
+    """An accumulator in training, in the representation of ``QTensor``.
 
     Attributes:
-      values: carry the gradient.
-      low: the lowest 16 bits, where ``values`` leaves them out.
-      integers: the sum whole, int32, where it was made so.
+      values: the sum without ``low``; carries the gradient.
+      low: the lowest 16 bits, if ``values`` omits them.
+      integers: the complete sum as int32, if it was computed as such.
     """
 
     values: Float[Array, "*S M"]
@@ -29,7 +29,7 @@ class Accumulated(NamedTuple):
 
 
 EXACT_PRODUCTS = FLOAT32_EXACT_BOUND // (128 * 127)
-"""Products of an int8 by a weight in [-127, 127] that a float32 sum always holds: 1,032."""
+"""Number of products int8 x [-127, 127] whose sum is always exact in float32: 1,032."""
 
 
 def product_int8(
@@ -38,13 +38,16 @@ def product_int8(
     bias: Float[Array, "M"] | None,
     accumulator: Accumulator,
 ) -> Accumulated:
-    """``x @ w + bias`` of int8 in an accumulator of up to 32 bits.
+    """Computes ``x @ w + bias`` of int8 operands in an accumulator of up to 32 bits.
 
     Args:
       x: integers of up to 8 bits, as float32.
       w: integers in [-127, 127], as float32.
       bias: integers within the accumulator, as float32.
-      accumulator: its width, overflow and tile.
+      accumulator: width, overflow behaviour and tile size.
+
+    Returns:
+      The accumulator, exact. Its gradient is that of the linear function, without overflow.
     """
     free = w.shape[0] * 128 * 127 <= int_range(accumulator.bits)[1]
     if bias is None and free and w.shape[0] <= EXACT_PRODUCTS:
@@ -69,15 +72,18 @@ def product_int8(
 def product_int16(
     x: Float[Array, "*S K"], w: Float[Array, "K M"], bias: Float[Array, "M"] | None
 ) -> Accumulated:
-    """``x @ w + bias`` of int16 by int8, never overflowing.
+    """Computes ``x @ w + bias`` of int16 by int8 operands, without overflow.
 
-    With ``x = 256 * high + low + 128`` both halves are int8; they run as one product over twice the
-    rows.
+    With ``x = 256 * high + low + 128`` both halves are int8; one product computes both, over twice
+    the rows.
 
     Args:
       x: integers of up to 16 bits, as float32.
-      w: integers in [-127, 127], as float32; K up to 1,032 in one piece, any number of pieces.
+      w: integers in [-127, 127], as float32. Products are computed in pieces of up to 1,032 rows.
       bias: integers below 2^39, as float32.
+
+    Returns:
+      The accumulator, exact, split into ``values`` and ``low``.
     """
     held = jax.lax.stop_gradient(x)
     high = jnp.floor(held / 256)
@@ -89,7 +95,7 @@ def product_int16(
         part = _to_int(integer_matmul(halves[..., piece], weights[piece]))
         high_sum, low_sum = high_sum + part[0], low_sum + part[1]
     low_sum = low_sum + 128 * _to_int(weights).sum(axis=0)
-    # 256 * high_sum + low_sum, its lowest 16 bits apart.
+    # 256 * high_sum + low_sum, with its lowest 16 bits held separately.
     upper = high_sum >> 8
     lower = ((high_sum & 255) << 8) + low_sum
     if bias is not None:
@@ -100,7 +106,7 @@ def product_int16(
 
 
 def _linear(x, w, bias):
-    """The same sum with its gradient, and no claim to be exact; its value is never used."""
+    """Computes the same sum inexactly, for its gradient; the value is never used."""
     product = matmul(x, w)
     return product if bias is None else product + bias
 

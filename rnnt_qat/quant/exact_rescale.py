@@ -1,9 +1,9 @@
-"""Requantization of long accumulators without 64-bit products, as fast as training wants it.
+"""Requantization of 32-bit accumulators without 64-bit products, fast enough for training.
 
 A chip multiplies an accumulator by a significand and rounds the long product once. Here the product
-is taken in float32, which decides all but what lies next to a tie; and there, where the distance to
-the tie is known to be short, it is what is left of it in 32 bits. Both are shown equal to
-``fixedpoint.requantize`` in tests/quant/test_exact_rescale.py.
+is computed in float32, which determines the result except next to a tie. Next to a tie, the
+distance to it is known to be short, so its lowest 32 bits are exact.
+tests/quant/test_exact_rescale.py checks both cases against ``fixedpoint.requantize``.
 """
 
 import jax
@@ -15,21 +15,23 @@ from rnnt_qat.fixedpoint.rounding import Rounding
 from rnnt_qat.typing import Array, Int
 
 _SIGNIFICAND_BITS = 24
-"""Of float32: a ratio of no more is the significand that the chip multiplies by."""
+"""Significand bits of float32; a ratio with at most so many is the chip's own multiplier."""
 
 
 def rescale(operator: Rescale, x: Int[Array, "*S"], ratio: Ratio, bits: int) -> Int[Array, "*S"]:
-    """``operator(x, ratio)`` of int32, equal wherever that fits ``bits``, and beyond on its side.
+    """Computes ``operator(x, ratio)`` of int32.
+
+    Results that fit ``bits`` are equal to the operator's; others lie beyond the same bound.
 
     Args:
-      operator: the chip's.
+      operator: the chip's rescaling.
       x: accumulators, int32.
       ratio: a Python float or float32.
-      bits: width of the format that the result is saturated to, at most 16.
+      bits: width of the format to which the result is saturated, at most 16.
     """
     single = isinstance(operator, SingleRoundingRescale) and operator.bits == _SIGNIFICAND_BITS
-    single = single and operator.rounding is not Rounding.TRUNCATE  # has no ties to look at
-    # An accelerator multiplies integers as fast as floats, and waits for a condition.
+    single = single and operator.rounding is not Rounding.TRUNCATE  # truncation has no ties
+    # An accelerator multiplies integers as fast as floats, and a condition makes it wait.
     if not single or isinstance(ratio, float) or jax.default_backend() != "cpu":
         return operator(x, ratio)
     near = 2.0 ** (bits - 21)
@@ -42,7 +44,7 @@ def rescale(operator: Rescale, x: Int[Array, "*S"], ratio: Ratio, bits: int) -> 
         floor = jnp.floor(real)
         below = floor.astype(jnp.int32)
         beyond_tie = real - floor - 0.5
-        # From the tie, in the chip's product's own steps: 32 bits hold it wherever it is near.
+        # Distance from the tie in steps of the chip's product; it fits 32 bits wherever it is near.
         distance = x * significand - ((2 * below + 1) << (places - 1))
         if operator.rounding is Rounding.AWAY:
             on_tie = below >= 0

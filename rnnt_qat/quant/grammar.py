@@ -1,4 +1,4 @@
-"""One line of text to a policy: the grammar of configs, command lines, reports and file names.
+"""The policy grammar: one line of text, as in configs, command lines, reports and file names.
 
     policy    = precision [ "[" rule { "," rule } "]" ] [ "@" PART ] { "+" SUFFIX }
     precision = NAME [ "{" change { "," change } "}" ]
@@ -6,9 +6,9 @@
     rule      = PATTERN ":" ( precision | change | "{" change { "," change } "}" )
 
 A NAME is ``float32``, ``w4a8``, a chip, or a chip with narrower kernels (``generic_nna_w4``). A
-rule that writes changes alone changes the policy's own precision for the layers that match its
-PATTERN; the first match wins. Several values in brackets are choices: the line then stands for as
-many policies as there are combinations. Blanks between words do not matter. For example:
+rule that consists of changes only applies them to the policy's default precision, for the layers
+that match its PATTERN; the first match wins. Several values in brackets are choices: the line then
+stands for one policy per combination. Blanks between words are ignored. For example:
 
     ethos_u_8x8_16[encoder/*:weights=4, joint:weights=8]
     generic_nna{gate.unit=[table256,table64,plan,hard], cell.bits=[16,8]}+mse
@@ -43,12 +43,12 @@ _LONGEST = 100
 
 
 class PolicyError(ValueError):
-    """A line that is no policy; the message shows the place.
+    """A line that is not a valid policy; the message marks the position.
 
     Args:
       text: the line.
-      position: of the character where it stops being a policy.
-      reason: why.
+      position: index of the first wrong character.
+      reason: description of the error.
     """
 
     def __init__(self, text: str, position: int, reason: str):
@@ -57,13 +57,13 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The names that the grammar takes.
+    """The names that the grammar accepts.
 
     Attributes:
-      bases: of precisions.
-      ready_made: names of policies and precisions, for messages.
-      parts: what may follow ``@``.
-      suffixes: what may follow ``+``, by the field of ``PolicySpec`` that it sets.
+      bases: names of bases of precisions.
+      ready_made: names of policies and precisions, listed in error messages.
+      parts: words allowed after ``@``.
+      suffixes: words allowed after ``+``, by the field of ``PolicySpec`` that they set.
     """
 
     bases: Collection[str]
@@ -75,15 +75,15 @@ class Vocabulary:
 def parse_policies(
     text: str, vocabulary: Vocabulary, check: Callable[[PolicySpec], object]
 ) -> tuple[PolicySpec, ...]:
-    """The policies of a line, more than one where it has choices.
+    """Parses the policies of a line; a line with choices has more than one.
 
     Args:
       text: the line.
-      vocabulary: the names.
+      vocabulary: the accepted names.
       check: raises ValueError for a policy that cannot be built.
 
     Raises:
-      PolicyError: shows where the line is wrong, and the nearest word.
+      PolicyError: the line is not valid; the message marks the position and the closest word.
     """
     written = _Parser(text, vocabulary).policy()
     policies = tuple(
@@ -99,7 +99,7 @@ def parse_policies(
 
 
 def split_policies(text: str) -> list[str]:
-    """The lines of a list with commas between them; those within a line do not divide it."""
+    """Splits a comma-separated list of lines; commas within braces or brackets do not separate."""
     lines, depth = [""], 0
     for character in text:
         depth += (character in "{[") - (character in "}]")
@@ -111,7 +111,7 @@ def split_policies(text: str) -> list[str]:
 
 
 def slug(text: str) -> str:
-    """A name for files: the line itself where it is safe, else what is safe of it and a hash."""
+    """Returns a file name: the line if it is safe, else its safe characters and a hash."""
     if not _UNSAFE.search(text) and len(text) <= _LONGEST:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -119,14 +119,14 @@ def slug(text: str) -> str:
 
 
 class _WrittenChange(NamedTuple):
-    """``field=value``, or a choice of values, by where it stands."""
+    """A parsed ``field=value`` or choice of values, identified by its position."""
 
     field: str
     position: int
 
 
 class _WrittenPrecision(NamedTuple):
-    """A precision; None as a name is a rule's that changes the policy's own."""
+    """A parsed precision; without a name, it is a rule that changes the default precision."""
 
     name: PrecisionSpec | None
     changes: tuple[_WrittenChange, ...]
@@ -135,7 +135,12 @@ class _WrittenPrecision(NamedTuple):
     def spec(
         self, default: PrecisionSpec | None, chosen: dict[_WrittenChange, Value]
     ) -> PrecisionSpec:
-        """With the values that were chosen."""
+        """Builds the precision.
+
+        Args:
+          default: the precision that a rule without a name changes.
+          chosen: the value chosen for each change.
+        """
         base = self.name or default
         assert base is not None
         values = base.values | {change.field: chosen[change] for change in self.changes}
@@ -152,14 +157,19 @@ class _WrittenPolicy:
     choices: dict[_WrittenChange, list[Value]]
 
     def policy(self, chosen: dict[_WrittenChange, Value]) -> PolicySpec:
-        """The policy of one combination."""
+        """Builds the policy of one combination of choices."""
         default = self.default.spec(None, chosen)
         rules = (RuleSpec(pattern, body.spec(default, chosen)) for pattern, body in self.rules)
         suffixes = {kind: suffix for kind, (suffix, _) in self.suffixes.items()}
         return PolicySpec(default, tuple(rules), self.part, **suffixes)
 
     def position_of(self, policy: PolicySpec, check: Callable[[PolicySpec], object]) -> int:
-        """Where the first of its pieces stands that cannot be built."""
+        """Returns the position of the first component that ``check`` rejects.
+
+        Args:
+          policy: the policy that was rejected.
+          check: raises ValueError for a policy that cannot be built.
+        """
         pieces = [(PolicySpec(policy.default), self.default.position)]
         for rule, (_, body) in zip(policy.rules, self.rules, strict=True):
             pieces.append((PolicySpec(rule.precision), body.position))
@@ -178,7 +188,7 @@ class _WrittenPolicy:
 
 
 class _Parser:
-    """Reads a line from left to right."""
+    """Recursive-descent parser of one line."""
 
     def __init__(self, text: str, vocabulary: Vocabulary):
         self._text, self._vocabulary = text, vocabulary

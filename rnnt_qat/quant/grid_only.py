@@ -1,4 +1,4 @@
-"""A chip's formats without its arithmetic: what rounding some tensors costs by itself."""
+"""A chip's formats without its arithmetic: isolates the cost of rounding some tensors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from rnnt_qat.typing import Array, DTypeLike, Float, Int, Num
 
 @flax.struct.dataclass
 class GridOperators:
-    """Plain operators; a tensor of a chosen role is rounded to the chip's grid, and stays real.
+    """Float operators that round the tensors of chosen roles to the chip's grid; values stay real.
 
     Attributes:
       scales: real value of one step of each calibrated site.
       spec: the chip.
-      sites: role of every site.
-      roles: those that are rounded.
+      sites: the role of every site.
+      roles: the roles that are rounded.
     """
 
     scales: dict[str, Float[Array, ""]]
@@ -42,55 +42,55 @@ class GridOperators:
         x: Value | None = None,
         bias: Float[Array, "M"] | None = None,
     ) -> Array:
-        """Kernel, rounded or not. The bias stays real."""
+        """Returns the kernel, rounded if its role is chosen; the bias stays real."""
         return self._rounded(site, w)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
-        """The rows themselves: they are stored where they are read."""
+        """Returns the rows unchanged: the layer that reads them stores them."""
         return table[rows]
 
     def store(self, site: str, x: Value) -> Array:
-        """Value, rounded or not."""
+        """Returns the value, rounded if its role is chosen."""
         return self._rounded(site, dequantize(x))
 
     def input(self, site: str, x: Value) -> Array:
-        """The same: reals come from every layer."""
+        """Stores the value: the output of every layer is real."""
         return self.store(site, x)
 
     def values(self, x: Array) -> Array:
-        """The value itself."""
+        """Returns the value unchanged."""
         return x
 
     def load(self, site: str, values: Array) -> Array:
-        """The value itself."""
+        """Returns the array unchanged."""
         return values
 
     def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
-        """Real matrix product."""
+        """Multiplies matrices in floating point."""
         return FloatOperators().accumulate(x, w, bias)
 
     def add(self, a: Array, b: Array, out: str) -> Array:
-        """Real sum."""
+        """Stores the real sum."""
         return self.store(out, a + b)
 
     def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
-        """The value itself."""
+        """Returns the addend unchanged."""
         return values
 
     def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
-        """As ``add``."""
+        """Stores the real sum."""
         return self.add(a, b, out)
 
     def mul(self, a: Array, b: Array, out: str) -> Array:
-        """Real product."""
+        """Stores the real product."""
         return self.store(out, a * b)
 
     def sigmoid(self, x: Array, out: str) -> Array:
-        """Real logistic function."""
+        """Stores the real logistic function."""
         return self.store(out, smooth_units.sigmoid(x))
 
     def tanh(self, x: Array, out: str) -> Array:
-        """Real hyperbolic tangent."""
+        """Stores the real hyperbolic tangent."""
         return self.store(out, smooth_units.tanh(x))
 
     def _rounded(self, site: str, x: Array) -> Array:
@@ -109,26 +109,26 @@ class GridOperators:
 
 @dataclass(frozen=True)
 class GridOnly:
-    """Floating point, but for the roles that are rounded to a chip's formats.
+    """Floating point, with the tensors of some roles rounded to a chip's formats.
 
     Attributes:
       spec: the chip.
-      roles: whose tensors are rounded.
+      roles: the roles that are rounded.
     """
 
     spec: AcceleratorSpec
     roles: frozenset[Role]
 
     def holds(self, role: Role) -> bool:
-        """What the chip holds, and what is not rounded."""
+        """Returns whether the role is not rounded or the chip has a format for it."""
         return role not in self.roles or self.spec.holds(role)
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Of the roles, those whose scale the chip leaves open."""
+        """Returns the rounded roles with a calibrated scale."""
         return OnAccelerator(self.spec).calibrated_roles() & self.roles
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> GridOperators:
-        """Operators bound to the calibrated ranges."""
+        """Returns operators bound to the calibrated ranges."""
         scales = {
             site: range_to_scale(self.spec.tensor(sites[site]), max_abs[site]) for site in max_abs
         }
@@ -137,23 +137,23 @@ class GridOnly:
         )
 
     def on_chip(self) -> frozenset[Operator]:
-        """None: the arithmetic is real."""
+        """Returns the empty set: the arithmetic is floating point."""
         return frozenset()
 
     def tensor_format(self, role: Role) -> TensorFormat:
-        """The chip's, of the roles."""
+        """Returns the chip's format for rounded roles and float32 for others."""
         if role not in self.roles:
             return FLOAT32_FORMAT
         return OnAccelerator(self.spec).tensor_format(role)
 
     def bias_bits(self) -> int:
-        """32: float32."""
+        """Returns 32, for float32."""
         return 32
 
     def state_dtype(self, role: Role) -> DTypeLike:
-        """float32."""
+        """Returns float32."""
         return jnp.float32
 
     def for_serving(self) -> "GridOnly":
-        """Itself: it is for measuring, no chip computes so."""
+        """Returns this precision: it is for measurements, and no chip computes it."""
         return self

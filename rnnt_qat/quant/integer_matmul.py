@@ -21,13 +21,13 @@ MATMUL_OPERANDS = frozenset(OPERANDS)
 
 @flax.struct.dataclass
 class IntegerMatmulOperators:
-    """Stores the operands of products on an integer grid; computes all else in float32.
+    """Operators that quantize the operands of products and compute everything else in float32.
 
     Attributes:
       max_abs: calibrated range of each operand site.
-      weight_bits: width of kernels, symmetric, one scale an output channel.
-      activation_bits: width of operands, symmetric, one scale a tensor; past 8, products are those
-        of two 8-bit halves.
+      weight_bits: width of kernels, symmetric, one scale per output channel.
+      activation_bits: width of operands, symmetric, one scale per tensor; above 8 bits, a product
+        is computed as two products of 8-bit halves.
     """
 
     max_abs: dict[str, Float[Array, ""]]
@@ -41,18 +41,18 @@ class IntegerMatmulOperators:
         x: Value | None = None,
         bias: Float[Array, "M"] | None = None,
     ) -> QTensor:
-        """Kernel on its grid; no gradient flows through its range. The bias stays real."""
+        """Returns the quantized kernel; its range has no gradient, and the bias stays real."""
         format = QFormat(self.weight_bits, narrow=True)
         tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, grain=Grain.CHANNEL)
         scale = weight_scale(tensor, w)
         return QTensor(quantize_straight_through(w, scale, format.minimum, format.maximum), scale)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
-        """The rows themselves: they are stored where they are read."""
+        """Returns the rows unchanged: the layer that reads them stores them."""
         return table[rows]
 
     def store(self, site: str, x: Value) -> Value:
-        """Operand sites go on their grid, all others stay real."""
+        """Quantizes operand sites; other sites stay real."""
         x = dequantize(x)
         if site not in self.max_abs:
             return x
@@ -61,19 +61,19 @@ class IntegerMatmulOperators:
         return QTensor(quantize_straight_through(x, scale, -bound, bound), scale)
 
     def input(self, site: str, x: Value) -> Value:
-        """Kept when it is on a grid already."""
+        """Keeps a quantized value; stores any other."""
         return x if isinstance(x, QTensor) else self.store(site, x)
 
     def values(self, x: Value) -> Num[Array, "*S"]:
-        """Integers of an operand site, reals of any other."""
+        """Returns the integers of an operand site, or the real values of another."""
         return x.values if isinstance(x, QTensor) else x
 
     def load(self, site: str, values: Num[Array, "*S"]) -> Value:
-        """Attaches the site's scale."""
+        """Attaches the scale of an operand site."""
         return QTensor(values, self._scale(site)) if site in self.max_abs else values
 
     def accumulate(self, x: QTensor, w: QTensor, bias: Array | None = None) -> Array:
-        """Integer product, then its real value, then the bias."""
+        """Computes the integer product, converts it to real values and adds the bias."""
         with jax.named_scope(Operator.DOT.value):
             if self.activation_bits > 8:
                 product = product_int16(x.values, w.values, None)
@@ -83,27 +83,27 @@ class IntegerMatmulOperators:
         return real if bias is None else real + bias
 
     def add(self, a: Value, b: Value, out: str) -> Value:
-        """Real sum."""
+        """Stores the real sum."""
         return self.store(out, dequantize(a) + dequantize(b))
 
     def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> Value:
-        """As ``load``."""
+        """Attaches the scale of an operand site."""
         return self.load(site, values)
 
     def add_aligned(self, a: Value, b: Value, addends: Addends, out: str) -> Value:
-        """As ``add``."""
+        """Stores the real sum."""
         return self.add(a, b, out)
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
-        """Real product."""
+        """Stores the real product."""
         return self.store(out, dequantize(a) * dequantize(b))
 
     def sigmoid(self, x: Value, out: str) -> Value:
-        """Real logistic function."""
+        """Stores the real logistic function."""
         return self.store(out, smooth_units.sigmoid(dequantize(x)))
 
     def tanh(self, x: Value, out: str) -> Value:
-        """Real hyperbolic tangent."""
+        """Stores the real hyperbolic tangent."""
         return self.store(out, smooth_units.tanh(dequantize(x)))
 
     def _scale(self, site: str) -> Float[Array, ""]:

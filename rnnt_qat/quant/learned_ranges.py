@@ -1,12 +1,13 @@
-"""Ranges that are trained: power-of-two thresholds (TQT) and learned step sizes (LSQ).
+"""Trained ranges: power-of-two thresholds (TQT) and learned step sizes (LSQ).
 
-Both turn a parameter into the range of a site, from which ``quant.scales.range_to_scale`` makes its
-scale in the chip's format. What the scale does to the loss needs no rule of its own: storing is
-``round(x / scale)`` with the rounding straight through and nothing where it saturates, and the real
-value is that times the scale. Their product rule is TQT's equation 8 and LSQ's equation 3.
+Both map a parameter to the range of a site; ``quant.scales.range_to_scale`` turns the range into a
+scale of the chip's format. The gradient of the scale needs no rule of its own: storing computes
+``round(x / scale)`` with straight-through rounding and a zero gradient under saturation, and the
+real value is the result times the scale. By the product rule, this gives equation 8 of TQT and
+equation 3 of LSQ.
 
-The range comes out of its parameter without arithmetic that a compiler could round in another way:
-what is trained, written down and served is the same number.
+The range is computed from its parameter without arithmetic that compilers might round differently,
+so the trained, saved and served ranges are equal.
 """
 
 from dataclasses import dataclass
@@ -22,45 +23,48 @@ from rnnt_qat.typing import Array, Float
 
 
 class LearnedRange(Protocol):
-    """How ranges are parameters."""
+    """The parametrization of trained ranges."""
 
     @property
     def rate(self) -> float:
         """Learning rate of the parameters as a multiple of the network's."""
 
     def initial(self, max_abs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Parameter that begins at a calibrated range > 0."""
+        """Returns the initial parameter of a calibrated range > 0."""
 
     def max_abs(self, parameter: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Range, ``[-max_abs, max_abs]``, with its gradient."""
+        """Returns the range ``[-max_abs, max_abs]``, differentiable in the parameter."""
 
     def check(self, spec: AcceleratorSpec) -> None:
-        """Raises ValueError if these are no ranges for the chip."""
+        """Raises ValueError if the chip cannot use this parametrization."""
 
 
 @dataclass(frozen=True)
 class TrainedThreshold:
-    """The base-2 logarithm of a power of two (Jain et al., 2020, section 3).
+    """The base-2 logarithm of a power-of-two range (Jain et al., 2020, section 3).
 
     Attributes:
-      rate: their thresholds have a learning rate of 1e-2, whatever the weights have; this brings
-        an accelerator-aware stage's 2e-4 there.
+      rate: the paper trains thresholds with a learning rate of 1e-2, whatever that of the weights;
+        this factor gives 1e-2 in an accelerator-aware stage, whose rate is 2e-4.
     """
 
     rate: float = 50.0
 
     def initial(self, max_abs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """In the middle of the basin of the power of two that covers the range."""
+        """Returns the middle of the interval that maps to the power of two covering the range."""
         return jnp.log2(power_of_two_above(max_abs)) - 0.5
 
     def max_abs(self, parameter: Float[Array, "..."]) -> Float[Array, "..."]:
-        """``2^ceil(log2 t)``; the ceiling is straight through, so the slope is that times ln 2."""
+        """Returns ``2^ceil(log2 t)`` with a straight-through ceiling.
+
+        The slope is the range times ln 2.
+        """
         fixed = jax.lax.stop_gradient(parameter)
         power = jnp.ldexp(jnp.float32(1), jnp.ceil(fixed).astype(jnp.int32))
         return straight_through(power, power * jnp.exp2(parameter - fixed))
 
     def check(self, spec: AcceleratorSpec) -> None:
-        """Every scale that the chip leaves open must be a power of two."""
+        """Raises ValueError if a calibrated scale of the chip is not a power of two."""
         others = [t.role.name for t in spec.tensors if t.calibrated and not t.power_of_two]
         if others:
             raise ValueError(
@@ -71,25 +75,26 @@ class TrainedThreshold:
 
 @dataclass(frozen=True)
 class LearnedStep:
-    """The step size, in steps of the largest integer: the range (Esser et al., 2020).
+    """The step size times the largest integer, which is the range (Esser et al., 2020).
 
-    Their gradient scale (section 2.2) makes a step move as fast, in proportion, as the values that
-    it rounds. Adam, which divides gradients by their size, does that here: a range is as large as
-    its values, and so moves as they do. A chip with power-of-two scales rounds the step up.
+    The paper scales gradients (section 2.2) so that a step changes as fast, in proportion, as the
+    values that it rounds. Adam, which divides gradients by their size, has the same effect here: a
+    range is as large as its values and changes as fast. Chips with power-of-two scales round the
+    step up.
 
     Attributes:
-      rate: as the weights'.
+      rate: equal to the rate of the weights.
     """
 
     rate: float = 1.0
 
     def initial(self, max_abs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The range."""
+        """Returns the range."""
         return jnp.asarray(max_abs, jnp.float32)
 
     def max_abs(self, parameter: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The range."""
+        """Returns the parameter, which is the range."""
         return parameter
 
     def check(self, spec: AcceleratorSpec) -> None:
-        """Any chip."""
+        """Accepts any chip."""

@@ -1,9 +1,10 @@
-"""The matrix product that layers compute with, its gradients laid out for speed.
+"""The matrix product of layers, with gradients laid out for speed.
 
-XLA's CPU kernels want both operands with the contracted axis where a plain product has it. Left to
-itself, the kernel's gradient ``x^T d`` runs at half of their speed, and ``d w^T`` of a small batch
-at a third (benchmarks/RESULTS.md). Here each transposed operand is written out first. The kernel's
-is made where the VJP is made: a scan that closes over a VJP transposes once, not once a step.
+XLA's CPU kernels are fast if the contracted axis of both operands is where a plain product has it.
+Without help, the gradient of the kernel ``x^T d`` runs at half of that speed, and ``d w^T`` of a
+small batch at a third (benchmarks/RESULTS.md). Here each transposed operand is materialized first.
+The kernel is transposed where the VJP is created, so a scan that closes over a VJP transposes once,
+not once per step.
 """
 
 import jax
@@ -14,12 +15,12 @@ from rnnt_qat.typing import Array, Float
 
 @jax.custom_vjp
 def matmul(x: Float[Array, "*S K"], w: Float[Array, "K M"]) -> Float[Array, "*S M"]:
-    """``x @ w`` in float32, of operands of one dtype."""
+    """Computes ``x @ w`` in float32 from operands of one dtype."""
     return jnp.matmul(x, w, preferred_element_type=jnp.float32)
 
 
 def _matmul_fwd(x, w):
-    # Kept is what the gradients that are asked for need.
+    # Only the operands of the requested gradients are kept.
     d_x_needs = _materialized(w.value.T) if x.perturbed else None
     d_w_needs = x.value if w.perturbed else None
     return matmul(x.value, w.value), (d_x_needs, d_w_needs)
@@ -38,14 +39,14 @@ def _matmul_bwd(residuals, d):
 
 
 def _transposed_product(a: Float[Array, "S K"], b: Float[Array, "S M"]) -> Float[Array, "K M"]:
-    """``a^T b``; the narrower of the two is written out transposed."""
+    """Computes ``a^T b``; the narrower operand is materialized transposed."""
     if b.shape[1] < a.shape[1]:
         return _materialized(_transposed_product(b, a)).T
     return jnp.matmul(_materialized(a.T), b, preferred_element_type=jnp.float32)
 
 
 def _materialized(x: Array) -> Array:
-    """Keeps XLA from folding a transposition into the product that reads it."""
+    """Prevents XLA from folding a transposition into the product that reads it."""
     return jax.lax.optimization_barrier(x)
 
 

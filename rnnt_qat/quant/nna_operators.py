@@ -1,10 +1,10 @@
-"""An accelerator's operators inside training: its integers forward, a stated gradient backward.
+"""The operators of an accelerator in training: its integers forward, a surrogate gradient backward.
 
-Forward, every operator is the integer function of ``accelerators.kernels``, on integers that travel
-as float32. Backward, rounding is straight through, a result that the chip saturates passes nothing,
-sums and products have their own derivatives, and sigmoid and tanh take that of the smooth function
-or of the curve that the chip's unit draws. The same class serves: with ``integer=True`` values are
-int8, int16 and int32 arrays and there is no float but a calibrated scale.
+Forward, every operator is the integer function of ``accelerators.kernels``, applied to integers
+held as float32. Backward, rounding is straight-through, saturated results have zero gradient, sums
+and products have their own derivatives, and sigmoid and tanh have the derivative of the smooth
+function or of the curve that the chip's unit computes. The same class serves models: with
+``integer=True`` values are int8, int16 and int32 arrays, and only the calibrated scales are floats.
 """
 
 import enum
@@ -38,18 +38,18 @@ from rnnt_qat.quant.straight_through import (
 from rnnt_qat.typing import Array, Bool, Float, Int, Num
 
 REQUANTIZE = "requantize"
-"""Scope of what brings a result to a tensor's format: the end of every operator."""
+"""Name scope of the conversion of a result to a tensor's format: the end of every operator."""
 QUANTIZE = "quantize"
-"""Scope of what brings reals there: parameters, features, what another layer computed on a CPU."""
+"""Name scope of the conversion of real values: parameters, features and results of the CPU."""
 
 
 class Slope(enum.Enum):
     """Gradient of a sigmoid or tanh unit."""
 
     SMOOTH = "smooth"
-    """Of the exact function, from the unit's output: y (1 - y), 1 - y^2."""
+    """Derivative of the exact function at the unit's output: y (1 - y) or 1 - y^2."""
     UNIT = "unit"
-    """Of the curve that the unit draws: the slope of the table's segment."""
+    """Derivative of the curve that the unit computes: the slope of the table's segment."""
 
 
 @flax.struct.dataclass
@@ -57,11 +57,12 @@ class NnaOperators:
     """Operators of one layer on a chip.
 
     Attributes:
-      scales: real value of one step of each calibrated site (and, frozen or learned, of kernels).
+      scales: real value of one step for each calibrated site and, if frozen or trained, each
+        kernel.
       spec: the chip.
-      sites: role of every site.
+      sites: the role of every site.
       slope: gradient of sigmoid and tanh.
-      integer: serve: hold values as integers.
+      integer: whether values are integer arrays, for serving.
     """
 
     scales: dict[str, Float[Array, "..."]]
@@ -77,13 +78,14 @@ class NnaOperators:
         x: QTensor | None = None,
         bias: Num[Array, "M"] | wide.Wide | None = None,
     ) -> QTensor:
-        """Kernel on its grid; an integer array is a frozen kernel and stays as it is.
+        """Returns the quantized kernel; an integer array is a frozen kernel and stays unchanged.
 
         Args:
-          site: the kernel's.
-          w: parameter.
-          x: what it will be multiplied with, where a bias is added to the product.
-          bias: the range is raised to what this needs (``quant.scales.bias_range``).
+          site: site of the kernel.
+          w: values of the kernel.
+          x: the value it is multiplied by; needed if a bias is added to the product.
+          bias: raises the kernel's range so that the bias fits the chip
+            (``quant.scales.bias_range``).
         """
         role, frozen = self._role(site), jnp.issubdtype(w.dtype, jnp.integer)
         tensor = self.spec.tensor(role)
@@ -99,15 +101,15 @@ class NnaOperators:
         return self._quantize(w, by_column(scale, w.shape[1]), tensor.format)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
-        """The rows themselves: they are stored where they are read."""
+        """Returns the rows unchanged: the layer that reads them stores them."""
         return table[rows]
 
     @jax.named_scope(REQUANTIZE)
     def store(self, site: str, x: Value) -> QTensor:
-        """Quantizes reals, requantizes accumulators, moves stored tensors to the site's grid."""
+        """Quantizes real values, requantizes accumulators and rescales stored tensors."""
         role, scale, format = self._role(site), self._scale(site), self._format(site)
         if not isinstance(x, QTensor):
-            # Integers have no NaN: it is stored as 0, here as in serving and in the player.
+            # Integers have no NaN. NaN is stored as 0, as it is in serving and in the player.
             with jax.named_scope(QUANTIZE):
                 x = jnp.where(jnp.isnan(x), 0, x)
             return self._quantize(x, scale, format)
@@ -120,25 +122,25 @@ class NnaOperators:
         return self._emit(site, result, lambda: _total(x) * (x.scale / scale), x)
 
     def input(self, site: str, x: Value) -> QTensor:
-        """Kept when it is on a chip's grid of the same width already, else stored."""
+        """Keeps a value that has a chip format of the same width; stores any other at ``site``."""
         held = x.format if isinstance(x, QTensor) else None
         if held is None:
             return self.store(site, dequantize(x))
         return x if held.bits == self._format(site).bits else self.store(site, x)
 
     def values(self, x: QTensor) -> Num[Array, "*S"]:
-        """Integers of a stored tensor."""
+        """Returns the integers of a stored tensor."""
         return x.values
 
     def load(self, site: str, values: Num[Array, "*S"]) -> QTensor:
-        """Attaches the site's scale."""
+        """Attaches the site's scale to the integers."""
         return QTensor(values, self._scale(site), format=self._format(site))
 
     @jax.named_scope(Operator.DOT.value)
     def accumulate(
         self, x: QTensor, w: QTensor, bias: Num[Array, "M"] | wide.Wide | None = None
     ) -> QTensor:
-        """``x @ w + bias`` in the chip's accumulator; the bias is rounded to its grid."""
+        """Computes ``x @ w + bias`` in the chip's accumulator; the bias is rounded to its grid."""
         kernels.require(self.spec, Operator.DOT)
         scale = kernels.accumulator_scale(x.scale, w.scale)
         quantized = None if bias is None else self._bias(bias, scale)
@@ -158,7 +160,7 @@ class NnaOperators:
 
     @jax.named_scope(Operator.ADD.value)
     def add(self, a: QTensor, b: QTensor, out: str) -> QTensor:
-        """Sum; an accumulator is brought to the scale of ``out`` on the way."""
+        """Adds; an accumulator is rescaled to ``out`` as part of the sum."""
         if not self.spec.fused_gate_sum:
             a, b = (self.store(out, x) if x.format is None else x for x in (a, b))
         scale = self._scale(out)
@@ -170,14 +172,14 @@ class NnaOperators:
         )
 
     def align(self, site: str, values: Float[Array, "*S"], addends: Addends, out: str) -> Addend:
-        """A stored addend on the grid of the sum."""
+        """Converts a stored addend to the grid of the sum."""
         x, grid = self.load(site, values), self._sum_grid(addends, out)
         integers = kernels.on_sum_grid(self.spec, _stored(x), grid)
         return Addend(x.values * (x.scale / grid), integers)
 
     @jax.named_scope(Operator.ADD.value)
     def add_aligned(self, a: Addend, b: Addend, addends: Addends, out: str) -> QTensor:
-        """The rest of ``add``."""
+        """Adds two aligned addends and stores the sum at ``out``."""
         grid, scale = self._sum_grid(addends, out), self._scale(out)
         total = Stored(a.integers + b.integers, grid)
         result = kernels.from_sum_grid(self.spec, total, scale)
@@ -185,7 +187,7 @@ class NnaOperators:
 
     @jax.named_scope(Operator.MUL.value)
     def mul(self, a: QTensor, b: QTensor, out: str) -> QTensor:
-        """Product."""
+        """Multiplies and stores the product at ``out``."""
         scale = self._scale(out)
         result = kernels.unbounded_product(
             self.spec, _stored(a), _stored(b), self._role(out), scale
@@ -196,13 +198,13 @@ class NnaOperators:
 
     @jax.named_scope(Operator.SIGMOID.value)
     def sigmoid(self, x: QTensor, out: str) -> QTensor:
-        """The chip's logistic unit."""
+        """Applies the chip's logistic unit."""
         unit = kernels.unit(self.spec, self._role(out), Operator.SIGMOID)
         return self._activate(unit, x, out, lambda y: y * (1 - y))
 
     @jax.named_scope(Operator.TANH.value)
     def tanh(self, x: QTensor, out: str) -> QTensor:
-        """The chip's tanh unit."""
+        """Applies the chip's tanh unit."""
         unit = kernels.unit(self.spec, self._role(out), Operator.TANH)
         return self._activate(unit, x, out, lambda y: 1 - y * y)
 
@@ -238,7 +240,18 @@ class NnaOperators:
         surrogate: Callable[[], Float[Array, "*S"]],
         *operands: QTensor,
     ) -> QTensor:
-        """Brings a result into range; its gradient is the surrogate's, none where it saturated."""
+        """Brings a result into the range of ``site`` and attaches the surrogate gradient.
+
+        Args:
+          site: site of the result.
+          result: integers before saturation or wrapping.
+          surrogate: computes the differentiable real result, in steps of the site.
+          *operands: operands of the operator. The gradient is zero where one of them is a saturated
+            accumulator.
+
+        Returns:
+          The stored tensor. Its gradient is zero where the chip saturated the result.
+        """
         role, format, scale = self._role(site), self._format(site), self._scale(site)
         integers = kernels.into_range(self.spec, result, role)
         if self.integer:
@@ -252,7 +265,7 @@ class NnaOperators:
         return QTensor(values, scale, integers=integers, format=format)
 
     def _rescale(self, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
-        """An accumulator at the scale of the result, not yet in its range."""
+        """Rescales an accumulator to the scale of the result, without limiting it to its range."""
         operator = self.spec.tensor(role).rescale
         if self.integer or isinstance(x.integers, wide.Wide) or operator is None:
             return kernels.rescale(self.spec, x, role, scale)
@@ -264,7 +277,7 @@ class NnaOperators:
         )
 
     def _accumulator_held(self, x: QTensor) -> Bool[Array, "..."]:
-        """Whether a sum stayed within an accumulator narrower than 32 bits."""
+        """Returns where a sum stayed within an accumulator narrower than 32 bits."""
         accumulator = self.spec.accumulator
         saturates = accumulator.overflow is Overflow.SATURATE and accumulator.bits < 32
         if x.format is not None or not saturates:
@@ -275,7 +288,7 @@ class NnaOperators:
 
     @jax.named_scope(QUANTIZE)
     def _quantize(self, x: Num[Array, "*S"], scale: Scale, format: QFormat) -> QTensor:
-        """Reals on the grid of a format; integers are frozen and stay."""
+        """Quantizes real values; integers are frozen and stay unchanged."""
         if not jnp.issubdtype(x.dtype, jnp.integer):
             if self.integer:
                 x = quantize(x, scale, format).astype(format.storage)
@@ -284,10 +297,13 @@ class NnaOperators:
         return QTensor(x, scale, format=format)
 
     def _bias(self, bias: Num[Array, "M"] | wide.Wide, scale: Scale) -> Sum:
-        """A bias at the accumulator's scale; frozen it is there, ``Wide`` past 32 bits."""
+        """Returns a bias at the accumulator's scale, as ``Wide`` above 32 bits.
+
+        Integer biases are frozen and are returned unchanged.
+        """
         if isinstance(bias, wide.Wide) or jnp.issubdtype(bias.dtype, jnp.integer):
             return bias
-        # The largest float32 below the bound, which float32 does not hold.
+        # The bound itself is not a float32; this is the largest float32 below it.
         largest = 2.0 ** (self.spec.bias_bits - 1) * (1 - 2.0**-24)
         integers = quantize_straight_through(bias, scale, -largest, largest)
         if not self.integer:
@@ -303,7 +319,7 @@ class NnaOperators:
         return kernels.sum_grid(self.spec, scales, self._role(out), self._scale(out))
 
     def _operand(self, x: QTensor) -> Stored | Accumulated:
-        """A tensor as the kernels take it."""
+        """Converts a tensor to the type that the kernels take."""
         return self._accumulated(x) if x.format is None else _stored(x)
 
     def _accumulated(self, x: QTensor) -> Accumulated:
@@ -337,5 +353,5 @@ def _integers(x: QTensor) -> Int[Array, "*S"]:
 
 
 def _total(x: QTensor) -> Float[Array, "*S"]:
-    """The integer as float32, rounded where it is long; its gradient goes to ``values``."""
+    """Returns the integer rounded to float32; its gradient goes to ``values``."""
     return x.values if x.low is None else x.values + jax.lax.stop_gradient(x.low)

@@ -18,11 +18,11 @@ class OnAccelerator:
     """All arithmetic of a layer on a chip.
 
     Attributes:
-      spec: the chip; ``spec.with_weight_bits`` for kernels below 8 bits.
+      spec: the chip; ``spec.with_weight_bits`` gives kernels below 8 bits.
       slope: gradient of sigmoid and tanh.
-      trained_ranges: ranges are trained once they are calibrated, those of kernels too.
-      serving: hold every tensor as integers, without gradients. Kernels then have their ranges
-        beside the calibrated ones, as ``serving.freeze`` leaves them.
+      trained_ranges: whether the calibrated ranges are trained further, those of kernels included.
+      serving: whether tensors are integer arrays without gradients. The ranges of kernels are then
+        stored beside the calibrated ones, as ``serving.freeze`` leaves them.
     """
 
     spec: AcceleratorSpec
@@ -31,22 +31,30 @@ class OnAccelerator:
     serving: bool = False
 
     def holds(self, role: Role) -> bool:
-        """What the chip holds."""
+        """Returns whether the chip has a format for a role."""
         return self.spec.holds(role)
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Roles whose scale the chip leaves open; a kernel's only if trained or frozen."""
+        """Returns the roles with a calibrated scale; kernels only if trained or frozen."""
         open_roles = {tensor.role for tensor in self.spec.tensors if tensor.calibrated}
         kernels_too = self.serving or self.trained_ranges
         kernels = {Role.WEIGHT, Role.GATE_WEIGHT}
         return frozenset(open_roles | kernels if kernels_too else open_roles - kernels)
 
     def kernel_range(self, role: Role, w: Float[Array, "K M"]) -> Float[Array, "..."]:
-        """Range that a kernel calls for; no gradient."""
+        """Returns the range of a kernel, without a gradient.
+
+        Args:
+          role: role of the kernel.
+          w: values of the kernel.
+
+        Returns:
+          ``max_abs`` per tensor, per gate or per output channel, as the chip's format has it.
+        """
         return weight_range(self.spec.tensor(role), w, role.blocks)
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> NnaOperators:
-        """Operators bound to the calibrated ranges."""
+        """Returns the chip's operators, bound to the calibrated ranges."""
         scales = {
             site: range_to_scale(self.spec.tensor(sites[site]), max_abs[site]) for site in max_abs
         }
@@ -59,11 +67,11 @@ class OnAccelerator:
         )
 
     def on_chip(self) -> frozenset[Operator]:
-        """Whatever the chip has; a layer that needs another operator is refused."""
+        """Returns all operators of the chip; a layer that needs any other is rejected."""
         return self.spec.operators
 
     def tensor_format(self, role: Role) -> TensorFormat:
-        """The chip's format of the role."""
+        """Returns the description of the chip's format of a role."""
         tensor = self.spec.tensor(role)
         bits = tensor.format.bits
         numbers = f"int{bits}"
@@ -83,13 +91,13 @@ class OnAccelerator:
         return TensorFormat(bits, numbers, f"largest weight of {of}, {rule}")
 
     def bias_bits(self) -> int:
-        """The chip's."""
+        """Returns the width of the chip's biases, in bits."""
         return self.spec.bias_bits
 
     def state_dtype(self, role: Role) -> DTypeLike:
-        """The role's storage in serving; float32 carries the integers in training."""
+        """Returns the role's storage dtype in serving, else float32, which carries the integers."""
         return self.spec.tensor(role).format.storage if self.serving else jnp.float32
 
     def for_serving(self) -> "OnAccelerator":
-        """On integer arrays."""
+        """Returns the same arithmetic on integer arrays."""
         return replace(self, serving=True)

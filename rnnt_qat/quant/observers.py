@@ -1,8 +1,8 @@
-"""Calibration: what range a site's format should cover, from values seen in floating point.
+"""Calibration: selects the range of a site's format from values seen in floating point.
 
-An observer is frozen configuration; its state is a pytree of arrays, so that it lives in a flax
-collection, goes through jit and can be summed or maximised over devices. All look at magnitudes:
-formats are symmetric.
+An observer is a frozen configuration. Its state is a pytree of arrays, so it can be a flax
+variable, pass through jit and be summed or maximized over devices. All observers use magnitudes,
+because formats are symmetric.
 """
 
 from dataclasses import dataclass, replace
@@ -20,47 +20,53 @@ class Observer(Protocol):
     """Collects statistics of one site."""
 
     def for_bits(self, bits: int) -> "Observer":
-        """The same for a format of that width."""
+        """Returns the observer for a format of ``bits`` bits."""
 
     def initial_state(self) -> PyTree:
-        """Nothing seen."""
+        """Returns the state before any value."""
 
     def observe(self, state: PyTree, x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> PyTree:
-        """State after a batch; where the mask is False a value has no say."""
+        """Returns the state after a batch.
+
+        Args:
+          state: the state before.
+          x: real values.
+          mask: True where a value counts; may lack trailing axes of ``x``.
+        """
 
     def max_abs(self, state: PyTree) -> Float[Array, ""]:
-        """Range to cover, ``[-max_abs, max_abs]``; 0 where nothing was seen."""
+        """Returns the range to cover, ``[-max_abs, max_abs]``; 0 if no value was seen."""
 
 
 @dataclass(frozen=True)
 class MaxObserver:
-    """The largest magnitude: nothing is clipped. Its state is the range itself."""
+    """The largest magnitude, so that nothing is clipped. The state is the range itself."""
 
     def for_bits(self, bits: int) -> "MaxObserver":
-        """Itself."""
+        """Returns this observer."""
         return self
 
     def initial_state(self) -> Float[Array, ""]:
-        """Zero."""
+        """Returns zero."""
         return jnp.zeros(())
 
     def observe(
         self, state: Float[Array, ""], x: Float[Array, "*S"], mask: Bool[Array, "*S"]
     ) -> Float[Array, ""]:
-        """Running maximum."""
+        """Returns the running maximum."""
         return jnp.maximum(state, _magnitude(x, mask).max())
 
     def max_abs(self, state: Float[Array, ""]) -> Float[Array, ""]:
-        """The maximum."""
+        """Returns the maximum."""
         return state
 
 
 @dataclass(frozen=True)
 class MovingAverageObserver:
-    """Moving average of every batch's largest magnitude (Jacob et al., 2018, section 3.1).
+    """Moving average of the largest magnitude per batch (Jacob et al., 2018, section 3.1).
 
     Attributes:
-      decay: weight of the past, in [0, 1); the average is unbiased from the first batch on.
+      decay: weight of earlier batches, in [0, 1); the average is unbiased from the first batch.
     """
 
     decay: float = 0.9
@@ -70,27 +76,28 @@ class MovingAverageObserver:
             raise ValueError(f"MovingAverageObserver.decay={self.decay} must lie in [0, 1)")
 
     def for_bits(self, bits: int) -> "MovingAverageObserver":
-        """Itself."""
+        """Returns this observer."""
         return self
 
     def initial_state(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """No average and no weight."""
+        """Returns a zero average with zero weight."""
         return jnp.zeros(()), jnp.zeros(())
 
     def observe(self, state: PyTree, x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> PyTree:
-        """Average and its weight."""
+        """Returns the average and its weight."""
         average, weight = state
         seen = 1 - self.decay
         after = (
             self.decay * average + seen * _magnitude(x, mask).max(),
             self.decay * weight + seen,
         )
-        # A batch of padding alone (of a device that ran out of rows) says nothing of the range.
+        # A batch of padding only (of a device without rows left) carries no information on the
+        # range.
         anything = jnp.any(mask)
         return tuple(jnp.where(anything, new, old) for new, old in zip(after, state, strict=True))
 
     def max_abs(self, state: PyTree) -> Float[Array, ""]:
-        """The average over its weight."""
+        """Returns the average divided by its weight."""
         average, weight = state
         return average / jnp.maximum(weight, 1e-9)
 
@@ -100,12 +107,12 @@ _LOWEST_OCTAVE, _HIGHEST_OCTAVE = -24, 24
 
 @dataclass(frozen=True)
 class _MagnitudeHistogram:
-    """Counts of magnitudes on a logarithmic axis; the same bins for every tensor, so they add up.
+    """Histogram of magnitudes on a logarithmic axis; all tensors share the bins, so counts add up.
 
-    A bin counts to 2^63: float32 stops at 2^24, which a few minutes of speech pass.
+    A bin counts to 2^63: float32 counts exactly only to 2^24, which a few minutes of speech exceed.
 
     Attributes:
-      bins_per_octave: resolution: 16 tell ranges 4 % apart.
+      bins_per_octave: resolution; 16 distinguish ranges 4 % apart.
     """
 
     bins_per_octave: int = 16
@@ -117,11 +124,11 @@ class _MagnitudeHistogram:
         return jnp.exp2(_LOWEST_OCTAVE + (jnp.arange(count) + 1.0) / self.bins_per_octave)
 
     def initial_state(self) -> Wide:
-        """No counts."""
+        """Returns zero counts."""
         return wide.widen(jnp.zeros(self._edges.shape, jnp.int32))
 
     def observe(self, state: Wide, x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Wide:
-        """Counts so far; zeros do not count, for no range changes what becomes of them."""
+        """Returns the updated counts, without zeros: no range changes how they are rounded."""
         magnitude = _magnitude(x, mask).ravel()
         index = jnp.minimum(jnp.searchsorted(self._edges, magnitude), state.high.shape[0] - 1)
         here = jnp.zeros(state.high.shape, jnp.int32).at[index].add(magnitude > 0)
@@ -130,7 +137,7 @@ class _MagnitudeHistogram:
 
 @dataclass(frozen=True)
 class PercentileObserver(_MagnitudeHistogram):
-    """The range that holds a share of the values; the rest saturates.
+    """The range that holds a given percentage of the values; the rest saturates.
 
     Attributes:
       percent: in (0, 100].
@@ -143,12 +150,12 @@ class PercentileObserver(_MagnitudeHistogram):
             raise ValueError(f"PercentileObserver.percent={self.percent} must lie in (0, 100]")
 
     def for_bits(self, bits: int) -> "PercentileObserver":
-        """Itself."""
+        """Returns this observer."""
         return self
 
     def max_abs(self, state: Wide) -> Float[Array, ""]:
-        """Upper edge of the bin in which the share is reached."""
-        # Counted from the top, the few values outside are exact however many are inside.
+        """Returns the upper edge of the bin in which the percentage is reached."""
+        # Counting from the top keeps the few values outside exact, however many are inside.
         from_here = jax.lax.associative_scan(wide.add, state, reverse=True)
         total = Wide(from_here.high[0], from_here.low[0])
         beyond = wide.add(from_here, wide.negate(state))
@@ -158,10 +165,10 @@ class PercentileObserver(_MagnitudeHistogram):
 
 @dataclass(frozen=True)
 class MseObserver(_MagnitudeHistogram):
-    """The range with the least expected squared error of rounding and saturation together.
+    """The range with the least expected squared error of rounding and saturation.
 
     Attributes:
-      bits: width of the format that is calibrated, 2 to 16.
+      bits: width of the calibrated format, 2 to 16.
     """
 
     bits: int = 8
@@ -171,15 +178,16 @@ class MseObserver(_MagnitudeHistogram):
             raise ValueError(f"MseObserver.bits={self.bits} must lie in 2..16")
 
     def for_bits(self, bits: int) -> "MseObserver":
-        """With those bits."""
+        """Returns the observer for a format of that width."""
         return replace(self, bits=bits)
 
     def max_abs(self, state: Wide) -> Float[Array, ""]:
-        """Best of the bins' upper edges."""
+        """Returns the best of the bins' upper edges."""
         edges, counts = self._edges, wide.to_float(state)
         centres = edges * 2.0 ** (-0.5 / self.bins_per_octave)
         step = edges / (2 ** (self.bits - 1) - 1)
-        # Values below half a step become 0, others err evenly over a step, those outside saturate.
+        # Values below half a step become 0, others have an error uniform over a step, and values
+        # outside saturate.
         rounding = jnp.minimum(centres[None] ** 2, step[:, None] ** 2 / 12)
         clipping = jnp.maximum(centres[None] - edges[:, None], 0) ** 2
         error = (jnp.where(centres[None] > edges[:, None], clipping, rounding) * counts).sum(axis=1)

@@ -1,13 +1,14 @@
-"""The seam: a layer asks an operator set for its arithmetic and never mentions bits.
+"""The operator interface: layers compute with an operator set and never mention bit widths.
 
-An ``OperatorSet`` is a pytree (its leaves are the ranges in force), so it can be closed over by a
-scan, differentiated and passed through a custom VJP. What flows between operators is a ``Value``:
-a plain array under ``FloatOperators``, a ``QTensor`` under a chip's operators; layers never look
-inside, they move it about with ``quant.qtensor.map_values``. Across a scan, a streaming state or
-the model's boundary go the bare ``values`` (integers on a chip), re-attached with ``load``.
+An ``OperatorSet`` is a pytree whose leaves are the ranges in force, so a scan can close over it and
+it can be differentiated and passed through a custom VJP. Operators exchange ``Value`` objects:
+plain arrays under ``FloatOperators``, ``QTensor`` under the operators of a chip. Layers do not
+inspect them and reshape or slice them with ``quant.qtensor.map_values``. Scan carries, streaming
+states and the arrays at the boundary of the model are bare ``values`` (integers on a chip);
+``load`` turns them into a ``Value`` again.
 
-A *site* names a tensor of the layer ("input", "gate_pre", "cell", ...); the layer declares each
-site's role, and the layer's precision gives that role a format.
+A *site* is a named tensor of the layer ("input", "gate_pre", "cell", ...). The layer declares the
+role of each site, and the precision of the layer assigns a format to that role.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +21,7 @@ from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.typing import Array, Float, Int, Num, PyTree
 
 Value = Any
-"""``Array`` or ``QTensor``: each operator set knows which, and layers need not."""
+"""``Array`` or ``QTensor``, depending on the operator set; layers do not need to know which."""
 Addends = tuple[str, str]
 """Sites of the two addends of a sum."""
 
@@ -36,67 +37,92 @@ class OperatorSet(Protocol):
         x: Value | None = None,
         bias: Float[Array, "M"] | None = None,
     ) -> Value:
-        """A parameter as the chip stores it; asked for once a step, outside any scan.
+        """Returns a kernel in the chip's format; to be called once per step, outside any scan.
 
         Args:
-          site: the parameter's.
-          w: its values.
-          x: what it will be multiplied with, where a bias is added to the product.
-          bias: what is added: it is held at the products' scale, which must leave it integers.
+          site: site of the kernel.
+          w: values of the kernel.
+          x: the value it is multiplied by; needed if a bias is added to the product.
+          bias: the bias. It is stored at the scale of the product, so it bounds that scale from
+            below: the bias must fit the chip's bias width.
         """
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
-        """Rows of a parameter, real until the layer that takes them stores them (``input``).
+        """Returns rows of a table; real values that the reading layer stores with ``input``.
 
-        A frozen table holds them in that layer's format already.
+        A frozen table already holds integers in the format of the reading layer.
+
+        Args:
+          table: the parameter.
+          rows: indices of the rows.
         """
 
     def store(self, site: str, x: Value) -> Value:
-        """A value or an accumulator brought into the format of ``site``."""
+        """Converts a value or an accumulator to the format of ``site``."""
 
     def input(self, site: str, x: Value) -> Value:
-        """What another layer produced: kept if it is in a chip's format already, else stored."""
+        """Returns the output of another layer, stored at ``site`` unless it has a chip's format."""
 
     def values(self, x: Value) -> Num[Array, "*S"]:
-        """The bare array of a stored value, to be carried by a scan or a streaming state."""
+        """Returns the bare array of a stored value, for a scan carry or a streaming state."""
 
     def load(self, site: str, values: Num[Array, "*S"]) -> Value:
-        """Inverse of ``values`` for what was stored at ``site``."""
+        """Inverse of ``values`` for a value stored at ``site``."""
 
     def accumulate(self, x: Value, w: Value, bias: Float[Array, "M"] | None = None) -> Value:
-        """``[..., K] x [K, M] (+ [M])`` in the accumulator: linear in each argument."""
+        """Multiplies matrices in the accumulator; linear in each argument.
+
+        Args:
+          x: left operand ``[..., K]``.
+          w: right operand ``[K, M]``, from ``weight``.
+          bias: added to the product.
+
+        Returns:
+          The accumulator ``[..., M]``.
+        """
 
     def add(self, a: Value, b: Value, out: str) -> Value:
-        """Sum, stored at ``out``."""
+        """Returns the sum of two values, stored at ``out``."""
 
     def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> PyTree:
-        """The share of ``add`` that is one addend's alone; arrays of its shape.
+        """Computes the part of ``add`` that depends on one addend only.
 
-        Training adds every frame to every label: what can be done before is done once a frame.
+        The transducer loss adds every frame to every label, so this part runs once per frame and
+        once per label instead of once per pair.
 
         Args:
           site: one of ``addends``.
-          values: bare array of what is stored there.
-          addends: sites of both.
-          out: where their sum will be stored.
+          values: bare array of a value stored at ``site``.
+          addends: sites of both addends.
+          out: site of the sum.
+
+        Returns:
+          A pytree of arrays of the shape of ``values``, for ``add_aligned``.
         """
 
     def add_aligned(self, a: PyTree, b: PyTree, addends: Addends, out: str) -> Value:
-        """The rest of ``add``, of what ``align`` returned; shapes broadcast."""
+        """Completes ``add`` for two aligned addends.
+
+        Args:
+          a: result of ``align`` for the first addend.
+          b: result of ``align`` for the second; the shapes broadcast.
+          addends: sites of both addends.
+          out: site of the sum.
+        """
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
-        """Product, stored at ``out``."""
+        """Returns the product of two values, stored at ``out``."""
 
     def sigmoid(self, x: Value, out: str) -> Value:
-        """Logistic function, stored at ``out``."""
+        """Returns the logistic function of ``x``, stored at ``out``."""
 
     def tanh(self, x: Value, out: str) -> Value:
-        """Hyperbolic tangent, stored at ``out``."""
+        """Returns the hyperbolic tangent of ``x``, stored at ``out``."""
 
 
 @flax.struct.dataclass
 class FloatOperators:
-    """The plain operators, in the dtype of their inputs; the same layers, the same parameters."""
+    """Floating-point operators in the dtype of their inputs."""
 
     def weight(
         self,
@@ -105,54 +131,54 @@ class FloatOperators:
         x: Value | None = None,
         bias: Float[Array, "M"] | None = None,
     ) -> Array:
-        """The parameter itself."""
+        """Returns the kernel unchanged."""
         return w
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
-        """The rows themselves."""
+        """Returns the rows unchanged."""
         return table[rows]
 
     def store(self, site: str, x: Value) -> Array:
-        """The value itself."""
+        """Returns the real value."""
         return dequantize(x)
 
     def input(self, site: str, x: Value) -> Array:
-        """The real value."""
+        """Returns the real value."""
         return dequantize(x)
 
     def values(self, x: Value) -> Array:
-        """The value itself."""
+        """Returns the value unchanged."""
         return x
 
     def load(self, site: str, values: Array) -> Array:
-        """The value itself."""
+        """Returns the array unchanged."""
         return values
 
     def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
-        """Matrix product with a float32 accumulator."""
+        """Multiplies matrices with a float32 accumulator."""
         product = matmul(x, w.astype(x.dtype))
         return (product if bias is None else product + bias).astype(x.dtype)
 
     def add(self, a: Array, b: Array, out: str) -> Array:
-        """``a + b``."""
+        """Returns ``a + b``."""
         return a + b
 
     def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
-        """The value itself."""
+        """Returns the addend unchanged."""
         return values
 
     def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
-        """As ``add``."""
+        """Returns ``a + b``."""
         return self.add(a, b, out)
 
     def mul(self, a: Array, b: Array, out: str) -> Array:
-        """``a * b``."""
+        """Returns ``a * b``."""
         return a * b
 
     def sigmoid(self, x: Array, out: str) -> Array:
-        """Logistic function."""
+        """Returns the logistic function of ``x``."""
         return smooth_units.sigmoid(x)
 
     def tanh(self, x: Array, out: str) -> Array:
-        """Hyperbolic tangent."""
+        """Returns the hyperbolic tangent of ``x``."""
         return smooth_units.tanh(x)

@@ -1,24 +1,24 @@
-"""Precision policies by the line that configs, command lines and model directories write.
+"""Precision policies by the line that configs, command lines and model directories contain.
 
-``quant.grammar`` is the grammar of the line; here are its names and what they build. Two families,
-and mixtures of them by layer:
+``quant.grammar`` is the grammar of the line; this file holds the names and builds the arithmetic.
+There are two families, and a policy may mix them by layer:
 
-- ``w{bits}a{bits}``: matrix products alone, of integers of so many bits (AQT's integer
-  ``dot_general``), with floating point between them. It is what quantization toolkits train, and
-  what stays on a chip that leaves its other operators to the CPU: the matmul-only baseline.
-- ``{chip}``, ``{chip}_w{bits}``: all of a chip's arithmetic, with kernels of 8 to 2 bits; those
-  below 8 sit on its 8-bit grid. ``{chip}{field=value}`` is the chip with other fields
+- ``w{bits}a{bits}``: integer matrix products only (AQT's integer ``dot_general``), with floating
+  point between them. This is what quantization toolkits train, and what runs on a chip that leaves
+  its other operators to the CPU: the matmul-only baseline.
+- ``{chip}``, ``{chip}_w{bits}``: all of a chip's arithmetic, with kernels of 8 to 2 bits; kernels
+  below 8 bits are stored on its 8-bit grid. ``{chip}{field=value}`` is the chip with changed fields
   (``accelerators.design``).
 
-``POLICY@PART`` quantizes one part alone (``quant.ablation``). What follows a ``+`` changes one
-thing in all layers, and several may follow each other (``ethos_u_16x8+mse+lsq``):
+``POLICY@PART`` quantizes one component only (``quant.ablation``). A suffix after ``+`` changes one
+property in all layers; suffixes can be combined (``ethos_u_16x8+mse+lsq``):
 
-- ``+moving_average``, ``+percentile``, ``+mse``: how ranges are calibrated, instead of by the
+- ``+moving_average``, ``+percentile``, ``+mse``: the method that calibrates ranges, instead of the
   largest magnitude (``quant.observers``);
-- ``+tqt``, ``+lsq``: a chip's ranges are trained once they are calibrated, those of its kernels too
-  (``quant.learned_ranges``); ``tqt`` is for chips whose scales are all powers of two;
-- ``+unit_slope``: a chip's sigmoid and tanh have the gradient of the curve that its units draw,
-  instead of the exact function's (``quant.nna_operators.Slope``).
+- ``+tqt``, ``+lsq``: the ranges of a chip, kernels included, are trained after calibration
+  (``quant.learned_ranges``); ``tqt`` requires that all scales of the chip are powers of two;
+- ``+unit_slope``: sigmoid and tanh have the gradient of the curve that the chip's units compute,
+  instead of that of the exact function (``quant.nna_operators.Slope``).
 """
 
 import functools
@@ -58,7 +58,7 @@ CHIPS = {
     spec.name: spec
     for spec in (GENERIC_NNA, GENERIC_NNA_CRUDE, ETHOS_U_8X8_16, ETHOS_U_16X8, TOSA_16X8)
 }
-"""Chips by the name that a policy gives them."""
+"""Chips by their name in policies."""
 
 OBSERVERS: dict[str, Observer] = {
     "max": MaxObserver(),
@@ -93,10 +93,10 @@ VOCABULARY = Vocabulary(
 
 
 def build_precision(spec: PrecisionSpec) -> Precision:
-    """The arithmetic that a precision is written for.
+    """Builds the arithmetic of a precision.
 
     Raises:
-      ValueError: no chip could compute so; names the field.
+      ValueError: no chip can have this combination of fields; names the field.
     """
     values = {field: value for field, value in spec.values.items() if field != OBSERVER}
     if spec.base == FLOAT:
@@ -109,10 +109,10 @@ def build_precision(spec: PrecisionSpec) -> Precision:
 
 @functools.cache
 def build_policy(spec: PolicySpec) -> PrecisionPolicy:
-    """The policy that is written down; its name is its line.
+    """Builds the policy of a specification; its name is the line of the specification.
 
     Raises:
-      ValueError: a field or a suffix that does not suit its chip.
+      ValueError: a field or suffix does not apply to the chip.
     """
     rules = [(rule.pattern, rule.precision) for rule in spec.rules] + [("*", spec.default)]
     policy = PrecisionPolicy(
@@ -138,10 +138,10 @@ def build_policy(spec: PolicySpec) -> PrecisionPolicy:
 
 
 def parse_policy(text: str) -> PolicySpec:
-    """The policy that a line writes down.
+    """Parses a line that stands for one policy.
 
     Raises:
-      PolicyError: it is none, or several.
+      PolicyError: the line is not valid, or stands for several policies.
     """
     found = policy_choices(text)
     if len(found) > 1:
@@ -152,28 +152,28 @@ def parse_policy(text: str) -> PolicySpec:
 
 
 def policy_choices(text: str) -> tuple[PolicySpec, ...]:
-    """The policies that a line with choices stands for, the first choice varying slowest.
+    """Parses a line with choices; the first choice varies slowest.
 
     Raises:
-      PolicyError: it is none.
+      PolicyError: the line is not valid.
     """
     return parse_policies(text, VOCABULARY, build_policy)
 
 
 def policy_by_name(text: str) -> PrecisionPolicy:
-    """The policy of a line, e.g. of a name.
+    """Builds the policy of a line, e.g. of a ready-made name.
 
     Raises:
-      PolicyError: shows where it is wrong.
+      PolicyError: the line is not valid; the message marks the position.
     """
     return build_policy(parse_policy(text))
 
 
 def spec_of(policy: PrecisionPolicy) -> PolicySpec:
-    """What writes a policy down.
+    """Returns the specification of a policy.
 
     Raises:
-      ValueError: it was made of rules that no line stands for.
+      ValueError: the policy has rules that its name does not express.
     """
     spec = parse_policy(policy.name)
     if build_policy(spec) != policy:
@@ -192,7 +192,16 @@ def _observer(spec: PrecisionSpec) -> Observer | None:
 def _on_chip(
     policy: PrecisionPolicy, suffix: str, change: Callable[[OnAccelerator], OnAccelerator]
 ) -> PrecisionPolicy:
-    """The policy with its chip's layers changed; others must be in floating point."""
+    """Returns the policy with the precision of its layers on the chip changed.
+
+    Args:
+      policy: the policy; layers that are not on a chip must be in floating point.
+      suffix: the suffix that asks for the change, for the error message.
+      change: maps a precision to the changed one.
+
+    Raises:
+      ValueError: no layer is on a chip, or another layer has integer products alone.
+    """
     precisions = [rule.precision for rule in policy.rules]
     on_chip = [isinstance(p, OnAccelerator) for p in precisions]
     if not any(on_chip) or not all(isinstance(p, OnAccelerator | Float32) for p in precisions):

@@ -1,4 +1,4 @@
-"""Precision policies: which layer computes how. Rules by module path, first match wins."""
+"""Precision policies: rules that map module paths to precisions; the first match wins."""
 
 import fnmatch
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from rnnt_qat.quant.precision import Precision
 
 @dataclass(frozen=True)
 class Rule:
-    """Gives a precision to the layers whose path matches.
+    """A precision for the layers whose path matches a pattern.
 
     Attributes:
       pattern: shell pattern over the module path, e.g. ``encoder/lstm_*``.
       precision: arithmetic of the matching layers.
-      observer: calibrates their ranges; None: the policy's does.
+      observer: calibrates their ranges; None selects the observer of the policy.
     """
 
     pattern: str
@@ -26,16 +26,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class PrecisionPolicy:
-    """Precision of every layer of a model.
+    """The precision of every layer of a model.
 
     Attributes:
-      name: for tables and files; of a policy that was written down, its line (``quant.grammar``).
-      rules: first match wins; a layer that no rule matches is an error.
-      calibrating: compute in floating point and record the ranges instead.
-      observer: finds the range that a calibrated format should cover, where a rule has no own.
-      learned: how accelerator-aware training trains the ranges on; None leaves them calibrated.
-        The rules' precisions know which: those with ``trained_ranges``.
-      diagnosing: note what every operator does to its values (``quant.diagnostics``).
+      name: label in tables and files; for a policy parsed from text, its line (``quant.grammar``).
+      rules: the first matching rule wins; a layer without a match is an error.
+      calibrating: whether layers compute in floating point and record their ranges.
+      diagnosing: whether every operator records its errors (``quant.diagnostics``).
+      observer: selects the range of a calibrated format, unless the rule has its own observer.
+      learned: method that trains the ranges in accelerator-aware training; None keeps them as
+        calibrated. It applies to the rules whose precision has ``trained_ranges``.
     """
 
     name: str
@@ -46,18 +46,18 @@ class PrecisionPolicy:
     learned: LearnedRange | None = None
 
     def resolve(self, path: tuple[str, ...]) -> Precision:
-        """Precision of the layer at ``path``."""
+        """Returns the precision of the layer at ``path``."""
         return self.rule(path).precision
 
     def observer_of(self, path: tuple[str, ...]) -> Observer:
-        """Calibrates the ranges of the layer at ``path``."""
+        """Returns the observer that calibrates the ranges of the layer at ``path``."""
         return self.rule(path).observer or self.observer
 
     def rule(self, path: tuple[str, ...]) -> Rule:
-        """The rule that the layer at ``path`` gets.
+        """Returns the rule of the layer at ``path``.
 
         Raises:
-          ValueError: there is none.
+          ValueError: no rule matches.
         """
         found = self._match(path)
         if found is not None:
@@ -69,22 +69,22 @@ class PrecisionPolicy:
         )
 
     def calibration(self) -> "PrecisionPolicy":
-        """The same rules, observing."""
+        """Returns the policy in calibration mode."""
         return replace(self, calibrating=True)
 
     def diagnosis(self) -> "PrecisionPolicy":
-        """The same arithmetic, noted."""
+        """Returns the policy with diagnostics enabled."""
         return replace(self, diagnosing=True)
 
     def for_serving(self) -> "PrecisionPolicy":
-        """The same rules on frozen integers (``serving.freeze``)."""
+        """Returns the policy whose layers compute on frozen integers (``serving.freeze``)."""
         rules = tuple(replace(rule, precision=rule.precision.for_serving()) for rule in self.rules)
         return replace(self, rules=rules)
 
     def unused_rules(self, paths: Iterable[tuple[str, ...]]) -> tuple[Rule, ...]:
-        """Rules that no layer of a model gets; ``models.binding`` makes this an error.
+        """Returns the rules that match none of a model's layers; ``models.binding`` rejects them.
 
-        A last rule for every layer, ``*``, is what remains, be it nothing.
+        A last rule ``*`` is a default and may match nothing.
         """
         used = {self._match(path) for path in paths}
         remainder = bool(self.rules) and self.rules[-1].pattern == "*"

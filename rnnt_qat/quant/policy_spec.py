@@ -1,7 +1,8 @@
-"""Policies as data: what a config, a command line or a model directory writes down.
+"""Policies as data: the form that configs, command lines and model directories store.
 
-The data say which chip a layer computes on and which of its fields differ; ``quant.grammar`` reads
-them from one line of text, ``str`` prints that line, and ``quant.policies`` builds the arithmetic.
+The data name the chip of each layer and the fields in which it differs from the ready-made chip.
+``quant.grammar`` parses them from one line of text, ``str`` prints that line, and
+``quant.policies`` builds the arithmetic.
 """
 
 import re
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from rnnt_qat.accelerators.design import FIELDS, FieldValues, Value
 
 FLOAT, MATMUL = "float32", "matmul"
-"""Bases that are no chip: floating point, and integer matrix products alone."""
+"""Bases that are not chips: floating point, and integer matrix products alone."""
 
 OBSERVER = "observer"
-"""Field of every base with formats: how the ranges of its layers are calibrated."""
+"""Field of every base that has formats: the method that calibrates the ranges of its layers."""
 
 OBSERVERS = ("max", "moving_average", "percentile", "mse")
 MATMUL_FIELDS = {
@@ -35,29 +36,29 @@ _CHIP_NAME = re.compile(r"(.+)_w([2-8])")
 
 
 def fields_of(base: str) -> dict[str, FieldValues]:
-    """The fields that a base has, by name, in their canonical order."""
+    """Returns the fields of a base by name, in canonical order."""
     return {FLOAT: {}, MATMUL: MATMUL_FIELDS}.get(base, CHIP_FIELDS)
 
 
 def printed_field(name: str) -> str:
-    """A field as it is written."""
+    """Returns the written form of a field name."""
     return name.removesuffix(".bits") if name in _SHORT else name
 
 
 @dataclass(frozen=True)
 class Change:
-    """A field and the value that it has.
+    """The value of one field.
 
     Attributes:
-      field: name, as ``fields_of`` lists it.
-      value: one that the field takes.
+      field: name of the field, a key of ``fields_of``.
+      value: a value that the field accepts.
     """
 
     field: str
     value: Value
 
     def __str__(self) -> str:
-        """``field=value``."""
+        """Returns ``field=value``."""
         return f"{printed_field(self.field)}={self.value}"
 
 
@@ -67,14 +68,14 @@ class PrecisionSpec:
 
     Attributes:
       base: ``float32``, ``matmul`` or the name of a chip.
-      changes: its fields that differ, each once, in the order of ``fields_of``.
+      changes: the fields that differ from the base, each once, in the order of ``fields_of``.
     """
 
     base: str
     changes: tuple[Change, ...] = ()
 
     def __post_init__(self):
-        """Refuses what could be written in two ways."""
+        """Rejects forms that are not canonical."""
         order = list(fields_of(self.base))
         found = [change.field for change in self.changes]
         unknown = [field for field in found if field not in order]
@@ -89,12 +90,12 @@ class PrecisionSpec:
         return {change.field: change.value for change in self.changes}
 
     def changed(self, changes: Iterable[Change]) -> "PrecisionSpec":
-        """The same with further changes, which win."""
+        """Returns the precision with further changes, which override earlier ones."""
         values = self.values | {change.field: change.value for change in changes}
         return precision(self.base, values)
 
     def __str__(self) -> str:
-        """The shortest line: a ready-made name where there is one."""
+        """Returns the shortest line: a ready-made name if there is one."""
         values = self.values
         if self.base == MATMUL:
             name = f"w{values.pop('weights.bits', 8)}a{values.pop('activations.bits', 8)}"
@@ -106,7 +107,15 @@ class PrecisionSpec:
 
 
 def precision(base: str, values: dict[str, Value]) -> PrecisionSpec:
-    """A base with fields by name, put in order; of ``matmul`` both widths are always there."""
+    """Creates a precision from fields by name, in canonical order.
+
+    Args:
+      base: ``float32``, ``matmul`` or the name of a chip.
+      values: changed fields by name. For ``matmul`` both widths default to 8.
+
+    Raises:
+      ValueError: the base has no such field.
+    """
     if base == MATMUL:
         values = {"weights.bits": 8, "activations.bits": 8, **values}
     order = [field for field in fields_of(base) if field in values]
@@ -117,7 +126,10 @@ def precision(base: str, values: dict[str, Value]) -> PrecisionSpec:
 
 
 def named_precision(name: str) -> PrecisionSpec:
-    """What ``w4a8``, ``CHIP``, ``CHIP_w4`` stand for; that the chip exists is not looked at."""
+    """Returns the precision that ``w4a8``, ``CHIP`` or ``CHIP_w4`` names.
+
+    It does not check that the chip exists.
+    """
     widths = _MATMUL_NAME.fullmatch(name)
     if widths:
         weights, activations = map(int, widths.groups())
@@ -130,11 +142,11 @@ def named_precision(name: str) -> PrecisionSpec:
 
 @dataclass(frozen=True)
 class RuleSpec:
-    """The arithmetic of some layers.
+    """The arithmetic of the layers that match a pattern.
 
     Attributes:
       pattern: shell pattern over module paths, e.g. ``encoder/lstm_*``.
-      precision: of the layers that match.
+      precision: arithmetic of the matching layers.
     """
 
     pattern: str
@@ -146,12 +158,12 @@ class PolicySpec:
     """The arithmetic of a model.
 
     Attributes:
-      default: of the layers that no rule matches.
-      rules: of others; the first match wins.
-      part: what alone is quantized (``quant.ablation``); empty: everything.
-      observer: how ranges are calibrated where a precision does not say; empty: ``max``.
-      slope: gradient of sigmoid and tanh, ``unit_slope``; empty: the exact function's.
-      ranges: how ranges are trained on, ``tqt`` or ``lsq``; empty: they are not.
+      default: arithmetic of the layers that no rule matches.
+      rules: arithmetic of other layers; the first match wins.
+      part: the only component that is quantized (``quant.ablation``); empty for the whole model.
+      observer: calibration method where the precision names none; empty for ``max``.
+      slope: gradient of sigmoid and tanh, ``unit_slope``; empty for that of the exact function.
+      ranges: method that trains the ranges, ``tqt`` or ``lsq``; empty if they are not trained.
     """
 
     default: PrecisionSpec
@@ -162,7 +174,7 @@ class PolicySpec:
     ranges: str = ""
 
     def __str__(self) -> str:
-        """The line that ``quant.grammar`` reads as this policy again."""
+        """Returns the line that ``quant.grammar`` parses to this policy."""
         rules = ", ".join(f"{rule.pattern}:{self._body(rule.precision)}" for rule in self.rules)
         text = f"{self.default}[{rules}]" if rules else str(self.default)
         text = next((name for name, line in ALIASES.items() if line == text), text)
@@ -171,7 +183,7 @@ class PolicySpec:
         return text + "".join(f"+{s}" for s in (self.observer, self.slope, self.ranges) if s)
 
     def _body(self, found: PrecisionSpec) -> str:
-        """What a rule changes of the default, or its whole precision where that is no change."""
+        """Returns a rule's changes to the default, or its whole precision if there are none."""
         default = self.default.values
         differing = [c for c in found.changes if default.get(c.field) != c.value]
         if found.base != self.default.base or not differing or default.keys() - found.values.keys():
@@ -180,6 +192,6 @@ class PolicySpec:
 
 
 def braced(changes: Iterable[Change]) -> str:
-    """``{field=value, ...}``; nothing where nothing is changed."""
+    """Returns ``{field=value, ...}``, or an empty string without changes."""
     listed = ", ".join(map(str, changes))
     return f"{{{listed}}}" if listed else ""

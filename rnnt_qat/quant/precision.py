@@ -1,8 +1,8 @@
-"""How a layer computes: the precisions that policies hand out.
+"""Precisions: the arithmetic that a policy assigns to a layer.
 
-A precision is frozen configuration. It says which sites need a calibrated range and makes the
-operator set once the ranges are there. A new kind of arithmetic is one more class here or, for a
-chip, in a file of its own.
+A precision is a frozen configuration. It states which sites need a calibrated range, and it builds
+the operator set from the calibrated ranges. A new kind of arithmetic is one more class here or, for
+a chip, in a file of its own.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from rnnt_qat.typing import Array, DTypeLike, Float
 
 
 class TensorFormat(NamedTuple):
-    """How a tensor is held, for people.
+    """Human-readable description of the format of a tensor.
 
     Attributes:
-      bits: that a number takes in memory that is packed.
-      numbers: of what kind they are.
-      scale: where the real value of one step comes from; empty for floating point.
+      bits: bits per number in packed memory.
+      numbers: the number type.
+      scale: source of the scale; empty for floating point.
     """
 
     bits: int
@@ -36,87 +36,92 @@ FLOAT32_FORMAT = TensorFormat(32, "float32")
 
 
 class Precision(Protocol):
-    """Arithmetic of one layer."""
+    """The arithmetic of one layer."""
 
     def holds(self, role: Role) -> bool:
-        """Whether there is a format for tensors of a role."""
+        """Returns whether there is a format for tensors of a role."""
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Roles whose range must be calibrated."""
+        """Returns the roles whose range must be calibrated."""
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> OperatorSet:
-        """Operators bound to the calibrated ranges, ``max_abs[site]`` > 0."""
+        """Returns the operators of a layer.
+
+        Args:
+          sites: the layer's tensors by name, with their roles.
+          max_abs: calibrated range by site, positive; holds the sites of ``calibrated_roles``.
+        """
 
     def on_chip(self) -> frozenset[Operator]:
-        """Operators that the chip computes; the layer's others are left to its CPU."""
+        """Returns the operators that the chip computes; the CPU computes the layer's others."""
 
     def tensor_format(self, role: Role) -> TensorFormat:
-        """How tensors of a role are held."""
+        """Returns the description of the format of a role."""
 
     def bias_bits(self) -> int:
-        """Width of a bias in memory."""
+        """Returns the width of a bias in memory, in bits."""
 
     def state_dtype(self, role: Role) -> DTypeLike:
-        """In what a streaming state of that role is carried."""
+        """Returns the dtype in which a streaming state of a role is carried."""
 
     def for_serving(self) -> "Precision":
-        """The same results from what the chip's memory holds, without gradients."""
+        """Returns the precision that computes the same results from frozen integers."""
 
 
 @dataclass(frozen=True)
 class Float32:
-    """Plain floating point, in the dtype of the activations."""
+    """Floating point in the dtype of the activations."""
 
     def holds(self, role: Role) -> bool:
-        """Every role."""
+        """Returns True: every role has a format."""
         return True
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """None."""
+        """Returns the empty set."""
         return frozenset()
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> OperatorSet:
-        """The plain operators."""
+        """Returns the floating-point operators."""
         return FloatOperators()
 
     def on_chip(self) -> frozenset[Operator]:
-        """None."""
+        """Returns the empty set."""
         return frozenset()
 
     def tensor_format(self, role: Role) -> TensorFormat:
-        """float32."""
+        """Returns float32."""
         return FLOAT32_FORMAT
 
     def bias_bits(self) -> int:
-        """32: float32."""
+        """Returns 32, for float32."""
         return 32
 
     def state_dtype(self, role: Role) -> DTypeLike:
-        """float32."""
+        """Returns float32."""
         return jnp.float32
 
     def for_serving(self) -> "Float32":
-        """Itself."""
+        """Returns this precision."""
         return self
 
 
 @dataclass(frozen=True)
 class IntegerMatmul:
-    """Integer matrix products, everything between them in floating point.
+    """Integer matrix products; everything between them is in floating point.
 
-    What a quantization toolkit gives, and what a chip without the other operators leaves to its
-    CPU: the baseline for a chip's full arithmetic.
+    This is what a quantization toolkit trains, and what remains on a chip that leaves the other
+    operators to its CPU: the baseline for a chip's full arithmetic.
 
     Attributes:
-      weight_bits: 2 to 8, symmetric, one scale an output channel.
-      activation_bits: 2 to 16, symmetric, one calibrated scale a tensor.
+      weight_bits: 2 to 8, symmetric, one scale per output channel.
+      activation_bits: 2 to 16, symmetric, one calibrated scale per tensor.
     """
 
     weight_bits: int = 8
     activation_bits: int = 8
 
     def __post_init__(self):
-        """Refuses widths that products of int8 weights cannot have."""
+        """Rejects widths that products of int8 weights cannot have."""
         for name, most in (("weight_bits", 8), ("activation_bits", 16)):
             if not 2 <= getattr(self, name) <= most:
                 raise ValueError(
@@ -124,15 +129,15 @@ class IntegerMatmul:
                 )
 
     def holds(self, role: Role) -> bool:
-        """Every role."""
+        """Returns True: every role has a format."""
         return True
 
     def calibrated_roles(self) -> frozenset[Role]:
-        """Operands of matrix products."""
+        """Returns the roles of the operands of matrix products."""
         return MATMUL_OPERANDS
 
     def operators(self, sites: Sites, max_abs: Mapping[str, Float[Array, ""]]) -> OperatorSet:
-        """Operators with integer products."""
+        """Returns operators with integer matrix products."""
         return IntegerMatmulOperators(
             max_abs=dict(max_abs),
             weight_bits=self.weight_bits,
@@ -140,11 +145,11 @@ class IntegerMatmul:
         )
 
     def on_chip(self) -> frozenset[Operator]:
-        """Matrix products."""
+        """Returns the matrix product."""
         return frozenset({Operator.DOT})
 
     def tensor_format(self, role: Role) -> TensorFormat:
-        """Operands of products are integers, all else is float32."""
+        """Returns an integer format for operands of products and float32 for all other roles."""
         if role.is_kernel:
             rule = "largest weight of each output channel"
             return TensorFormat(self.weight_bits, f"int{self.weight_bits}", rule)
@@ -153,13 +158,13 @@ class IntegerMatmul:
         return FLOAT32_FORMAT
 
     def bias_bits(self) -> int:
-        """32: float32, added to the product's real value."""
+        """Returns 32, for float32: the bias is added to the real value of the product."""
         return 32
 
     def state_dtype(self, role: Role) -> DTypeLike:
-        """float32, which carries the integers of operands too."""
+        """Returns float32, which also carries the integers of operands."""
         return jnp.float32
 
     def for_serving(self) -> "IntegerMatmul":
-        """Itself: its products are integer already, and what is between them is not."""
+        """Returns this precision: its products are integer already, and the rest stays float32."""
         return self

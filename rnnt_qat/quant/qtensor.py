@@ -1,4 +1,4 @@
-"""A value on the chip's grid: integers and the scale that gives them meaning."""
+"""Fixed-point tensors: integers and their scale."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from rnnt_qat.fixedpoint.qformat import QFormat
 from rnnt_qat.typing import Array, Float, Int, Num
 
 LOW_BITS = 16
-"""Bits of an accumulator that are held apart in ``QTensor.low``."""
+"""Number of low bits of an accumulator held separately in ``QTensor.low``."""
 
 
 @flax.struct.dataclass
@@ -17,16 +17,15 @@ class QTensor:
     """Symmetric fixed-point tensor, ``real = integer * scale``.
 
     Attributes:
-      values: the integers. In training they travel as float32 (differentiable, exact below 2^24);
-        in serving as int8, int16 or int32.
-      scale: real value of one step; a scalar, or one a column (last axis) for weights and
-        accumulators. A Python float where the chip fixes it.
-      low: of an accumulator that may pass what ``values`` holds exactly, the lowest 16 bits, in
+      values: the integers. In training they are float32 (differentiable, exact below 2^24); in
+        serving int8, int16 or int32.
+      scale: real value of one step; a scalar, or one per column (last axis) for weights and
+        accumulators. A Python float if the chip fixes it.
+      low: for an accumulator that may exceed what ``values`` holds exactly, the lowest 16 bits, in
         [0, 65535]. The integer is then ``values + low`` in training, where ``values`` is a multiple
-        of 2^16, and ``values * 2^16 + low`` in serving. No gradient flows through it: it takes all
-        of it through ``values``.
-      integers: in training the whole integer as int32, where an operator has just made it; None
-        elsewhere. What reads it is spared a conversion; no gradient flows through it.
+        of 2^16, and ``values * 2^16 + low`` in serving. The gradient flows through ``values`` only.
+      integers: in training, the complete integer as int32 if the operator computed it, else None.
+        It saves its readers a conversion; no gradient flows through it.
       format: format of a stored tensor; None for an accumulator.
     """
 
@@ -43,7 +42,7 @@ class Addend:
 
     Attributes:
       values: float32, for the gradient.
-      integers: int32, what is added.
+      integers: int32, the operand of the sum.
     """
 
     values: Float[Array, "*S"]
@@ -51,7 +50,7 @@ class Addend:
 
 
 def dequantize(x: Array | QTensor) -> Array:
-    """Real values of a tensor, whichever way it is held."""
+    """Returns the real values of a tensor or an array."""
     if not isinstance(x, QTensor):
         return x
     values = x.values.astype(jnp.float32)
@@ -63,7 +62,12 @@ def dequantize(x: Array | QTensor) -> Array:
 
 
 def map_values(fn: Callable[[Array], Array], x: Array | QTensor) -> Array | QTensor:
-    """Moves values about (reshape, slice, stack) and leaves the format alone."""
+    """Applies a function that moves values (reshape, slice, stack) and keeps the format.
+
+    Args:
+      fn: maps an array to an array of the same values.
+      x: an array or tensor.
+    """
     if not isinstance(x, QTensor):
         return fn(x)
     low, integers = (None if part is None else fn(part) for part in (x.low, x.integers))

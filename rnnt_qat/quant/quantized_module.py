@@ -18,21 +18,24 @@ from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.typing import Array, DTypeLike, PyTree
 
 RANGES = "quant_stats"
-"""Collection of calibrated ranges: ``max_abs`` a site, zero until something was observed."""
+"""Name of the variable collection that holds ``max_abs`` of each site; 0 before calibration."""
 _OBSERVED = ".observed"
 
 
 class QuantizedModule(nn.Module):
-    """Base of the layers that compute on a chip.
+    """Base class of the layers that compute on a chip.
 
     Attributes:
-      policy: precision of every layer of the model; this one's is found by its path.
+      policy: precision of every layer of the model; the module path selects this layer's.
     """
 
     policy: PrecisionPolicy
 
     def operators(self, sites: Sites) -> OperatorSet:
-        """The layer's operators; call once, in the module's method, before any scan.
+        """Returns the layer's operators; to be called once per module call, outside any scan.
+
+        Args:
+          sites: the layer's tensors by name, with their roles.
 
         Raises:
           ValueError: the layer's precision has no format for a site.
@@ -64,20 +67,20 @@ class QuantizedModule(nn.Module):
         self.sow(DIAGNOSTICS, name, tally, reduce_fn=operator.add, init_fn=Tally.zero)
 
     def state_dtype(self, role: Role) -> DTypeLike:
-        """In what the layer carries a streaming state of that role."""
+        """Returns the dtype in which the layer carries a streaming state of role ``role``."""
         if self.policy.calibrating:
             return jnp.float32
         return self.policy.resolve(self.path).state_dtype(role)
 
     def observe(self, sites: Sites, mask: Array | None = None, **values: Array | QTensor) -> None:
-        """Records the ranges of the sites named, and of the layer's kernels if they are trained.
+        """Records the ranges of the given sites and, if they are trained, of the layer's kernels.
 
         Does nothing unless the policy is calibrating.
 
         Args:
-          sites: what the layer's ``operators`` were made for.
-          mask: True where a leading position ``[B, T]`` is valid; padding has no say in a range.
-          **values: real arrays by site.
+          sites: the sites for which ``operators`` was called.
+          mask: True where a leading position ``[B, T]`` is valid; padding is not observed.
+          **values: real-valued arrays by site.
         """
         if not self.policy.calibrating:
             return
@@ -96,28 +99,29 @@ class QuantizedModule(nn.Module):
                 self.put_variable(RANGES, site, precision.kernel_range(role, kernel))
 
     def cover(self, site: str, values: Array) -> None:
-        """Widens a site's range to values that are all known; call after the layer itself.
+        """Widens the range of a site to a complete set of values; to be called after ``observe``.
 
-        An observer hears an embedding's rows as often as their labels are spoken, and never those
-        of labels that calibration lacks; but the rows are constants, which nothing clips.
+        An observer sees the rows of an embedding as often as their labels occur, and never the rows
+        of labels that are absent from the calibration data. The rows are constants, so none of them
+        should be clipped.
 
         Args:
-          site: where the values are stored.
-          values: real, every one that the site will ever hold.
+          site: the site at which the values are stored.
+          values: all real values that the site can hold.
         """
         if self.policy.calibrating and self.has_variable(RANGES, site):
             heard: Array = self.get_variable(RANGES, site)
             self.put_variable(RANGES, site, jnp.maximum(heard, jnp.abs(values).max()))
 
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
-        """A site's observer, and the variable that holds its state."""
+        """Returns the observer of a site and the name of the variable that holds its state."""
         bits = self.policy.resolve(self.path).tensor_format(sites[site]).bits
         observer = self.policy.observer_of(self.path).for_bits(bits)
         return observer, site if isinstance(observer, MaxObserver) else site + _OBSERVED
 
 
 def calibrated_ranges(ranges: PyTree) -> PyTree:
-    """The ranges alone, without what observers keep beside them while they calibrate."""
+    """Returns the ranges without the state that observers store beside them."""
     return {
         name: calibrated_ranges(value) if isinstance(value, Mapping) else value
         for name, value in ranges.items()
@@ -126,7 +130,14 @@ def calibrated_ranges(ranges: PyTree) -> PyTree:
 
 
 def check_calibrated(ranges: Mapping[str, PyTree]) -> None:
-    """Refuses ranges that calibration never reached: they would store everything as zero."""
+    """Raises an error for ranges that are zero: their sites would store every value as zero.
+
+    Args:
+      ranges: the ``quant_stats`` collection of a model.
+
+    Raises:
+      ValueError: names the sites without a positive range.
+    """
     unseen = [
         "/".join(str(getattr(key, "key", key)) for key in path)
         for path, value in jax.tree_util.tree_leaves_with_path(calibrated_ranges(ranges))

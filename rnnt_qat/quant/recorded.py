@@ -1,8 +1,8 @@
-"""A record of what layers ask their operators for, in order.
+"""A record of the operator calls of layers, in order.
 
-Freezing, the table of formats and export read a model from such a record, so that none of them
-knows the network's topology: a layer that computes with its operator set alone is frozen, listed
-and exported as it is.
+Freezing, the table of formats and export read a model from such a record, so none of them depends
+on the topology of the network. A layer that computes with its operator set alone can be frozen,
+listed and exported without further code.
 """
 
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ _OPERATORS = {operator.value: operator for operator in Operator}
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer of which calls are recorded.
+    """A layer whose calls are recorded.
 
     Attributes:
       path: module path.
-      module: the module itself, while it runs.
-      sites: what its operators were asked for.
+      module: the module, valid while it runs.
+      sites: the sites for which it requested its operators.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Layer:
     sites: Sites
 
     def parameter_name(self, value: Any) -> str | None:
-        """Name of the layer's parameter that a value is; None if it is none, or was changed."""
+        """Returns the name of the layer's parameter that ``value`` is, or None if it is none."""
         parameters = self.module.variables.get("params", {})
         return next((name for name, leaf in parameters.items() if leaf is value), None)
 
@@ -48,18 +48,18 @@ class Layer:
 class Call:
     """One call of an operator.
 
-    Operands and results of calls inside a scan are that scan's own tracers: only their order and
-    identity mean anything afterwards.
+    Operands and results of calls inside a scan are tracers of that scan: only their order and
+    identity are meaningful after it.
 
     Attributes:
-      layer: whose operator it was.
+      layer: the layer that made the call.
       operator: method of the operator set.
-      site: site that was read from memory or written; empty for ``accumulate`` and ``lookup``.
-      operands: what went in, in the order of the method's arguments.
-      result: what came out.
+      site: site read from memory or written; empty for ``accumulate`` and ``lookup``.
+      operands: the operands, in the order of the method's arguments.
+      result: the result.
       operators: the layer's operator set.
-      parameter: name of the layer's parameter that went in as kernel, bias or table; None if none
-        did, or if the layer changed it on the way.
+      parameter: name of the layer's parameter passed as kernel, bias or table; None if none was, or
+        if the layer modified it first.
     """
 
     layer: Layer
@@ -73,7 +73,12 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Layers in the order in which they asked for operators, and all of their calls in order."""
+    """The layers in the order of their first call, and all calls in order.
+
+    Attributes:
+      layers: layers in the order in which they requested operators.
+      calls: all calls in order.
+    """
 
     layers: list[Layer] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -81,11 +86,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Parameter:
-    """What holds a parameter on the chip.
+    """The format of a parameter on the chip.
 
     Attributes:
-      layer: layer whose precision it is under.
-      site: site whose format it has; empty for a bias, which has the accumulator's.
+      layer: path of the layer whose precision applies.
+      site: site whose format applies; empty for a bias, which has the accumulator's format.
     """
 
     layer: Path
@@ -94,12 +99,12 @@ class Parameter:
 
 @flax.struct.dataclass
 class RecordedOperators:
-    """An ``OperatorSet`` that computes as ``plain`` and notes every call.
+    """An ``OperatorSet`` that computes as ``plain`` and records every call.
 
     Attributes:
       plain: the layer's operators.
-      layer: whose they are.
-      record: takes the calls.
+      layer: the layer that owns them.
+      record: receives the calls.
     """
 
     plain: OperatorSet
@@ -113,59 +118,59 @@ class RecordedOperators:
         x: Value | None = None,
         bias: Num[Array, "M"] | None = None,
     ) -> Value:
-        """Noted with the kernel's name."""
+        """Records the call with the name of the kernel."""
         name = self.layer.parameter_name(w)
         return self._noted("weight", site, (w, x, bias), self.plain.weight(site, w, x, bias), name)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Value:
-        """Noted with the table's name."""
+        """Records the call with the name of the table."""
         name = self.layer.parameter_name(table)
         return self._noted("lookup", "", (table, rows), self.plain.lookup(table, rows), name)
 
     def store(self, site: str, x: Value) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("store", site, (x,), self.plain.store(site, x))
 
     def input(self, site: str, x: Value) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("input", site, (x,), self.plain.input(site, x))
 
     def values(self, x: Value) -> Num[Array, "*S"]:
-        """Not noted: nothing is computed."""
+        """Returns the bare array without recording: nothing is computed."""
         return self.plain.values(x)
 
     def load(self, site: str, values: Num[Array, "*S"]) -> Value:
-        """Not noted: nothing is computed."""
+        """Attaches the scale without recording: nothing is computed."""
         return self.plain.load(site, values)
 
     def accumulate(self, x: Value, w: Value, bias: Num[Array, "M"] | None = None) -> Value:
-        """Noted with the bias' name."""
+        """Records the call with the name of the bias."""
         name = None if bias is None else self.layer.parameter_name(bias)
         result = self.plain.accumulate(x, w, bias)
         return self._noted("accumulate", "", (x, w, bias), result, name)
 
     def add(self, a: Value, b: Value, out: str) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("add", out, (a, b), self.plain.add(a, b, out))
 
     def align(self, site: str, values: Num[Array, "*S"], addends: Addends, out: str) -> PyTree:
-        """Not noted: a share of ``add`` that training computes apart."""
+        """Aligns without recording: it is a part of ``add`` that training computes separately."""
         return self.plain.align(site, values, addends, out)
 
     def add_aligned(self, a: PyTree, b: PyTree, addends: Addends, out: str) -> Value:
-        """Noted as ``add``."""
+        """Records the call as ``add``."""
         return self._noted("add", out, (a, b), self.plain.add_aligned(a, b, addends, out))
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("mul", out, (a, b), self.plain.mul(a, b, out))
 
     def sigmoid(self, x: Value, out: str) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("sigmoid", out, (x,), self.plain.sigmoid(x, out))
 
     def tanh(self, x: Value, out: str) -> Value:
-        """Noted."""
+        """Records the call."""
         return self._noted("tanh", out, (x,), self.plain.tanh(x, out))
 
     def _noted(
@@ -183,7 +188,7 @@ class RecordedOperators:
 
 @contextmanager
 def recorded() -> Iterator[Record]:
-    """Records every layer that asks for its operators while the context is open."""
+    """Records the calls of every layer that requests its operators within the context."""
     record = Record()
 
     def wrap(method: Any, arguments: tuple, options: dict, context: Any) -> Any:
@@ -199,20 +204,20 @@ def recorded() -> Iterator[Record]:
 
 
 def layer_sites(record: Record) -> dict[Path, Sites]:
-    """Sites of each layer, by module path; layers without any are left out."""
+    """Returns the sites of each layer by module path, without layers that have none."""
     return dict(sorted((layer.path, layer.sites) for layer in record.layers if layer.sites))
 
 
 def features_reader(record: Record) -> Call:
-    """The call that takes the features: the first ``input``."""
+    """Returns the call that reads the features: the first ``input``."""
     return next(call for call in record.calls if call.operator == "input")
 
 
 def table_readers(record: Record) -> dict[Path, Call]:
-    """The call that takes a table's rows, by the path of the table: the next ``input``.
+    """Returns the call that reads the rows of each table, by path of the table: the next ``input``.
 
     Raises:
-      ValueError: no layer takes them, or the table is no parameter.
+      ValueError: no layer reads the rows, or the table is not a parameter.
     """
     readers: dict[Path, Call] = {}
     pending: list[Path] = []
@@ -228,10 +233,10 @@ def table_readers(record: Record) -> dict[Path, Call]:
 
 
 def parameter_path(call: Call) -> Path:
-    """Path of the parameter that went into a call.
+    """Returns the path of the parameter passed to a call.
 
     Raises:
-      ValueError: it is no parameter of the layer, or not as it is.
+      ValueError: the argument is not a parameter of the layer, or was modified.
     """
     if call.parameter is None:
         raise ValueError(
@@ -243,7 +248,7 @@ def parameter_path(call: Call) -> Path:
 
 
 def parameters(record: Record) -> dict[Path, Parameter]:
-    """What holds each parameter, by its path."""
+    """Returns the chip's format of each parameter, by its path."""
     readers = table_readers(record)
     found = {path: Parameter(call.layer.path, call.site) for path, call in readers.items()}
     for call in record.calls:
@@ -254,8 +259,13 @@ def parameters(record: Record) -> dict[Path, Parameter]:
 
 
 def written_by(record: Record) -> dict[tuple[Path, str], tuple[Operator, ...]]:
-    """Operators whose results each site holds, by layer and site, in order of computation."""
-    accumulated: list[object] = []  # kept, so that no other object gets an identity of theirs
+    """Returns the operators whose results each site holds.
+
+    Returns:
+      Operators in order of computation, by layer and site.
+    """
+    # keeps the results alive, so that no other object has the same id
+    accumulated: list[object] = []
     found: dict[tuple[Path, str], dict[Operator, None]] = {}
     for call in record.calls:
         if call.operator == "accumulate":

@@ -1,4 +1,4 @@
-"""From a range to the scale that a chip's format gives it."""
+"""Scales of a chip's formats from ranges."""
 
 import math
 
@@ -16,14 +16,18 @@ _SMALLEST_RANGE = 2.0**-30
 
 
 def range_to_scale(tensor: TensorSpec, max_abs: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Scale of a calibrated format that covers ``[-max_abs, max_abs]``.
+    """Returns the scale of a calibrated format that covers ``[-max_abs, max_abs]``.
 
     A power-of-two scale is rounded up, so that the range holds all but the last step (Jain et al.,
-    2020, section 3.2); any other is rounded up to the chip's ``scale_bits``. Both are straight
-    through on a logarithmic axis: the scale grows in proportion to the range.
+    2020, section 3.2); any other is rounded up to the chip's ``scale_bits``. The gradient passes
+    straight through the rounding on a logarithmic axis: the scale is proportional to the range.
+
+    Args:
+      tensor: the chip's format.
+      max_abs: ranges, one per scale.
 
     Raises:
-      ValueError: the chip fixes this format.
+      ValueError: the chip fixes the scale of this format.
     """
     if not tensor.calibrated:
         raise ValueError(f"{tensor.role.name} has the fixed format {tensor.format}: no range fits")
@@ -39,17 +43,19 @@ def range_to_scale(tensor: TensorSpec, max_abs: Float[Array, "..."]) -> Float[Ar
 
 
 def power_of_two_above(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Smallest power of two that is at least ``x`` > 0, exactly."""
+    """Returns the smallest power of two that is at least ``x`` > 0, exactly."""
     fraction, exponent = jnp.frexp(x)
     return jnp.ldexp(jnp.float32(1), exponent - (fraction == 0.5))
 
 
 _NARROW_STEP = {2: 1.224, 3: 0.6508, 4: 0.3534, 5: 0.1932, 6: 0.1055}
-"""Step, in standard deviations, of the symmetric uniform quantizer that has the least squared error
-on Gaussian values (Max 1960, "Quantizing for minimum distortion", section IV)."""
+"""Step of the best symmetric uniform quantizer of Gaussian values, in standard deviations, by bits.
+
+It has the least squared error (Max 1960, "Quantizing for minimum distortion", section IV).
+"""
 
 _SMALLER_STEP = 1.3
-"""How much too small a power of two may be as a step before the next one has less error."""
+"""Factor by which a power-of-two step may be too small before the next one has less error."""
 
 _LEVELS = 127
 
@@ -57,26 +63,32 @@ _LEVELS = 127
 def weight_scale(
     tensor: TensorSpec, w: Float[Array, "K M"], blocks: int = 1
 ) -> Float[Array, "..."]:
-    """Scale of a kernel as ``weight_range`` has its range; no gradient."""
+    """Returns the scale of a kernel from its ``weight_range``, without a gradient.
+
+    Args:
+      tensor: the chip's format of kernels.
+      w: the kernel.
+      blocks: number of gates side by side in its columns.
+    """
     return range_to_scale(tensor, weight_range(tensor, w, blocks))
 
 
 def weight_range(
     tensor: TensorSpec, w: Float[Array, "K M"], blocks: int = 1
 ) -> Float[Array, "..."]:
-    """Range of a kernel; no gradient.
+    """Returns the range of a kernel, without a gradient.
 
-    From 7 bits on it covers every weight. Narrower grids would round most of the others to
-    zero to reach the largest one, so their step is the one that suits the bulk, and what lies
-    outside saturates.
+    From 7 bits on, the range covers every weight. A narrower grid that reached the largest weight
+    would round most others to zero, so its step suits the bulk of the weights, and weights outside
+    saturate.
 
     Args:
-      tensor: the chip's entry for kernels.
+      tensor: the chip's format of kernels.
       w: the kernel.
-      blocks: parts of its columns that are different gates.
+      blocks: number of gates side by side in its columns.
 
     Returns:
-      A scalar, or ``[blocks]`` or ``[M]`` where gates or columns have ranges of their own.
+      A scalar, or ``[blocks]`` or ``[M]`` if gates or columns have separate ranges.
     """
     by_gate = tensor.grain is Grain.GATE and blocks > 1
     if by_gate:
@@ -87,20 +99,26 @@ def weight_range(
     bits = tensor.format.bits
     if bits not in _NARROW_STEP:
         return max_abs.squeeze(axis)
-    # A sum of integers is the same in any order: the step must not differ between programs.
+    # A sum of integers does not depend on the order, so the step is equal in every program.
     covered = jnp.maximum(max_abs, _SMALLEST_RANGE)
     levels = jnp.round(divide(magnitude, covered) * _LEVELS).astype(jnp.int32)
     count = w.size // max_abs.size
     mean = divide(levels.sum(axis=axis, keepdims=True), _LEVELS * count) * covered
-    # A power of two is rounded up from here.
+    # Power-of-two scales are rounded up from here.
     powers = 2.0 ** (bits - 1) / _SMALLER_STEP
     steps = powers if tensor.power_of_two else tensor.format.maximum
-    of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps  # a Gaussian's deviation first
+    # the first factor estimates a Gaussian's deviation
+    of_mean = math.sqrt(math.pi / 2) * _NARROW_STEP[bits] * steps
     return jnp.minimum(max_abs, mean * of_mean).squeeze(axis)
 
 
 def by_column(scale: Float[Array, "..."], columns: int) -> Float[Array, "..."]:
-    """A kernel's scale as products take it: a scalar, or one a column where gates have theirs."""
+    """Returns a kernel's scale as products need it: a scalar, or one scale per column.
+
+    Args:
+      scale: a scalar, or one scale per gate or column.
+      columns: number of columns of the kernel.
+    """
     if scale.ndim == 0 or scale.shape[0] == columns:
         return scale
     return jnp.repeat(scale, columns // scale.shape[0])
@@ -109,21 +127,22 @@ def by_column(scale: Float[Array, "..."], columns: int) -> Float[Array, "..."]:
 def bias_range(
     spec: AcceleratorSpec, role: Role, x_scale: Scale, bias: Float[Array, "M"], depth: int
 ) -> Float[Array, "..."]:
-    """Smallest range of a kernel with which a bias and its sum fit the accumulator; no gradient.
+    """Returns the smallest range of a kernel that lets a bias and its sum fit the accumulator.
 
-    A bias is held at the scale of the products, so that a kernel far smaller than its bias would
-    leave the bias no integer. A kernel's range is raised to this one: the kernel loses bits, which
-    weigh little beside such a bias, and neither the bias nor the sum overflows.
+    A bias is stored at the scale of the products. Next to a kernel much smaller than its bias, the
+    bias would not fit its integer. The range of the kernel is therefore raised to this one: the
+    kernel loses bits, which matter little beside such a bias, and neither the bias nor the sum
+    overflows. No gradient flows through the result.
 
     Args:
       spec: the chip.
-      role: of the kernel.
-      x_scale: scale of what the kernel is multiplied with.
+      role: role of the kernel.
+      x_scale: scale of the other operand of the product.
       bias: real values.
-      depth: products in a sum, K.
+      depth: number of products in a sum, K.
 
     Returns:
-      A scalar, or one a gate or column, as ``weight_range``.
+      A scalar, or one range per gate or column, as ``weight_range``.
     """
     tensor = spec.tensor(role)
     magnitude = jax.lax.stop_gradient(jnp.abs(bias)).astype(jnp.float32)
@@ -136,14 +155,18 @@ def bias_range(
 
 
 def largest_bias(spec: AcceleratorSpec, depth: int) -> float:
-    """Largest integer that a bias may be, for ``depth`` products of any size beside it.
+    """Returns the largest integer allowed for a bias beside ``depth`` products of any size.
 
-    An accumulator that the products alone can fill leaves the bias half of its range: such a chip
+    If the products alone can fill the accumulator, the bias gets half of its range: such a chip
     saturates by design.
+
+    Args:
+      spec: the chip.
+      depth: number of products in a sum, K.
     """
     operands = (Role.INPUT, Role.HIDDEN, Role.JOINT_HIDDEN)
     widest = max(tensor.format.bits for tensor in spec.tensors if tensor.role in operands)
     products = depth * 2.0 ** (widest - 1) * spec.tensor(Role.WEIGHT).format.maximum
     room = max(2.0 ** (spec.accumulator.bits - 1) - products, 2.0 ** (spec.accumulator.bits - 2))
-    # Scales are rounded to float32 after this: a little is left for that.
+    # Leaves a margin for the rounding of scales to float32 that follows.
     return min(room, 2.0 ** (spec.bias_bits - 1)) * (1 - 2.0**-20)

@@ -1,4 +1,4 @@
-"""The sites of a layer: its tensors by name, each with the role that decides its format."""
+"""Sites of a layer: its tensors by name, each with the role that decides its format."""
 
 from rnnt_qat.accelerators.roles import Role as Role
 

@@ -1,8 +1,8 @@
-"""Sigmoid and tanh in floating point whose derivative is made from the result.
+"""Floating-point sigmoid and tanh whose derivatives are computed from the result.
 
-Of each unit JAX keeps one or two arrays beside its result, each as large, for the backward pass. A
-recurrent layer's step keeps eight of them; here the result alone is kept, which the product that
-follows needs anyway, and two more operations an element are left to the backward pass.
+For the backward pass, JAX keeps one or two arrays of the same size beside the result of each unit.
+A step of a recurrent layer keeps eight of them. Here only the result is kept, which the following
+product needs anyway; the backward pass computes two more operations per element.
 """
 
 import jax
@@ -13,13 +13,13 @@ from rnnt_qat.typing import Array, Float
 
 @jax.custom_vjp
 def sigmoid(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Logistic function."""
+    """Computes the logistic function."""
     return jax.nn.sigmoid(x)
 
 
 @jax.custom_vjp
 def tanh(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Hyperbolic tangent."""
+    """Computes the hyperbolic tangent."""
     return jnp.tanh(x)
 
 

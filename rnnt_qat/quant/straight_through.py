@@ -1,4 +1,4 @@
-"""Straight-through estimators: integers forward, a stated gradient backward."""
+"""Straight-through estimators: integers forward, a surrogate gradient backward."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from rnnt_qat.typing import Array, Bool, Float
 
 @jax.custom_jvp
 def straight_through(value: Float[Array, "*S"], surrogate: Float[Array, "*S"]) -> Array:
-    """``value`` forward; the gradient is that of ``surrogate`` (Bengio et al., 2013)."""
+    """Returns ``value`` with the gradient of ``surrogate`` (Bengio et al., 2013)."""
     del surrogate
     return value
 
@@ -21,20 +21,29 @@ def _straight_through_jvp(primals, tangents):
 
 
 def where_inside(inside: Bool[Array, "*S"], x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """A surrogate whose gradient stops where the result saturated."""
+    """Returns the surrogate ``x`` with a zero gradient where ``inside`` is False (saturation)."""
     return jnp.where(inside, x, jax.lax.stop_gradient(x))
 
 
 def quantize_straight_through(
     x: Float[Array, "*S"], scale: float | Float[Array, "..."], minimum: float, maximum: float
 ) -> Float[Array, "*S"]:
-    """``clip(round(x / scale))`` as float32 integers; the gradient is zero where it saturates.
+    """Computes ``clip(round(x / scale))`` with a zero gradient where it saturates.
 
-    Saturated means that the rounded value had to be moved: the largest value that a range was
-    calibrated on rounds to the bound itself and keeps its gradient.
+    A value saturates if clipping changes its rounded value. The largest value on which a range was
+    calibrated rounds to the bound itself and keeps its gradient.
 
-    With respect to ``scale`` the gradient is that of ``x / scale``; times the scale again, this is
-    the learned step size's (Esser et al., 2020, eq. 3).
+    The gradient with respect to ``scale`` is that of ``x / scale``. Multiplied by the scale, it is
+    the gradient of a learned step size (Esser et al., 2020, eq. 3).
+
+    Args:
+      x: real values.
+      scale: real value of one step; broadcasts against ``x``.
+      minimum: smallest integer.
+      maximum: largest integer.
+
+    Returns:
+      Integers as float32.
     """
     integers = round_real(divide(*jax.lax.stop_gradient((x, scale))), Rounding.AWAY)
     rounded = straight_through(integers, x / scale)

@@ -1,1 +1,1 @@
-"""A recognizer as its chip holds it: frozen integers, their formats, and the audit."""
+"""A recognizer as its chip stores it: frozen integers, their formats, and the audit."""

@@ -18,13 +18,19 @@ from rnnt_qat.typing import PyTree
 
 _STREAMS = 2
 _CHUNK = 2
-"""Encoder frames of the chunk that is traced."""
+"""Number of encoder frames in the traced chunk."""
 
 
 def audit(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) -> tuple[OffChip, ...]:
-    """Operators of the frozen recognizer that its chip does not compute; needs no parameters.
+    """Returns the operators of the frozen recognizer that its chip does not compute.
 
-    Features come in as the first layer stores them: to quantize them is the frontend's part.
+    It needs no parameters. Features enter as the first layer stores them, because the frontend
+    quantizes them.
+
+    Args:
+      config: configuration of the model.
+      policy: precision of every layer.
+      feature_size: width of the features.
     """
     found: set[OffChip] = set()
     for program, kinds in _programs(config, policy, feature_size):
@@ -35,7 +41,7 @@ def audit(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) -> tup
 def _programs(
     config: RNNTConfig, policy: PrecisionPolicy, feature_size: int
 ) -> Iterator[tuple[Any, list[Kind]]]:
-    """Each program as a closed jaxpr, with the kinds of its arguments."""
+    """Yields each program as a closed jaxpr, with the kinds of its arguments."""
     model = RNNT(config, policy)
     inputs = example_inputs(config, feature_size)
     trained = {RANGES: {}, **jax.eval_shape(model.init, jax.random.key(0), *inputs)}

@@ -1,4 +1,4 @@
-"""What every tensor of a recognizer is under a policy: its integers, scale and operators."""
+"""The format of every tensor of a recognizer under a policy: integers, scale and operators."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -18,11 +18,11 @@ class TensorRow:
 
     Attributes:
       layer: module path.
-      tensor: its site.
-      role: what it is for.
-      numbers: their kind and bits.
-      scale: rule of the real value of a step.
-      operators: which write it, and whether the NPU or the CPU computes them.
+      tensor: site of the tensor.
+      role: role of the tensor.
+      numbers: number type and width.
+      scale: rule of the scale.
+      operators: the operators that write it, and whether the NPU or the CPU computes them.
     """
 
     layer: str
@@ -34,7 +34,11 @@ class TensorRow:
 
 
 def tensor_rows(config: RNNTConfig, policy: PrecisionPolicy) -> tuple[TensorRow, ...]:
-    """Every tensor of the model, layer by layer.
+    """Lists every tensor of the model, layer by layer.
+
+    Args:
+      config: configuration of the model.
+      policy: precision of every layer.
 
     Raises:
       ValueError: a rule of the policy matches no layer, or a layer matches no rule.
@@ -53,7 +57,7 @@ def tensor_rows(config: RNNTConfig, policy: PrecisionPolicy) -> tuple[TensorRow,
 
 
 def text_table(rows: Sequence[TensorRow]) -> str:
-    """Aligned columns under their names."""
+    """Formats rows as aligned columns with a header."""
     cells = [tuple(field.name for field in fields(TensorRow)), *map(astuple, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]

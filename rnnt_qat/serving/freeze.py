@@ -1,4 +1,4 @@
-"""A trained recognizer on integers alone: the same program, fed with what a chip's memory holds."""
+"""Freezes a trained recognizer: the same program on the integers that a chip's memory holds."""
 
 from functools import partial
 from typing import Any
@@ -21,16 +21,16 @@ from rnnt_qat.typing import PyTree
 
 
 def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
-    """The recognizer on integer parameters, states and activations.
+    """Returns the recognizer with integer parameters, states and activations.
 
     Layers that the policy leaves off the accelerator keep their parameters.
 
     Args:
-      model: under its training policy.
+      model: the model under its training policy.
       variables: its trained parameters and calibrated ranges.
 
     Raises:
-      ValueError: a range was never calibrated, or a parameter went into no operator; names it.
+      ValueError: a range is not calibrated, or no operator reads a parameter; names it.
     """
     check_calibrated(variables[RANGES])
     return BoundTransducer(
@@ -40,22 +40,26 @@ def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
 
 
 def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
-    """Variables of the model under ``policy.for_serving()``.
+    """Returns the variables of the model under ``policy.for_serving()``.
 
-    Kernels and tables become int8 or int16, biases int32 (``Wide`` where the accumulator is
-    wider than that); ranges of kernels join the calibrated ones, the only floats that are left.
-    The serving programs run once on real parameters, and what each operator made of its parameter
-    is what the chip's memory holds.
+    Kernels and tables become int8 or int16, biases int32 (``Wide`` if the accumulator has more than
+    32 bits). The ranges of kernels are added to the calibrated ones; ranges are the only remaining
+    floats. The serving programs run once on real parameters, and the integers that each operator
+    makes of its parameter are the frozen ones.
+
+    Args:
+      model: the model under its training policy.
+      variables: its trained parameters and calibrated ranges.
 
     Raises:
-      ValueError: a rule of the policy matches no layer, or a parameter went into no operator.
+      ValueError: a rule of the policy matches no layer, or no operator reads a parameter.
     """
     require_every_rule_used(model.config, model.policy)
     width = feature_size(model.config, variables["params"])
     return _frozen(model, variables, width)
 
 
-# In one program: operator by operator, each of hundreds would be compiled for itself.
+# One program, because otherwise each of hundreds of operators would be compiled separately.
 @partial(jax.jit, static_argnums=(0, 2))
 def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     policy = model.policy.for_serving()
@@ -65,7 +69,8 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
         precision = policy.resolve(path)
         if isinstance(precision, OnAccelerator):
             for site, role in sites[path].items():
-                if role.is_kernel and (*path, site) not in ranges:  # it is there where trained
+                # trained ranges are there already
+                if role.is_kernel and (*path, site) not in ranges:
                     ranges[*path, site] = precision.kernel_range(role, params[*path, site])
     chunk = jnp.zeros((1, model.config.encoder.time_reduction, width))
     with recorded() as record:
@@ -96,7 +101,7 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
 
 
 def _integers(record: Record) -> dict[Path, Any]:
-    """What operators of a chip made of their parameters, by path."""
+    """Returns the integers that operators of a chip made of their parameters, by path."""
     frozen: dict[Path, Any] = {}
     for call in record.calls:
         if not isinstance(call.operators, NnaOperators):
@@ -113,7 +118,7 @@ def _integers(record: Record) -> dict[Path, Any]:
 
 
 def _bias(call: Call) -> Any:
-    """A bias in the accumulator: what it leaves there when everything else is silent."""
+    """Returns a bias in the accumulator: the accumulator of an all-zero input."""
     x, weights, bias = call.operands
     silence = x.replace(
         values=jnp.zeros((1, weights.values.shape[0]), x.values.dtype), integers=None

@@ -1,4 +1,4 @@
-"""How much memory a recognizer takes on its chip."""
+"""Memory that a recognizer needs on its chip."""
 
 import math
 
@@ -14,10 +14,16 @@ from rnnt_qat.quant.recorded import parameters
 
 
 def model_bytes(config: RNNTConfig, policy: PrecisionPolicy, feature_size: int) -> int:
-    """Bytes of kernels, biases and the embedding, packed at the widths of their formats.
+    """Returns the bytes of kernels, biases and embedding, packed at the widths of their formats.
 
-    Scales are left out (one or a few a kernel), and so is the CTC head, which no chip sees. A
-    kernel below 8 bits counts its own bits; a chip that holds it on its 8-bit grid compresses it.
+    Scales are not counted (one or a few per kernel), nor is the CTC head, which is not on the chip.
+    A kernel below 8 bits counts its own bits: a chip that stores it on its 8-bit grid compresses
+    it.
+
+    Args:
+      config: configuration of the model.
+      policy: precision of every layer.
+      feature_size: width of the features.
     """
     inputs = example_inputs(config, feature_size)
     variables = jax.eval_shape(RNNT(config, FLOAT32).init, jax.random.key(0), *inputs)

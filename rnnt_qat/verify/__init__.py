@@ -1,1 +1,1 @@
-"""Replay of an exported recognizer in several runtimes, integer by integer."""
+"""Replay of an exported recognizer in several runtimes, compared integer by integer."""

@@ -1,7 +1,7 @@
-"""Every operator's result inside the JAX model, under the names that player and graphs give it.
+"""Results of every operator in the JAX model, under the names of the player and the graphs.
 
-For finding a difference, not for speed: each operator set is wrapped where its layer asks for it,
-and tells the host what it returned, in order.
+It is for locating a difference and not fast: the operator set of each layer is wrapped where the
+layer requests it, and a host callback receives every result, in order.
 """
 
 from collections import Counter
@@ -31,19 +31,19 @@ _SITES = {
     "hidden": "joint/hidden",
     "logits": "joint/logits",
 }
-"""Sites of the joint by their names in the graphs."""
+"""Names in the graphs by site of the joint."""
 
 Tell = Callable[[str, np.ndarray], None]
 
 
 @flax.struct.dataclass
 class TellingOperators:
-    """An operator set whose results the host hears of.
+    """An operator set that sends its results to the host.
 
     Attributes:
-      inner: computes.
-      layer: whose operators they are.
-      tell: is called with layer, site and values.
+      inner: computes the results.
+      layer: path of the layer.
+      tell: called on the host with ``{layer}/{site}`` and the values.
     """
 
     inner: OperatorSet
@@ -51,27 +51,27 @@ class TellingOperators:
     tell: Tell = flax.struct.field(pytree_node=False)
 
     def __getattr__(self, name: str) -> Any:
-        """What is only moved, loaded or multiplied is not told."""
+        """Delegates operators that only move, load or multiply values, and sends nothing."""
         return getattr(self.inner, name)
 
     def store(self, site: str, x: Value) -> Value:
-        """Told under the site."""
+        """Stores and sends the result under the site."""
         return self._told(site, self.inner.store(site, x))
 
     def add(self, a: Value, b: Value, out: str) -> Value:
-        """Told under ``out``."""
+        """Adds and sends the result under ``out``."""
         return self._told(out, self.inner.add(a, b, out))
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
-        """Told under ``out``."""
+        """Multiplies and sends the result under ``out``."""
         return self._told(out, self.inner.mul(a, b, out))
 
     def sigmoid(self, x: Value, out: str) -> Value:
-        """Told under ``out``."""
+        """Applies the sigmoid and sends the result under ``out``."""
         return self._told(out, self.inner.sigmoid(x, out))
 
     def tanh(self, x: Value, out: str) -> Value:
-        """Told under ``out``."""
+        """Applies tanh and sends the result under ``out``."""
         return self._told(out, self.inner.tanh(x, out))
 
     def _told(self, site: str, result: Value) -> Value:
@@ -85,11 +85,11 @@ class TellingOperators:
 
 
 Told = Sequence[tuple[str, np.ndarray]]
-"""Sites and values of one layer, in the order in which they were told."""
+"""Sites and values of one layer, in the order in which they were computed."""
 
 
 def _lstm_results(path: str, told: Told) -> dict[str, np.ndarray]:
-    """What an LSTM told under the names that player and graphs give it."""
+    """Returns the results of an LSTM under the names of the player and the graphs."""
     found = {f"{path}/projected": v[:, 0] for site, v in told if site == "gate_input"}
     inside = [values for site, values in told if site != "gate_input"]
     for place, values in enumerate(inside):
@@ -99,9 +99,9 @@ def _lstm_results(path: str, told: Told) -> dict[str, np.ndarray]:
 
 
 def _recorded_results(path: str, told: Told) -> dict[str, np.ndarray]:
-    """Sites numbered in the order of their calls, as in a frame's record.
+    """Returns results numbered by site in the order of calls, as in the record of a frame.
 
-    What is told of all frames at once, before or after the scan, has a time axis.
+    Results of all frames at once, before or after the scan, have a time axis.
     """
     inside = [n for n, (_, values) in enumerate(told) if values.ndim == 2]
     first, last = (inside[0], inside[-1]) if inside else (len(told), len(told))
@@ -126,7 +126,7 @@ def _recorded_results(path: str, told: Told) -> dict[str, np.ndarray]:
 
 
 class OperatorTrace(TransducerRecognizer):
-    """A ``TransducerRecognizer`` whose operators' results can be asked for after each call."""
+    """A ``TransducerRecognizer`` that keeps the results of all operators of the last call."""
 
     def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
         super().__init__(transducer, model)
@@ -145,14 +145,14 @@ class OperatorTrace(TransducerRecognizer):
         self._telling = telling
 
     def run(self, program: Callable, *arguments: PyTree) -> PyTree:
-        """Forgets what was told before."""
+        """Runs a program after discarding the results of earlier calls."""
         self._told.clear()
         result = self._telling(program, *arguments)
         jax.effects_barrier()
         return result
 
     def tensor(self, name: str) -> np.ndarray | None:
-        """An operator's result in the last call, as the player records it."""
+        """Returns an operator's result in the last call, named as by the player."""
         for path, layer in self._layers.items():
             if name.startswith(f"{path}/"):
                 return self._recurrent(path, layer, name)
@@ -164,7 +164,7 @@ class OperatorTrace(TransducerRecognizer):
         return found.get(name)
 
     def _recurrent(self, path: str, layer: RecurrentIntegers, name: str) -> np.ndarray | None:
-        """A result of a recurrent layer; its outputs in all frames are its ``hiddens``."""
+        """Returns a result of a recurrent layer; ``hiddens`` are its outputs of all frames."""
         told = [
             (each.removeprefix(f"{path}/"), values)
             for each, values in self._told
@@ -182,7 +182,7 @@ class OperatorTrace(TransducerRecognizer):
         return np.concatenate([row for row in rows if row.ndim == 2])
 
     def _wrap(self, method: Callable, arguments: tuple, options: dict, context: Any) -> Any:
-        """Around every method of the model: operator sets are handed out telling."""
+        """Intercepts the methods of the model and wraps the operator sets that they return."""
         result = method(*arguments, **options)
         module = context.module
         if context.method_name != "operators" or not isinstance(module, QuantizedModule):

@@ -1,8 +1,8 @@
-"""The exported graphs as a streaming recognizer, and where they part from the player.
+"""The exported graphs as a streaming recognizer, and the first difference from the player.
 
-``GraphRecognizer`` runs the three graphs in one of the runtimes with carried states, so that the
-player's ``greedy`` drives both. ``first_difference`` feeds the player and another the same stream
-and names the first frame and operator whose integers differ.
+``GraphRecognizer`` runs the three graphs in a runtime and carries their states, so that the
+player's ``greedy`` can drive it. ``first_difference`` runs the player and another recognizer on the
+same stream and names the first frame and operator with different integers.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,14 +28,14 @@ from rnnt_qat.verify.trace import Difference, first_difference_of
 class GraphRecognizer:
     """A ``StreamingRecognizer`` over the exported graphs.
 
-    Graphs are made on demand, one encoder graph a chunk length. A stream may change its chunk
-    length in LiteRT (an utterance's last chunk is shorter); where a runtime hides the fused LSTM's
-    states, as TFLM does, it may not, and the change is an error.
+    Graphs are created on demand, one encoder graph per chunk length. In LiteRT a stream may change
+    its chunk length (the last chunk of an utterance is shorter). A runtime that hides the states of
+    the fused LSTM, as TFLM does, does not allow it, and the change is an error.
 
     Args:
       model: the integers.
-      load: makes a runtime of a `.tflite`, e.g. ``LiteRt`` or ``Tflm``.
-      boundary: what the graphs do themselves; the rest is done here.
+      load: creates a runtime from a `.tflite` file's bytes, e.g. ``LiteRt`` or ``Tflm``.
+      boundary: operators that the graphs include; this class computes the others.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class GraphRecognizer:
         self.reset()
 
     def reset(self) -> None:
-        """Before the first frame and the start symbol."""
+        """Sets the state before the first frame and the start symbol."""
         self._chunk: int | None = None
         self._prediction.reset()
         self._labels = [BLANK_ID] * self.model.prediction.context
 
     def encode(self, features: Integer[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
-        """The next chunk of features to encoder projections."""
+        """Encodes the next chunk of features."""
         frames = len(features)
         if frames not in self._encoders:
             graph = self._load(encoder_chunk(self.model, frames))
@@ -73,7 +73,7 @@ class GraphRecognizer:
         return encoder.run(features)
 
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
-        """The next label to the projection after it."""
+        """Returns the prediction projection after the next label."""
         self._labels = [*self._labels[1:], label]
         labels = np.array(self._labels, np.int32)
         inside = self._boundary.lookup_inside
@@ -82,12 +82,12 @@ class GraphRecognizer:
         ]
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
-        """The likeliest label."""
+        """Returns the most probable label."""
         (result,) = self._joint.run(encoded[None], predicted[None])
         return int(result[0] if self._boundary.argmax_inside else np.argmax(result))
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """The recurrent states, without those that the runtime hides."""
+        """Returns the recurrent states by name, without those that the runtime hides."""
         networks = {"prediction": self._prediction}
         if self._chunk is not None:
             networks["encoder"] = self._encoders[self._chunk]
@@ -98,7 +98,7 @@ class GraphRecognizer:
         }
 
     def tensor(self, name: str) -> np.ndarray | None:
-        """An intermediate result of the last calls (of a ``LiteRt`` that keeps its tensors)."""
+        """Returns an intermediate result of the last calls; None if the runtime keeps none."""
         network, name = name.split("/", 1)
         runtime = {"prediction": self._prediction.runtime, "joint": self._joint}.get(network)
         if network == "encoder" and self._chunk is not None:
@@ -109,10 +109,10 @@ class GraphRecognizer:
 
 
 class Inspectable(StreamingRecognizer, Protocol):
-    """A streaming recognizer that can be asked for what its operators returned."""
+    """A streaming recognizer that exposes the results of its operators."""
 
     def tensor(self, name: str) -> np.ndarray | None:
-        """An operator's result in the last calls; None if it does not tell."""
+        """Returns an operator's result in the last calls; None if it is not available."""
 
 
 def first_difference(
@@ -122,17 +122,20 @@ def first_difference(
     other: Inspectable | None = None,
     heard: Num[np.ndarray, "T F"] | None = None,
 ) -> Difference | None:
-    """Streams one utterance through the player and another, tensor by tensor; None if all agree.
+    """Compares the player and another recognizer on one utterance, tensor by tensor.
 
-    Both are driven by the player's decisions, so that a difference is found where it arises and
-    not where it later shows.
+    The decisions of the player drive both, so that a difference is found where it arises and not
+    where it later has an effect.
 
     Args:
       model: the integers.
       features: in the encoder's input format.
-      chunk_frames: feature frames a chunk.
-      other: by default the exported graphs in LiteRT.
-      heard: what ``other`` takes for ``features``; the same by default.
+      chunk_frames: feature frames per chunk.
+      other: the other recognizer; by default the exported graphs in LiteRT.
+      heard: the features in the form that ``other`` takes; by default ``features``.
+
+    Returns:
+      The first difference, or None if all integers agree.
     """
     ours: dict[str, np.ndarray] = {}
     player = Player(model, record=ours.__setitem__)
@@ -142,7 +145,7 @@ def first_difference(
     def compare(step: str) -> Difference | None:
         for name, values in ours.items():
             found = graphs.tensor(name)
-            # Frames that complete the last group are computed by the model and not by the player.
+            # The model computes the frames that complete the last group; the player does not.
             if found is None or found.size != values.size:
                 continue
             if difference := first_difference_of(step, name, values, found):
@@ -172,7 +175,7 @@ def first_difference(
 
 
 class _Network:
-    """A graph with recurrent layers; their states are inside the runtime or carried here."""
+    """A graph with recurrent layers; the runtime keeps their states, or they are carried here."""
 
     def __init__(self, runtime: Runtime, layers: tuple[RecurrentIntegers, ...]) -> None:
         self.runtime = runtime
@@ -205,7 +208,7 @@ class _Network:
         return kept
 
     def take_over(self, other: "_Network") -> None:
-        """The stream goes on here where it left the other."""
+        """Continues the stream of another graph."""
         self._carried = dict(other._carried)
         inside = [layer for layer in self._layers if not layer.carries_state]
         if inside and not isinstance(self.runtime, LiteRt):

@@ -1,9 +1,9 @@
-"""Two integer runtimes that nobody here wrote, behind one small interface.
+"""Two independent integer runtimes behind one interface.
 
-``LiteRt`` runs LiteRT's *reference* kernels: the arithmetic that the Ethos-U targets follow.
-(Its default, optimised kernels differ from them by up to 32 LSB in an int16 LSTM step.)
-``Tflm`` runs TensorFlow Lite for Microcontrollers, the runtime of the chips' own firmware.
-States kept inside a graph (``GraphBuilder.variable``) carry from call to call until ``reset``.
+``LiteRt`` runs LiteRT's *reference* kernels, whose arithmetic the Ethos-U targets follow. (The
+default, optimized kernels differ from them by up to 32 LSB in an int16 LSTM step.) ``Tflm`` runs
+TensorFlow Lite for Microcontrollers, the runtime of the chips' own firmware. States inside a graph
+(``GraphBuilder.variable``) persist from call to call until ``reset``.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ class Runtime(Protocol):
     """One loaded graph."""
 
     def reset(self) -> None:
-        """Returns the graph's own states to their zero points."""
+        """Resets the states inside the graph to their zero points."""
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One call: the graph's inputs in order to its outputs in order, integers both."""
+        """Runs the graph once: its inputs in order, to its outputs in order; all are integers."""
 
 
 class LiteRt:
@@ -32,10 +32,10 @@ class LiteRt:
 
     Args:
       model: a `.tflite` file's bytes.
-      keep_tensors: keep every intermediate result readable by ``tensor`` (more memory).
+      keep_tensors: whether ``tensor`` can return every intermediate result (needs more memory).
 
     Raises:
-      ValueError: LiteRT refuses the graph; the message is its own.
+      ValueError: LiteRT rejects the graph; includes LiteRT's message.
     """
 
     def __init__(self, model: bytes, keep_tensors: bool = False) -> None:
@@ -55,26 +55,26 @@ class LiteRt:
         self._indices = {d["name"]: d["index"] for d in details if d["name"]}
 
     def reset(self) -> None:
-        """Returns the graph's own states to their zero points."""
+        """Resets the states inside the graph to their zero points."""
         self._interpreter.reset_all_variables()
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One call; an input of another shape or dtype is a ValueError."""
+        """Runs the graph once; raises ValueError for an input of another shape or dtype."""
         for detail, array in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], array)
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(d["index"]) for d in self._outputs)
 
     def tensor(self, name: str) -> np.ndarray:
-        """A state, or with ``keep_tensors`` any result, of the last call, by its name."""
+        """Returns a state of the last call by name, or with ``keep_tensors`` any result."""
         return self._interpreter.get_tensor(self._index(name))
 
     def set_state(self, name: str, values: np.ndarray) -> None:
-        """Puts a state that the graph keeps."""
+        """Sets a state inside the graph."""
         self._interpreter.set_tensor(self._index(name), values)
 
     def tensor_names(self) -> tuple[str, ...]:
-        """Names of all tensors, in the order in which the graph declares them."""
+        """Returns the names of all tensors, in the order of their declaration."""
         return tuple(self._indices)
 
     def _index(self, name: str) -> int:
@@ -90,7 +90,7 @@ class Tflm:
       model: a `.tflite` file's bytes.
 
     Raises:
-      ValueError: TFLM lacks an operator of the graph or refuses its formats; it prints which.
+      ValueError: TFLM lacks an operator of the graph or rejects its formats; it prints which.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -101,11 +101,11 @@ class Tflm:
         self._output_count = _output_count(model)
 
     def reset(self) -> None:
-        """Returns the graph's own states to their zero points."""
+        """Resets the states inside the graph to their zero points."""
         self._interpreter.reset()
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One call; an input of another shape or dtype is a ValueError."""
+        """Runs the graph once; raises ValueError for an input of another shape or dtype."""
         for index, array in enumerate(inputs):
             self._interpreter.set_input(array, index)
         self._interpreter.invoke()
@@ -113,17 +113,17 @@ class Tflm:
 
 
 RUNTIMES: dict[str, Callable[[bytes], Runtime]] = {"LiteRT": LiteRt, "TFLM": Tflm}
-"""What exported graphs run in, by name."""
+"""Runtimes of exported graphs by name."""
 
 
 def check_loads(graphs: Mapping[str, bytes]) -> None:
-    """Loads every graph in every runtime.
+    """Checks that every graph loads in every runtime.
 
     Args:
       graphs: `.tflite` files' bytes by name.
 
     Raises:
-      ValueError: names the graph and the runtime that refuses it.
+      ValueError: a runtime rejects a graph; names both.
     """
     for name, graph in graphs.items():
         for load in RUNTIMES.values():

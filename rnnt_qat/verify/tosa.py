@@ -1,8 +1,8 @@
 """Arm's reference model of the Tensor Operator Set Architecture, as a runtime of exported graphs.
 
-A `.tflite` graph is lowered by Arm's own converter and run by the reference model of the TOSA
-specification. Both are programs of their own environment, because they pin other versions of NumPy
-and flatbuffers than LiteRT needs: ``make .venvs/tosa/installed`` makes it.
+Arm's own converter lowers a `.tflite` graph, and the reference model of the TOSA specification runs
+it. Both programs have an environment of their own, because they pin other versions of NumPy and
+flatbuffers than LiteRT needs: ``make .venvs/tosa/installed`` creates it.
 """
 
 import os
@@ -14,20 +14,20 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 TOOLS_VARIABLE = "TOSA_TOOLS"
-"""Environment variable with the folder of the programs."""
+"""Environment variable that names the folder of the programs."""
 DEFAULT_TOOLS = pathlib.Path(__file__).parents[2] / ".venvs/tosa/bin"
 _CONVERTER, _OPTIMIZER, _MODEL = "tosa-converter-for-tflite", "tosa-opt", "tosa_reference_model"
 
 
 class TosaError(RuntimeError):
-    """The programs are missing, or refuse a graph."""
+    """The programs are missing or reject a graph."""
 
 
 def tosa_tools() -> pathlib.Path:
-    """The folder that holds the three programs.
+    """Returns the folder of the three programs.
 
     Raises:
-      TosaError: they are not there.
+      TosaError: a program is missing.
     """
     folder = pathlib.Path(os.environ.get(TOOLS_VARIABLE, DEFAULT_TOOLS)).absolute()
     missing = [name for name in (_CONVERTER, _OPTIMIZER, _MODEL) if not (folder / name).exists()]
@@ -40,16 +40,17 @@ def tosa_tools() -> pathlib.Path:
 
 
 class TosaReference:
-    """A graph in the reference model; every call is a process of its own, so batch what can be.
+    """A graph in the reference model; every call starts a process, so inputs should be batched.
 
-    Implements ``runtimes.Runtime`` for graphs that keep no state inside.
+    Implements ``runtimes.Runtime`` for graphs without internal states.
 
     Args:
       model: a `.tflite` file's bytes.
       tools: folder of the programs; ``tosa_tools()`` by default.
 
     Raises:
-      TosaError: the converter refuses the graph (LiteRT's fused LSTM, for one), with its words.
+      TosaError: the converter rejects the graph (for example LiteRT's fused LSTM); includes its
+        message.
     """
 
     def __init__(self, model: bytes, tools: pathlib.Path | None = None) -> None:
@@ -73,10 +74,10 @@ class TosaReference:
             self._program = (folder / "graph.tosa").read_bytes()
 
     def reset(self) -> None:
-        """Does nothing: no graph keeps a state."""
+        """Does nothing: the graphs have no state."""
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One call: the graph's inputs in order to its outputs in order."""
+        """Runs the graph once: its inputs in order, to its outputs in order."""
         if len(inputs) != self._inputs:
             raise ValueError(f"the graph has {self._inputs} inputs, {len(inputs)} were given")
         with tempfile.TemporaryDirectory() as name:

@@ -1,8 +1,8 @@
-"""What a streaming recognizer computed, step by step, and where two of them part.
+"""Traces of streaming recognizers, step by step, and their comparison.
 
-``Traced`` stands between ``greedy`` and any ``StreamingRecognizer`` and keeps every result and
-every recurrent state after each call. Two traces of one utterance compare for equality, integer by
-integer; the first difference is told by call, tensor and element.
+``Traced`` wraps any ``StreamingRecognizer`` and keeps every result and, after each call, every
+recurrent state. Two traces of one utterance are compared for equality, integer by integer; the
+first difference is reported by call, tensor and element.
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from rnnt_qat.artefact.player import StreamingRecognizer
 
 @dataclass(frozen=True)
 class Difference:
-    """Where a recognizer first left the player.
+    """The first difference of a recognizer from the player.
 
     Attributes:
-      step: what was being computed, e.g. ``encoder chunk 3``.
-      tensor: the first differing result in the player's order, named as in the graphs.
-      index: its first differing element.
-      player: the player's integer there.
-      other: the other's.
-      count: how many elements of the tensor differ.
+      step: the call, e.g. ``encoder chunk 3``.
+      tensor: name of the first different result in the player's order, as in the graphs.
+      index: its first different element.
+      player: the player's integer.
+      other: the other's integer.
+      count: number of different elements of the tensor.
     """
 
     step: str
@@ -44,7 +44,14 @@ class Difference:
 def first_difference_of(
     step: str, tensor: str, player: np.ndarray, other: np.ndarray
 ) -> Difference | None:
-    """The first element of one tensor that differs; ``other`` may have another shape."""
+    """Returns the first different element of one tensor.
+
+    Args:
+      step: the call.
+      tensor: name of the tensor.
+      player: the player's values.
+      other: the other's values; the shape may differ.
+    """
     found = other.reshape(player.shape)
     different = found != player
     if not different.any():
@@ -56,14 +63,19 @@ def first_difference_of(
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call: its name, its result and the states after it, by name, in order of computation."""
+    """One call.
+
+    Attributes:
+      name: description of the call.
+      tensors: the states after the call and its result, by name, in order of computation.
+    """
 
     name: str
     tensors: Mapping[str, np.ndarray]
 
 
 class Traced:
-    """A ``StreamingRecognizer`` that keeps what another one computes.
+    """A ``StreamingRecognizer`` that keeps the results of another one.
 
     Attributes:
       steps: calls since the last reset, in order.
@@ -74,13 +86,13 @@ class Traced:
         self.steps: list[Step] = []
 
     def reset(self) -> None:
-        """Before the first frame and the start symbol; forgets what was kept."""
+        """Sets the state before the first frame and the start symbol, and discards the trace."""
         self._recognizer.reset()
         self.steps = []
         self._chunk = self._next_frame = self._labels = 0
 
     def encode(self, features: Num[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
-        """The next chunk."""
+        """Encodes the next chunk."""
         encoded = self._recognizer.encode(features)
         name = f"encoder chunk {self._chunk} (frames {self._next_frame} on)"
         self._keep(name, "encoder", {"encoder/encoded": encoded})
@@ -88,7 +100,7 @@ class Traced:
         return encoded
 
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
-        """The next label."""
+        """Returns the prediction projection after the next label."""
         predicted = self._recognizer.predict(label)
         name = f"prediction step {self._labels} (after label {label})"
         self._keep(name, "prediction", {"prediction/predicted": predicted})
@@ -96,18 +108,18 @@ class Traced:
         return predicted
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
-        """The likeliest label."""
+        """Returns the most probable label."""
         label = self._recognizer.joint(encoded, predicted)
         name = f"joint in encoder chunk {self._chunk - 1}, {self._labels - 1} labels emitted"
         self.steps.append(Step(name, {"joint/label": np.array([label])}))
         return label
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """The recurrent states in force."""
+        """Returns the current recurrent states."""
         return self._recognizer.states()
 
     def _keep(self, name: str, network: str, result: dict[str, np.ndarray]) -> None:
-        """States come first: the result was computed from them."""
+        """Adds a step; states precede the result, which was computed from them."""
         states = self._recognizer.states().items()
         here = {site: values.copy() for site, values in states if site.startswith(network)}
         self.steps.append(Step(name, here | result))
@@ -115,12 +127,12 @@ class Traced:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two traces of one utterance.
+    """The comparison of two traces of one utterance.
 
     Attributes:
-      integers: how many were compared.
-      differing: how many of them differ.
-      first: the first that does.
+      integers: number of integers compared.
+      differing: number of integers that differ.
+      first: the first difference.
     """
 
     integers: int
@@ -129,9 +141,13 @@ class Comparison:
 
 
 def compare_traces(player: list[Step], other: list[Step]) -> Comparison:
-    """Step by step, up to where the searches part: after that they compute different things.
+    """Compares traces step by step, until the searches diverge and compute different things.
 
-    A state that the other hides is not compared.
+    States that the other recognizer hides are not compared.
+
+    Args:
+      player: trace of the player.
+      other: trace of the other recognizer.
     """
     integers = differing = 0
     first = None

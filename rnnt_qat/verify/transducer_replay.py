@@ -1,7 +1,7 @@
-"""The model in JAX as a streaming recognizer: real features in, the chip's integers out.
+"""The JAX model as a streaming recognizer: real features in, the chip's integers out.
 
-With it one loop, the player's ``greedy``, drives what was trained, the NumPy player and the
-exported graphs alike, so that their tokens, emission frames and states compare for equality.
+The player's ``greedy`` can thus drive the trained model, the NumPy player and the exported graphs,
+and their tokens, emission frames and states can be compared for equality.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,8 +35,8 @@ class TransducerRecognizer:
     """A ``StreamingRecognizer`` over a ``Transducer`` that computes on a chip.
 
     Args:
-      transducer: a pytree, under the policy that ``model`` was frozen from.
-      model: the integers, for their formats alone.
+      transducer: a pytree, under the policy from which ``model`` was frozen.
+      model: the integers; only their formats are used.
     """
 
     def __init__(self, transducer: Transducer, model: RnntIntegers) -> None:
@@ -46,18 +46,18 @@ class TransducerRecognizer:
         self.reset()
 
     def run(self, program: Callable, *arguments: PyTree) -> PyTree:
-        """One compiled call of a part of the model."""
+        """Runs a compiled call of a part of the model."""
         return _run(program, *arguments)
 
     def reset(self) -> None:
-        """Before the first frame and the start symbol."""
+        """Sets the state before the first frame and the start symbol."""
         self._encoder = self._transducer.initial_encoder_state(1)
         self._prediction = self._transducer.initial_prediction_state(1)
 
     def encode(self, features: Float[np.ndarray, "T F"]) -> Integer[np.ndarray, "Tr J"]:
-        """The next chunk of normalised features; the model itself quantizes them."""
+        """Encodes the next chunk of normalized features; the model quantizes them."""
         encoder = self._model.encoder
-        # An utterance's shorter last chunk runs in the program of the longest chunk so far.
+        # The shorter last chunk of an utterance uses the program of the longest chunk so far.
         self._chunk = max(self._chunk, len(features))
         length = -(-self._chunk // encoder.time_reduction) * encoder.time_reduction
         padded = np.pad(features, ((0, length - len(features)), (0, 0)))
@@ -69,7 +69,7 @@ class TransducerRecognizer:
         return np.asarray(encoded[0, :frames]).astype(encoder.projection.output.dtype)
 
     def predict(self, label: int) -> Integer[np.ndarray, "J"]:
-        """The next label to the projection after it."""
+        """Returns the prediction projection after the next label."""
         label_array = jnp.array([label], jnp.int32)
         predicted, self._prediction = self.run(
             _predict, self._transducer, label_array, self._prediction
@@ -77,12 +77,12 @@ class TransducerRecognizer:
         return np.asarray(predicted[0]).astype(self._model.prediction.projection.output.dtype)
 
     def joint(self, encoded: Integer[np.ndarray, "J"], predicted: Integer[np.ndarray, "J"]) -> int:
-        """The likeliest label, the lowest index among equals."""
+        """Returns the most probable label, the lowest index among equals."""
         carried = [jnp.asarray(x, self._carried) for x in (encoded, predicted)]
         return int(self.run(_likeliest, self._transducer, *carried))
 
     def states(self) -> Mapping[str, np.ndarray]:
-        """Every state of every recurrent layer."""
+        """Returns every state of every recurrent layer."""
         found = {}
         for network, states in (("encoder", self._encoder), ("prediction", self._prediction)):
             layers = getattr(self._model, network).layers

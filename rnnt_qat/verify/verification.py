@@ -1,9 +1,9 @@
-"""A whole test set through the JAX model, the player and the exported graphs: the same integers.
+"""Verifies that the JAX model, the player and the exported graphs compute the same integers.
 
-Every utterance is decoded by each of them, by its own decisions, with one greedy search. Tokens,
-emission frames, labels, projections and every recurrent state after every call are compared with
-the player's for equality. TFLM rounds in its own way, so it is compared with the player under
-TFLM's arithmetic, which the artefact's fields describe.
+Each of them decodes every utterance of a test set with greedy search and its own decisions. Tokens,
+emission frames, labels, projections and, after every call, every recurrent state are compared with
+the player's for equality. TFLM rounds differently, so it is compared with the player under TFLM's
+arithmetic, which fields of the artefact describe.
 """
 
 import dataclasses
@@ -47,18 +47,18 @@ class UtteranceFeatures:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one decoder of a test set compares with the player.
+    """The comparison of one decoder with the player on a test set.
 
     Attributes:
-      decoder: what was compared.
-      chunk_frames: encoder frames a chunk.
-      utterances: decoded.
-      tokens: that the player found.
-      differing_tokens: at whose place in the utterance the decoder has another token, or none, or
-        one more, or the same at another frame.
-      integers: results and states compared.
-      differing_integers: of them.
-      first_difference: utterance, call, tensor and element; empty if there is none.
+      decoder: name of the decoder.
+      chunk_frames: encoder frames per chunk.
+      utterances: number of utterances decoded.
+      tokens: number of tokens of the player.
+      differing_tokens: number of places in an utterance at which the decoder has another, a missing
+        or an additional token, or the same token at another frame.
+      integers: number of results and states compared.
+      differing_integers: number of them that differ.
+      first_difference: utterance, call, tensor and element; empty if nothing differs.
     """
 
     decoder: str
@@ -78,13 +78,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found.
+    """Result of ``verify``.
 
     Attributes:
-      agreements: one a decoder and chunk.
-      transcripts: the player's, by utterance, under the model's own arithmetic.
-      tflm_differing_tokens: tokens of TFLM's decode that are not those of the model's arithmetic:
-        what the other rounding does to recognition.
+      agreements: one per decoder and chunk size.
+      transcripts: the player's transcript of each utterance, under the model's own arithmetic.
+      tflm_differing_tokens: number of TFLM's tokens that differ from those of the model's
+        arithmetic: the effect of the other rounding on recognition.
     """
 
     agreements: tuple[Agreement, ...]
@@ -100,19 +100,19 @@ def verify(
     max_symbols_per_frame: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
-    """Decodes every utterance with every decoder.
+    """Decodes every utterance with every decoder and compares the results.
 
-    JAX and TFLM run with the first chunk size, which with 1 compares their states after every
-    encoder frame; LiteRt with each. TFLM hides the states of fused LSTMs, so that the last group
-    of frames is completed by silence for it, and for the player beside it.
+    JAX and TFLM use the first chunk size; if it is 1, their states are compared after every encoder
+    frame. LiteRT uses every chunk size. TFLM hides the states of fused LSTMs, so for TFLM and its
+    player silence completes the last group of frames.
 
     Args:
-      model: frozen from ``transducer``.
-      transducer: the serving program's model, in JAX.
+      model: the integers frozen from ``transducer``.
+      transducer: the model of the serving program, in JAX.
       utterances: the test set.
-      chunks: encoder frames a chunk.
-      max_symbols_per_frame: of the greedy search.
-      progress: is told how many feature frames are done, of how many.
+      chunks: chunk sizes in encoder frames.
+      max_symbols_per_frame: maximum number of labels per encoder frame.
+      progress: called with the number of feature frames processed and their total.
     """
     group = model.encoder.time_reduction
     pairs = list(_pairs(model, transducer, chunks))
@@ -138,7 +138,7 @@ def verify(
             compared = compare_traces(player.steps, other.steps)
             first = "" if compared.first is None else str(compared.first)
             if first and not agreements[n].first_difference and pair.inspect:
-                # The same stream again, operator by operator.
+                # Runs the same stream again to find the operator.
                 inspected = first_difference(model, integers, chunk, pair.inspect(), heard)
                 first = str(inspected or first)
             agreements[n] = _add(agreements[n], utterance.id, compared, first, ours, theirs)
@@ -152,12 +152,16 @@ def verify(
 
 
 def differing_tokens(ours: Transcript, theirs: Transcript) -> int:
-    """Places at which two transcripts hold another token, or the same at another frame."""
+    """Counts the places at which two transcripts have different tokens or emission frames."""
     return sum(a != b for a, b in _side_by_side(ours, theirs))
 
 
 def first_differing_token(ours: Transcript, theirs: Transcript) -> str:
-    """Where two transcripts that differ part, in words."""
+    """Describes the first difference of two transcripts.
+
+    Raises:
+      ValueError: the transcripts are equal.
+    """
     for place, (a, b) in enumerate(_side_by_side(ours, theirs)):
         if a != b:
             return f"token {place} is {_emission(b)}, the player's is {_emission(a)}"
@@ -184,7 +188,7 @@ class _Pair:
     real_features: bool = False
     whole_groups: bool = False
     inspect: Callable[[], Inspectable] | None = None
-    """The decoder once more, telling what every operator returned."""
+    """Creates the decoder again, with the results of every operator available."""
 
 
 def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -> Iterator[_Pair]:

@@ -15,12 +15,12 @@ __all__ = ["VOICES", "Voice", "VoiceError", "VoiceSpec", "load_voice"]
 
 @dataclasses.dataclass(frozen=True)
 class VoiceSpec:
-    """How a voice is loaded and how long it takes.
+    """Loader and speaking rate of a voice.
 
     Attributes:
-      load: makes the voice; raises `VoiceError` where its synthesizer is not installed.
-      seconds_fixed: duration of an utterance of no characters, by linear fit.
-      seconds_per_char: duration a character of the transcript at speed 1, by the same fit.
+      load: creates the voice; raises `VoiceError` if its synthesizer is not installed.
+      seconds_fixed: duration in seconds of an utterance without characters, by linear fit.
+      seconds_per_char: seconds per character of the transcript at speed 1, by the same fit.
     """
 
     load: Callable[[], Voice]
@@ -28,12 +28,17 @@ class VoiceSpec:
     seconds_per_char: float
 
     def expected_duration_s(self, text: str, speed: float) -> float:
-        """How long the voice takes for a transcript, silence around it not counted."""
+        """Returns the expected duration in seconds of a transcript, without surrounding silence.
+
+        Args:
+          text: the transcript.
+          speed: speaking rate relative to the voice.
+        """
         return (self.seconds_fixed + self.seconds_per_char * spoken_chars(text)) / speed
 
 
 def spoken_chars(text: str) -> int:
-    """Length of a transcript in characters; a single letter is as long as a word of five."""
+    """Returns the length of a transcript in characters, one letter counting as a word of five."""
     return sum(6 if len(word) == 1 else len(word) + 1 for word in text.split())
 
 
@@ -48,13 +53,16 @@ VOICES: dict[str, VoiceSpec] = {
     "espeak_gb": VoiceSpec(functools.partial(EspeakVoice, "en-gb"), 0.035, 0.055),
     "espeak_scotland": VoiceSpec(functools.partial(EspeakVoice, "en-gb-scotland"), 0.03, 0.054),
 }
-"""Every voice: those of ``hibari`` and ``pico`` come with requirements.txt, the others with
-Debian's ``flite`` and ``espeak-ng``."""
+"""Voices by name.
+
+Those of ``hibari`` and ``pico`` are installed by requirements.txt, the others by Debian's ``flite``
+and ``espeak-ng``.
+"""
 
 
 @functools.cache
 def load_voice(name: str) -> Voice:
-    """The voice of that name, loaded once a process.
+    """Loads a voice, once per process.
 
     Raises:
       VoiceError: there is no such voice, or its synthesizer is not installed.

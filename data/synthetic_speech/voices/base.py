@@ -1,4 +1,4 @@
-"""What a synthesizer's voice offers."""
+"""Interface of the voices of synthesizers."""
 
 import hashlib
 from pathlib import Path
@@ -9,14 +9,14 @@ from jaxtyping import Float32
 
 
 class VoiceError(Exception):
-    """A voice that is asked for cannot be had; the message says how to get it."""
+    """A voice is not available; the message says how to install it."""
 
 
 class Voice(Protocol):
-    """One voice of one synthesizer; the same request gives the same samples.
+    """One voice of one synthesizer; equal requests give equal samples.
 
     Attributes:
-      sample_rate_hz: of what `synthesize` returns.
+      sample_rate_hz: sample rate of the result of `synthesize`.
     """
 
     sample_rate_hz: int
@@ -27,18 +27,26 @@ class Voice(Protocol):
         """Reads a sentence.
 
         Args:
-          spoken: words and punctuation; a lone capital letter is the letter's name.
-          speed: speaking rate relative to the voice's own, about 0.6 to 1.7.
-          pitch: fundamental frequency relative to the voice's own, about 0.6 to 1.6.
-          seed: of the synthesizer's noise, where it has any.
+          spoken: words and punctuation; a single capital letter is the name of the letter.
+          speed: speaking rate relative to the voice, about 0.6 to 1.7.
+          pitch: fundamental frequency relative to the voice, about 0.6 to 1.6.
+          seed: seed of the synthesizer's noise, if it has any.
 
         Returns:
-          Samples about in [-1, 1]; empty where the synthesizer said nothing.
+          Samples approximately in [-1, 1]; empty if the synthesizer returned nothing.
         """
 
 
 def check_model(path: Path, sha256: str) -> None:
-    """Raises `VoiceError` unless a model file is the one that the corpus is made with."""
+    """Checks that a model file is the one with which the corpus is defined.
+
+    Args:
+      path: the model file.
+      sha256: expected SHA-256, hexadecimal.
+
+    Raises:
+      VoiceError: the file is missing or different.
+    """
     if not path.exists():
         raise VoiceError(f"{path} is missing; install the version that requirements.txt names")
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Synthesizers that are commands: run, and read the WAV they write."""
+"""Synthesizers that are commands and write WAV files."""
 
 import io
 import shutil
@@ -15,7 +15,15 @@ from data.synthetic_speech.voices.base import VoiceError
 
 
 def require_command(command: str, package: str) -> None:
-    """Raises `VoiceError` unless the command is installed."""
+    """Checks that a command is installed.
+
+    Args:
+      command: name of the command.
+      package: its Debian package, for the error message.
+
+    Raises:
+      VoiceError: the command is not installed.
+    """
     if shutil.which(command) is None:
         raise VoiceError(
             f"the command {command!r} is not installed; install it "
@@ -25,6 +33,10 @@ def require_command(command: str, package: str) -> None:
 
 def run_to_wav(arguments: Sequence[str], text: str) -> tuple[Float32[np.ndarray, "N"], int]:
     """Runs a command that reads `text` from stdin and writes a WAV to the path ``{wav}``.
+
+    Args:
+      arguments: the command and its arguments.
+      text: the text.
 
     Returns:
       The samples and their rate in Hz.

@@ -1,4 +1,4 @@
-"""flite: CMU's small unit-selection and statistical voices, 8 or 16 kHz; Debian's package."""
+"""flite: small unit-selection and statistical voices of CMU at 8 or 16 kHz; a package of Debian."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,8 +10,8 @@ class FliteVoice:
     """One of flite's voices.
 
     Args:
-      name: as ``flite -lv`` lists it.
-      mean_pitch_hz: the voice's own fundamental frequency.
+      name: name, as listed by ``flite -lv``.
+      mean_pitch_hz: mean fundamental frequency of the voice.
     """
 
     sample_rate_hz = 16_000
@@ -24,7 +24,7 @@ class FliteVoice:
     def synthesize(
         self, spoken: str, *, speed: float, pitch: float, seed: int
     ) -> Float32[np.ndarray, "N"]:
-        """See `Voice`; flite has no noise that `seed` would change."""
+        """See `Voice`; flite has no noise, so `seed` has no effect."""
         del seed
         settings = {
             "duration_stretch": 1 / speed,

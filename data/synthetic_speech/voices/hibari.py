@@ -1,4 +1,4 @@
-"""hibari-tts: a small neural synthesizer, 24 kHz; its one bundled voice with two accents."""
+"""hibari-tts: a small neural synthesizer at 24 kHz; its only bundled voice with two accents."""
 
 import functools
 import re
@@ -17,10 +17,10 @@ MODEL_SHA256 = {
     "oov.onnx": "d3cfd8122c5f172a98c8de38268bf1213ee09f2c2ae4df6e055fc6532590fe76",
     "oov_gb.onnx": "0997e3219543247de5646078d770f8ca77011d8fd0abb29fe48d12c60f53e9e1",
 }
-"""The package's networks, version 0.2.1."""
+"""Checksums of the package's networks, version 0.2.1."""
 
 BUNDLED_VOICE = "heart"
-"""The only voice that lies in the package; the others would be downloaded, which is not done."""
+"""The only voice in the package; the others would have to be downloaded."""
 
 _LETTER_A = re.compile(r"\bA\b")
 
@@ -35,8 +35,8 @@ def _synthesizer() -> hibari.Hibari:
 class HibariVoice:
     """hibari's voice, with the American or the British lexicon.
 
-    The network gives a fundamental frequency and a spectral envelope a frame, so pitch is changed
-    exactly, without touching formants or durations.
+    The network outputs a fundamental frequency and a spectral envelope per frame, so the pitch is
+    changed exactly, without an effect on formants or durations.
     """
 
     sample_rate_hz = hibari.SAMPLE_RATE
@@ -49,7 +49,7 @@ class HibariVoice:
         self, spoken: str, *, speed: float, pitch: float, seed: int
     ) -> Float32[np.ndarray, "N"]:
         """See `Voice`."""
-        # Before other words the lexicon takes "A" for the article.
+        # The lexicon treats "A" before other words as the article.
         phonemes = self._g2p(_LETTER_A.sub("[A](/ˈA/)", spoken))
         ids = self._synthesizer.ids(phonemes)
         if len(ids) < 3:  # nothing between the two pads

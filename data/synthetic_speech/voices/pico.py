@@ -1,4 +1,4 @@
-"""py-nanotts: SVOX Pico, 16 kHz, an American and a British voice."""
+"""py-nanotts: SVOX Pico at 16 kHz, an American and a British voice."""
 
 import contextlib
 import ctypes
@@ -23,20 +23,20 @@ MODEL_SHA256 = {
         "en-GB_kh0_sg.bin": "8f9f5d13a920a9f3371517178d42ce89b835f1e587760c2db280beb593c388fa",
     },
 }
-"""The package's lingware a locale, version 0.1.1."""
+"""Checksums of the package's lingware by locale, version 0.1.1."""
 
 _RESPELLED = {"A": "eh", "Z": "zee"}
-"""Letters that Pico names otherwise: it takes "A" for the article, and en-GB's "Z" is "zed"."""
+"""Letters that Pico reads differently: "A" as the article, and "Z" as "zed" in en-GB."""
 
 _M_PERTURB = -6  # glibc's <malloc.h>
 _ZERO_ON_ALLOCATION = 0xFF  # allocated bytes become its complement
 
 _VOLUME = 0.5
-"""At its own volume Pico clips."""
+"""Pico clips at its default volume."""
 
 
 class PicoVoice:
-    """One of Pico's voices; pitch and speed are its own markup."""
+    """One of Pico's voices; pitch and speed are set by its own markup."""
 
     sample_rate_hz = 16_000
 
@@ -49,7 +49,7 @@ class PicoVoice:
     def synthesize(
         self, spoken: str, *, speed: float, pitch: float, seed: int
     ) -> Float32[np.ndarray, "N"]:
-        """See `Voice`; Pico has no noise that `seed` would change."""
+        """See `Voice`; Pico has no noise, so `seed` has no effect."""
         del seed
         spoken = re.sub(r"\b[AZ]\b", lambda letter: _RESPELLED[letter[0]], spoken)
         with _zeroed_allocations():
@@ -65,10 +65,10 @@ class PicoVoice:
 
 @contextlib.contextmanager
 def _zeroed_allocations() -> Iterator[None]:
-    """Has malloc return zeros: Pico reads memory that it never wrote.
+    """Makes malloc return zeros, because Pico reads memory that it has not written.
 
-    Without it the same sentence differs by some LSB from call to call. Only glibc offers it;
-    elsewhere the samples vary by that much, and nothing else does.
+    Otherwise the samples of a sentence differ by some LSB between calls. Only glibc supports this;
+    on other systems the samples keep varying by that much.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

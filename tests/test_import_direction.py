@@ -47,6 +47,7 @@ ALLOWED = {
         "training",
     }
     | NETWORKS,
+    "live": {"decoding", "experiment", "report"},
     "studies": {
         "experiment",
         "decoding",

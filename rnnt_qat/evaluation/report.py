@@ -22,7 +22,6 @@ from rnnt_qat.metrics.bootstrap import (
 from rnnt_qat.metrics.latency import Percentiles, RealTimeFactor, emission_delays_ms
 from rnnt_qat.metrics.wer import ErrorCounts
 
-
 RESULTS_INDEX = "results.json"
 """File of a report's folder that names the files of results in order."""
 

@@ -74,6 +74,4 @@ class Progress:
         """Shows the elapsed time of a step that does not count its parts."""
         while not self._ended.wait(1.0):
             if not self._counted and self._elapsed() >= QUIET_SECONDS and self._console is not None:
-                self._console.progress(
-                    f"{self._title}: {format_duration(self._elapsed())} so far"
-                )
+                self._console.progress(f"{self._title}: {format_duration(self._elapsed())} so far")

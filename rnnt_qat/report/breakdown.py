@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
@@ -90,7 +91,7 @@ def _classes(
 
 
 def _ranges(edges: Sequence[int], unit: str) -> list[str]:
-    ends = [f"{low}-{high} {unit}" for low, high in zip(edges, edges[1:], strict=False)]
+    ends = [f"{low}-{high} {unit}" for low, high in itertools.pairwise(edges)]
     return [*ends, f"over {edges[-1]} {unit}"]
 
 

@@ -148,9 +148,7 @@ def difference_figure(rows: Sequence[tuple[str, float, float, float]]) -> Figure
     return {"data": [trace], "layout": layout}
 
 
-def pareto_figure(
-    points: Sequence[tuple[str, float, float, float, float]], x_title: str
-) -> Figure:
+def pareto_figure(points: Sequence[tuple[str, float, float, float, float]], x_title: str) -> Figure:
     """Returns word error rate against a cost, with the Pareto front of the systems.
 
     Args:

@@ -15,6 +15,7 @@ const short = name => name.length > 12 ? `\u2026${name.slice(-11)}` : name;
 const drawn = new Map();
 function drawFigures() {
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d"], toImageButtonOptions: { format: "svg" } };
+  document.body.dataset.figures = "ready";
   const seen = new IntersectionObserver(entries => entries.filter(e => e.isIntersecting).forEach(e => {
     seen.unobserve(e.target);
     const figure = drawn.get(e.target);
@@ -280,6 +281,9 @@ function begin() {
   };
   filter();
   systems();
-  window.addEventListener("load", () => { if (shown.length) choose(shown[0]); });
+  window.addEventListener("load", () => {
+    if (shown.length) choose(shown[0]);
+    setTimeout(() => { document.head.append(element("script", { textContent: $("plotly").textContent })); drawFigures(); }, 50);
+  });
 }
 begin();

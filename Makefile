@@ -1,4 +1,4 @@
-# Two commands, both from nothing: `make demo` and `make test`.
+# `make` lists the targets. Two do everything from nothing: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,17 @@ WORKDIR ?= workdir/prompts
 # A device a core: the step's products are too small to gain from two threads.
 DEVICES ?= 2
 
-.PHONY: demo test lint clean
+.DEFAULT_GOAL := help
+.PHONY: help doctor demo test lint clean
+
+help:  ## This list.
+	@echo "make TARGET, with TARGET one of"
+	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON=$(PYTHON) DATA_DIR=$(DATA_DIR) WORKDIR=$(WORKDIR) DEVICES=$(DEVICES)"
+	@echo "Then: . $(VENV)/bin/activate, and any command of README.md or TUTORIAL.md."
+
+doctor:  ## What this machine lacks, and what to do about it.
+	@$(PYTHON) doctor.py --venv=$(VENV) --data_dir=$(DATA_DIR)
 
 demo: $(VENV)/installed  ## Corpora, training, accelerator-aware training, streaming evaluation, report.
 	@if command -v apt-get > /dev/null; then \
@@ -23,7 +33,7 @@ demo: $(VENV)/installed  ## Corpora, training, accelerator-aware training, strea
 environment: $(VENV)/installed  ## What the commands of the README need.
 
 .PHONY: recognizer
-recognizer:
+recognizer:  ## Training and evaluation of CONFIG alone, on prepared corpora.
 	$(BIN)/python -m experiments.train --config=experiments/configs/$(CONFIG) \
 	  --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
 	$(BIN)/python -m experiments.evaluate --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
@@ -51,7 +61,7 @@ test_pythons:  ## The library under every Python of PYTHONS that is here.
 	  $$environment/bin/python -m pytest -q -n 2 -m "not slow" $(LIBRARY) || exit 1; \
 	done
 
-lint: $(VENV)/installed
+lint: $(VENV)/installed  ## Style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,5 +74,5 @@ $(VENV)/installed: requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-clean:
+clean:  ## Deletes the environments and workdir/; corpora stay.
 	rm -rf $(VENV) .venvs workdir

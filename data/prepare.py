@@ -1,7 +1,7 @@
 """Prepares corpora: ``python -m data.prepare --corpora=asterisk_prompts --data_dir=corpora``."""
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast, get_args
 
@@ -271,5 +271,14 @@ def main() -> None:
             raise CorpusError(f"{name}: {error}") from error
 
 
+def _groups(own: Sequence[flags.Flag]) -> dict[str, list[flags.Flag]]:
+    """Returns the flags by the corpus that they belong to, for the help."""
+    groups = {"All corpora": [flags.FLAGS["data_dir"]]}
+    for flag in own:
+        of = [name for name in BUILDERS if flag.name.startswith(name.split("_")[0] + "_")]
+        groups.setdefault(of[0] if of else "All corpora", []).append(flag)
+    return groups
+
+
 if __name__ == "__main__":
-    program.run(main, key_flags=["data_dir"])
+    program.run(main, groups=_groups)

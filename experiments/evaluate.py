@@ -20,6 +20,7 @@ from experiments.flags import (
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
+from rnnt_qat.report.board import write_examples
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
@@ -95,8 +96,10 @@ def main() -> None:
     console.say(f"wrote {report}")
     if _WORKDIR.value:
         save_curves(output, {pathlib.Path(_WORKDIR.value).name: pathlib.Path(_WORKDIR.value)})
+    step = max(recognizer.origin.get("step", 0) for recognizer in recognizers.values())
+    board = write_examples(output, results, data_dir, step)
     page = load_and_write([output], output / "report.html", data_dir, console)
-    console.say(f"wrote {page}")
+    console.say(f"wrote {page} and {board}")
 
 
 def _chunk_ms() -> tuple[float, ...]:

@@ -8,13 +8,14 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 from absl import app, flags, logging
 
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.help_text import help_text
 from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
 
 FAILURE, USAGE = 1, 2
@@ -108,17 +109,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def run(
     main: Callable[[], int | None],
     parse: Callable[[Sequence[str]], list[str]] | None = None,
-    key_flags: Sequence[str] = (),
+    groups: Callable[[Sequence[flags.Flag]], Mapping[str, Sequence[flags.Flag]]] | None = None,
 ) -> None:
     """Runs ``main`` as a program and ends the process with its exit code.
 
     Args:
       main: the program; takes no arguments and returns the exit code or None.
       parse: parses the command line into ``flags.FLAGS``; None for absl's default parser.
-      key_flags: names of flags of shared modules to list in ``--help``.
+      groups: divides the program's flags into the groups of ``--help``, by title; None for one.
     """
-    for name in key_flags:
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def checked(argv: list[str]) -> int | None:
         if len(argv) > 1:
@@ -127,6 +126,9 @@ def run(
         return main()
 
     def parsed(argv: Sequence[str]) -> list[str]:
+        if _HELP & set(argv[1:]):
+            print(_help(main, groups), end="")
+            sys.exit(0)
         return (parse or flags.FLAGS)(list(argv))
 
     with SignalWatch(_second_interrupt()):
@@ -144,6 +146,20 @@ def run(
                 end_process(code, message)
             print(message, file=sys.stderr)
             sys.exit(code)
+
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}
+
+
+def _help(
+    main: Callable[[], int | None],
+    groups: Callable[[Sequence[flags.Flag]], Mapping[str, Sequence[flags.Flag]]] | None,
+) -> str:
+    """Returns the help of the program whose module defines ``main``."""
+    module = sys.modules[main.__module__]
+    defined_by = sys.argv[0] if module.__name__ == "__main__" else module.__name__
+    own = flags.FLAGS.get_flags_for_module(defined_by)
+    return help_text(module.__doc__ or "", groups(own) if groups else {"Flags": own})
 
 
 def _second_interrupt() -> Callable[[int], None]:

@@ -2,9 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from rnnt_qat.infra.console import Console, format_duration
+
+Part = TypeVar("Part")
 
 QUIET_SECONDS = 5.0
 """A step shorter than this is not shown."""
@@ -32,6 +35,7 @@ class Progress:
         self._title, self._console, self._clock = title, console, clock
         self._began = clock()
         self._counted = False
+        self._first = 0.0, 0
         self._ended = threading.Event()
         self._watch: threading.Thread | None = None
 
@@ -59,13 +63,29 @@ class Progress:
           done: number of finished parts.
           total: number of all parts.
         """
-        self._counted = True
-        if self._console is not None and self._elapsed() >= QUIET_SECONDS and done:
-            left = self._elapsed() * (total - done) / done
-            self._console.progress(
-                f"{self._title}: {done} of {total} ({done / total:.0%}), "
-                f"{format_duration(left)} left"
-            )
+        now = self._elapsed()
+        if not self._counted:
+            self._counted = done > 0
+            self._first = now, done
+        began, before = self._first
+        if self._console is None or now < QUIET_SECONDS or not done:
+            return
+        # The first part may include a compilation, so only the later ones tell how fast it goes.
+        left = ""
+        if done > before:
+            left = f", {format_duration((now - began) * (total - done) / (done - before))} left"
+        self._console.progress(f"{self._title}: {done} of {total} ({done / total:.0%}){left}")
+
+    def each(self, parts: Iterable[Part], total: int) -> Iterator[Part]:
+        """Yields parts, and shows how many of them have been finished.
+
+        Args:
+          parts: the parts of the step.
+          total: number of all parts.
+        """
+        for done, part in enumerate(parts):
+            yield part
+            self.at(done + 1, total)
 
     def _elapsed(self) -> float:
         return self._clock() - self._began

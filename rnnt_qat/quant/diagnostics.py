@@ -185,13 +185,13 @@ class Recorder:
             steps = real / out.scale
             clipped = (steps < smallest - 0.5) | (steps > largest + 0.5)
         magnitude = jnp.abs(dequantize(out) / out.scale if isinstance(out, QTensor) else real)
-        largest = self._largest(site, out)
+        most = self._largest(site, out)
         scale = jnp.asarray(out.scale if isinstance(out, QTensor) else 1.0)
-        bits = jnp.log2(jnp.abs(real) / (scale * max(largest, 1.0)))
+        bits = jnp.log2(jnp.abs(real) / (scale * max(most, 1.0)))
         place = jnp.floor(2 * bits) - 2 * HISTOGRAM_BITS[0]
         place = jnp.clip(place, 0, len(HISTOGRAM_BITS) - 1).astype(jnp.int32)
         counted = jnp.broadcast_to(self._counts(real.ndim), real.shape).astype(jnp.float32)
-        histogram = jnp.zeros(len(HISTOGRAM_BITS)).at[place].add(counted if largest else 0.0)
+        histogram = jnp.zeros(len(HISTOGRAM_BITS)).at[place].add(counted if most else 0.0)
         tally = Tally(
             count=total(jnp.ones(())),
             saturated=total(saturated),
@@ -202,7 +202,7 @@ class Recorder:
             peak=jnp.where(self._counts(real.ndim), magnitude, 0.0).max(initial=0.0),
             raised=jnp.zeros(()) if raised is None else raised,
             histogram=histogram,
-            bound=jnp.max(scale) * largest,
+            bound=jnp.max(scale) * most,
         )
         self.note(f"{site} {operator}", jax.lax.stop_gradient(tally))
         return out

@@ -333,7 +333,8 @@ def _stages(curves: Mapping[str, Curves]) -> list[dict[str, Any]]:
     """Returns lines at the starts of stages, if there is only one run."""
     if len(curves) != 1:
         return []
-    starts, before = {}, 0
+    starts: dict[str, int] = {}
+    before = 0
     for record in next(iter(curves.values())).metrics:
         starts.setdefault(record["stage"], before)
         before = record["step"]

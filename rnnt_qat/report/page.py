@@ -306,7 +306,7 @@ def _tables(runs: Sequence[StoredRun], content: Json) -> list[Json]:
         chosen = [(run, result) for run, result in of if result.test_set == group["name"]]
         differences = differences_to_first([result for _, result in chosen])
         highest = max(result.wer.high for _, result in chosen)
-        rows = []
+        rows: list[Json] = []
         for (run, result), system, difference in zip(
             chosen, group["systems"], differences, strict=True
         ):
@@ -391,7 +391,7 @@ def _shards(sets: Sequence[Json], recordings: Mapping[tuple[str, str], Recording
 
     Every set starts a new shard, so that a place in a set says which shard holds it.
     """
-    shards = []
+    shards: list[str] = []
     for number, group in enumerate(sets):
         group["firstShard"] = len(shards)
         rows = group["utterances"]

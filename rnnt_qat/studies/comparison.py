@@ -17,6 +17,7 @@ from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.quant.audit import require_on_chip
@@ -57,7 +58,7 @@ def compare_recognizers(
             )
     results = []
     for name, recognizer in recognizers.items():
-        for result in decode_test_sets(recognizer, splits, evaluation, data_dir, name):
+        for result in decode_test_sets(recognizer, splits, evaluation, data_dir, name, console):
             wer, chunk = result.wer, result.chunk_ms
             console.say(
                 f"{result.test_set}  {name}  {f'{chunk:g} ms' if chunk else 'whole'}  "
@@ -74,6 +75,7 @@ def decode_test_sets(
     evaluation: EvaluationConfig,
     data_dir: pathlib.Path,
     name: str,
+    console: Console | None = None,
 ) -> list[EvaluationResult]:
     """Stream-decodes test sets in one pass, because compilation dominates for small test sets.
 
@@ -83,6 +85,7 @@ def decode_test_sets(
       evaluation: how test sets are decoded.
       data_dir: folder of the prepared corpora.
       name: name of the recognizer in its results.
+      console: output of progress lines; None for none.
 
     Returns:
       One result per test set and chunk size.
@@ -90,7 +93,8 @@ def decode_test_sets(
     corpora = [open_corpus(data_dir, split.corpus, split.split) for split in splits]
     ends = itertools.accumulate(map(len, corpora))
     evaluator = recognizer.evaluator(splits, evaluation, data_dir)
-    whole = evaluator.evaluate(recognizer.variables, name)
+    with Progress(f"decoding with {name}", console) as progress:
+        whole = evaluator.evaluate(recognizer.variables, name, progress.at)
     return [
         dataclasses.replace(
             result,

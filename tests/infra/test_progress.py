@@ -35,17 +35,31 @@ def test_a_short_step_is_silent(shown):
 def test_a_long_step_says_how_far_and_how_long(shown):
     stream, clock, console = shown
     with Progress("decoding", console, clock) as progress:
-        clock.now = 10.0
-        progress.at(10, 100)
-        clock.now = 11.0  # lines of a log are 15 s apart
-        progress.at(11, 100)
-        clock.now = 100.0
+        clock.now = 20.0
+        progress.at(10, 100)  # includes a compilation
+        clock.now = 30.0  # lines of a log are 15 s apart
+        progress.at(15, 100)
+        clock.now = 40.0
+        progress.at(20, 100)
+        clock.now = 200.0
         progress.at(100, 100)
-    lines = stream.getvalue().splitlines()
-    assert lines == [
-        "decoding: 10 of 100 (10%), 1 min 30 s left",
+    assert stream.getvalue().splitlines() == [
+        "decoding: 10 of 100 (10%)",
+        "decoding: 20 of 100 (20%), 2 min 40 s left",
         "decoding: 100 of 100 (100%), 0 s left",
-        "decoding: 1 min 40 s",
+        "decoding: 3 min 20 s",
+    ]
+
+
+def test_parts_are_counted_as_they_are_taken(shown):
+    stream, clock, console = shown
+    with Progress("reading", console, clock) as progress:
+        for part in progress.each("abc", 3):
+            clock.now += 10.0
+            assert part in "abc"
+    assert stream.getvalue().splitlines()[-2:] == [
+        "reading: 3 of 3 (100%), 0 s left",
+        "reading: 30 s",
     ]
 
 

@@ -1,5 +1,6 @@
 """Folders of stored results, and a corpus's recordings, for tests of reports."""
 
+import functools
 import json
 import pathlib
 
@@ -69,6 +70,7 @@ def write_run(folder: pathlib.Path, **systems) -> pathlib.Path:
     return folder
 
 
+@functools.cache
 def recordings(test_set="made:test") -> dict[tuple[str, str], Recording]:
     import base64
     import io

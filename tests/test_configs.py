@@ -18,6 +18,7 @@ GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
     "assistant": ["short"],
+    "own_speech": ["quick"],
     "librispeech": ["word_pieces", "by_speaker"],
 }
 CASES = [

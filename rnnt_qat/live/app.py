@@ -26,7 +26,7 @@ from rnnt_qat.live.stream_pool import FullError, Stream, StreamLimitError, Strea
 CLOSED_FULL, CLOSED_LIMIT, CLOSED_ORIGIN, CLOSED_DATA = 1013, 1009, 1008, 1007
 """Codes of RFC 6455 and its registry: try again later, too big, policy, wrong data."""
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = ("127.0.0.1", "localhost")
 """Names of this machine for itself."""
 
 _POLICY = "default-src 'self' 'unsafe-inline' blob:; connect-src 'self' ws: wss:; img-src data:"

@@ -27,6 +27,7 @@ def test_a_fake_microphone_is_transcribed(tmp_path):
     audio = np.random.default_rng(0).normal(0, 6000, 16_000 * 4).astype(np.int16)
     soundfile.write(tmp_path / "speech.wav", audio, 16_000)
     flags = (
+        "--autoplay-policy=no-user-gesture-required",
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={tmp_path / 'speech.wav'}",

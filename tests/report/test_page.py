@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -94,5 +95,5 @@ def test_runs_side_by_side(run, written, tmp_path):
 def test_differences_need_the_same_utterances(run):
     good, bad = run.results
     assert page.differences_to_first([good, bad])[1].value > 0
-    shorter = type(bad)(**{**vars(bad), "utterances": bad.utterances[:2]} | {})
+    shorter = dataclasses.replace(bad, utterances=bad.utterances[:2])
     assert page.differences_to_first([good, shorter]) == [None, None]

@@ -38,7 +38,8 @@ def _flag(flag: flags.Flag, width: int) -> str:
     kind = "" if flag.boolean else "=" + _value_name(flag)
     text = " ".join((flag.help or "").split())
     if flag.using_default_value and flag.default is not None and flag.default != []:
-        text += f" Default: {str(flag.default_as_str).strip("'")}."
+        default = str(flag.default_as_str).strip("'")
+        text += f" Default: {default}."
     return f"  --{flag.name}{kind}\n" + textwrap.fill(
         text, width, initial_indent="      ", subsequent_indent="      "
     )

@@ -131,44 +131,68 @@ def by_test_set(results: Sequence[EvaluationResult]) -> dict[str, list[Evaluatio
 
 
 def markdown_table(results: Sequence[EvaluationResult]) -> str:
-    """Returns a Markdown table of one test set's results; the first one is the baseline."""
+    """Returns a Markdown table of one test set's error rates; the first result is the baseline."""
     header = [
         "system",
-        "chunk",
+        "chunk, ms of audio",
         f"WER [{results[0].bootstrap.confidence:.0%}]",
+        "WER - baseline, points",
         "CER",
         "utterances wrong",
         "S / D / I",
-        "WER - baseline",
-        "real-time factor [fastest, slowest]",
-        "first token shown p50 / p90",
-        "first token emitted p50 / p90",
-        "last token before end p50 / p90",
-        "emission - baseline p50 / p90",
     ]
-    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    rows += [_table_row(comparison) for comparison in compare(results)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    rows = []
+    for comparison in compare(results):
+        result, words = comparison.result, comparison.result.words
+        rows.append(
+            [
+                result.system,
+                _chunk(result),
+                f"{_percent(result.wer.value)} {_range(result.wer)}",
+                _difference(comparison.difference),
+                _percent(result.cer.value),
+                _percent(result.utterance_error_rate),
+                f"{words.substitutions} / {words.deletions} / {words.insertions}",
+            ]
+        )
+    return _markdown(header, rows)
 
 
-def _table_row(comparison: Comparison) -> list[str]:
-    result, words = comparison.result, comparison.result.words
-    return [
-        result.system,
-        "whole" if result.chunk_ms is None else f"{result.chunk_ms:g} ms",
-        f"{_percent(result.wer.value)} {_range(result.wer)}",
-        _percent(result.cer.value),
-        _percent(result.utterance_error_rate),
-        f"{words.substitutions} / {words.deletions} / {words.insertions}",
-        _difference(comparison.difference),
-        _speed(result.real_time_factor),
-        _milliseconds(result.first_token_ms),
-        _milliseconds(result.first_token_emitted_ms),
-        _milliseconds(result.last_token_to_end_ms),
-        "-"
-        if comparison.emission_delay_ms is None
-        else _milliseconds(comparison.emission_delay_ms),
+def timing_table(results: Sequence[EvaluationResult]) -> str:
+    """Returns a Markdown table of one test set's times; the first result is the baseline."""
+    header = [
+        "system",
+        "chunk, ms of audio",
+        "first token shown, ms of audio",
+        "first token emitted",
+        "last token before end",
+        "emission - baseline",
+        "real-time factor, wall time [fastest, slowest]",
     ]
+    rows = []
+    for comparison in compare(results):
+        result, delay = comparison.result, comparison.emission_delay_ms
+        rows.append(
+            [
+                result.system,
+                _chunk(result),
+                _milliseconds(result.first_token_ms),
+                _milliseconds(result.first_token_emitted_ms),
+                _milliseconds(result.last_token_to_end_ms),
+                "-" if delay is None else _milliseconds(delay),
+                _speed(result.real_time_factor),
+            ]
+        )
+    return _markdown(header, rows)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _chunk(result: EvaluationResult) -> str:
+    return "whole" if result.chunk_ms is None else f"{result.chunk_ms:g}"
 
 
 def markdown_report(
@@ -197,6 +221,7 @@ def markdown_report(
             + ", ".join(f"`{search}`" for search in dict.fromkeys(r.search for r in group))
             + ".",
             markdown_table(group),
+            timing_table(group),
         ]
         parts += [warning for result in group for warning in _warnings(result)]
     parts.append(_NOTES)
@@ -209,7 +234,7 @@ def markdown_report(
 _NOTES = """\
 Intervals are percentiles of a bootstrap over utterances; differences are paired on the same draws,
 and one whose interval leaves out 0 is in bold. S / D / I: substituted, deleted, inserted words.
-Times are in ms of audio. *First token shown*: audio heard when it could be shown, the wait for its
+Times are in ms of audio, p50 / p90, except for the real-time factor. *First token shown*: audio heard when it could be shown, the wait for its
 chunk included. *First token emitted*, *last token before end* and *emission - baseline* are the
 model's own times, as if audio came an encoder frame at a time; the last one over tokens of
 utterances recognised alike.

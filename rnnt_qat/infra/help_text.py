@@ -37,6 +37,8 @@ def _flag(flag: flags.Flag, width: int) -> str:
     """Returns a flag's name, its default and its meaning."""
     kind = "" if flag.boolean else "=" + _value_name(flag)
     text = " ".join((flag.help or "").split())
+    if isinstance(flag, flags.EnumFlag):  # absl puts the values before the meaning
+        text = text.partition(">: ")[2]
     if flag.using_default_value and flag.default is not None and flag.default != []:
         default = str(flag.default_as_str).strip("'")
         text += f" Default: {default}."

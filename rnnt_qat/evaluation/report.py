@@ -235,9 +235,10 @@ _NOTES = """\
 Intervals are percentiles of a bootstrap over utterances; differences are paired on the same draws,
 and one whose interval leaves out 0 is in bold. S / D / I: substituted, deleted, inserted words.
 Times are in ms of audio, p50 / p90, except for the real-time factor.
-*First token shown*: audio heard when it could be shown, the wait for its chunk included. *First token emitted*, *last token before end* and *emission - baseline* are the
-model's own times, as if audio came an encoder frame at a time; the last one over tokens of
-utterances recognised alike.
+*First token shown*: audio heard when it could be shown, the wait for its chunk included.
+*First token emitted*, *last token before end* and *emission - baseline* are the model's own times,
+as if audio came an encoder frame at a time; the last one over tokens of utterances recognised
+alike.
 *Real-time factor*: time of the batched decode on this machine for a second of audio, median of the
 repeats."""
 

@@ -52,7 +52,8 @@ def check_container(file: BinaryIO) -> int:
             if name == b"SSND":
                 _require(start + length, size)
     elif head[:4] == b".snd":
-        start, length = struct.unpack(">II", file.read(12)[4:])
+        start, length = struct.unpack(">4xII", file.read(12).ljust(12, b"\0"))
+        _require(12, size)
         _require(start + (0 if length == UNKNOWN_SIZE else length), size)
     elif head[:8] == b"NIST_1A\n":
         _require(_nist_size(file.read(1 << 16)), size)
@@ -60,7 +61,7 @@ def check_container(file: BinaryIO) -> int:
         _check_ogg(file, size)
     elif head[:4] == b"fLaC":
         pass  # frames have checksums and the header has their number: the decoder checks both
-    elif head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1] & 0xE0 == 0xE0):
+    elif head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
         samples = _check_mp3(file, size)
     else:
         raise SkipError(

@@ -61,7 +61,7 @@ def main() -> None:
     else:
         raise flags.ValidationError("give --workdir or --models")
     output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value or ".") / "report")
-    set_up_jax(pathlib.Path(_WORKDIR.value or output))
+    set_up_jax()
     recognizers = {name: Recognizer.load(d) for name, d in directories.items()}
     first = next(iter(recognizers.values()))
 

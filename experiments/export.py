@@ -4,7 +4,6 @@ python -m experiments.export --model=workdir/prompts --output=workdir/prompts/ex
 python -m experiments.export --model=a/models/float,workdir/grid --targets=u55-128 --output=out
 """
 
-import os
 import pathlib
 import shlex
 import sys
@@ -38,9 +37,7 @@ def main() -> int:
             f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
         )
     chunks = numbers(_CHUNKS, int, 1)
-    # Each export has a new output folder, so compiled programs are cached in the user's cache.
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    set_up_jax(pathlib.Path(cache) / "rnnt_qat")
+    set_up_jax()
     systems = load_systems(map(pathlib.Path, _MODEL.value))
     require_a_chip(systems)
     first = next(iter(systems.values()))

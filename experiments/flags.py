@@ -15,6 +15,7 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra import program
+from rnnt_qat.infra.compilations import keep_programs
 from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.input_pipeline.corpus import open_corpus
@@ -111,14 +112,16 @@ def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Spli
     return splits
 
 
-def set_up_jax(workdir: pathlib.Path) -> None:
-    """Configures the compilation cache, the CPU devices and the processes of a job.
+def set_up_jax(keep_above_s: float = 0.2) -> None:
+    """Configures the cache of compiled programs, the CPU devices and the processes of a job.
 
     Must be called before any computation.
+
+    Args:
+      keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
     """
     keep_freed_memory()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
+    keep_programs(keep_above_s)
     if _CPU_DEVICES.value > 1:
         jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
         # A device that waits for others occupies a thread of XLA's pool, so there must be more

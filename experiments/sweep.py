@@ -26,32 +26,46 @@ What precision a chip needs, one field after the other:
 
 python -m experiments.sweep --models=A/models/float --map=generic_nna_crude --aware_steps=400
 
+The paper's experiment on one chip, to the compiled graphs (`make demo`):
+
+python -m experiments.sweep --models=data/pretrained/assistant \
+    --config=experiments/configs/on_chip.py --policies=w8a8,ethos_u_8x8_16 --export=u55-128
+
 ``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export. The same
 command goes on where it was interrupted; policies whose results are there are not computed again.
 """
 
 import dataclasses
 import pathlib
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 
 from absl import flags
 
 from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
+from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.report import by_test_set
+from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
+from rnnt_qat.latency.systems import describe
+from rnnt_qat.latency.vela import TARGETS, NpuTarget
 from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.cells import measure, results_of
+from rnnt_qat.studies.cells import Measurement, measure, results_of
+from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
 _RECORDS = "*/*/metrics.jsonl"
@@ -80,14 +94,32 @@ _AWARE_STEPS = flags.DEFINE_integer(
     "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
     lower_bound=0,
 )
+_BEAM = flags.DEFINE_integer(
+    "beam",
+    0,
+    "Measure every system by a beam search of this width as well; its cost is the real-time factor "
+    "in evaluate's report. 0: by the models' own search alone.",
+    lower_bound=0,
+)
+_EXPORT = flags.DEFINE_list(
+    "export",
+    None,
+    "Ethos-U targets, e.g. u55-128: also freeze the first model's systems, replay the trained ones "
+    "through the runtimes, compile all, and put errors, bytes and latency into WORKDIR/chip.",
+)
 
 
 def main() -> int:
-    """Runs the sweep, then compares the systems on the first model's test sets."""
-    workdir, data_dir = _workdir(), pathlib.Path(DATA_DIR.value)
+    """Runs the sweep, compares the systems on the first model's test sets, and exports them.
+
+    Returns:
+      0; 1 if a replay differs in a token or an integer; the signal's code after an interruption.
+    """
+    workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
-    set_up_jax(workdir)
-    console, runs = Console(), []
+    set_up_jax()
+    console, runs, beam_runs = Console(), [], []
+    first: list[Measurement] = []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         loaded = {str(model): Recognizer.load(model) for model in models}
@@ -102,14 +134,25 @@ def main() -> int:
             measured = measure(model, config, splits, evaluation, data_dir, folder, console, asked)
             systems = [each.system for each in measured]
             runs.append(results_of(measured))
+            first = first or measured
+            if _BEAM.value:
+                beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
+                what = model, config, splits, beam, data_dir, folder, console, asked
+                beam_runs.append(results_of(measure(*what, into=f"results_beam_{_BEAM.value}")))
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
     report = write_comparison(workdir / "report", pool(runs), data_dir, base)
-    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
-    tables = [grid_rows(group, systems) for group in groups]
+    tables = _tables(runs, systems)
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
     sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
+    if beam_runs:
+        tables_of_beam, title = _tables(beam_runs, systems), f"beam of {_BEAM.value}"
+        named = report.with_name(f"grid_beam_{_BEAM.value}.csv")
+        write_csv(named, [row for rows in tables_of_beam for row in rows])
+        sections += [
+            f"## {rows[0]['test_set']}, {title}\n\n{markdown_grid(rows)}" for rows in tables_of_beam
+        ]
     grid = report.with_name("grid.md")
     grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
     console.say(f"wrote {grid} and {report}")
@@ -118,9 +161,51 @@ def main() -> int:
         console.say(f"wrote {page}")
     folders = {str(p.parent.relative_to(workdir)): p.parent for p in workdir.glob(_RECORDS)}
     save_curves(report.parent, folders)
-    page = load_and_write([report.parent], report.with_suffix(".html"), data_dir, console)
-    console.say(f"wrote {page}")
-    return 0
+    if not targets:
+        console.say(f"wrote {_page(report.parent, data_dir, console)}")
+        return 0
+    output = workdir / "chip"
+    shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
+    command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
+    chip_report, exact = deploy_sweep(
+        first, models[0], workdir / "model_0", splits, targets, data_dir, output, console, command
+    )
+    console.say(chip_report.read_text("utf-8").split("\n\n")[2])
+    shutil.copy(chip_report.with_name("latency.csv"), report.parent)
+    console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
+    return int(not exact)
+
+
+def _page(folder: pathlib.Path, data_dir: pathlib.Path, console: Console) -> pathlib.Path:
+    return load_and_write([folder], folder / "report.html", data_dir, console)
+
+
+def _targets() -> list[NpuTarget]:
+    """Returns the targets of ``--export``.
+
+    Raises:
+      ValidationError: if one is unknown, or no policy could run on it.
+    """
+    known = {target.name: target for target in TARGETS}
+    if unknown := set(_EXPORT.value or ()) - set(known):
+        raise flags.ValidationError(
+            f"--export: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
+        )
+    targets = [known[name] for name in _EXPORT.value or ()]
+    for line in _policies() if targets else ():
+        try:
+            describe(policy_by_name(line), trained=True)
+        except FreezeError as error:
+            raise flags.ValidationError(f"--export with --policies={line}: {error}") from None
+    return targets
+
+
+def _tables(
+    runs: Sequence[Sequence[EvaluationResult]], systems: Sequence[System]
+) -> list[list[Row]]:
+    """Returns the rows of each test set."""
+    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
+    return [grid_rows(group, systems) for group in groups]
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

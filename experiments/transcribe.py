@@ -9,12 +9,10 @@ the chip's integers. Ends with status 1 if a recording could not be read, 130 af
 """
 
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -68,10 +66,7 @@ class TranscribeFlagError(flags.Error):
 def main() -> int:
     """Prints partial transcripts to stderr and segments to stdout; returns the exit code."""
     names = _checked_names()
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    set_up_jax(pathlib.Path(cache) / "rnnt_qat")
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    set_up_jax(keep_above_s=0.0)  # a short recording waits for every small program
     transcribers = _Transcribers(pathlib.Path(_MODEL.value))
     writer = FORMATS[_FORMAT.value]()
     sys.stdout.write(writer.header())

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.infra.config import from_config_dict, to_json
+from rnnt_qat.infra.config import from_config_dict, from_json, to_json
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.state import parameter_count
@@ -19,7 +19,8 @@ VARIANTS = {
     "prompts": ["synthetic_only"],
     "assistant": ["short"],
     "own_speech": ["quick"],
-    "librispeech": ["word_pieces", "by_speaker"],
+    "on_chip": ["synthetic_only"],
+    "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
 }
 CASES = [
     (p.stem, variant)
@@ -47,6 +48,22 @@ def test_config_is_an_experiment(name, variant):
     config = experiment(name, variant)
     assert config.model.vocabulary == (config.data.sentencepiece or 29)
     assert config.stage("float").steps > 0
+
+
+@pytest.mark.parametrize(("name", "variant"), sorted(CASES))
+def test_speech_is_trained_on_at_other_levels(name, variant):
+    """All but the smoke test and the first minutes of ``assistant``."""
+    low, high = experiment(name, variant).pipeline.augmentation.gain_db
+    plain = (name, variant) in {("prompts_smoke", ""), ("assistant", "short")}
+    assert (low, high) == (0, 0) if plain else low <= -12 < 6 <= high
+
+
+def test_fine_tuning_takes_the_shipped_model():
+    config = experiment("librispeech", "fine_tune")
+    manifest = CONFIGS.parents[1] / "data/pretrained/assistant/recognizer.json"
+    shipped = from_json(ExperimentConfig, json.loads(manifest.read_text())["config"])
+    assert config.model == shipped.model
+    assert config.frontend == shipped.frontend
 
 
 @pytest.mark.parametrize(("name", "variant"), sorted(CASES))

@@ -12,19 +12,18 @@ python -m experiments.train --config=experiments/configs/librispeech.py --workdi
 ``librispeech.py:word_pieces`` has a wider prediction network over SentencePiece units.
 ``librispeech.py:by_speaker`` trains a small model on a folder of some speakers, split by speaker;
 start it from speech already learned with ``--config.initialize_from=workdir/large/models/float``.
-``librispeech.py:fine_tune`` is for starting from a model of ``prompts.py``, which has its sizes.
+``librispeech.py:fine_tune`` goes on from the shipped model, whose sizes it has.
 """
 
 import dataclasses
 
 from ml_collections import ConfigDict
 
-from experiments.configs import prompts, prompts_large
+from experiments.configs import assistant, prompts, prompts_large
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import MLPERF
 from rnnt_qat.infra.config import config_of
-from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
@@ -66,7 +65,7 @@ def full_960() -> ExperimentConfig:
             batch_seconds=12_000.0,
             max_seconds=17.0,
             features_on_host=False,
-            augmentation=WaveformAugmentation(speeds=(0.9, 1.0, 1.1)),
+            augmentation=dataclasses.replace(prompts.LEVELS, speeds=(0.9, 1.0, 1.1)),
             cache_bytes=0,
             read_threads=16,
             prefetch_batches=8,
@@ -123,7 +122,7 @@ def by_speaker() -> ExperimentConfig:
             num_buckets=5,
             batch_seconds=90.0,
             frame_multiple=4,
-            augmentation=WaveformAugmentation(speeds=(0.9, 1.0, 1.1)),
+            augmentation=dataclasses.replace(prompts.LEVELS, speeds=(0.9, 1.0, 1.1)),
         ),
         stages=(
             TrainingStage(
@@ -141,26 +140,28 @@ def by_speaker() -> ExperimentConfig:
 
 
 def fine_tune() -> ExperimentConfig:
-    """A folder of one's own speech, from the model of ``prompts`` and at its sizes and features.
+    """A folder of one's own speech, from ``data/pretrained/assistant``, at its sizes and features.
 
-    A tenth of the rate of training from nothing, and few steps: what was learned is to be moved,
-    not replaced. With minutes of speech, expect the words and the voice of those minutes to be
-    heard better, and little else; measure it on speech that was kept out.
+    A seventh of the rate that the model was trained at, and few steps: what was learned is to be
+    moved, not replaced. With minutes of speech, expect the words and the voice of those minutes to
+    be recognized better, and little else; measure it on speech that was kept out.
     """
-    optimizer = OptimizerConfig(learning_rate=3e-4, warmup_steps=50, ema_decay=0.998)
-    own, base = by_speaker(), prompts.experiment()
+    optimizer = OptimizerConfig(learning_rate=3e-4, warmup_steps=30, ema_decay=0.99)
+    own, base = by_speaker(), assistant.experiment()
     return dataclasses.replace(
         own,
         model=base.model,
         frontend=base.frontend,
+        precision=base.precision,
+        pipeline=dataclasses.replace(own.pipeline, num_buckets=2, batch_seconds=60.0),
         stages=(
-            TrainingStage("float", precision=FLOAT32, steps=500, optimizer=optimizer),
-            Calibration(batches=20),
+            TrainingStage("float", precision=FLOAT32, steps=300, optimizer=optimizer),
+            Calibration(batches=10),
             TrainingStage(
-                "aware", steps=200, optimizer=dataclasses.replace(optimizer, learning_rate=1e-4)
+                "aware", steps=100, optimizer=dataclasses.replace(optimizer, learning_rate=1e-4)
             ),
         ),
-        loop=dataclasses.replace(own.loop, evaluate_every=250),
+        loop=dataclasses.replace(own.loop, evaluate_every=100),
     )
 
 

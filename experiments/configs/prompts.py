@@ -16,6 +16,7 @@ from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
 from rnnt_qat.infra.config import config_of
+from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
@@ -30,6 +31,8 @@ from rnnt_qat.training.task import FLOAT32
 
 PROMPTS = "asterisk_prompts"
 SYNTHETIC = "synthetic_speech/prompts_4h"
+LEVELS = WaveformAugmentation(gain_db=(-20.0, 10.0), offset=0.002)
+"""Quiet recordings, recordings cut off at full scale, and an offset of cheap microphones."""
 
 
 def experiment() -> ExperimentConfig:
@@ -70,7 +73,11 @@ def experiment() -> ExperimentConfig:
             WeightedObjective("ctc", CTC(), 0.5),
         ),
         pipeline=PipelineConfig(
-            num_buckets=5, batch_seconds=50.0, max_seconds=25.0, frame_multiple=4
+            num_buckets=5,
+            batch_seconds=50.0,
+            max_seconds=25.0,
+            frame_multiple=4,
+            augmentation=LEVELS,
         ),
         stages=(
             TrainingStage(

@@ -12,10 +12,9 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from experiments.configs import prompts_large
+from experiments.configs import prompts, prompts_large
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.infra.config import config_dict
-from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, TrainingStage
@@ -40,7 +39,7 @@ def experiment() -> ExperimentConfig:
             batch_seconds=60.0,
             max_seconds=20.0,
             frame_multiple=4,
-            augmentation=WaveformAugmentation(speeds=(0.9, 1.0, 1.1)),
+            augmentation=dataclasses.replace(prompts.LEVELS, speeds=(0.9, 1.0, 1.1)),
         ),
         stages=(
             TrainingStage(

@@ -169,7 +169,7 @@ class ExperimentConfig:
     def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Converts JSON of any earlier version to the current form (see ``infra.config``)."""
         data = dict(data)
-        if "loss" in data:
+        if isinstance(data.get("loss"), Mapping):
             data["objectives"] = _objectives_of_loss(data.pop("loss"))
         if isinstance(data.get("stages"), Mapping):
             data["stages"] = _stages_of_plan(data["stages"])
@@ -194,7 +194,17 @@ def _objectives_of_loss(loss: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _stages_of_plan(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Converts a former ``StagePlan``, which had three fixed stages."""
+    """Converts a former ``StagePlan``, which had three fixed stages.
+
+    Raises:
+      ConfigError: if one of them is missing, or there is a field beside them.
+    """
+    names = {"float_training", "calibration", "aware_training"}
+    for name in sorted(names.symmetric_difference(plan.keys() - {TYPE})):
+        raise ConfigError(f"stages.{name}: {'missing' if name in names else 'no such stage'}")
+    for name in sorted(names):
+        if not isinstance(plan[name], Mapping):
+            raise ConfigError(f"stages.{name}: {plan[name]!r} holds no fields")
     return [
         {
             TYPE: class_path(TrainingStage),

@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from rnnt_qat.infra.compilations import compilations
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
@@ -326,7 +327,7 @@ class Trainer:
             loop.shard_above,
         )
         progress = Progress(stage.name, step, last_step, self._first_steps[-1])
-        saved = step
+        saved, before = step, compilations()
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
         def settle(at_most: int) -> None:
@@ -364,10 +365,10 @@ class Trainer:
                 if stop:
                     self._checkpoints[index].wait()
                     raise StoppedBySignal(stop, step)
-        self._console.say(f"{progress.line(step, self._wer)}  [{update.summary()}]")
-        self._writer.write_throughput(
-            step, stage.name, {"compilations": update.count, "compile_seconds": update.seconds}
-        )
+        made = compilations() - before
+        self._console.say(f"{progress.line(step, self._wer)}  [{update.summary()}; {made}]")
+        counts = {"compilations": update.count, "compile_seconds": update.seconds}
+        self._writer.write_throughput(step, stage.name, counts | made.record())
         return state
 
     def _compile(

@@ -65,6 +65,13 @@ def test_a_cut_file_is_never_taken_for_a_whole_one(form, subtype, part):
     assert cause_of(content[:end]) in (Cause.TRUNCATED_AUDIO, Cause.UNREADABLE_AUDIO)
 
 
+@every_form
+def test_a_file_that_ends_inside_its_header(form, subtype):
+    head = encoded(form, subtype)[:80]
+    for length in range(len(head)):
+        assert cause_of(head[:length]) in (Cause.TRUNCATED_AUDIO, Cause.UNREADABLE_AUDIO)
+
+
 def test_a_cut_mp3_without_a_count_of_frames():
     content = encoded("MP3", "MPEG_LAYER_III")
     assert len(decode_audio(content)) == RATE_HZ
@@ -155,5 +162,5 @@ def test_the_name_does_not_matter_and_folders_are_none(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(SkipError, match="Is a directory"):
         decode_audio(tmp_path / "folder.wav")
-    for content in (b"", b"RIFF", b"PK\3\4" + bytes(90), "not audio".encode("utf-16")):
+    for content in (b"", b"RIFF", b"\xff", b"PK\3\4" + bytes(90), "not audio".encode("utf-16")):
         assert cause_of(content) == Cause.UNREADABLE_AUDIO

@@ -56,6 +56,21 @@ def test_a_config_of_before_is_read():
     assert only.objective == Transducer(chunk_frames=4, fastemit_lambda=0.01)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": {"a": 1}}, r"stages\.a: no such stage"),
+        ({"stages": {}}, r"stages\.aware_training: missing"),
+        ({"stages": dict.fromkeys(of_before()["stages"], 3)}, "3 holds no fields"),
+        ({"loss": [1]}, "no field 'loss'"),
+        ({"loss": {"ctc_weight": "a"}}, "'a' is not of type float"),
+    ],
+)
+def test_a_damaged_config_of_before_is_refused_by_name(change, message):
+    with pytest.raises(ConfigError, match=message):
+        from_json(ExperimentConfig, of_before() | change)
+
+
 def test_stages_and_objectives_are_overridden_by_name():
     config = config_dict(EXPERIMENT)
     config.stages.aware.optimizer.learning_rate = 5e-4

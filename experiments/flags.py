@@ -137,7 +137,7 @@ def set_up_jax(keep_above_s: float = 0.2) -> None:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs a program's ``main`` with ``infra.program.run``; ``--help`` lists the shared flags."""
+    """Runs a program's ``main`` with ``infra.program.run``; ``--help`` shows flags in groups."""
     program.run(main, _parse, _groups)
 
 

@@ -7,10 +7,8 @@ Several models hear the same audio side by side. The server listens to this mach
 `--host` says otherwise. A stream more than `--max_streams` is refused.
 """
 
-import os
 import pathlib
 
-import jax
 import uvicorn
 from absl import flags
 
@@ -44,10 +42,7 @@ class ServeFlagError(flags.Error):
 
 def main() -> None:
     """Loads and compiles the models, then serves until Ctrl-C."""
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    set_up_jax(pathlib.Path(cache) / "rnnt_qat")
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    set_up_jax(keep_above_s=0.0)
     console = Console()
     engines = load_engines([pathlib.Path(m) for m in _MODEL.value], console)
     pool = StreamPool(engines, Limits(streams=_STREAMS.value, stream_s=_STREAM_S.value))

@@ -68,7 +68,7 @@ from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
-_RECORDS = "*/*/metrics.jsonl"
+_RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
 """Records of the training runs of a sweep, below its working directory."""
 
 _CONFIG = define_config()
@@ -159,8 +159,8 @@ def main() -> int:
     if _MAP.value is not None:
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
         console.say(f"wrote {page}")
-    folders = {str(p.parent.relative_to(workdir)): p.parent for p in workdir.glob(_RECORDS)}
-    save_curves(report.parent, folders)
+    records = [path for pattern in _RECORDS for path in sorted(workdir.glob(pattern))]
+    save_curves(report.parent, {str(p.parent.relative_to(workdir)): p.parent for p in records})
     if not targets:
         console.say(f"wrote {_page(report.parent, data_dir, console)}")
         return 0

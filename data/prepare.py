@@ -1,6 +1,7 @@
 """Prepares corpora: ``python -m data.prepare --corpora=asterisk_prompts --data_dir=corpora``."""
 
 import codecs
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast, get_args
@@ -280,5 +281,7 @@ def _groups(own: Sequence[flags.Flag]) -> dict[str, list[flags.Flag]]:
     return groups
 
 
+run = functools.partial(program.run, groups=_groups)
+
 if __name__ == "__main__":
-    program.run(main, groups=_groups)
+    run(main)

@@ -196,7 +196,10 @@ def test_a_mistake_is_one_message(ended, names, binary, arguments, code, message
     ],
 )
 def test_help_lists_the_flags_and_says_what_the_program_does(ended, binary, flags):
-    said = ended(binary)["--help"].out
+    end = ended(binary)["--help"]
+    said = end.out
+    assert end.code == 0
+    assert "Examples:" in said
     assert {f"--{name}" for name in flags.split()} <= set(re.findall(r"^ +(--\w+)", said, re.M))
     assert f"python -m {binary}" in said
 

@@ -1,4 +1,10 @@
-"""Prepares corpora: ``python -m data.prepare --corpora=asterisk_prompts --data_dir=corpora``."""
+"""Prepares corpora of speech: downloads or reads recordings, and writes them with an index.
+
+python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --data_dir=corpora
+python -m data.prepare --corpora=librispeech --librispeech_dir=speech
+
+The README of each folder of `data/` says what a corpus holds and which licence it has.
+"""
 
 import codecs
 import functools

@@ -20,6 +20,7 @@ from experiments.flags import (
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.report.board import write_examples
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
@@ -88,7 +89,8 @@ def main() -> None:
     links = {}
     if _DIAGNOSE.value:
         for name, recognizer in recognizers.items():
-            rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
+            with Progress(f"diagnosing {name}", console):
+                rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
             picture = write_diagnosis(output, name, rows)
             links[f"What the arithmetic of {name} does to its values"] = f"{picture.stem}.md"
             console.say(f"wrote {picture}")

@@ -97,10 +97,12 @@ def compare_on_chips(
     for system, recognizer in systems.items():
         if system.method is Method.FLOAT:
             continue
-        models[system] = integers(system, recognizer)
+        with Progress(f"freezing {system.name}", console):
+            models[system] = integers(system, recognizer)
         if system.method is not Method.FALLBACK:
             folder = output / folder_name(system)
-            export_recognizer(recognizer, models[system], config.chunks, folder)
+            with Progress(f"writing graphs of {system.name}", console):
+                export_recognizer(recognizer, models[system], config.chunks, folder)
             console.say(f"wrote {folder}")
 
     if results is None:

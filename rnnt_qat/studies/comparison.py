@@ -49,7 +49,8 @@ def compare_recognizers(
       AuditError: if a serving program runs operators off the chip that its policy puts on it.
     """
     for name, recognizer in recognizers.items():
-        off_chip = recognizer.audit()
+        with Progress(f"auditing {name}", console):
+            off_chip = recognizer.audit()
         require_on_chip(off_chip)
         if off_chip and recognizer.policy != FLOAT32:  # a float model has no chip to run on
             layers = {operator.layer for operator in off_chip}

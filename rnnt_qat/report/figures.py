@@ -110,8 +110,9 @@ def wer_figure(results: Sequence[EvaluationResult], names: Sequence[str]) -> Fig
             "hovertemplate": "%{y}<br>WER %{x:.2f} %<extra></extra>",
         }
     )
-    layout = _layout("word error rate, %", "", height=110 + 34 * len(results))
+    layout = _layout("word error rate, %", "", height=165 + 34 * len(results))
     layout |= {"barmode": "stack"}
+    layout["margin"] |= {"t": 100}  # the legend's four lines, where labels leave it no width
     layout["yaxis"] |= {"autorange": "reversed"}
     layout["xaxis"] |= {"rangemode": "tozero"}
     return {"data": traces, "layout": layout}

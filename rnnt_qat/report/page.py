@@ -332,7 +332,9 @@ def _tables(runs: Sequence[StoredRun], content: Json) -> list[Json]:
                     and (difference.low > 0 or difference.high < 0),
                     "worse": difference is not None and difference.value > 0,
                     "cer": f"{100 * result.cer.value:.2f}",
-                    "kinds": f"{words.substitutions:,} / {words.deletions:,} / {words.insertions:,}",
+                    "kinds": " / ".join(
+                        f"{n:,}" for n in (words.substitutions, words.deletions, words.insertions)
+                    ),
                     "wrong": f"{100 * result.utterance_error_rate:.0f}",
                     "first": _p50_p90(result.first_token_ms),
                     "last": _p50_p90(result.last_token_to_end_ms),

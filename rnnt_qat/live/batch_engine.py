@@ -17,7 +17,7 @@ from rnnt_qat.decoding.hypothesis import Hypothesis
 from rnnt_qat.decoding.live_driver import Emitted, LiveDriver
 from rnnt_qat.decoding.search import SearchConfig, select_rows
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.experiment.transcriber import Heard, Token
+from rnnt_qat.experiment.transcriber import DecodedChunk, Token
 from rnnt_qat.typing import Int
 
 
@@ -80,7 +80,7 @@ class BatchEngine:
 
         self._step, self._finish = step, jax.jit(driver.finish)
 
-    def step(self, chunks: Mapping[int, Chunk]) -> dict[int, Sequence[Heard]]:
+    def step(self, chunks: Mapping[int, Chunk]) -> dict[int, Sequence[DecodedChunk]]:
         """Processes the next chunk of some of the rows.
 
         Args:
@@ -102,11 +102,11 @@ class BatchEngine:
         ending = [row for row, chunk in chunks.items() if chunk.last]
         rest = self._finish(self._state) if ending else None
         emitted, partial, rest = jax.device_get((emitted, partial, rest))
-        heard: dict[int, Sequence[Heard]] = {
-            row: [Heard(_tokens(emitted, row), _tokens(partial, row))] for row in chunks
+        heard: dict[int, Sequence[DecodedChunk]] = {
+            row: [DecodedChunk(_tokens(emitted, row), _tokens(partial, row))] for row in chunks
         }
         for row in ending:
-            heard[row] = [*heard[row], Heard(_tokens(rest, row))]
+            heard[row] = [*heard[row], DecodedChunk(_tokens(rest, row))]
         return heard
 
     def compile(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnnt_qat.decoding.live_driver import SEGMENT_END
-from rnnt_qat.experiment.transcriber import Heard, Transcript, TranscriptBuilder
+from rnnt_qat.experiment.transcriber import DecodedChunk, Transcript, TranscriptBuilder
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.live.batch_engine import BatchEngine, Chunk
 from rnnt_qat.typing import Int
@@ -188,7 +188,7 @@ class StreamPool:
 
     def _compute(
         self, chunks: Mapping[int, Chunk]
-    ) -> tuple[dict[str, dict[int, Sequence[Heard]]], dict[str, float]]:
+    ) -> tuple[dict[str, dict[int, Sequence[DecodedChunk]]], dict[str, float]]:
         """Runs every model on the chunks; returns what each recognised, and its wall time."""
         heard, wall_s = {}, {}
         for name, engine in self.engines.items():
@@ -201,7 +201,7 @@ class StreamPool:
         self,
         stream: Stream,
         chunk: Chunk,
-        heard: Mapping[str, Mapping[int, Sequence[Heard]]],
+        heard: Mapping[str, Mapping[int, Sequence[DecodedChunk]]],
         wall_s: Mapping[str, float],
         now: float,
     ) -> None:
@@ -210,7 +210,7 @@ class StreamPool:
         for name, rows in heard.items():
             engine = self.engines[name]
             for number, result in enumerate(rows[stream.row]):
-                transcripts = stream.builders[name].hear(result, seconds, number == 1)
+                transcripts = stream.builders[name].add(result, seconds, number == 1)
                 stream.results.put_nowait(
                     {
                         "model": name,

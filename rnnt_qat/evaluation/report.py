@@ -234,10 +234,11 @@ def markdown_report(
 _NOTES = """\
 Intervals are percentiles of a bootstrap over utterances. Differences are paired on the same draws;
 one whose interval excludes 0 is in bold. S / D / I: substituted, deleted, inserted words.
-Times are in ms of audio, p50 / p90, except for the real-time factor. *First token shown*: audio
-received when it could be shown, including the wait for its chunk. *First token emitted*, *last token before end* and *emission - baseline* are
-the model's own times, as if audio arrived one encoder frame at a time; the last is measured over tokens
-of utterances recognised alike.
+Times are in ms of audio, p50 / p90, except for the real-time factor.
+*First token shown*: audio received when it could be shown, including the wait for its chunk.
+*First token emitted*, *last token before end* and *emission - baseline* are the model's own times,
+as if audio arrived one encoder frame at a time; the last is measured over tokens of utterances
+recognised alike.
 *Real-time factor*: time of the batched decode on this machine per second of audio, median of the
 repeats."""
 

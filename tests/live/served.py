@@ -29,6 +29,8 @@ def serving(limits=None, models=None, **page):
     limits = limits or Limits(streams=3)
     names = models or {"tiny": None}
     engines = {name: engine(limits.streams, recognizer) for name, recognizer in names.items()}
+    for each in engines.values():
+        each.compile()
     pool = StreamPool(engines, limits)
     app = make_app(pool, Page(chunk_ms=CHUNK_MS, **page))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))

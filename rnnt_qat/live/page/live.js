@@ -143,7 +143,7 @@ async function microphone(socket, scroll) {
   node.port.onmessage = event => send(socket, scroll, event.data);
   context.createMediaStreamSource(stream).connect(node);
   say("Listening.");
-  session.stop = () => { stream.getTracks().forEach(t => t.stop()); context.close(); };
+  session.stop = () => { stream.getTracks().forEach(t => t.stop()); if (context.state !== "closed") context.close(); };
   $("stop").onclick = () => { session.stop(); end(socket); say("Waiting for the last words."); };
 }
 

@@ -79,7 +79,7 @@ def test_a_report_is_searched_sorted_and_played(tmp_path, monkeypatch):
                 assert (await tab.run(rows))[0] == "utt/11"
                 await tab.run("choose(1)")
                 await tab.wait_for("document.querySelector('#detail audio')?.duration > 0.4")
-                await tab.wait_for("document.querySelector('.picture canvas')")
+                await tab.wait_for("document.querySelector('.picture canvas') !== null")
                 assert await tab.run(_CELLS) == [
                     ["a", "dog", "ran", "past"],
                     ["a", "dog", "ran", "past"],
@@ -88,9 +88,11 @@ def test_a_report_is_searched_sorted_and_played(tmp_path, monkeypatch):
                 await tab.run("document.querySelector('#pairs li[data-said]').click()")
                 assert set(await tab.run(rows)) == {"utt/0", "utt/4", "utt/8"}
                 await tab.run("document.querySelector('#arithmetic').scrollIntoView()")
-                await tab.wait_for("document.querySelector('[data-section=arithmetic] .plot')")
+                await tab.wait_for(
+                    "document.querySelector('[data-section=arithmetic] .plot') !== null"
+                )
                 await tab.run("histogram(data.figures.find(f => f.diagnosis).diagnosis, 0)")
-                await tab.wait_for("document.querySelector('#histogram .bars')")
+                await tab.wait_for("document.querySelector('#histogram .bars') !== null")
                 assert tab.errors == []
 
         asyncio.run(look())

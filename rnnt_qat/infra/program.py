@@ -5,9 +5,11 @@ user can mend is one message without a traceback; a fault of the program keeps i
 """
 
 import errno
+import logging as python_logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -129,6 +131,8 @@ def run(
     def parsed(argv: Sequence[str]) -> list[str]:
         return (parse or flags.FLAGS)(list(argv))
 
+    threading.excepthook = _thread_failed
+    python_logging.getLogger("concurrent.futures").addFilter(_not_of_a_closed_loop)
     with SignalWatch(_second_interrupt()):
         try:
             app.run(checked, flags_parser=parsed)
@@ -144,6 +148,21 @@ def run(
                 end_process(code, message)
             print(message, file=sys.stderr)
             sys.exit(code)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Prints the message of a user's error in a thread; Orbax raises it again in the main one."""
+    explained = explain(failure.exc_value) if failure.exc_value is not None else None
+    if explained is None:
+        threading.__excepthook__(failure)
+    else:
+        print(explained[0], file=sys.stderr)
+
+
+def _not_of_a_closed_loop(record: python_logging.LogRecord) -> bool:
+    """Leaves out what follows from another error: a write that ends after Orbax closed its loop."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed")
 
 
 def _second_interrupt() -> Callable[[int], None]:

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -132,7 +133,8 @@ def run(
         return (parse or flags.FLAGS)(list(argv))
 
     threading.excepthook = _thread_failed
-    python_logging.getLogger("concurrent.futures").addFilter(_not_of_a_closed_loop)
+    logging.get_absl_handler().addFilter(_is_a_fault)
+    sys.unraisablehook = _unraisable
     with SignalWatch(_second_interrupt()):
         try:
             app.run(checked, flags_parser=parsed)
@@ -159,10 +161,21 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         print(explained[0], file=sys.stderr)
 
 
-def _not_of_a_closed_loop(record: python_logging.LogRecord) -> bool:
-    """Leaves out what follows from another error: a write that ends after Orbax closed its loop."""
+def _is_a_fault(record: python_logging.LogRecord) -> bool:
+    """Leaves out of Orbax' log the errors that it raises again in the main thread."""
     error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed")
+    return error is None or (explain(error) is None and not _of_a_closed_loop(error))
+
+
+def _unraisable(failure: Any) -> None:
+    """Prints an error of TensorStore's threads, unless it follows from another one."""
+    if failure.exc_value is None or not _of_a_closed_loop(failure.exc_value):
+        sys.__unraisablehook__(failure)
+
+
+def _of_a_closed_loop(error: BaseException) -> bool:
+    """Returns whether a write only ended after Orbax had closed its event loop for an error."""
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
 
 def _second_interrupt() -> Callable[[int], None]:

@@ -3,14 +3,16 @@
 import errno
 import logging
 import os
+import sys
 import threading
+import types
 
 import pytest
 from absl import flags
 
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.errors import UserError
-from rnnt_qat.infra.program import _not_of_a_closed_loop, _thread_failed, explain
+from rnnt_qat.infra.program import _is_a_fault, _thread_failed, _unraisable, explain
 
 
 class XlaRuntimeError(RuntimeError):
@@ -90,9 +92,21 @@ def test_a_users_error_in_a_thread_is_one_message(error, traceback, monkeypatch,
 
 @pytest.mark.parametrize(
     ("error", "kept"),
-    [(RuntimeError("Event loop is closed"), False), (RuntimeError("a fault"), True), (None, True)],
+    [
+        (RuntimeError("Event loop is closed"), False),
+        (of_the_system(errno.ENOSPC), False),
+        (RuntimeError("a fault"), True),
+        (None, True),
+    ],
 )
-def test_what_follows_from_a_closed_loop_is_not_logged(error, kept):
+def test_what_the_main_thread_tells_is_not_logged_as_well(error, kept, monkeypatch):
     info = error and (type(error), error, None)
-    record = logging.LogRecord("x", logging.ERROR, "x", 1, "calling callback", (), info)
-    assert _not_of_a_closed_loop(record) == kept
+    record = logging.LogRecord("absl", logging.ERROR, "x", 1, "failed to commit", (), info)
+    assert _is_a_fault(record) == kept
+    if isinstance(error, RuntimeError):
+        told = []
+        monkeypatch.setattr(
+            sys, "__unraisablehook__", lambda failure: told.append(failure.exc_value)
+        )
+        _unraisable(types.SimpleNamespace(exc_value=error))
+        assert told == ([] if not kept else [error])

@@ -14,10 +14,12 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.experiment.alphabet import check_alphabet
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
-from rnnt_qat.experiment.task import FloatTeacher, Measurement, RecognizerTask
+from rnnt_qat.experiment.task import Measurement, RecognizerTask
+from rnnt_qat.experiment.teacher import load_teacher
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
 from rnnt_qat.infra.config import ConfigError, to_json, upgraded
@@ -25,6 +27,7 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import make_mesh, to_host
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.infra.workdir_lock import locked
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
@@ -40,14 +43,17 @@ from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     ConfigMismatchError,
     differing_fields,
     require_same_config,
 )
-from rnnt_qat.training.loop import BestState, Trainer, has_checkpoints
+from rnnt_qat.training.loop import Trainer
+from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
+from rnnt_qat.training.tracker import require_tracker
 
 MAY_DIFFER = ("evaluation", "loop", "data.test")
 """Config fields that a resumed run may change, because no parameter update depends on them."""
@@ -71,6 +77,7 @@ class Experiment:
         quantized stage. Not part of the config, because it changes no parameter.
       validate: whether to evaluate the validation sets; if not, each stage's best state is its
         last one.
+      trackers: names of the services that receive the run's records too (``training.tracker``).
     """
 
     def __init__(
@@ -81,10 +88,12 @@ class Experiment:
         console: Console | None = None,
         diagnose: bool = False,
         validate: bool = True,
+        trackers: Sequence[str] = (),
     ):
         self.config = config
         self.data_dir, self.workdir = data_dir, workdir
         self._diagnose, self._validate = diagnose, validate
+        self._trackers = tuple(map(require_tracker, trackers))
         self.mesh = make_mesh()
         self.console = console or Console(
             period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
@@ -155,31 +164,13 @@ class Experiment:
         else:
             tokenizer = CharacterTokenizer(self.config.data.characters)
         if isinstance(tokenizer, CharacterTokenizer):
-            self._check_characters(tokenizer)
+            check_alphabet(tokenizer, self.data_dir, self.config.data.train)
         if tokenizer.vocab_size != self.config.model.vocabulary:
             raise ConfigError(
                 f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
                 f"{tokenizer.vocab_size} labels with the blank: set model.vocabulary to that"
             )
         return tokenizer
-
-    def _check_characters(self, tokenizer: CharacterTokenizer) -> None:
-        """Checks that the tokenizer covers the letters of the training corpora's languages.
-
-        Raises:
-          ConfigError: if transcripts contain letters of their language that the tokenizer lacks.
-        """
-        for split in self.config.data.train:
-            corpus = open_corpus(self.data_dir, split.corpus, split.split)
-            used = {character for text in corpus.texts for character in text}
-            lacking = "".join(sorted(used & set(corpus.characters) - set(tokenizer.characters)))
-            if lacking:
-                both = "".join(dict.fromkeys(tokenizer.characters + corpus.characters))
-                raise ConfigError(
-                    f"data.characters={tokenizer.characters!r} lacks {lacking!r} of {split.name} "
-                    f"(language {corpus.language}): set it to {both!r}, and model.vocabulary to "
-                    f"{len(both) + 1}"
-                )
 
     @functools.cached_property
     def frontend(self) -> Frontend:
@@ -198,8 +189,11 @@ class Experiment:
         rng = np.random.default_rng(self.config.seed)
         order = rng.permutation(len(self.training_data))
         chosen = order[: self.config.data.statistics_utterances]
-        recordings = (self.training_data[int(i)].audio for i in chosen)
-        stats = measure_stats(recordings, self.config.frontend.log_mel)
+        with Progress("feature statistics", self.console) as progress:
+            stats = measure_stats(
+                (self.training_data[int(i)].audio for i in progress.each(chosen, len(chosen))),
+                self.config.frontend.log_mel,
+            )
         if jax.process_count() > 1:
             stats = multihost_utils.broadcast_one_to_all(stats)
         return Frontend(self.config.frontend, stats)
@@ -241,7 +235,7 @@ class Experiment:
                 self._validators if self._validate else None,
                 self._diagnoser if self._diagnose else None,
             ),
-            self._teacher,
+            lambda name: load_teacher(pathlib.Path(name), self.frontend),
         )
 
     def _validators(self, policy: PrecisionPolicy) -> tuple[StreamingEvaluator, ...]:
@@ -251,25 +245,6 @@ class Experiment:
         split = self.config.data.validation[0]
         batches = utterances(self.config, self.tokenizer, split, self.data_dir, num_batches=1)
         return Diagnoser(self.config.model, policy, self.frontend, batches)
-
-    def _teacher(self, name: str) -> FloatTeacher:
-        """Loads a teacher from a model directory.
-
-        Raises:
-          ConfigMismatchError: if its features differ from the student's.
-        """
-        recognizer = Recognizer.load(pathlib.Path(name))
-        theirs, ours = recognizer.frontend, self.frontend
-        lines = differing_fields(to_json(theirs.config), to_json(ours.config), "frontend")
-        if not lines and not jax.tree.all(jax.tree.map(np.array_equal, theirs.stats, ours.stats)):
-            lines = ["the features' mean or deviation"]
-        if lines:
-            raise ConfigMismatchError(
-                f"the teacher {name} takes other features:\n  " + "\n  ".join(lines) + "\n"
-                "Give both the same frontend, and start from the teacher or from another model of "
-                "its statistics (initialize_from)."
-            )
-        return FloatTeacher(recognizer.config.model, recognizer.variables["params"])
 
     def initial_state(self) -> TrainState:
         """Returns the state before the first step."""
@@ -336,6 +311,7 @@ class Experiment:
                 self.console,
                 MAY_DIFFER,
                 functools.partial(upgraded, ExperimentConfig),
+                self._trackers,
             )
             state = trainer.run()
             kept = {best.stage: self._keep(best) for best in trainer.best_states()}

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.help_text import help_text
 from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
 
 FAILURE, USAGE = 1, 2
@@ -111,17 +112,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def run(
     main: Callable[[], int | None],
     parse: Callable[[Sequence[str]], list[str]] | None = None,
-    key_flags: Sequence[str] = (),
+    groups: Callable[[Sequence[flags.Flag]], Mapping[str, Sequence[flags.Flag]]] | None = None,
 ) -> None:
     """Runs ``main`` as a program and ends the process with its exit code.
 
     Args:
       main: the program; takes no arguments and returns the exit code or None.
       parse: parses the command line into ``flags.FLAGS``; None for absl's default parser.
-      key_flags: names of flags of shared modules to list in ``--help``.
+      groups: divides the program's flags into the groups of ``--help``, by title; None for one.
     """
-    for name in key_flags:
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def checked(argv: list[str]) -> int | None:
         if len(argv) > 1:
@@ -130,6 +129,9 @@ def run(
         return main()
 
     def parsed(argv: Sequence[str]) -> list[str]:
+        if _HELP & set(argv[1:]):
+            print(_help(main, groups), end="")
+            sys.exit(0)
         return (parse or flags.FLAGS)(list(argv))
 
     threading.excepthook = _thread_failed
@@ -176,6 +178,20 @@ def _unraisable(failure: Any) -> None:
 def _of_a_closed_loop(error: BaseException) -> bool:
     """Returns whether a write only ended after Orbax had closed its event loop for an error."""
     return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}
+
+
+def _help(
+    main: Callable[[], int | None],
+    groups: Callable[[Sequence[flags.Flag]], Mapping[str, Sequence[flags.Flag]]] | None,
+) -> str:
+    """Returns the help of the program whose module defines ``main``."""
+    module = sys.modules[main.__module__]
+    defined_by = sys.argv[0] if module.__name__ == "__main__" else module.__name__
+    own = flags.FLAGS.get_flags_for_module(defined_by)
+    return help_text(module.__doc__ or "", groups(own) if groups else {"Flags": own})
 
 
 def _second_interrupt() -> Callable[[int], None]:

@@ -5,10 +5,13 @@ user can mend is one message without a traceback; a fault of the program keeps i
 """
 
 import errno
+import logging as python_logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -131,6 +134,9 @@ def run(
             sys.exit(0)
         return (parse or flags.FLAGS)(list(argv))
 
+    threading.excepthook = _thread_failed
+    logging.get_absl_handler().addFilter(_is_a_fault)
+    sys.unraisablehook = _unraisable
     with SignalWatch(_second_interrupt()):
         try:
             app.run(checked, flags_parser=parsed)
@@ -146,6 +152,32 @@ def run(
                 end_process(code, message)
             print(message, file=sys.stderr)
             sys.exit(code)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Prints the message of a user's error in a thread; Orbax raises it again in the main one."""
+    explained = explain(failure.exc_value) if failure.exc_value is not None else None
+    if explained is None:
+        threading.__excepthook__(failure)
+    else:
+        print(explained[0], file=sys.stderr)
+
+
+def _is_a_fault(record: python_logging.LogRecord) -> bool:
+    """Leaves out of Orbax' log the errors that it raises again in the main thread."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or (explain(error) is None and not _of_a_closed_loop(error))
+
+
+def _unraisable(failure: Any) -> None:
+    """Prints an error of TensorStore's threads, unless it follows from another one."""
+    if failure.exc_value is None or not _of_a_closed_loop(failure.exc_value):
+        sys.__unraisablehook__(failure)
+
+
+def _of_a_closed_loop(error: BaseException) -> bool:
+    """Returns whether a write only ended after Orbax had closed its event loop for an error."""
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
 
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}

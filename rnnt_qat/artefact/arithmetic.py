@@ -25,7 +25,6 @@ from rnnt_qat.artefact.exponential_gates import (
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
-
 Formats = tuple[TensorFormat, TensorFormat, TensorFormat]
 """Formats of both operands and of the result."""
 

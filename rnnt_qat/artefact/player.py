@@ -246,7 +246,10 @@ class Player:
             ("prediction", self.model.prediction, self._prediction),
         ):
             held[:] = [
-                {site: states[f"{name}/{layer.cell_kind}_{n}/{site}"] for site in layer.state_formats}
+                {
+                    site: states[f"{name}/{layer.cell_kind}_{n}/{site}"]
+                    for site in layer.state_formats
+                }
                 for n, layer in enumerate(network.layers)
             ]
 

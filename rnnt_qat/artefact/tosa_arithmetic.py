@@ -142,10 +142,10 @@ def rescale_32(x: np.ndarray, ratio: float) -> np.ndarray:
     """
     mantissa, left = quantize_multiplier(ratio)
     shift = 31 - left
-    nudge = np.int64(1) << (shift - 1)
+    total = x.astype(np.int64) * mantissa + (1 << (shift - 1))
     if shift > 31:
-        nudge = nudge + np.where(x >= 0, 1 << 30, -(1 << 30))
-    return (x * mantissa + nudge) >> shift
+        total = total + np.where(x >= 0, np.int64(1 << 30), np.int64(-(1 << 30)))
+    return total >> shift
 
 
 @cache

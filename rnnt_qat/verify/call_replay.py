@@ -17,7 +17,7 @@ from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
 from rnnt_qat.artefact.player import BLANK_ID, Player
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.verify.runtimes import Runtime
-from rnnt_qat.verify.trace import Comparison, Difference, first_difference_of
+from rnnt_qat.verify.trace import Difference, first_difference_of
 
 BATCH = 1024
 """Most calls of one run."""
@@ -108,12 +108,29 @@ class RecordedPlayer:
         self.calls.append(Call(network, frames, (*inputs, *before.values()), results | after))
 
 
+@dataclass(frozen=True)
+class CallComparison:
+    """The comparison of all calls.
+
+    Attributes:
+      integers: number of results compared.
+      differing: number of results that differ.
+      differing_labels: number of joint calls whose most probable label differs.
+      first: the first difference.
+    """
+
+    integers: int
+    differing: int
+    differing_labels: int
+    first: Difference | None
+
+
 def compare_calls(
     model: RnntIntegers,
     calls: Sequence[Call],
     load: Callable[[bytes], Runtime],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Comparison:
+) -> CallComparison:
     """Computes calls in a runtime and compares every result for equality.
 
     Args:
@@ -122,7 +139,7 @@ def compare_calls(
       load: creates a runtime from a `.tflite` file's bytes.
       progress: called with the numbers of computed and of all calls.
     """
-    integers = differing = done = 0
+    integers = differing = labels = done = 0
     firsts: list[tuple[int, Difference]] = []
     for places, batch in _batches(calls):
         results = load(_graph(model, batch[0], len(batch))).run(*_inputs(batch))
@@ -132,6 +149,8 @@ def compare_calls(
             expected = np.stack([call.results[name] for call in batch], axis=1)
             integers += expected.size
             differing += int((rows != expected).sum())
+            if name == "joint/logits":
+                labels += int((rows.argmax(axis=-1) != expected.argmax(axis=-1)).sum())
             for n in np.flatnonzero((rows != expected).any(axis=(0, 2)))[:1]:
                 step = f"{batch[n].network} call {places[n]}"
                 found = first_difference_of(step, name, expected[:, n], rows[:, n])
@@ -140,7 +159,7 @@ def compare_calls(
         done += len(batch)
         progress(done, len(calls))
     first = min(firsts, key=lambda found: found[0])[1] if firsts else None
-    return Comparison(integers, differing, first)
+    return CallComparison(integers, differing, labels, first)
 
 
 def _batches(calls: Sequence[Call]) -> Iterator[tuple[list[int], list[Call]]]:

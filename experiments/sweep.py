@@ -45,7 +45,9 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
+from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.report import by_test_set
+from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.export.freeze import FreezeError
@@ -61,7 +63,7 @@ from rnnt_qat.studies.comparison import write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
@@ -87,6 +89,13 @@ _AWARE_STEPS = flags.DEFINE_integer(
     "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
     lower_bound=0,
 )
+_BEAM = flags.DEFINE_integer(
+    "beam",
+    0,
+    "Measure every system by a beam search of this width as well; its cost is the real-time factor "
+    "in evaluate's report. 0: by the models' own search alone.",
+    lower_bound=0,
+)
 _EXPORT = flags.DEFINE_list(
     "export",
     None,
@@ -104,7 +113,7 @@ def main() -> int:
     workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax()
-    console, runs = Console(), []
+    console, runs, beam_runs = Console(), [], []
     first: list[Measurement] = []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
@@ -121,14 +130,24 @@ def main() -> int:
             systems = [each.system for each in measured]
             runs.append(results_of(measured))
             first = first or measured
+            if _BEAM.value:
+                beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
+                what = model, config, splits, beam, data_dir, folder, console, asked
+                beam_runs.append(results_of(measure(*what, into=f"results_beam_{_BEAM.value}")))
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
     report = write_comparison(workdir / "report", pool(runs), data_dir, base)
-    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
-    tables = [grid_rows(group, systems) for group in groups]
+    tables = _tables(runs, systems)
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
     sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
+    if beam_runs:
+        tables_of_beam, title = _tables(beam_runs, systems), f"beam of {_BEAM.value}"
+        named = report.with_name(f"grid_beam_{_BEAM.value}.csv")
+        write_csv(named, [row for rows in tables_of_beam for row in rows])
+        sections += [
+            f"## {rows[0]['test_set']}, {title}\n\n{markdown_grid(rows)}" for rows in tables_of_beam
+        ]
     grid = report.with_name("grid.md")
     grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
     console.say(f"wrote {grid} and {report}")
@@ -166,6 +185,14 @@ def _targets() -> list[NpuTarget]:
         except FreezeError as error:
             raise flags.ValidationError(f"--export with --policies={line}: {error}") from None
     return targets
+
+
+def _tables(
+    runs: Sequence[Sequence[EvaluationResult]], systems: Sequence[System]
+) -> list[list[Row]]:
+    """Returns the rows of each test set."""
+    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
+    return [grid_rows(group, systems) for group in groups]
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

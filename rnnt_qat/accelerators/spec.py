@@ -116,6 +116,8 @@ class AcceleratorSpec:
       add_rounding: rounding of addends or sums to the grid of the result.
       fused_gate_sum: whether the recurrent product is added to the gate pre-activation before its
         range is limited (one operator does both); otherwise it is stored first (two operators).
+      double_ratios: whether the ratio of an accumulator's scale to that of its result is formed in
+        float64 instead of float32. Such a chip computes under ``jax.enable_x64`` alone.
     """
 
     name: str
@@ -129,6 +131,7 @@ class AcceleratorSpec:
     add_grid: AddGrid = AddGrid.RESULT
     add_rounding: Rounding = Rounding.AWAY
     fused_gate_sum: bool = False
+    double_ratios: bool = False
 
     def __post_init__(self):
         """Rejects combinations that no chip can compute; the error names the field."""

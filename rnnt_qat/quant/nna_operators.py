@@ -142,7 +142,7 @@ class NnaOperators:
     ) -> QTensor:
         """Computes ``x @ w + bias`` in the chip's accumulator; the bias is rounded to its grid."""
         kernels.require(self.spec, Operator.DOT)
-        scale = kernels.accumulator_scale(x.scale, w.scale)
+        scale = kernels.accumulator_scale(self.spec, x.scale, w.scale)
         quantized = None if bias is None else self._bias(bias, scale)
         if not self.integer:
             if self.spec.accumulator.bits > 32:

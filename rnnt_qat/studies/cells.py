@@ -44,10 +44,11 @@ def measure(
     workdir: pathlib.Path,
     console: Console,
     recipe: ExperimentConfig | None = None,
+    into: str = "results",
 ) -> list[Measurement]:
     """Trains and evaluates one float model under each policy.
 
-    A policy is not computed again if ``workdir/<slug>/results`` holds its results for the same
+    A policy is not computed again if ``workdir/<slug>/<into>`` holds its results for the same
     model, number of steps, test sets and evaluation config. Interrupted training is resumed.
 
     Args:
@@ -59,6 +60,7 @@ def measure(
       workdir: output folder, with a subfolder per policy.
       console: output of progress lines.
       recipe: experiment that provides data, stages and pipeline; None for the model's own.
+      into: name of the folder of results, one for each evaluation config of the same models.
 
     Returns:
       The measurements, starting with the float model's.
@@ -76,7 +78,7 @@ def measure(
         depends_on["recipe"] = to_json(recipe)
     measured: list[Measurement] = []
     for policy in (None, *config.policies):
-        folder = workdir / (slug(policy) if policy else FLOAT) / "results"
+        folder = workdir / (slug(policy) if policy else FLOAT) / into
         steps = config.aware_steps if policy else 0
         key = depends_on | {"policy": policy, "aware_steps": steps}
         cell = _read(folder, key)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -164,7 +165,7 @@ def ended(names):
                     standard |= {"--workdir": names["new"], "--config": CONFIG.partition("=")[2]}
                 argv += [f"{k}={v}" for k, v in standard.items() if k not in given]
                 commands[arguments] = argv
-            found[binary] = run_all(binary, commands)
+            found[binary] = run_all(binary, commands | {"--help": ["--help"]})
         return found[binary]
 
     return of
@@ -181,6 +182,23 @@ def test_a_mistake_is_one_message(ended, names, binary, arguments, code, message
     assert end.code == code
     assert not (pathlib.Path(names["new"]) / "config.json").exists()
     assert len([line for line in end.err.splitlines() if line]) <= 8
+
+
+@pytest.mark.parametrize(
+    ("binary", "flags"),
+    [
+        ("experiments.train", "config data_dir workdir cpu_devices coordinator"),
+        ("experiments.evaluate", "models workdir data_dir cpu_devices beam_size"),
+        ("experiments.sweep", "config models policies data_dir cpu_devices"),
+        ("experiments.export", "model output data_dir"),
+        ("experiments.formats", "config"),
+        ("data.prepare", "corpora data_dir"),
+    ],
+)
+def test_help_lists_the_flags_and_says_what_the_program_does(ended, binary, flags):
+    said = ended(binary)["--help"].out
+    assert {f"--{name}" for name in flags.split()} <= set(re.findall(r"^ +(--\w+)", said, re.M))
+    assert f"python -m {binary}" in said
 
 
 def test_the_faults_of_the_program_keep_their_traceback(names, tmp_path):

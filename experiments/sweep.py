@@ -54,7 +54,7 @@ from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
 from rnnt_qat.latency.systems import describe
 from rnnt_qat.latency.vela import TARGETS, NpuTarget
-from rnnt_qat.quant.ablation import parts
+from rnnt_qat.quant.ablation import ablations
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.studies.cells import Measurement, measure, results_of
@@ -252,7 +252,7 @@ def _policies() -> tuple[str, ...]:
     except ValueError as error:
         raise flags.ValidationError(str(error)) from None
     whole, plus, changes = _ABLATE.value.partition("+")
-    names = (whole, *(part.name for part in parts(policy_by_name(whole))))
+    names = (whole, *(policy.name for policy in ablations(policy_by_name(whole))))
     return tuple(name for name in (f"{name}{plus}{changes}" for name in names) if _is_policy(name))
 
 

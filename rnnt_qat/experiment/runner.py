@@ -115,7 +115,7 @@ class Experiment:
         return frozenset(text for corpus in corpora for text in corpus.texts)
 
     @functools.cached_property
-    def origin(self) -> Recognizer | None:
+    def initial_recognizer(self) -> Recognizer | None:
         """Recognizer to start from; None if the config names none.
 
         Raises:
@@ -148,8 +148,8 @@ class Experiment:
         """Tokenizer of characters, or of units trained on the training transcripts."""
         units = self.config.data.sentencepiece
         tokenizer: Tokenizer
-        if self.origin:
-            tokenizer = self.origin.tokenizer
+        if self.initial_recognizer:
+            tokenizer = self.initial_recognizer.tokenizer
         elif units:
             tokenizer = SentencePieceTokenizer.train(self.training_data.texts, units)
         else:
@@ -184,8 +184,8 @@ class Experiment:
     @functools.cached_property
     def frontend(self) -> Frontend:
         """Frontend with feature statistics of the training data, computed once per run."""
-        if self.origin:
-            return self.origin.frontend
+        if self.initial_recognizer:
+            return self.initial_recognizer.frontend
         path = self.workdir / _STATS
         if path.exists() and has_checkpoints(self.workdir):
             try:
@@ -273,8 +273,8 @@ class Experiment:
 
     def initial_state(self) -> TrainState:
         """Returns the state before the first step."""
-        if self.origin:
-            params = self.origin.variables["params"]
+        if self.initial_recognizer:
+            params = self.initial_recognizer.variables["params"]
         else:
             params = self.task.initial_params(jax.random.key(self.config.seed))
         return TrainState.create(params, {}, self.config.seed)
@@ -389,7 +389,7 @@ class Experiment:
         if jax.process_index() == 0:
             write_text(self.workdir / _CONFIG, json.dumps(to_json(self.config), indent=2) + "\n")
             write_text(self.workdir / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
-            if not self.origin:
+            if not self.initial_recognizer:
                 self.frontend.stats.save(self.workdir / f"{_STATS}.partial")
                 os.replace(self.workdir / f"{_STATS}.partial", self.workdir / _STATS)
 
@@ -414,13 +414,14 @@ class Experiment:
         return recognizer
 
 
-def _other_shapes(origin: Recognizer, config: ExperimentConfig) -> list[str]:
+def _other_shapes(recognizer: Recognizer, config: ExperimentConfig) -> list[str]:
     """Returns the names of parameters that a recognizer lacks or has in another shape."""
     inputs = example_inputs(config.model, config.frontend.feature_size)
     ours = jax.eval_shape(RNNT(config.model, FLOAT32).init, jax.random.key(0), *inputs)["params"]
     expected = {name: leaf.shape for name, leaf in flatten_dict(ours, sep="/").items()}
     found = {
-        name: leaf.shape for name, leaf in flatten_dict(origin.variables["params"], sep="/").items()
+        name: leaf.shape
+        for name, leaf in flatten_dict(recognizer.variables["params"], sep="/").items()
     }
     names = sorted({*expected, *found})
     return [name for name in names if expected.get(name) != found.get(name)]

@@ -36,7 +36,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.studies.cells import measure, results_of
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
@@ -303,7 +303,7 @@ def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
 
     experiment = Experiment(config(), data_dir, workdir, Console(io.StringIO()), diagnose=True)
     variables = recognizers["aware"].variables
-    metrics = experiment.task.under("").evaluate(variables["params"], variables[RANGES])
+    metrics = experiment.task.under("").evaluate(variables["params"], variables[QUANT_STATS])
     assert metrics["diagnostics/joint/kernel/quantize/sqnr_db"] > 20
 
 

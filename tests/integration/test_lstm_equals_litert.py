@@ -26,7 +26,7 @@ from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.qtensor import QTensor
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.quant.scales import range_to_scale
 from rnnt_qat.verify.runtimes import LiteRt, Tflm
 
@@ -105,7 +105,7 @@ def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]
         w_ih_scale=np.broadcast_to(scale["input_kernel"], 4).astype(np.float32),
         w_hh_scale=np.broadcast_to(scale["recurrent_kernel"], 4).astype(np.float32),
     )
-    return {"params": params, RANGES: ranges}, integers
+    return {"params": params, QUANT_STATS: ranges}, integers
 
 
 def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +113,7 @@ def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
     layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
     format = spec.tensor(Role.INPUT).format
-    scale = range_to_scale(spec.tensor(Role.INPUT), variables[RANGES]["input"])
+    scale = range_to_scale(spec.tensor(Role.INPUT), variables[QUANT_STATS]["input"])
 
     @jax.jit
     def run(variables, xs):
@@ -133,7 +133,7 @@ def step_ours(spec, variables, x, hidden, cell) -> tuple[np.ndarray, np.ndarray]
     policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
     layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
     tensor = spec.tensor(Role.INPUT)
-    scale = range_to_scale(tensor, variables[RANGES]["input"])
+    scale = range_to_scale(tensor, variables[QUANT_STATS]["input"])
     xs = QTensor(jnp.asarray(x)[:, None], scale, format=tensor.format)
     mask, state = jnp.ones((len(x), 1), bool), LSTMState(jnp.asarray(hidden), jnp.asarray(cell))
     _, _, after = jax.jit(layer.apply)(variables, xs, mask, state)

@@ -15,7 +15,7 @@ from rnnt_qat.models.recurrent import GRUConfig, LSTMConfig, ProjectedLSTMConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.diagnostics import DIAGNOSTICS
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.serving.formats import tensor_rows
 from rnnt_qat.serving.freeze import freeze
@@ -47,7 +47,7 @@ def calibrated(config, policy):
     def observe(key):
         params = calibrating.init(key, *batch)["params"]
         params = jax.tree.map(lambda p: 2 * p, params)
-        _, ranges = calibrating.apply({"params": params}, *batch, mutable=[RANGES])
+        _, ranges = calibrating.apply({"params": params}, *batch, mutable=[QUANT_STATS])
         return {"params": params, **ranges}
 
     return RNNT(config, policy), observe(jax.random.key(1)), features

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
+from rnnt_qat.fixedpoint import layer_norm
 from rnnt_qat.fixedpoint.activation import Activation
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.dot import dot, dot_int16
@@ -284,6 +285,23 @@ def unbounded_product(
     """
     require(spec, Operator.MUL)
     return rescale(spec, Accumulated(a.integers * b.integers, a.scale * b.scale), role, scale)
+
+
+def unbounded_norm(
+    spec: AcceleratorSpec, x: Int[Array, "*S N"], bits: int, role: Role, scale: Scale
+) -> Int[Array, "*S N"]:
+    """Computes rows of mean 0 and variance 1, before they are brought into range.
+
+    Args:
+      spec: the chip.
+      x: integers of any scale.
+      bits: width of the integers.
+      role: role of the result.
+      scale: scale of the result.
+    """
+    require(spec, Operator.LAYER_NORM)
+    normalized = layer_norm.normalize(x, bits)
+    return rescale(spec, Accumulated(normalized, 2.0**-layer_norm.FRAC_BITS), role, scale)
 
 
 def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:

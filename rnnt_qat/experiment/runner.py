@@ -14,10 +14,12 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.experiment.alphabet import check_alphabet
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
-from rnnt_qat.experiment.task import FloatTeacher, Measurement, RecognizerTask
+from rnnt_qat.experiment.task import Measurement, RecognizerTask
+from rnnt_qat.experiment.teacher import load_teacher
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
 from rnnt_qat.infra.config import ConfigError, to_json, upgraded
@@ -40,12 +42,14 @@ from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     ConfigMismatchError,
     differing_fields,
     require_same_config,
 )
-from rnnt_qat.training.loop import BestState, Trainer, has_checkpoints
+from rnnt_qat.training.loop import Trainer
+from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
 
@@ -155,31 +159,13 @@ class Experiment:
         else:
             tokenizer = CharacterTokenizer(self.config.data.characters)
         if isinstance(tokenizer, CharacterTokenizer):
-            self._check_characters(tokenizer)
+            check_alphabet(tokenizer, self.data_dir, self.config.data.train)
         if tokenizer.vocab_size != self.config.model.vocabulary:
             raise ConfigError(
                 f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
                 f"{tokenizer.vocab_size} labels with the blank: set model.vocabulary to that"
             )
         return tokenizer
-
-    def _check_characters(self, tokenizer: CharacterTokenizer) -> None:
-        """Checks that the tokenizer covers the letters of the training corpora's languages.
-
-        Raises:
-          ConfigError: if transcripts contain letters of their language that the tokenizer lacks.
-        """
-        for split in self.config.data.train:
-            corpus = open_corpus(self.data_dir, split.corpus, split.split)
-            used = {character for text in corpus.texts for character in text}
-            lacking = "".join(sorted(used & set(corpus.characters) - set(tokenizer.characters)))
-            if lacking:
-                both = "".join(dict.fromkeys(tokenizer.characters + corpus.characters))
-                raise ConfigError(
-                    f"data.characters={tokenizer.characters!r} lacks {lacking!r} of {split.name} "
-                    f"(language {corpus.language}): set it to {both!r}, and model.vocabulary to "
-                    f"{len(both) + 1}"
-                )
 
     @functools.cached_property
     def frontend(self) -> Frontend:
@@ -241,7 +227,7 @@ class Experiment:
                 self._validators if self._validate else None,
                 self._diagnoser if self._diagnose else None,
             ),
-            self._teacher,
+            lambda name: load_teacher(pathlib.Path(name), self.frontend),
         )
 
     def _validators(self, policy: PrecisionPolicy) -> tuple[StreamingEvaluator, ...]:
@@ -251,25 +237,6 @@ class Experiment:
         split = self.config.data.validation[0]
         batches = utterances(self.config, self.tokenizer, split, self.data_dir, num_batches=1)
         return Diagnoser(self.config.model, policy, self.frontend, batches)
-
-    def _teacher(self, name: str) -> FloatTeacher:
-        """Loads a teacher from a model directory.
-
-        Raises:
-          ConfigMismatchError: if its features differ from the student's.
-        """
-        recognizer = Recognizer.load(pathlib.Path(name))
-        theirs, ours = recognizer.frontend, self.frontend
-        lines = differing_fields(to_json(theirs.config), to_json(ours.config), "frontend")
-        if not lines and not jax.tree.all(jax.tree.map(np.array_equal, theirs.stats, ours.stats)):
-            lines = ["the features' mean or deviation"]
-        if lines:
-            raise ConfigMismatchError(
-                f"the teacher {name} takes other features:\n  " + "\n  ".join(lines) + "\n"
-                "Give both the same frontend, and start from the teacher or from another model of "
-                "its statistics (initialize_from)."
-            )
-        return FloatTeacher(recognizer.config.model, recognizer.variables["params"])
 
     def initial_state(self) -> TrainState:
         """Returns the state before the first step."""

@@ -47,7 +47,7 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
       variables: its variables.
 
     Raises:
-      FreezeError: a layer does not compute with integer matrix products.
+      FreezeError: a layer does not compute with integer matrix products, or is a layer norm.
     """
     params = variables["params"]
 
@@ -57,6 +57,11 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
             raise FreezeError(
                 f"layer {'/'.join(path)} computes in {type(precision).__name__}, not in integer "
                 "matrix products with floating point between them"
+            )
+        if Role.NORMALIZED in sites.values():
+            raise FreezeError(
+                f"layer {'/'.join(path)} is a layer norm, for which no graph is written: export a "
+                "recognizer of other layers"
             )
         return _Layer(precision, sites, _at(params, path))
 

@@ -1,6 +1,7 @@
 """Comparison of several systems on the same chips: export, decoding, replay, compilation."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.latency.cpu_costs import FALLBACK_OPERATORS
 from rnnt_qat.latency.latency_report import LatencyRow, WordErrors, latency_row
@@ -22,7 +24,6 @@ from rnnt_qat.studies.deployment import (
     export_recognizer,
     folder_name,
     integers,
-    progress_line,
     replay_test_set,
     search_of,
 )
@@ -97,10 +98,12 @@ def compare_on_chips(
     for system, recognizer in systems.items():
         if system.method is Method.FLOAT:
             continue
-        models[system] = integers(system, recognizer)
+        with Progress(f"freezing {system.name}", console):
+            models[system] = integers(system, recognizer)
         if system.method is not Method.FALLBACK:
             folder = output / folder_name(system)
-            export_recognizer(recognizer, models[system], config.chunks, folder)
+            with Progress(f"writing graphs of {system.name}", console):
+                export_recognizer(recognizer, models[system], config.chunks, folder)
             console.say(f"wrote {folder}")
 
     if results is None:
@@ -113,15 +116,16 @@ def compare_on_chips(
             continue
         for split in config.replay:
             name = f"{system.name}, {split.name}"
-            verifications[name] = replay_test_set(
-                systems[system],
-                model,
-                split,
-                data_dir,
-                config.chunks,
-                found[system.name, split.name],
-                progress_line(console, f"replay of {name}"),
-            )
+            with Progress(f"replay of {name}", console) as progress:
+                verifications[name] = replay_test_set(
+                    systems[system],
+                    model,
+                    split,
+                    data_dir,
+                    config.chunks,
+                    found[system.name, split.name],
+                    progress.at,
+                )
             console.say(f"{name}: {_verdict(verifications[name])}")
 
     compiled = _compile(_for_ethos_u(models, console), config, output, console)
@@ -176,12 +180,11 @@ def _compile(
     console: Console,
 ) -> dict[tuple[str, str, int], CompiledRecognizer]:
     """Compiles every system by target and chunk; saves the graphs of systems without fallback."""
+    pairs = list(itertools.product(models.items(), config.targets))
     compiled = {}
-    report_progress = progress_line(console, "compiling")
-    done, total = 0, len(models) * len(config.targets)
-    for system, model in models.items():
-        fallback = system.method is Method.FALLBACK
-        for target in config.targets:
+    with Progress("compiling with Vela", console) as progress:
+        for (system, model), target in progress.each(pairs, len(pairs)):
+            fallback = system.method is Method.FALLBACK
             for one in compile_recognizer(
                 model,
                 config.chunks,
@@ -190,8 +193,6 @@ def _compile(
                 keep_in=None if fallback else output / folder_name(system),
             ):
                 compiled[system.name, target.name, one.chunk_frames] = one
-            done += 1
-            report_progress(done, total)
     return compiled
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flax.traverse_util import flatten_dict
 
-from rnnt_qat.evaluation.report import by_test_set, markdown_table
+from rnnt_qat.evaluation.report import by_test_set, markdown_table, timing_table
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, sensitivity
@@ -54,7 +54,7 @@ def write_chip_report(
     if (output / "evaluation").exists():
         parts.append("Details, plots and examples in `evaluation/report.md`.")
     for test_set, group in by_test_set(comparison.results).items():
-        parts += [f"### {test_set}", markdown_table(group)]
+        parts += [f"### {test_set}", markdown_table(group), timing_table(group)]
     parts += ["## Weights and placement", _systems_table(comparison, systems)]
     if comparison.verifications:
         parts += ["## Replay", _REPLAY, verification_table(comparison.verifications)]

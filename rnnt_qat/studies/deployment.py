@@ -5,7 +5,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,6 @@ from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_st
 from rnnt_qat.export.serving_program import export_serving_program
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.infra.config import to_json
-from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.latency.engine_latency import DecodeCounts
@@ -326,28 +324,3 @@ def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) 
         chunk,
         np.array(full),
     )
-
-
-def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
-    """Returns a callback of ``(done, total)`` that shows progress with the remaining time.
-
-    The first unit of work includes compilation, so the estimate is based on the later ones.
-
-    Args:
-      console: output of progress lines.
-      what: name of the work.
-    """
-    began: tuple[float, int] | None = None
-
-    def report_progress(done: int, total: int) -> None:
-        nonlocal began
-        now = time.monotonic()
-        left = ""
-        if began is None:
-            began = now, done
-        elif done > began[1]:
-            seconds = (now - began[0]) * (total - done) / (done - began[1])
-            left = f", {format_duration(seconds)} left"
-        console.progress(f"{what}: {done / total:.0%}{left}")
-
-    return report_progress

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
+from rnnt_qat.artefact.arithmetic import LITERT
 from rnnt_qat.artefact.integers import GATE, GATE_PRE, DenseIntegers, RnntIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.freeze import FreezeError
@@ -68,7 +69,7 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
         rows = np.rint(np.asarray(_at(params, path)) / format.scale)
         return rows.clip(-32768, 32767).astype(np.int16)
 
-    return lay_out(model.config, params, layer, table, ETHOS_U_16X8.name, fused=False)
+    return lay_out(model.config, params, layer, table, ETHOS_U_16X8.name, False, LITERT)
 
 
 class _Layer:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
@@ -127,7 +128,7 @@ def compare_on_chips(
                 )
             console.say(f"{name}: {_verdict(verifications[name])}")
 
-    compiled = _compile(models, config, output, console)
+    compiled = _compile(_for_ethos_u(models, console), config, output, console)
     rows = []
     for (name, _, chunk), recognizer_on_chip in compiled.items():
         system = next(s for s in models if s.name == name)
@@ -159,6 +160,19 @@ def _decoded(
     return results
 
 
+def _for_ethos_u(
+    models: Mapping[System, RnntIntegers], console: Console
+) -> dict[System, RnntIntegers]:
+    """Returns the models in LiteRT's arithmetic, which is Ethos-U's; names the others."""
+    found = {s: m for s, m in models.items() if isinstance(m.arithmetic, RuntimeArithmetic)}
+    for system in models.keys() - found.keys():
+        console.say(
+            f"{system.name}: not compiled, has no latency: Ethos-U computes other integers than "
+            f"{models[system].chip}"
+        )
+    return found
+
+
 def _compile(
     models: Mapping[System, RnntIntegers],
     config: ChipComparisonConfig,
@@ -186,5 +200,6 @@ def _verdict(verification: Verification) -> str:
     wrong = [a for a in verification.agreements if not a.exact]
     if not wrong:
         integers = sum(a.integers for a in verification.agreements)
-        return f"0 differing tokens, 0 of {integers:,} integers differ"
+        missing = f"; {verification.missing}" if verification.missing else ""
+        return f"0 differing tokens, 0 of {integers:,} integers differ{missing}"
     return "; ".join(f"{a.decoder} DIFFERS, first at {a.first_difference}" for a in wrong)

@@ -80,7 +80,8 @@ difference paired by utterance, in bold where it leaves out 0."""
 _REPLAY = """\
 Every utterance of the test set, decoded by each program on its own; results and recurrent states
 after every call are compared with the NumPy player's for equality. Chunks are in encoder frames.
-TFLM is compared with the player under TFLM's arithmetic."""
+TFLM is compared with the player under TFLM's arithmetic. TOSA's reference model computes each of
+the player's calls again, from the states that the player had."""
 
 _LATENCY = """\
 Cycles are Vela's own performance model of the graphs with the models' weights; calls are counted
@@ -105,7 +106,9 @@ def _systems_table(comparison: ChipComparison, systems: Mapping[System, Recogniz
                 for path, leaf in flatten_dict(recognizer.variables["params"]).items()
                 if path[-1].endswith("kernel") and path[0] != "ctc"
             )
-            size, stored, shares = 4 * sum(kernels), "-", "0 %"
+            on_chip = system.method is not Method.FLOAT
+            size = sum(kernels) * (1 if on_chip else 4)
+            stored, shares = "-", "-" if on_chip else "0 %"
         else:
             size = rows[0].weight_bytes
             by_target = {r.target: r.stored_weight_bytes for r in rows}

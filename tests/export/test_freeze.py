@@ -143,7 +143,9 @@ def test_what_cannot_be_frozen_is_named():
     float_layer = Rule("encoder/lstm_1", W8A8.resolve(("any",)))
     with pytest.raises(FreezeError, match="layer encoder/lstm_1 computes in IntegerMatmul"):
         freeze(under(float_layer, everywhere), variables)
-    with pytest.raises(FreezeError, match="generic_nna is no chip to export to: LiteRT has"):
+    with pytest.raises(
+        FreezeError, match="generic_nna is no chip to export to: LiteRT or TOSA has"
+    ):
         freeze(under(Rule("*", OnAccelerator(GENERIC_NNA))), variables)
     other_chip = Rule("encoder/*", OnAccelerator(ETHOS_U_16X8))
     with pytest.raises(FreezeError, match="different chips: encoder/projection on ethos_u_16x8, "):

@@ -271,14 +271,16 @@ def _latency_figures(run: StoredRun) -> list[Json]:
             (
                 f"{r['system']}, {r['chunk_frames']} frames a chunk",
                 float(r["ms_per_second"]),
-                *(100 * float(r[name]) for name in ("wer", "wer_low", "wer_high")),
+                100 * float(r["wer"]),
+                100 * float(r["wer_low"]),
+                100 * float(r["wer_high"]),
             )
             for r in rows
             if r["ms_per_second"]
         ]
         if points:
             title = f"Error rate against engine latency: {place[0]} on {place[1]}"
-            figure = pareto_figure(points, "engine ms a second of audio")  # type: ignore[arg-type]
+            figure = pareto_figure(points, "engine ms a second of audio")
             figures.append({"section": "summary", "title": title, **figure})
     return figures
 

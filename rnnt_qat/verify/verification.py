@@ -112,7 +112,7 @@ def verify(
 
     JAX and TFLM use the first chunk size; if it is 1, their states are compared after every encoder
     frame. LiteRT uses every chunk size. TFLM hides the states of fused LSTMs, so for TFLM and its
-    player silence completes the last group of frames. In TOSA's arithmetic, TOSA's reference model
+    player silence completes the last chunk. In TOSA's arithmetic, TOSA's reference model
     takes the place of both, with every chunk size.
 
     Args:
@@ -132,10 +132,10 @@ def verify(
         players: dict[tuple, tuple[Traced, Transcript]] = {}
         for n, pair in enumerate(pairs):
             features = utterance.features
-            if pair.whole_groups:
-                features = np.pad(features, ((0, -len(features) % group), (0, 0)))
-            integers = quantize_features(features, model.encoder.layers[0].input)
             chunk = pair.chunk * group
+            if pair.whole_chunks:
+                features = np.pad(features, ((0, -len(features) % chunk), (0, 0)))
+            integers = quantize_features(features, model.encoder.layers[0].input)
             key = (pair.reference, pair.chunk)
             if key not in players:
                 player = Traced(pair.reference)
@@ -151,7 +151,7 @@ def verify(
                 inspected = first_difference(model, integers, chunk, pair.inspect(), heard)
                 first = str(inspected or first)
             agreements[n] = _add(agreements[n], utterance.id, compared, first, ours, theirs)
-            if pair.whole_groups:
+            if pair.whole_chunks:
                 tflm_differing += differing_tokens(transcripts[utterance.id], theirs)
             else:
                 transcripts.setdefault(utterance.id, ours)
@@ -227,7 +227,7 @@ class _Pair:
     reference: Player
     chunk: int
     real_features: bool = False
-    whole_groups: bool = False
+    whole_chunks: bool = False
     inspect: Callable[[], Inspectable] | None = None
     """Creates the decoder again, with the results of every operator available."""
 
@@ -254,7 +254,7 @@ def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -
         )
     as_tflm = dataclasses.replace(model, arithmetic=TFLM)
     graphs = GraphRecognizer(as_tflm, Tflm)
-    yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_groups=True)
+    yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_chunks=True)
 
 
 def _add(

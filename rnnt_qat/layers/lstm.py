@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.layers.cell_states import note_cells
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
+from rnnt_qat.layers.temporal_gradient import FULL, TemporalGradient
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.qtensor import map_values
@@ -40,10 +41,12 @@ class LSTM(QuantizedModule):
     Attributes:
       features: hidden width H.
       rematerialize: whether the backward pass recomputes the cells except for their products.
+      gradient: paths through time that the gradient includes.
     """
 
     features: int
     rematerialize: bool = False
+    gradient: TemporalGradient = FULL
 
     @property
     def block_size(self) -> int:
@@ -93,7 +96,7 @@ class LSTM(QuantizedModule):
         pre_x = ops.values(ops.store("gate_input", accumulated))
         weights = ops.weight("recurrent_kernel", recurrent_kernel)
         hiddens, cells, final = lstm_scan(
-            self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
+            self.rematerialize, self.gradient, unrecorded(ops), weights, pre_x, mask.T, state
         )
         note_cells(self, ops, cells, mask)
         if self.policy.diagnosing:  # repeats the steps of the scan, all at once

@@ -4,14 +4,17 @@ from dataclasses import dataclass, field
 
 import flax.linen as nn
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
 from rnnt_qat.infra.config import require_at_least
+from rnnt_qat.layers.cell_states import CELLS
 from rnnt_qat.models.dropout import fold_in_rows
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
+from rnnt_qat.models.windows import Window, in_windows
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PRNGKey, PyTree
 
@@ -114,7 +117,8 @@ class RNNT(nn.Module):
         reduction = self.config.encoder.time_reduction
         features = jnp.pad(features, ((0, 0), (0, -features.shape[1] % reduction), (0, 0)))
         mask = mask_from_lengths(feature_lengths, features.shape[1])
-        encoded, encoded_mask, _ = self.encode(features, mask, None, encoder_keys)
+        encode = self.encode if self._encodes_at_once(features) else self._encode_in_windows
+        encoded, encoded_mask, _ = encode(features, mask, None, encoder_keys)
         encoded_lengths = encoded_mask.sum(axis=1, dtype=jnp.int32)
 
         inputs = jnp.pad(labels, ((0, 0), (1, 0)), constant_values=BLANK_ID)
@@ -151,6 +155,41 @@ class RNNT(nn.Module):
         """
         projection, mask, state = self.encoder(features, mask, state, row_keys)
         return self.joint.store_encoded(projection, mask), mask, state
+
+    def _encodes_at_once(self, features: Float[Array, "B T F"]) -> bool:
+        """Returns whether the frames make one window, or values of all frames are observed."""
+        window = self.config.encoder.window_frames
+        observed = self.is_initializing() or self.policy.calibrating or self.policy.diagnosing
+        return observed or not window or features.shape[1] <= window
+
+    def _encode_in_windows(
+        self,
+        features: Float[Array, "B T F"],
+        mask: Bool[Array, "B T"],
+        _: None,
+        row_keys: PRNGKey | None,
+    ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
+        """Encodes as ``encode`` does, and keeps the values of one window for the backward pass."""
+        # JAX's transformations need a function of arrays, which a bound module is not.
+        model, variables = self.unbind()
+
+        def run(state: PyTree, window: Window) -> tuple[PyTree, PyTree]:
+            xs, mask, number = window
+            keys = row_keys
+            if keys is not None:
+                keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+            (encoded, mask, state), noted = model.apply(
+                variables, xs, mask, state, keys, method=RNNT.encode, mutable=[CELLS]
+            )
+            return state, (encoded, mask, noted.get(CELLS, {}))
+
+        first = self.encoder.initial_state(len(features))
+        size = self.config.encoder.window_frames
+        state, (encoded, mask, noted) = in_windows(run, first, features, mask, size)
+        if self.is_mutable_collection(CELLS):
+            for name, of_layer in noted.get("encoder", {}).items():
+                self.encoder.put_variable(CELLS, name, of_layer)
+        return encoded, mask, state
 
     def predict(
         self,

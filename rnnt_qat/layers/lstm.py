@@ -98,7 +98,7 @@ class LSTM(QuantizedModule):
         hiddens, cells, final = lstm_scan(
             self.rematerialize, self.gradient, unrecorded(ops), weights, pre_x, mask.T, state
         )
-        note_cells(self, ops, cells, mask)
+        note_cells(self, ops, hiddens, cells, mask)
         if self.policy.diagnosing:  # repeats the steps of the scan, all at once
             before = [
                 jnp.concatenate([first[None], later[:-1]])

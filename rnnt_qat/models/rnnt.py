@@ -1,5 +1,6 @@
 """The RNN transducer: assembly of its three networks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ from rnnt_qat.models.dropout import fold_in_rows
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
+from rnnt_qat.models.state_projection import StateProjection
 from rnnt_qat.models.windows import Window, in_windows
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PRNGKey, PyTree
@@ -32,6 +34,9 @@ class RNNTConfig:
         (``losses.ctc``); it is not part of the chip's program.
       simple_joiner: whether training has the joiner without a hidden layer that selects the band of
         the pruned loss (``losses.pruned``); it is not part of the chip's program.
+      teacher_width: width of the LSTMs of a teacher's encoder to which training projects the states
+        of this encoder (``objectives.recurrent_states``); 0 has no projections. They are not part
+        of the chip's program.
     """
 
     vocabulary: int
@@ -42,10 +47,12 @@ class RNNTConfig:
     joint_size: int = 256
     ctc_head: bool = True
     simple_joiner: bool = False
+    teacher_width: int = 0
 
     def __post_init__(self):
         """Rejects sizes below 1, and a vocabulary without a label besides the blank."""
         require_at_least(1, self, "joint_size")
+        require_at_least(0, self, "teacher_width")
         require_at_least(2, self, "vocabulary")
 
 
@@ -60,6 +67,8 @@ class Lattice:
       head: the joint.
       ctc_logits: logits of the labels from the encoder alone; None for a model without that head.
       simple: the two addends of the simple joiner's logits; None for a model without it.
+      state_projections: kernels ``[H, H_teacher]`` of the hidden and the cell states of each layer
+        of the encoder; empty for a model without them.
     """
 
     encoded: Num[Array, "B Tr J"]
@@ -68,6 +77,7 @@ class Lattice:
     head: JointHead
     ctc_logits: Float[Array, "B Tr V"] | None = None
     simple: tuple[Float[Array, "B Tr V"], Float[Array, "B U1 V"]] | None = None
+    state_projections: Sequence[Mapping[str, Float[Array, "H Ht"]]] = ()
 
 
 class RNNT(nn.Module):
@@ -93,6 +103,10 @@ class RNNT(nn.Module):
         simple = config.simple_joiner
         self.simple_encoded = nn.Dense(config.vocabulary) if simple else None
         self.simple_predicted = nn.Dense(config.vocabulary) if simple else None
+        self.state_projection = [
+            StateProjection(config.encoder.hidden_size, config.teacher_width)
+            for _ in range(config.encoder.num_layers if config.teacher_width else 0)
+        ]
 
     def __call__(
         self,
@@ -133,7 +147,10 @@ class RNNT(nn.Module):
                 self.simple_encoded(self.joint.real_encoded(encoded)),
                 self.simple_predicted(self.joint.real_predicted(predicted)),
             )
-        return Lattice(encoded, encoded_lengths, predicted, self.head(), ctc_logits, simple)
+        projections = tuple(projection() for projection in self.state_projection)
+        return Lattice(
+            encoded, encoded_lengths, predicted, self.head(), ctc_logits, simple, projections
+        )
 
     def encode(
         self,

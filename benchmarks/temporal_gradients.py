@@ -49,8 +49,9 @@ def measure(policy_name: str, kind: str, in_windows: bool, seconds: float) -> di
     from rnnt_qat.quant.quantized_module import QUANT_STATS
 
     experiment = assistant.experiment()
-    frames_of = lambda s: round(1000 * s / experiment.frontend.frame_ms)  # noqa: E731
-    window, frames = frames_of(_WINDOW_SECONDS.value), frames_of(seconds)
+    window, frames = (
+        round(1000 * s / experiment.frontend.frame_ms) for s in (_WINDOW_SECONDS.value, seconds)
+    )
     own_window = window // experiment.model.encoder.time_reduction if kind == "truncated" else 0
     encoder = dataclasses.replace(
         experiment.model.encoder,

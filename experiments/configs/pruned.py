@@ -16,6 +16,7 @@ training.
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
@@ -49,14 +50,19 @@ def pruned(hook: MagnitudePruning, precision: str) -> ExperimentConfig:
     )
 
 
-def _variants():
-    hook = MagnitudePruning(ramp_steps=STEPS // 2, every=20, pattern="*_kernel")  # the LSTMs'
-    for name, precision in (("", "ethos_u_8x8_16"), ("w4_", "ethos_u_8x8_16_w4")):
-        for unit, shares in (("weight", (0, 50, 80, 90)), ("column", (50,))):
+WEIGHTS = MagnitudePruning(ramp_steps=STEPS // 2, every=20, pattern="*_kernel")  # the LSTMs'
+COLUMNS = dataclasses.replace(WEIGHTS, unit="column")
+
+
+def _variants() -> Iterator[tuple[str, Callable[[], ExperimentConfig]]]:
+    for prefix, precision in (("", "ethos_u_8x8_16"), ("w4_", "ethos_u_8x8_16_w4")):
+        for kind, hook, shares in (
+            ("zeros", WEIGHTS, (0, 50, 80, 90)),
+            ("columns", COLUMNS, (50,)),
+        ):
             for share in shares:
-                changed = dataclasses.replace(hook, final_sparsity=share / 100, unit=unit)
-                kind = "zeros" if unit == "weight" else "columns"
-                yield f"{name}{kind}_{share}", functools.partial(pruned, changed, precision)
+                changed = dataclasses.replace(hook, final_sparsity=share / 100)
+                yield f"{prefix}{kind}_{share}", functools.partial(pruned, changed, precision)
 
 
 def get_config(variant: str = "zeros_80") -> ConfigDict:

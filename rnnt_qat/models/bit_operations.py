@@ -1,6 +1,7 @@
 """Bit operations of training a recognizer under a policy."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def training_products(
     variables = {name: variables.get(name, {}) for name in ("params", QUANT_STATS)}
 
     def program(variables, *batch) -> Array:
-        lattice = RNNT(config, policy).apply(variables, *batch)
+        lattice: Any = RNNT(config, policy).apply(variables, *batch)
         encoded, predicted = lattice.encoded[:, :, None], lattice.predicted[:, None]
         return lattice.head.logits(encoded, predicted)
 

@@ -9,7 +9,7 @@ import collections
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -62,6 +62,13 @@ MacCounts = collections.Counter[Product]
 """Number of multiplications by product."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Marks:
+    """Products and their numbers of multiplications, by the name of the function that has them."""
+
+    found: dict[str, tuple[Product, int]] = field(default_factory=dict)
+
+
 @flax.struct.dataclass
 class _MarkedOperators:
     """A layer's operators whose products are calls of functions with numbered names."""
@@ -69,18 +76,18 @@ class _MarkedOperators:
     plain: OperatorSet
     layer: str = flax.struct.field(pytree_node=False)
     bits: tuple[int, int] = flax.struct.field(pytree_node=False)
-    found: dict[str, tuple[Product, int]] = flax.struct.field(pytree_node=False)
+    marks: _Marks = flax.struct.field(pytree_node=False)
 
     def accumulate(self, x: Value, w: Value, bias: Num[Array, "M"] | None = None) -> Value:
         """Multiplies within a function whose name leads to the product and its size."""
-        name = f"{_MARK}{len(self.found)}"
+        name = f"{_MARK}{len(self.marks.found)}"
         weight_bits, activation_bits = (
             value.format.bits if isinstance(value, QTensor) and value.format else bits
             for value, bits in zip((w, x), self.bits, strict=True)
         )
         x_shape, w_shape = (v.values.shape if isinstance(v, QTensor) else v.shape for v in (x, w))
         product = Product(self.layer, weight_bits, activation_bits)
-        self.found[name] = product, math.prod(x_shape) * w_shape[-1]
+        self.marks.found[name] = product, math.prod(x_shape) * w_shape[-1]
 
         def multiply(x: Value, w: Value, bias: Num[Array, "M"] | None) -> Value:
             return self.plain.accumulate(x, w, bias)
@@ -102,28 +109,28 @@ def count_products(program: Callable[..., Any], *arguments: Any) -> MacCounts:
     Raises:
       ValueError: if a loop of unknown length multiplies matrices.
     """
-    with _marked() as found:
+    with _marked() as marks:
         traced = jax.make_jaxpr(program)(*arguments)
     counts: MacCounts = collections.Counter()
-    for product, macs in _products(traced.jaxpr, found):
+    for product, macs in _products(traced.jaxpr, marks.found):
         counts[product] += macs
     return counts
 
 
 @contextlib.contextmanager
-def _marked() -> Iterator[dict[str, tuple[Product, int]]]:
+def _marked() -> Iterator[_Marks]:
     """Marks the products of all layers that request their operators within the context."""
-    found: dict[str, tuple[Product, int]] = {}
+    marks = _Marks()
 
     def wrap(method: Any, arguments: tuple, options: dict, context: Any) -> Any:
         result, module = method(*arguments, **options), context.module
         if context.method_name != "operators" or not isinstance(module, QuantizedModule):
             return result
         bits = _usual_bits(module.policy.resolve(module.path), arguments[0])
-        return _MarkedOperators(result, "/".join(module.path), bits, found)
+        return _MarkedOperators(result, "/".join(module.path), bits, marks)
 
     with nn.intercept_methods(wrap):
-        yield found
+        yield marks
 
 
 def _usual_bits(precision: Precision, sites: Sites) -> tuple[int, int]:

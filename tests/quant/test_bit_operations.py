@@ -66,7 +66,7 @@ def test_a_gradient_costs_two_products_of_its_own_bits():
 
 def test_a_recognizers_products_are_counted_by_layer():
     """Encoder, prediction network and every cell of the lattice; mixed precisions by layer."""
-    policy = policy_by_name("w8a8[joint]=w4a8")
+    policy = policy_by_name("w8a8[joint:w4a8]")
     rows, frames, labels = 2, 8, 3
     counts = training_products(CONFIG, policy, FEATURES, rows, frames, labels)
     found = {product.layer: (product, macs) for product, macs in counts.items()}

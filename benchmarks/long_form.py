@@ -25,7 +25,6 @@ import numpy as np
 from absl import app, flags
 
 from rnnt_qat.decoding.endpoint import EndpointConfig, EndpointRule
-from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.decoding.live_driver import SEGMENT_END, LiveDriver
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.experiment.config import Split
@@ -131,10 +130,11 @@ def hear(
       reset: what happens to their states.
       rows: streams in the program, those beyond ``audio`` empty; None for as many as there are.
     """
-    transducer: Transducer = recognizer.transducer()
+    transducer: Transducer = jax.device_put(recognizer.transducer())
     frame = recognizer.frontend.config.samples_per_frame * transducer.time_reduction
     chunk = round(CHUNK_S * recognizer.frontend.config.log_mel.sample_rate_hz / frame) * frame
-    driver = LiveDriver(recognizer.frontend, GreedyConfig(), chunk // frame, reset.endpoint)
+    search = recognizer.config.evaluation.search
+    driver = LiveDriver(recognizer.frontend, search, chunk // frame, reset.endpoint)
     rows = rows or len(audio)
 
     @jax.jit

@@ -5,7 +5,6 @@ import pytest
 
 from benchmarks.long_form import RESETS, Reset, groups, hear
 from rnnt_qat.decoding.chunk_driver import ChunkDriver
-from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.quant.policies import FLOAT32
 from tests.experiment import tiny
 
@@ -24,7 +23,7 @@ def test_streams_without_resets_have_the_text_of_recordings_and_clipping_bounds_
     )
     streams = [tiny.noise(7.0), tiny.noise(3.0, seed=1)]
     heard = hear(recognizer, streams, RESETS[0])
-    driver = ChunkDriver(recognizer.frontend, GreedyConfig().build())
+    driver = ChunkDriver(recognizer.frontend, recognizer.config.evaluation.search.build())
     for stream, text in zip(streams, heard.texts, strict=True):
         audio = (stream / 32768.0).astype(np.float32)[None]
         whole = driver.decode(recognizer.transducer(), audio, np.array([len(stream)]), None)

@@ -1,7 +1,5 @@
 """Weights that training pruned are zeros in the exported integers."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ def test_pruned_weights_are_zero_in_the_artefact(line, unit):
     hook = MagnitudePruning(final_sparsity=0.75, ramp_steps=0, unit=unit, pattern="*kernel")
     dense = tiny.variables["params"]
     params, masks = hook.post_update(dense, hook.init(dense), jnp.int32(0))
-    model = dataclasses.replace(tiny.model, policy=policy_by_name(line))
+    model = tiny.model.clone(policy=policy_by_name(line))
     integers = freeze(model, {**tiny.variables, "params": params})
     lstm = integers.encoder.layers[0]
     for kernel, stored in (

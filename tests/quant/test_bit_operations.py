@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -43,7 +41,7 @@ def test_a_layers_products_have_the_bits_of_its_precision(line, weight_bits, act
         (dense, (), ROWS * FRAMES * WIDTH * 6),
     ):
         variables = jax.eval_shape(layer.init, jax.random.key(0), xs, mask)
-        used = dataclasses.replace(layer, policy=policy)
+        used = layer.clone(policy=policy)
         variables = {k: v for k, v in variables.items() if k in ("params", QUANT_STATS)}
         counts = count_products(lambda v, used=used: used.apply(v, xs, mask), variables)
         assert counts == {Product("", weight_bits, activation_bits): macs}, (layer, shape)

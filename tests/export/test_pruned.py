@@ -10,6 +10,7 @@ from rnnt_qat.training.pruning import MagnitudePruning
 from tests.experiment.tiny import recognizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["ethos_u_8x8_16", "ethos_u_8x8_16_w4"])
 @pytest.mark.parametrize("unit", ["weight", "column"])
 def test_pruned_weights_are_zero_in_the_artefact(line, unit):

@@ -116,20 +116,37 @@ def set_up_jax(keep_above_s: float = 0.2) -> None:
     Args:
       keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
     """
-    keep_freed_memory()
-    keep_programs(keep_above_s)
-    if _CPU_DEVICES.value > 1:
-        jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
-        # A device that waits for others occupies a thread of XLA's pool, so there must be more
-        # threads than devices. Each device computes in one thread.
-        os.environ.setdefault("NPROC", str(4 * _CPU_DEVICES.value))
-        flags_given = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags_given} --xla_cpu_multi_thread_eigen=false".strip()
+    set_up_devices(num_cpu_devices(), keep_above_s)
     if _COORDINATOR.value is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         # JAX's preemption service would handle SIGTERM itself, so the trainer would not receive it.
         jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+
+def num_cpu_devices() -> int:
+    """Returns the number of devices that the CPU stands for."""
+    return _CPU_DEVICES.value
+
+
+def set_up_devices(cpu_devices: int, keep_above_s: float = 0.2) -> None:
+    """Configures memory, the cache of compiled programs and the CPU devices of this process.
+
+    Must be called before any computation.
+
+    Args:
+      cpu_devices: number of devices that the CPU stands for.
+      keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
+    """
+    keep_freed_memory()
+    keep_programs(keep_above_s)
+    if cpu_devices > 1:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+        # A device that waits for others occupies a thread of XLA's pool, so there must be more
+        # threads than devices. Each device computes in one thread.
+        os.environ.setdefault("NPROC", str(4 * cpu_devices))
+        flags_given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags_given} --xla_cpu_multi_thread_eigen=false".strip()
 
 
 def run(main: Callable[[], int | None]) -> None:

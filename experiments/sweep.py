@@ -26,17 +26,33 @@ What precision a chip needs, one field after the other:
 
 python -m experiments.sweep --models=A/models/float --map=generic_nna_crude --aware_steps=400
 
+On the nodes of a Ray cluster, each policy with 4 cores and one accelerator; ``WORKDIR`` and the
+corpora are folders that all nodes see:
+
+python -m experiments.sweep --models=A/models/float --engine=ray --ray_address=auto \
+    --ray_cpus=4 --ray_gpus=1
+
 ``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export. The same
 command goes on where it was interrupted; policies whose results are there are not computed again.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
+from experiments.flags import (
+    DATA_DIR,
+    define_config,
+    experiment_config,
+    num_cpu_devices,
+    numbers,
+    run,
+    set_up_devices,
+    set_up_jax,
+)
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
@@ -44,11 +60,13 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.ablation import parts
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
-from rnnt_qat.studies.cells import measure, results_of
+from rnnt_qat.studies.cells import cells_of, results_of
 from rnnt_qat.studies.comparison import write_comparison
+from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
+from rnnt_qat.studies.ray_engine import RayEngine
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
@@ -75,6 +93,17 @@ _AWARE_STEPS = flags.DEFINE_integer(
     "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
     lower_bound=0,
 )
+_ENGINE = flags.DEFINE_enum(
+    "engine", "process", ["process", "ray"], "One policy after the other here, or many on Ray."
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address",
+    None,
+    "With --engine=ray: HOST:PORT, ray://..., or auto for this machine's cluster; default: the "
+    "cores of this machine.",
+)
+_RAY_CPUS = flags.DEFINE_float("ray_cpus", 1, "Cores of a policy.", lower_bound=0)
+_RAY_GPUS = flags.DEFINE_float("ray_gpus", 0, "Accelerators of a policy.", lower_bound=0)
 
 
 def main() -> int:
@@ -83,6 +112,7 @@ def main() -> int:
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax()
     console, runs = Console(), []
+    engine = _engine(workdir)  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         loaded = {str(model): Recognizer.load(model) for model in models}
@@ -92,9 +122,14 @@ def main() -> int:
         asked = experiment_config(_CONFIG) if given else None
         recipe = asked or base.config
         splits, evaluation = recipe.data.test, recipe.evaluation
-        for number, model in enumerate(models):
-            folder = workdir / f"model_{number}"
-            measured = measure(model, config, splits, evaluation, data_dir, folder, console, asked)
+        folders = [workdir / f"model_{number}" for number in range(len(models))]
+        cells = [
+            cells_of(model, config, splits, evaluation, data_dir, folder, asked)
+            for model, folder in zip(models, folders, strict=True)
+        ]
+        engine.run([cell for of_model in cells for cell in of_model], console)
+        for of_model in cells:
+            measured = [each for cell in of_model for each in cell.measurements()]
             systems = [each.system for each in measured]
             runs.append(results_of(measured))
     except StoppedBySignal as stopped:
@@ -112,6 +147,26 @@ def main() -> int:
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
         console.say(f"wrote {page}")
     return 0
+
+
+def _engine(workdir: pathlib.Path) -> Engine:
+    """Returns the engine of the flags.
+
+    Args:
+      workdir: folder of the sweep; the logs of Ray's tasks go there.
+
+    Raises:
+      RayError: if the cluster cannot be used.
+    """
+    if _ENGINE.value == "process":
+        return InProcess()
+    return RayEngine(
+        workdir / "logs",
+        address=_RAY_ADDRESS.value,
+        cpus=_RAY_CPUS.value,
+        gpus=_RAY_GPUS.value,
+        setup=functools.partial(set_up_devices, num_cpu_devices()),
+    )
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

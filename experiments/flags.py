@@ -14,14 +14,17 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig, Split
-from rnnt_qat.infra import program
+from rnnt_qat.infra import processes, program
 from rnnt_qat.infra.compilations import keep_programs
 from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where several processes train together."
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train together. Those that Slurm, Open MPI or "
+    "a cloud TPU started find each other without it.",
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", 0, "This process' number.", lower_bound=0)
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many there are.", lower_bound=1)
@@ -118,10 +121,9 @@ def set_up_jax(keep_above_s: float = 0.2) -> None:
     """
     set_up_devices(num_cpu_devices(), keep_above_s)
     if _COORDINATOR.value is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        # JAX's preemption service would handle SIGTERM itself, so the trainer would not receive it.
-        jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    else:
+        processes.join_detected()
 
 
 def num_cpu_devices() -> int:

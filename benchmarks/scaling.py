@@ -3,7 +3,6 @@
     python -m benchmarks.scaling        # the README's model, compiled here
     python -m benchmarks.scaling --model=45M --measured=accelerator/rows.jsonl
 
-
 First what is measured: the update is compiled for 1 to 8 simulated devices with the same rows a
 device, and the bytes of its collectives are read from the compiled programs. That is the whole cost
 of one more device but waiting: rows and parameters a device do not change.

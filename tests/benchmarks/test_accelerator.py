@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.accelerator import Case, cases, failed, run, table
+from benchmarks.accelerator_plan import Case, cases, failed, run, table
 
 
 def test_a_case_that_fails_or_does_not_fit_is_listed(tmp_path):

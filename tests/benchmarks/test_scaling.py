@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.scaling import Machine, Recipe, audio_s_per_s, collective_bytes
+from benchmarks.scaling_model import Machine, Recipe, audio_s_per_s, collective_bytes
 
 PROGRAM = """
   %all-reduce.1 = f32[1000,2]{1,0} all-reduce(%x), channel_id=1

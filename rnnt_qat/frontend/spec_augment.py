@@ -74,6 +74,8 @@ def spec_augment(
         raise ValueError(
             f"spec_augment.freq_mask_bins={config.freq_mask_bins} exceeds {num_mel_bins} mel bins"
         )
+    if not max(config.max_time_masks, config.freq_masks):
+        return features
     lengths = feature_lengths.astype(jnp.float32)
     num_masks, widest_time = (
         jnp.floor(share * lengths).astype(jnp.int32)

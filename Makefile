@@ -3,13 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= corpora
-WORKDIR ?= workdir/prompts
+WORKDIR ?= workdir/demo
+FROM_SCRATCH ?= workdir/prompts
 # A device a core: the step's products are too small to gain from two threads.
 DEVICES ?= 2
+# Of `make demo`: a float recognizer, what it becomes, and the chip it is compiled for.
+MODEL ?= data/pretrained/assistant
+POLICIES ?= w8a8,ethos_u_8x8_16
+TARGET ?= u55-128
 
-.PHONY: demo test lint clean
+.PHONY: demo demo_from_scratch test lint clean
 
-demo: $(VENV)/installed  ## Corpora, training, accelerator-aware training, streaming evaluation, report.
+demo: $(VENV)/installed  ## The shipped recognizer onto a chip: calibrated, trained through it, replayed, compiled, one table.
+	@if command -v apt-get > /dev/null; then \
+	  $(BIN)/python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --data_dir=$(DATA_DIR) && \
+	  $(MAKE) --no-print-directory on_chip CONFIG=on_chip.py; \
+	else \
+	  echo "No apt here, so no recorded prompts: this run trains and tests on synthetic speech alone."; \
+	  $(BIN)/python -m data.prepare --corpora=synthetic_speech --data_dir=$(DATA_DIR) && \
+	  $(MAKE) --no-print-directory on_chip CONFIG=on_chip.py:synthetic_only; \
+	fi
+
+.PHONY: on_chip
+on_chip:
+	$(BIN)/python -m experiments.sweep --models=$(MODEL) --config=experiments/configs/$(CONFIG) \
+	  --policies=$(POLICIES) --export=$(TARGET) --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
+
+demo_from_scratch: $(VENV)/installed  ## The whole way without the shipped recognizer: float training, calibration, training through integers.
 	@if command -v apt-get > /dev/null; then \
 	  $(BIN)/python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --synthetic_hours=4 --data_dir=$(DATA_DIR) && \
 	  $(MAKE) --no-print-directory recognizer CONFIG=prompts.py; \
@@ -25,8 +45,8 @@ environment: $(VENV)/installed  ## What the commands of the README need.
 .PHONY: recognizer
 recognizer:
 	$(BIN)/python -m experiments.train --config=experiments/configs/$(CONFIG) \
-	  --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
-	$(BIN)/python -m experiments.evaluate --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
+	  --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(FROM_SCRATCH)
+	$(BIN)/python -m experiments.evaluate --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(FROM_SCRATCH)
 
 # Arm's converter and reference model of TOSA, which pin another NumPy than LiteRT's.
 .venvs/tosa/installed:

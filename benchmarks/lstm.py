@@ -80,7 +80,7 @@ def our_stack(stack: Stack, policy_name: str, rematerialize: bool):
     from rnnt_qat.layers.lstm import LSTM
     from rnnt_qat.quant.policies import policy_by_name
     from rnnt_qat.quant.qtensor import dequantize
-    from rnnt_qat.quant.quantized_module import RANGES
+    from rnnt_qat.quant.quantized_module import QUANT_STATS
 
     policy = policy_by_name(policy_name)
     mask = jnp.ones((stack.rows, stack.frames), bool)
@@ -89,7 +89,7 @@ def our_stack(stack: Stack, policy_name: str, rematerialize: bool):
         dict(zip(names, map(jnp.asarray, kernels), strict=True)) for kernels in stack.kernels()
     ]
     calibrating = LSTM(policy.calibration(), stack.width)
-    observe = jax.jit(lambda p, x: calibrating.apply({"params": p}, x, mask, mutable=[RANGES]))
+    observe = jax.jit(lambda p, x: calibrating.apply({"params": p}, x, mask, mutable=[QUANT_STATS]))
     ranges, xs = [], jnp.asarray(stack.inputs())
     for layer in params:
         (xs, _, _), observed = observe(layer, xs)

@@ -11,6 +11,7 @@ from data.asterisk_prompts.builder import AsteriskPrompts
 from data.connected_digits.builder import ConnectedDigits
 from data.corpus import CorpusBuilder
 from data.data_dir import DATA_DIR
+from data.folder_flags import FolderFlags, named_folder
 from data.languages import ENGLISH, LANGUAGES
 from data.librispeech.builder import BY_SPEAKER, LibriSpeech, Source
 from data.librispeech.folder import FolderSource
@@ -37,8 +38,12 @@ _LIBRISPEECH_SOURCE = flags.DEFINE_enum(
     ["folder", "tfds"],
     "A folder in LibriSpeech's layout, or tfds' own builder, which downloads and needs TensorFlow.",
 )
-_LIBRISPEECH_DIR = flags.DEFINE_string(
-    "librispeech_dir", None, "Folder of speakers (by_speaker), or of train-clean-100 and the like."
+_LIBRISPEECH = FolderFlags.define(
+    "librispeech",
+    "LibriSpeech",
+    folder_help="Folder of speakers (by_speaker), or of train-clean-100 and the like.",
+    test_help="Who is tested (by_speaker); by default a fifth; or none.",
+    validation_help="Who validates; by default a fifteenth; or none.",
 )
 _LIBRISPEECH_CONFIG = flags.DEFINE_enum(
     "librispeech_config",
@@ -50,14 +55,6 @@ _LIBRISPEECH_NAME = flags.DEFINE_string(
     "librispeech_name",
     BY_SPEAKER,
     "What a folder of speakers is called, librispeech/NAME: several lie beside each other.",
-)
-_LIBRISPEECH_TEST_SPEAKERS = flags.DEFINE_list(
-    "librispeech_test_speakers", [], "Who is tested (by_speaker); by default a fifth; or none."
-)
-_LIBRISPEECH_VALIDATION_SPEAKERS = flags.DEFINE_list(
-    "librispeech_validation_speakers",
-    [],
-    "Who validates; by default a fifteenth; or none.",
 )
 _LIBRISPEECH_LANGUAGE = flags.DEFINE_enum(
     "librispeech_language", ENGLISH.code, sorted(LANGUAGES), "Language of the folder's transcripts."
@@ -94,29 +91,25 @@ _SPEECHOCEAN762_DIR = flags.DEFINE_string(
 _SPEECHOCEAN762_VALIDATION_SPEAKERS = flags.DEFINE_list(
     "speechocean762_validation_speakers", [], "Who of train validates; by default a tenth; or none."
 )
-_SPOKEN_DIGITS_DIR = flags.DEFINE_string(
-    "spoken_digits_dir", None, "The Free Spoken Digit Dataset: single digits to take or to join."
-)
-_SPOKEN_DIGITS_TEST_SPEAKERS = flags.DEFINE_list(
-    "spoken_digits_test_speakers", [], "Whose digits are tested; by default a fifth; or none."
-)
-_SPOKEN_DIGITS_VALIDATION_SPEAKERS = flags.DEFINE_list(
-    "spoken_digits_validation_speakers", [], "Whose validate; by default a fifteenth; or none."
+_SPOKEN_DIGITS = FolderFlags.define(
+    "spoken_digits",
+    "the Free Spoken Digit Dataset",
+    folder_help="The Free Spoken Digit Dataset: single digits to take or to join.",
+    test_help="Whose digits are tested; by default a fifth; or none.",
+    validation_help="Whose validate; by default a fifteenth; or none.",
 )
 _CONNECTED_DIGITS_STRINGS = flags.DEFINE_integer(
     "connected_digits_strings", 300, "Digit strings joined for each speaker.", lower_bound=1
 )
-_PHRASES_DIR = flags.DEFINE_string(
-    "phrases_dir", None, "Folder that holds a folder a phrase: wake words, Speech Commands."
+_PHRASES = FolderFlags.define(
+    "phrases",
+    "phrases",
+    folder_help="Folder that holds a folder a phrase: wake words, Speech Commands.",
+    test_help="Who is tested, where speakers are named; by default a fifth.",
+    validation_help="Who validates, where named; by default a fifteenth.",
 )
 _PHRASES_NAME = flags.DEFINE_string(
     "phrases_name", "phrases", "What that folder's corpus is called: phrases/NAME."
-)
-_PHRASES_TEST_SPEAKERS = flags.DEFINE_list(
-    "phrases_test_speakers", [], "Who is tested, where speakers are named; by default a fifth."
-)
-_PHRASES_VALIDATION_SPEAKERS = flags.DEFINE_list(
-    "phrases_validation_speakers", [], "Who validates, where named; by default a fifteenth."
 )
 _UQM_DEBS = flags.DEFINE_string("uqm_debs", None, "Folder with uqm-voice_*.deb, uqm-content_*.deb.")
 _UQM_CONFIG = flags.DEFINE_enum(
@@ -133,25 +126,21 @@ def _asterisk_prompts() -> CorpusBuilder:
 
 
 def _librispeech() -> CorpusBuilder:
-    folder = _LIBRISPEECH_DIR.value
     if _LIBRISPEECH_SOURCE.value == "tfds":
         source: Source = TfdsSource(Path(DATA_DIR.value) / "downloads" / "tfds")
-    elif folder:
+    else:
         source = FolderSource(
-            Path(folder),
+            named_folder(_LIBRISPEECH.folder, _LIBRISPEECH.contents),
             LANGUAGES[_LIBRISPEECH_LANGUAGE.value],
             _LIBRISPEECH_NORMALISE.value,
             _LIBRISPEECH_ENCODING.value,
         )
-    else:
-        raise CorpusError("name LibriSpeech's folder with --librispeech_dir")
     return LibriSpeech(
         data_dir=DATA_DIR.value,
         source=source,
         config=_LIBRISPEECH_CONFIG.value,
         name=_LIBRISPEECH_NAME.value,
-        test_speakers=_LIBRISPEECH_TEST_SPEAKERS.value,
-        validation_speakers=_LIBRISPEECH_VALIDATION_SPEAKERS.value,
+        **_LIBRISPEECH.speakers(),
         workers=_WORKERS.value,
     )
 
@@ -169,16 +158,10 @@ def _synthetic_speech() -> CorpusBuilder:
     return SyntheticSpeech(data_dir=DATA_DIR.value, config=config, workers=_WORKERS.value)
 
 
-def _folder(flag: flags.FlagHolder[str | None], of: str) -> Path:
-    if not flag.value:
-        raise CorpusError(f"name the folder of {of} with --{flag.name}")
-    return Path(flag.value)
-
-
 def _speechocean762() -> CorpusBuilder:
     return SpeechOcean762(
         data_dir=DATA_DIR.value,
-        folder=_folder(_SPEECHOCEAN762_DIR, "speechocean762"),
+        folder=named_folder(_SPEECHOCEAN762_DIR, "speechocean762"),
         validation_speakers=_SPEECHOCEAN762_VALIDATION_SPEAKERS.value,
         workers=_WORKERS.value,
     )
@@ -187,9 +170,7 @@ def _speechocean762() -> CorpusBuilder:
 def _spoken_digits() -> CorpusBuilder:
     return SpokenDigits(
         data_dir=DATA_DIR.value,
-        folder=_folder(_SPOKEN_DIGITS_DIR, "the Free Spoken Digit Dataset"),
-        test_speakers=_SPOKEN_DIGITS_TEST_SPEAKERS.value,
-        validation_speakers=_SPOKEN_DIGITS_VALIDATION_SPEAKERS.value,
+        **_SPOKEN_DIGITS.arguments(),
         workers=_WORKERS.value,
     )
 
@@ -197,9 +178,7 @@ def _spoken_digits() -> CorpusBuilder:
 def _connected_digits() -> CorpusBuilder:
     return ConnectedDigits(
         data_dir=DATA_DIR.value,
-        folder=_folder(_SPOKEN_DIGITS_DIR, "the Free Spoken Digit Dataset"),
-        test_speakers=_SPOKEN_DIGITS_TEST_SPEAKERS.value,
-        validation_speakers=_SPOKEN_DIGITS_VALIDATION_SPEAKERS.value,
+        **_SPOKEN_DIGITS.arguments(),
         strings=_CONNECTED_DIGITS_STRINGS.value,
         workers=_WORKERS.value,
     )
@@ -208,10 +187,8 @@ def _connected_digits() -> CorpusBuilder:
 def _phrases() -> CorpusBuilder:
     return Phrases(
         data_dir=DATA_DIR.value,
-        folder=_folder(_PHRASES_DIR, "phrases"),
         name=_PHRASES_NAME.value,
-        test_speakers=_PHRASES_TEST_SPEAKERS.value,
-        validation_speakers=_PHRASES_VALIDATION_SPEAKERS.value,
+        **_PHRASES.arguments(),
         workers=_WORKERS.value,
     )
 

@@ -32,6 +32,11 @@ corpora are folders that all nodes see:
 python -m experiments.sweep --models=A/models/float --engine=ray --ray_address=auto \
     --ray_cpus=4 --ray_gpus=1
 
+The paper's experiment on one chip, to the compiled graphs (`make demo`):
+
+python -m experiments.sweep --models=data/pretrained/assistant \
+    --config=experiments/configs/on_chip.py --policies=w8a8,ethos_u_8x8_16 --export=u55-128
+
 ``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export. The same
 command goes on where it was interrupted; policies whose results are there are not computed again.
 """
@@ -39,6 +44,9 @@ command goes on where it was interrupted; policies whose results are there are n
 import dataclasses
 import functools
 import pathlib
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -53,21 +61,27 @@ from experiments.flags import (
     set_up_devices,
     set_up_jax,
 )
+from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.report import by_test_set
+from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
-from rnnt_qat.quant.ablation import parts
+from rnnt_qat.latency.systems import describe
+from rnnt_qat.latency.vela import TARGETS, NpuTarget
+from rnnt_qat.quant.ablation import ablations
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.studies.cells import cells_of, results_of
+from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import write_comparison
 from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.ray_engine import RayEngine
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
 _CONFIG = define_config()
@@ -104,14 +118,31 @@ _RAY_ADDRESS = flags.DEFINE_string(
 )
 _RAY_CPUS = flags.DEFINE_float("ray_cpus", 1, "Cores of a policy.", lower_bound=0)
 _RAY_GPUS = flags.DEFINE_float("ray_gpus", 0, "Accelerators of a policy.", lower_bound=0)
+_BEAM = flags.DEFINE_integer(
+    "beam",
+    0,
+    "Measure every system by a beam search of this width as well; its cost is the real-time factor "
+    "in evaluate's report. 0: by the models' own search alone.",
+    lower_bound=0,
+)
+_EXPORT = flags.DEFINE_list(
+    "export",
+    None,
+    "Ethos-U targets, e.g. u55-128: also freeze the first model's systems, replay the trained ones "
+    "through the runtimes, compile all, and put errors, bytes and latency into WORKDIR/chip.",
+)
 
 
 def main() -> int:
-    """Runs the sweep, then compares the systems on the first model's test sets."""
-    workdir, data_dir = _workdir(), pathlib.Path(DATA_DIR.value)
+    """Runs the sweep, compares the systems on the first model's test sets, and exports them.
+
+    Returns:
+      0; 1 if a replay differs in a token or an integer; the signal's code after an interruption.
+    """
+    workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax()
-    console, runs = Console(), []
+    console, beam_runs = Console(), []
     engine = _engine(workdir)  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
@@ -122,31 +153,85 @@ def main() -> int:
         asked = experiment_config(_CONFIG) if given else None
         recipe = asked or base.config
         splits, evaluation = recipe.data.test, recipe.evaluation
-        folders = [workdir / f"model_{number}" for number in range(len(models))]
         cells = [
-            cells_of(model, config, splits, evaluation, data_dir, folder, asked)
-            for model, folder in zip(models, folders, strict=True)
+            cells_of(model, config, splits, evaluation, data_dir, workdir / f"model_{n}", asked)
+            for n, model in enumerate(models)
         ]
         engine.run([cell for of_model in cells for cell in of_model], console)
-        for of_model in cells:
-            measured = [each for cell in of_model for each in cell.measurements()]
-            systems = [each.system for each in measured]
-            runs.append(results_of(measured))
+        measured = [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
+        first, runs = measured[0], [results_of(of_model) for of_model in measured]
+        systems = [each.system for each in measured[-1]]
+        if _BEAM.value:  # of the models that the cells have trained, so only now
+            beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
+            into = f"results_beam_{_BEAM.value}"
+            again = [
+                [dataclasses.replace(cell, evaluation=beam, into=into) for cell in of_model]
+                for of_model in cells
+            ]
+            engine.run([cell for of_model in again for cell in of_model], console)
+            beam_runs = [
+                results_of([m for cell in of_model for m in cell.measurements()])
+                for of_model in again
+            ]
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
     report = write_comparison(workdir / "report", pool(runs), data_dir, base)
-    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
-    tables = [grid_rows(group, systems) for group in groups]
+    tables = _tables(runs, systems)
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
     sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
+    if beam_runs:
+        tables_of_beam, title = _tables(beam_runs, systems), f"beam of {_BEAM.value}"
+        named = report.with_name(f"grid_beam_{_BEAM.value}.csv")
+        write_csv(named, [row for rows in tables_of_beam for row in rows])
+        sections += [
+            f"## {rows[0]['test_set']}, {title}\n\n{markdown_grid(rows)}" for rows in tables_of_beam
+        ]
     grid = report.with_name("grid.md")
     grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
     console.say(f"wrote {grid} and {report}")
     if _MAP.value is not None:
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
         console.say(f"wrote {page}")
-    return 0
+    if not targets:
+        return 0
+    output = workdir / "chip"
+    shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
+    command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
+    report, exact = deploy_sweep(
+        first, models[0], workdir / "model_0", splits, targets, data_dir, output, console, command
+    )
+    console.say(report.read_text("utf-8").split("\n\n")[2])
+    console.say(f"wrote {report}")
+    return int(not exact)
+
+
+def _targets() -> list[NpuTarget]:
+    """Returns the targets of ``--export``.
+
+    Raises:
+      ValidationError: if one is unknown, or no policy could run on it.
+    """
+    known = {target.name: target for target in TARGETS}
+    if unknown := set(_EXPORT.value or ()) - set(known):
+        raise flags.ValidationError(
+            f"--export: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
+        )
+    targets = [known[name] for name in _EXPORT.value or ()]
+    for line in _policies() if targets else ():
+        try:
+            describe(policy_by_name(line), trained=True)
+        except FreezeError as error:
+            raise flags.ValidationError(f"--export with --policies={line}: {error}") from None
+    return targets
+
+
+def _tables(
+    runs: Sequence[Sequence[EvaluationResult]], systems: Sequence[System]
+) -> list[list[Row]]:
+    """Returns the rows of each test set."""
+    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
+    return [grid_rows(group, systems) for group in groups]
 
 
 def _engine(workdir: pathlib.Path) -> Engine:
@@ -226,7 +311,7 @@ def _policies() -> tuple[str, ...]:
     except ValueError as error:
         raise flags.ValidationError(str(error)) from None
     whole, plus, changes = _ABLATE.value.partition("+")
-    names = (whole, *(part.name for part in parts(policy_by_name(whole))))
+    names = (whole, *(policy.name for policy in ablations(policy_by_name(whole))))
     return tuple(name for name in (f"{name}{plus}{changes}" for name in names) if _is_policy(name))
 
 

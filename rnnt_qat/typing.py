@@ -11,9 +11,20 @@ from typing import Any
 
 import jax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
-__all__ = ["BLANK_ID", "Array", "Bool", "DTypeLike", "Float", "Int", "Num", "PRNGKey", "PyTree"]
+__all__ = [
+    "BLANK_ID",
+    "Array",
+    "Bool",
+    "DTypeLike",
+    "Float",
+    "Int",
+    "Num",
+    "PRNGKey",
+    "PyTree",
+    "Shaped",
+]
 
 PyTree = Any
 PRNGKey = jax.Array

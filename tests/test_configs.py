@@ -18,6 +18,7 @@ GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
     "assistant": ["short"],
+    "on_chip": ["synthetic_only"],
     "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
 }
 CASES = [

@@ -26,7 +26,7 @@ from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.training.checkpoints import Checkpoints
 
 Content = Any
@@ -39,7 +39,7 @@ def _make_model(folder: Path) -> None:
     stats = FeatureStats(np.zeros(bins, np.float32), np.ones(bins, np.float32))
     inputs = example_inputs(config.model, config.frontend.feature_size)
     params = jax.jit(RNNT(config.model, FLOAT32).init)(jax.random.key(0), *inputs)["params"]
-    variables = {"params": params, RANGES: {}}
+    variables = {"params": params, QUANT_STATS: {}}
     frontend = Frontend(config.frontend, stats)
     Recognizer(config, FLOAT32, variables, frontend, CharacterTokenizer(), {}).save(folder)
 

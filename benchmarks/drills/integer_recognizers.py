@@ -12,7 +12,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
 from rnnt_qat.typing import PyTree
 from rnnt_qat.verify.trace import Traced, compare_traces
@@ -46,7 +46,7 @@ def recognizer(rng: np.random.Generator, chip: str) -> list[Agreement]:
     wild = bool(rng.random() < 0.7)
     variables = {
         "params": jax.tree.map(lambda leaf: _parameter(rng, leaf.shape, wild), shapes["params"]),
-        RANGES: jax.tree.map(lambda leaf: _range(rng, wild), shapes[RANGES]),
+        QUANT_STATS: jax.tree.map(lambda leaf: _range(rng, wild), shapes[QUANT_STATS]),
     }
     integers = freeze(model, variables)
     scale = integers.encoder.layers[0].input.scale

@@ -1,80 +1,61 @@
 """Builder of ``phrases``; see README.md in this folder."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from data.audio import Limits
-from data.corpus import CorpusBuilder, Recording
-from data.librispeech.folder import FolderSource
+from data.corpus import Recording
+from data.folder_corpus import FolderCorpus
 from data.phrases.folder import BLOCKS, PhraseFolder, list_phrases
 from data.speaker_splits import split_recordings
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 
-class Phrases(CorpusBuilder):
+class Phrases(FolderCorpus):
     """Builder of a corpus from a folder with one subfolder per phrase."""
 
     name = "phrases"
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION = "Recordings of a few phrases: wake words, commands."
 
-    def __init__(
-        self,
-        *,
-        data_dir: str | Path,
-        folder: Path,
-        name: str = "phrases",
-        test_speakers: Sequence[str] = (),
-        validation_speakers: Sequence[str] = (),
-        **options: Any,
-    ):
+    def __init__(self, *, name: str = "phrases", **options: Any):
         """Creates a builder.
 
         Args:
-          data_dir: folder of prepared corpora.
-          folder: see `list_phrases`.
           name: name of the corpus: ``phrases/NAME``.
-          test_speakers: see `split_speakers`; not allowed if the folder has split lists.
-          validation_speakers: likewise.
-          **options: options of `CorpusBuilder`.
+          **options: options of `FolderCorpus`, whose folder is one that `list_phrases` reads;
+            speakers cannot be named if it has split lists.
 
         Raises:
           CorpusError: the name is not valid.
         """
         if not re.fullmatch("[a-z][a-z0-9_]*", name):
             raise CorpusError(f"{name!r} is no name: letters, digits and underscores make one")
-        self._source = FolderSource(folder)
-        self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
         options.setdefault("limits", Limits(max_duration_s=10.0, max_chars_per_s=45.0))
         config = tfds.core.BuilderConfig(name=name, description="A folder of phrases.")
-        super().__init__(data_dir=data_dir, config=config, **options)
-
-    def sources(self) -> dict[str, Any]:
-        """Returns the fingerprint of the folder and the named speakers."""
-        return self._source.fingerprint() | {"speakers": self._named}
+        super().__init__(config=config, **options)
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
         """Lists the phrases, split by the lists of the folder, by speaker or by file name."""
-        found = list_phrases(self._source.folder, self.skip_report)
+        found = list_phrases(self.folder, self.skip_report)
         if found.split_of:
-            if any(self._named.values()):
+            if any(self.named_speakers.values()):
                 raise CorpusError(
-                    f"{self._source.folder} has lists of its splits; speakers cannot be named"
+                    f"{self.folder} has lists of its splits; speakers cannot be named"
                 )
             splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
             for recording in found.recordings:
                 splits[found.split_of[recording.id]].append(recording)
             return splits
         if found.has_speakers:
-            return split_recordings(found.recordings, **self._named)
-        if any(self._named.values()):
-            raise CorpusError(f"{self._source.folder} does not say who speaks: name nobody")
+            return split_recordings(found.recordings, **self.named_speakers)
+        if any(self.named_speakers.values()):
+            raise CorpusError(f"{self.folder} does not say who speaks: name nobody")
         print(
-            f"{self._source.folder}: nothing says who speaks; each phrase's recordings, in the "
+            f"{self.folder}: nothing says who speaks; each phrase's recordings, in the "
             "order of their names, are split 75/10/15: a speaker may be in two splits"
         )
         return _split_runs(found)

@@ -27,6 +27,8 @@ from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 
+LIBRISPEECH = "librispeech/dev_clean_part"
+
 DATA = DataConfig(
     train=(
         Split(prompts.PROMPTS, "train", repeats=4),
@@ -38,6 +40,9 @@ DATA = DataConfig(
         Split("connected_digits", "train"),
         Split("spoken_digits", "train"),
         Split("phrases/wake_words", "train"),
+        Split(LIBRISPEECH, "train"),
+        Split("librispeech/train_part", "train"),
+        Split("librispeech/ljspeech", "train"),
     ),
     validation=(
         Split(prompts.PROMPTS, "validation"),
@@ -51,6 +56,7 @@ DATA = DataConfig(
         Split("speechocean762", "test_digits"),
         Split("connected_digits", "test"),
         Split("phrases/wake_words", "test"),
+        Split(LIBRISPEECH, "test"),
     ),
     # Wake phrases and single digits are all that their corpora ever say.
     held_out=(
@@ -59,6 +65,8 @@ DATA = DataConfig(
         Split("speechocean762", "validation"),
         Split("speechocean762", "test"),
         Split("connected_digits", "test"),
+        Split(LIBRISPEECH, "validation"),
+        Split(LIBRISPEECH, "test"),
     ),
 )
 
@@ -81,11 +89,13 @@ def experiment() -> ExperimentConfig:
             joint_size=192,
         ),
         pipeline=PipelineConfig(
-            num_buckets=3,
+            num_buckets=8,
             batch_seconds=60.0,
             max_seconds=17.0,
             frame_multiple=4,
-            augmentation=WaveformAugmentation(gain_db=(-15.0, 6.0), offset=0.002),
+            augmentation=WaveformAugmentation(
+                speeds=(0.9, 1.0, 1.0, 1.1), gain_db=(-18.0, 8.0), offset=0.002
+            ),
         ),
         precision="ethos_u_8x8_16",
         stages=(

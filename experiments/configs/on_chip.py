@@ -1,8 +1,11 @@
-"""A shipped recognizer on a chip: calibrated and trained on telephone prompts, in minutes.
+"""The main job: a shipped recognizer on a chip, calibrated and trained through it, in minutes.
 
 python -m data.prepare --corpora=asterisk_prompts,synthetic_speech
 python -m experiments.sweep --models=data/pretrained/assistant \
-    --config=experiments/configs/on_chip.py --workdir=workdir/on_chip
+    --config=experiments/configs/on_chip.py --policies=w8a8,ethos_u_8x8_16 --export=u55-128 \
+    --workdir=workdir/demo
+
+``on_chip.py:synthetic_only`` leaves the recorded prompts out.
 """
 
 import dataclasses
@@ -11,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import assistant, prompts
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
-from rnnt_qat.infra.config import config_dict
+from rnnt_qat.infra.config import config_of
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, TrainingStage
@@ -42,10 +45,7 @@ def experiment() -> ExperimentConfig:
             augmentation=prompts.LEVELS,
         ),
         stages=(
-            TrainingStage(
-                "float",
-                precision=FLOAT32,
-            ),  # a sweep leaves it out
+            TrainingStage("float", precision=FLOAT32),  # a sweep leaves it out
             Calibration(batches=10),
             TrainingStage(
                 "aware",
@@ -56,6 +56,16 @@ def experiment() -> ExperimentConfig:
     )
 
 
-def get_config() -> ConfigDict:
+def synthetic_only() -> ExperimentConfig:
+    """The same without recorded speech."""
+    data = DataConfig(
+        train=(Split(SYNTHETIC, "train"),),
+        validation=(Split(SYNTHETIC, "validation"),),
+        test=(Split(SYNTHETIC, "test"),),
+    )
+    return dataclasses.replace(experiment(), data=data)
+
+
+def get_config(variant: str = "experiment") -> ConfigDict:
     """The fields to override."""
-    return config_dict(experiment())
+    return config_of(variant, {"experiment": experiment, "synthetic_only": synthetic_only})

@@ -19,7 +19,7 @@ from rnnt_qat.losses import transducer_loss
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.qtensor import dequantize
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 
 BATCH, LABELS, VOCABULARY, WIDTH = 16, 4, 6, 32
 FRAMES = 2 * LABELS
@@ -52,7 +52,7 @@ def train(policy, variables, steps, rate=1e-2):
     model, optimizer = MyTransducer(policy), optax.adam(rate)
 
     def loss_of(params, ranges, features, labels):
-        logits: Any = model.apply({"params": params, RANGES: ranges}, features, labels)
+        logits: Any = model.apply({"params": params, QUANT_STATS: ranges}, features, labels)
         frames, lengths = jnp.full(BATCH, FRAMES), jnp.full(BATCH, LABELS)
         return transducer_loss(logits, frames, labels, lengths).mean()
 
@@ -62,7 +62,7 @@ def train(policy, variables, steps, rate=1e-2):
         updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), loss
 
-    params, ranges = variables["params"], variables.get(RANGES, {})
+    params, ranges = variables["params"], variables.get(QUANT_STATS, {})
     keys = jax.random.split(jax.random.key(1), steps)
     (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), keys)
     return {**variables, "params": params}, losses
@@ -74,7 +74,7 @@ def main(steps: int = 300) -> dict[str, float]:
     example = batch(jax.random.key(0))
     variables = MyTransducer(policy_by_name("float32")).init(jax.random.key(0), *example)
     variables, float_losses = train(policy_by_name("float32"), variables, steps)
-    _, ranges = MyTransducer(chip.calibration()).apply(variables, *example, mutable=[RANGES])
+    _, ranges = MyTransducer(chip.calibration()).apply(variables, *example, mutable=[QUANT_STATS])
     _, chip_losses = train(chip, {**variables, **ranges}, steps // 3, rate=1e-3)
     report = {
         "first, float": float(float_losses[0]),

@@ -1,1 +1,5 @@
 """Specifications of the arithmetic of chips: one file per chip."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,6 +17,7 @@ from rnnt_qat.accelerators.spec import (
     TANH_READS,
     WRITTEN_BY_DOT,
     WRITTEN_BY_MUL,
+    WRITTEN_BY_NORM,
     AcceleratorSpec,
     AddGrid,
     Grain,
@@ -41,7 +42,10 @@ Value = int | str
 GROUPS = {
     "weights": frozenset({Role.WEIGHT, Role.GATE_WEIGHT}),
     "activations": frozenset(
-        {Role.INPUT, Role.PROJECTION, Role.JOINT_PRE, Role.JOINT_HIDDEN, Role.LOGITS}
+        {
+            *(Role.INPUT, Role.NORMALIZED, Role.PROJECTION),
+            *(Role.JOINT_PRE, Role.JOINT_HIDDEN, Role.LOGITS),
+        }
     ),
     "gates": frozenset({Role.GATE_PRE, Role.GATE}),
     "state": frozenset({Role.CELL, Role.MEMORY, Role.HIDDEN, Role.PROJECTED}),
@@ -129,7 +133,10 @@ _TENSOR_FIELDS: dict[str, tuple[FieldValues, Callable[[Role], bool]]] = {
     "scale": (FieldValues(tuple(_SCALES)), lambda role: True),
     "scale_bits": (FieldValues(integers=(2, 24)), lambda role: True),
     "grain": (FieldValues(tuple(_GRAINS)), lambda role: role.is_kernel),
-    "rescale": (_RESCALES, lambda role: role in (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL)),
+    "rescale": (
+        _RESCALES,
+        lambda role: role in (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL, *WRITTEN_BY_NORM),
+    ),
     "rounding": (FieldValues(tuple(_ROUNDINGS)), lambda role: role is not Role.WEIGHT),
     "unit": (_UNITS, lambda role: role in SIGMOID_READS or role in TANH_READS),
     "sigmoid": (_UNITS, lambda role: role in SIGMOID_READS),

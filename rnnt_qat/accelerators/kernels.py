@@ -9,10 +9,12 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, AddGrid, Operator
+from rnnt_qat.fixedpoint import layer_norm
 from rnnt_qat.fixedpoint.activation import Activation
 from rnnt_qat.fixedpoint.division import divide
 from rnnt_qat.fixedpoint.dot import dot, dot_int16
@@ -79,15 +81,22 @@ def accumulate(
       ValueError: the chip has no matrix products.
     """
     require(spec, Operator.DOT)
-    scale = accumulator_scale(x.scale, w.scale)
+    scale = accumulator_scale(spec, x.scale, w.scale)
     if spec.accumulator.bits > 32:
         return Accumulated(dot_int16(x.integers, w.integers, bias), scale)
     return Accumulated(dot(x.integers, w.integers, bias, spec.accumulator), scale)
 
 
-def accumulator_scale(x: Scale, w: Scale) -> Scale:
-    """Returns the scale of a product of operands, multiplied in float32 as in LiteRT."""
-    return jnp.asarray(w, jnp.float32) * jnp.asarray(x, jnp.float32)
+def accumulator_scale(spec: AcceleratorSpec, x: Scale, w: Scale) -> Scale:
+    """Returns the scale of a product of operands, multiplied in float32 as in LiteRT.
+
+    Raises:
+      ValueError: the chip forms ratios in float64, and JAX has none (``jax.enable_x64``).
+    """
+    real = jnp.float64 if spec.double_ratios else jnp.float32
+    if jax.dtypes.canonicalize_dtype(real) != real:
+        raise ValueError(f"{spec.name} forms ratios in float64: compute under jax.enable_x64(True)")
+    return jnp.asarray(w, real) * jnp.asarray(x, real)
 
 
 def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
@@ -108,6 +117,8 @@ def rescale(spec: AcceleratorSpec, x: Accumulated, role: Role, scale: Scale) -> 
     operator = spec.tensor(role).rescale
     if operator is None:
         raise ValueError(f"{spec.name} writes no products to {role.name}")
+    if spec.double_ratios:
+        scale = jnp.asarray(scale, jnp.float64)
     return operator(x.integers, scale_ratio(x.scale, scale))
 
 
@@ -276,6 +287,23 @@ def unbounded_product(
     return rescale(spec, Accumulated(a.integers * b.integers, a.scale * b.scale), role, scale)
 
 
+def unbounded_norm(
+    spec: AcceleratorSpec, x: Int[Array, "*S N"], bits: int, role: Role, scale: Scale
+) -> Int[Array, "*S N"]:
+    """Computes rows of mean 0 and variance 1, before they are brought into range.
+
+    Args:
+      spec: the chip.
+      x: integers of any scale.
+      bits: width of the integers.
+      role: role of the result.
+      scale: scale of the result.
+    """
+    require(spec, Operator.LAYER_NORM)
+    normalized = layer_norm.normalize(x, bits)
+    return rescale(spec, Accumulated(normalized, 2.0**-layer_norm.FRAC_BITS), role, scale)
+
+
 def unit(spec: AcceleratorSpec, role: Role, operator: Operator) -> Activation:
     """Returns the sigmoid or tanh unit that writes a role (LOGISTIC, TANH).
 
@@ -309,7 +337,7 @@ def require(spec: AcceleratorSpec, operator: Operator) -> None:
 
 
 def scale_ratio(scale: Scale, result: Scale) -> Ratio:
-    """Returns ``scale / result``, in float32 as LiteRT's LSTM divides them.
+    """Returns ``scale / result``, in float32 as LiteRT's LSTM divides them, or in float64.
 
     Python floats are powers of two, whose ratio is exact.
     """

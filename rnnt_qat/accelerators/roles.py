@@ -30,6 +30,11 @@ class Role(enum.Enum):
 
     It is the output and recurrent state of the layer; used only by networks with such layers.
     """
+    NORMALIZED = "normalized"
+    """Result of a layer normalization, operand of a matrix product.
+
+    Used only by networks with such layers.
+    """
     PROJECTION = "projection"
     """Output of a dense layer, addend of the joint."""
     JOINT_PRE = "joint_pre"

@@ -28,6 +28,12 @@ class Operator(enum.Enum):
     LOOKUP = "lookup"
     """Rows of an embedding table."""
     ARGMAX = "argmax"
+    LAYER_NORM = "layer_norm"
+    """Normalization of each frame to mean 0 and variance 1; few chips have it."""
+
+
+COMMON_OPERATORS = frozenset(Operator) - {Operator.LAYER_NORM}
+"""What recognizers of plain recurrent layers need."""
 
 
 class AddGrid(enum.Enum):
@@ -88,6 +94,7 @@ DEFAULT_MOVE = ShiftRescale()
 OPERANDS = (Role.INPUT, Role.HIDDEN, Role.PROJECTED, Role.JOINT_HIDDEN)
 WRITTEN_BY_DOT = (Role.GATE_PRE, Role.PROJECTED, Role.PROJECTION, Role.LOGITS)
 WRITTEN_BY_MUL = (Role.CELL, Role.MEMORY, Role.HIDDEN)
+WRITTEN_BY_NORM = (Role.NORMALIZED,)
 ADDENDS = (Role.GATE_PRE, Role.CELL, Role.MEMORY, Role.PROJECTION, Role.JOINT_PRE)
 SIGMOID_READS = {Role.GATE: (Role.GATE_PRE,)}
 TANH_READS = {Role.GATE: (Role.GATE_PRE, Role.CELL), Role.JOINT_HIDDEN: (Role.JOINT_PRE,)}
@@ -116,12 +123,14 @@ class AcceleratorSpec:
       add_rounding: rounding of addends or sums to the grid of the result.
       fused_gate_sum: whether the recurrent product is added to the gate pre-activation before its
         range is limited (one operator does both); otherwise it is stored first (two operators).
+      double_ratios: whether the ratio of an accumulator's scale to that of its result is formed in
+        float64 instead of float32. Such a chip computes under ``jax.enable_x64`` alone.
     """
 
     name: str
     description: str
     tensors: tuple[TensorSpec, ...]
-    operators: frozenset[Operator] = frozenset(Operator)
+    operators: frozenset[Operator] = COMMON_OPERATORS
     accumulator: Accumulator = field(default_factory=Accumulator)
     bias_bits: int = 32
     overflow: Overflow = Overflow.SATURATE
@@ -129,6 +138,7 @@ class AcceleratorSpec:
     add_grid: AddGrid = AddGrid.RESULT
     add_rounding: Rounding = Rounding.AWAY
     fused_gate_sum: bool = False
+    double_ratios: bool = False
 
     def __post_init__(self):
         """Rejects combinations that no chip can compute; the error names the field."""
@@ -196,10 +206,10 @@ class AcceleratorSpec:
             )
         if self.bias_bits > self.accumulator.bits:
             self._refuse("bias_bits", f"{self.bias_bits} exceeds the accumulator")
-        for role in filter(self.holds, (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL)):
+        for role in filter(self.holds, (*WRITTEN_BY_DOT, *WRITTEN_BY_MUL, *WRITTEN_BY_NORM)):
             where, rescale = f"tensors[{role.name}].rescale", self.tensor(role).rescale
             if rescale is None:
-                self._refuse(where, "missing: products are written to this role")
+                self._refuse(where, "missing: wide results are written to this role")
             if role in WRITTEN_BY_DOT and self.accumulator.bits > 32:
                 narrow = isinstance(rescale, SingleRoundingRescale) and rescale.bits <= 16
                 if not (narrow or isinstance(rescale, ShiftRescale)):

@@ -1,1 +1,5 @@
 """The integer artefact: arrays and formats, their folder, and a NumPy player."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,6 +15,13 @@ from jaxtyping import Float, Integer
 
 from rnnt_qat.artefact import limits
 from rnnt_qat.artefact.arithmetic import LITERT, RuntimeArithmetic
+from rnnt_qat.artefact.checks import (
+    check_bias,
+    check_shape,
+    check_weights,
+    check_width,
+    is_power_of_two,
+)
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 GATE_NAMES = ("i", "f", "g", "o")
@@ -93,7 +100,9 @@ class LstmIntegers:
     def __post_init__(self) -> None:
         """Rejects shapes and formats that the kernels do not support."""
         where = type(self).__name__
-        _check(self.w_ih.ndim == 3 and len(self.w_ih) == 4, f"{where}.w_ih", self.w_ih, "[4, H, D]")
+        check_shape(
+            self.w_ih.ndim == 3 and len(self.w_ih) == 4, f"{where}.w_ih", self.w_ih, "[4, H, D]"
+        )
         hidden = self.hidden_size
         scales: list[tuple[int, ...]] = [(4,), (4, hidden)] if self.is_wide else [(4,)]
         expected: dict[str, list[tuple[int, ...]]] = {
@@ -105,7 +114,7 @@ class LstmIntegers:
         for field, shapes in expected.items():
             array = getattr(self, field)
             wanted = " or ".join(map(str, shapes))
-            _check(array.shape in shapes, f"{where}.{field}", array, wanted)
+            check_shape(array.shape in shapes, f"{where}.{field}", array, wanted)
         check_weights(f"{where}.w_ih", self.w_ih)
         check_weights(f"{where}.w_hh", self.w_hh)
         check_bias(f"{where}.bias", self.bias, self.input)
@@ -220,9 +229,9 @@ class DenseIntegers:
         check_weights("DenseIntegers.weights", self.weights)
         size = (len(self.weights),)
         scale = np.asarray(self.weight_scale)
-        _check(scale.shape in ((), size), "DenseIntegers.weight_scale", scale, f"() or {size}")
+        check_shape(scale.shape in ((), size), "DenseIntegers.weight_scale", scale, f"() or {size}")
         if self.bias is not None:
-            _check(self.bias.shape == size, "DenseIntegers.bias", self.bias, str(size))
+            check_shape(self.bias.shape == size, "DenseIntegers.bias", self.bias, str(size))
             check_bias("DenseIntegers.bias", self.bias, self.input)
 
     @property
@@ -264,9 +273,9 @@ class EncoderIntegers:
         for index, layer in enumerate(self.layers):
             if index == self.layers_before_reduction:
                 width *= self.time_reduction
-            _check_width(f"encoder layer {index}", layer.input_size, width)
+            check_width(f"encoder layer {index}", layer.input_size, width)
             width = layer.output_size
-        _check_width("encoder projection", self.projection.weights.shape[1], width)
+        check_width("encoder projection", self.projection.weights.shape[1], width)
 
     @property
     def feature_size(self) -> int:
@@ -302,9 +311,9 @@ class PredictionIntegers:
             )
         width = self.context * self.embedding.shape[1]
         for index, layer in enumerate(self.layers):
-            _check_width(f"prediction layer {index}", layer.input_size, width)
+            check_width(f"prediction layer {index}", layer.input_size, width)
             width = layer.output_size
-        _check_width("prediction projection", self.projection.weights.shape[1], width)
+        check_width("prediction projection", self.projection.weights.shape[1], width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,10 +357,10 @@ class RnntIntegers:
     def __post_init__(self) -> None:
         """Rejects networks whose widths do not fit."""
         width = self.joint.width
-        _check_width("joint (from the encoder)", width, len(self.encoder.projection.weights))
-        _check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
+        check_width("joint (from the encoder)", width, len(self.encoder.projection.weights))
+        check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
         labels = len(self.joint.output.weights)
-        _check_width("prediction embedding's labels", len(self.prediction.embedding), labels)
+        check_width("prediction embedding's labels", len(self.prediction.embedding), labels)
         self._check_limits()
 
     @property
@@ -380,56 +389,8 @@ class RnntIntegers:
         self.joint.output.check_limits("joint/output")
 
 
-def is_power_of_two(scale: float) -> bool:
-    """Returns whether a scale is exactly a power of two."""
-    return float(np.frexp(scale)[0]) == 0.5
-
-
-def check_weights(where: str, weights: np.ndarray) -> None:
-    """Checks that weights are int8 without -128, as int8 kernels require.
-
-    Args:
-      where: name of the weights in the error message.
-      weights: the weights.
-
-    Raises:
-      ValueError: they are not.
-    """
-    if weights.dtype != np.int8 or weights.min(initial=0) < -127:
-        raise ValueError(
-            f"{where} must be int8 in [-127, 127], found {weights.dtype} "
-            f"in [{weights.min()}, {weights.max()}]"
-        )
-
-
-def check_bias(where: str, bias: np.ndarray, input: TensorFormat) -> None:
-    """Checks that biases are int32 for int8 inputs and int64 for int16 inputs.
-
-    Args:
-      where: name of the bias in the error message.
-      bias: the bias.
-      input: format of the inputs.
-
-    Raises:
-      ValueError: they are not.
-    """
-    expected = np.int64 if input.dtype == np.int16 else np.int32
-    if bias.dtype != expected:
-        raise ValueError(f"{where} is {bias.dtype}; {input.dtype} inputs take {expected.__name__}")
-
-
 def _per_output(scale: np.ndarray, hidden: int) -> np.ndarray:
     """Returns one scale for the whole matrix if all are equal, else one per output row."""
     if np.all(scale == scale.flat[0]):
         return np.asarray(scale.flat[0])
     return scale.reshape(-1) if scale.ndim == 2 else np.repeat(scale, hidden)
-
-
-def _check(ok: bool, where: str, array: np.ndarray, expected: str) -> None:
-    if not ok:
-        raise ValueError(f"{where} is {array.shape}, expected {expected}")
-
-
-def _check_width(where: str, expected: int, found: int) -> None:
-    if expected != found:
-        raise ValueError(f"{where}: expects {expected}, gets {found}")

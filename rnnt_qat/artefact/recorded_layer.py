@@ -212,7 +212,7 @@ def play_recorded(
     tensors = {INPUT: xs}
     for node in layer.before:
         tensors |= _play(layer, node, tensors | constants, arithmetic)
-        _tell(node, tensors, record, "")
+        _record(node, tensors, record, "")
     held = {name: values[None] for name, values in state.items()}
     outputs = np.empty((len(xs), layer.output_size), layer.output.dtype)
     for t in range(len(xs)):
@@ -220,7 +220,7 @@ def play_recorded(
         here |= constants | held
         for node in layer.steps:
             here |= _play(layer, node, here, arithmetic)
-            _tell(node, here, record, f"{t}/")
+            _record(node, here, record, f"{t}/")
         held = {state.name: here[state.next] for state in layer.states}
         outputs[t] = here[layer.result][0]
     return outputs, {name: values[0] for name, values in held.items()}
@@ -256,7 +256,7 @@ def _play(
     return {node.outputs[0]: result}
 
 
-def _tell(
+def _record(
     node: Node,
     tensors: Mapping[str, np.ndarray],
     record: Callable[[str, np.ndarray], None],

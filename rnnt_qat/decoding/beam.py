@@ -82,9 +82,9 @@ class Beam:
     prediction_state: PyTree
 
     @property
-    def log_prob(self) -> Array:
-        """Log-probability of each hypothesis, ``[B, K]``."""
-        return self.hypothesis.log_prob
+    def log_prob(self) -> Float[Array, "B K"]:
+        """Log-probability of each hypothesis; a JAX array even if the state is on the host."""
+        return jnp.asarray(self.hypothesis.log_prob)
 
     def with_log_prob(self, log_prob: Array) -> "Beam":
         """Replaces the log-probabilities by ``log_prob`` ``[B, K]``."""

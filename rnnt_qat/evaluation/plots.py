@@ -141,7 +141,7 @@ def plot_emissions(
         )
         mel.set_ylabel("kHz (mel scale)")
         mel.set_xlim(0, seconds + 0.02)
-        label = "seconds of audio heard"
+        label = "seconds of audio processed"
         if result.chunk_ms is not None:
             label += f" (dotted: chunks of {result.chunk_ms:g} ms)"
             for boundary in np.arange(result.chunk_ms, 1000 * seconds, result.chunk_ms) / 1000:

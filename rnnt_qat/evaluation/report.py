@@ -204,13 +204,13 @@ def markdown_report(
 
 
 _NOTES = """\
-Intervals are percentiles of a bootstrap over utterances; differences are paired on the same draws,
-and one whose interval leaves out 0 is in bold. S / D / I: substituted, deleted, inserted words.
-Times are in ms of audio. *First token shown*: audio heard when it could be shown, the wait for its
-chunk included. *First token emitted*, *last token before end* and *emission - baseline* are the
-model's own times, as if audio came an encoder frame at a time; the last one over tokens of
-utterances recognised alike.
-*Real-time factor*: time of the batched decode on this machine for a second of audio, median of the
+Intervals are percentiles of a bootstrap over utterances. Differences are paired on the same draws;
+one whose interval excludes 0 is in bold. S / D / I: substituted, deleted, inserted words.
+Times are in ms of audio. *First token shown*: audio received when it could be shown, including the
+wait for its chunk. *First token emitted*, *last token before end* and *emission - baseline* are the
+model's own times, as if audio arrived one encoder frame at a time; the last is measured over tokens
+of utterances recognised alike.
+*Real-time factor*: time of the batched decode on this machine per second of audio, median of the
 repeats."""
 
 
@@ -267,7 +267,7 @@ def _examples(result: EvaluationResult, count: int) -> str:
     rows = [f"| {u.id} | {_marked(u)} |" for u in worst if u.words.errors]
     if not rows:
         return f"{_label(result)}: no errors."
-    header = ["| utterance | said, ~~missed~~, **heard** |", "| --- | --- |"]
+    header = ["| utterance | reference, ~~deleted~~, **recognized** |", "| --- | --- |"]
     return (
         f"<details><summary>{_label(result)}</summary>\n\n"
         + "\n".join(header + rows)
@@ -288,11 +288,13 @@ def _marked(utterance: UtteranceResult) -> str:
     for equal, chunks in itertools.groupby(output.alignments[0], lambda c: c.type == "equal"):
         run = list(chunks)
         said = " ".join(reference[run[0].ref_start_idx : run[-1].ref_end_idx])
-        heard = " ".join(hypothesis[run[0].hyp_start_idx : run[-1].hyp_end_idx])
+        recognized = " ".join(hypothesis[run[0].hyp_start_idx : run[-1].hyp_end_idx])
         if equal:
             parts.append(said)
         else:
-            parts += [mark + text + mark for mark, text in (("~~", said), ("**", heard)) if text]
+            parts += [
+                mark + text + mark for mark, text in (("~~", said), ("**", recognized)) if text
+            ]
     return " ".join(parts)
 
 

@@ -12,7 +12,7 @@ from rnnt_qat.artefact.player import BLANK_ID, Player, quantize_features
 from rnnt_qat.batch import to_float
 from rnnt_qat.decoding.endpoint import EndpointConfig, UtteranceFrames
 from rnnt_qat.decoding.live_driver import SEGMENT_END
-from rnnt_qat.experiment.transcriber import Heard, Token
+from rnnt_qat.experiment.transcriber import DecodedChunk, Token
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.infra.config import ConfigError, from_json
@@ -68,7 +68,7 @@ class ArtefactEngine:
         self._frame = 0
         self._begin_segment()
 
-    def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
+    def push(self, audio: Int[np.ndarray, "N"]) -> DecodedChunk:
         """Processes the next chunk of int16 samples; only the last chunk may be shorter."""
         padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))[None]
         length = np.array([len(audio)], np.int32)
@@ -83,11 +83,11 @@ class ArtefactEngine:
         for start in range(0, count, size):
             for encoded in self._player.encode(x[start : start + size]):
                 final += self._search(encoded)
-        return Heard(final)
+        return DecodedChunk(final)
 
-    def end(self) -> Heard:
+    def end(self) -> DecodedChunk:
         """Ends the last segment."""
-        return Heard([(SEGMENT_END, self._frame, self._log_prob)])
+        return DecodedChunk([(SEGMENT_END, self._frame, self._log_prob)])
 
     def _begin_segment(self) -> None:
         self._began, self._last = self._frame, -1

@@ -33,7 +33,7 @@ from rnnt_qat.quant.audit import OffChip
 from rnnt_qat.quant.policies import build_policy, policy_by_name, spec_of
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.policy_spec import PolicySpec
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.typing import PyTree
 
@@ -273,7 +273,7 @@ def _read_variables(
         compact = array.dtype == np.float16
         return jnp.asarray(array, np.float32 if compact else array.dtype)
 
-    return {RANGES: {}, **jax.tree.map(read, unflatten_dict(found, sep="/"))}
+    return {QUANT_STATS: {}, **jax.tree.map(read, unflatten_dict(found, sep="/"))}
 
 
 def make_evaluator(

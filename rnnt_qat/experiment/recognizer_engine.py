@@ -11,7 +11,7 @@ from rnnt_qat.decoding.hypothesis import Hypothesis
 from rnnt_qat.decoding.live_driver import SEGMENT_END, Emitted, LiveDriver
 from rnnt_qat.decoding.search import SearchConfig
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.experiment.transcriber import Heard, Token
+from rnnt_qat.experiment.transcriber import DecodedChunk, Token
 from rnnt_qat.typing import Int
 
 
@@ -70,7 +70,7 @@ class RecognizerEngine:
         self._state = self._start(self._transducer)
         self._prefix = []
 
-    def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
+    def push(self, audio: Int[np.ndarray, "N"]) -> DecodedChunk:
         """Processes the next chunk of int16 samples; only the last chunk may be shorter."""
         padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))
         length = jnp.array([len(audio)], jnp.int32)
@@ -83,14 +83,16 @@ class RecognizerEngine:
         if segments is not None:
             for t in np.flatnonzero(segments.ended[:, 0]):
                 ended.append(jax.tree.map(lambda x: x[t, 0], segments.alternatives))  # noqa: B023
-        return Heard(final, _tokens(partial), self._with_prefix(final, ended))
+        return DecodedChunk(final, _tokens(partial), self._with_prefix(final, ended))
 
-    def end(self) -> Heard:
+    def end(self) -> DecodedChunk:
         """Returns the remaining tokens after the last chunk."""
         emitted, alternatives = jax.device_get(self._finish(self._state))
         final = _tokens(emitted)
         last = jax.tree.map(lambda x: x[0], alternatives)
-        return Heard(final, (), self._with_prefix(final, [last] if self._alternatives > 1 else []))
+        return DecodedChunk(
+            final, (), self._with_prefix(final, [last] if self._alternatives > 1 else [])
+        )
 
     def _with_prefix(
         self, final: list[Token], ended: list[Hypothesis]

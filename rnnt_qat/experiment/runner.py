@@ -14,10 +14,12 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.experiment.alphabet import check_alphabet
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
-from rnnt_qat.experiment.task import FloatTeacher, Measurement, RecognizerTask
+from rnnt_qat.experiment.task import Measurement, RecognizerTask
+from rnnt_qat.experiment.teacher import load_teacher
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
 from rnnt_qat.infra.config import ConfigError, to_json, upgraded
@@ -40,12 +42,14 @@ from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     ConfigMismatchError,
     differing_fields,
     require_same_config,
 )
-from rnnt_qat.training.loop import BestState, Trainer, has_checkpoints
+from rnnt_qat.training.loop import Trainer
+from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
 
@@ -115,7 +119,7 @@ class Experiment:
         return frozenset(text for corpus in corpora for text in corpus.texts)
 
     @functools.cached_property
-    def origin(self) -> Recognizer | None:
+    def initial_recognizer(self) -> Recognizer | None:
         """Recognizer to start from; None if the config names none.
 
         Raises:
@@ -148,14 +152,14 @@ class Experiment:
         """Tokenizer of characters, or of units trained on the training transcripts."""
         units = self.config.data.sentencepiece
         tokenizer: Tokenizer
-        if self.origin:
-            tokenizer = self.origin.tokenizer
+        if self.initial_recognizer:
+            tokenizer = self.initial_recognizer.tokenizer
         elif units:
             tokenizer = SentencePieceTokenizer.train(self.training_data.texts, units)
         else:
             tokenizer = CharacterTokenizer(self.config.data.characters)
         if isinstance(tokenizer, CharacterTokenizer):
-            self._check_characters(tokenizer)
+            check_alphabet(tokenizer, self.data_dir, self.config.data.train)
         if tokenizer.vocab_size != self.config.model.vocabulary:
             raise ConfigError(
                 f"model.vocabulary={self.config.model.vocabulary}, but the tokenizer has "
@@ -163,29 +167,11 @@ class Experiment:
             )
         return tokenizer
 
-    def _check_characters(self, tokenizer: CharacterTokenizer) -> None:
-        """Checks that the tokenizer covers the letters of the training corpora's languages.
-
-        Raises:
-          ConfigError: if transcripts contain letters of their language that the tokenizer lacks.
-        """
-        for split in self.config.data.train:
-            corpus = open_corpus(self.data_dir, split.corpus, split.split)
-            used = {character for text in corpus.texts for character in text}
-            lacking = "".join(sorted(used & set(corpus.characters) - set(tokenizer.characters)))
-            if lacking:
-                both = "".join(dict.fromkeys(tokenizer.characters + corpus.characters))
-                raise ConfigError(
-                    f"data.characters={tokenizer.characters!r} lacks {lacking!r} of {split.name} "
-                    f"(language {corpus.language}): set it to {both!r}, and model.vocabulary to "
-                    f"{len(both) + 1}"
-                )
-
     @functools.cached_property
     def frontend(self) -> Frontend:
         """Frontend with feature statistics of the training data, computed once per run."""
-        if self.origin:
-            return self.origin.frontend
+        if self.initial_recognizer:
+            return self.initial_recognizer.frontend
         path = self.workdir / _STATS
         if path.exists() and has_checkpoints(self.workdir):
             try:
@@ -241,7 +227,7 @@ class Experiment:
                 self._validators if self._validate else None,
                 self._diagnoser if self._diagnose else None,
             ),
-            self._teacher,
+            lambda name: load_teacher(pathlib.Path(name), self.frontend),
         )
 
     def _validators(self, policy: PrecisionPolicy) -> tuple[StreamingEvaluator, ...]:
@@ -252,29 +238,10 @@ class Experiment:
         batches = utterances(self.config, self.tokenizer, split, self.data_dir, num_batches=1)
         return Diagnoser(self.config.model, policy, self.frontend, batches)
 
-    def _teacher(self, name: str) -> FloatTeacher:
-        """Loads a teacher from a model directory.
-
-        Raises:
-          ConfigMismatchError: if its features differ from the student's.
-        """
-        recognizer = Recognizer.load(pathlib.Path(name))
-        theirs, ours = recognizer.frontend, self.frontend
-        lines = differing_fields(to_json(theirs.config), to_json(ours.config), "frontend")
-        if not lines and not jax.tree.all(jax.tree.map(np.array_equal, theirs.stats, ours.stats)):
-            lines = ["the features' mean or deviation"]
-        if lines:
-            raise ConfigMismatchError(
-                f"the teacher {name} takes other features:\n  " + "\n  ".join(lines) + "\n"
-                "Give both the same frontend, and start from the teacher or from another model of "
-                "its statistics (initialize_from)."
-            )
-        return FloatTeacher(recognizer.config.model, recognizer.variables["params"])
-
     def initial_state(self) -> TrainState:
         """Returns the state before the first step."""
-        if self.origin:
-            params = self.origin.variables["params"]
+        if self.initial_recognizer:
+            params = self.initial_recognizer.variables["params"]
         else:
             params = self.task.initial_params(jax.random.key(self.config.seed))
         return TrainState.create(params, {}, self.config.seed)
@@ -391,7 +358,7 @@ class Experiment:
         if jax.process_index() == 0:
             write_text(self.workdir / _CONFIG, json.dumps(to_json(self.config), indent=2) + "\n")
             write_text(self.workdir / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
-            if not self.origin:
+            if not self.initial_recognizer:
                 self.frontend.stats.save(self.workdir / f"{_STATS}.partial")
                 os.replace(self.workdir / f"{_STATS}.partial", self.workdir / _STATS)
 
@@ -416,13 +383,14 @@ class Experiment:
         return recognizer
 
 
-def _other_shapes(origin: Recognizer, config: ExperimentConfig) -> list[str]:
+def _other_shapes(recognizer: Recognizer, config: ExperimentConfig) -> list[str]:
     """Returns the names of parameters that a recognizer lacks or has in another shape."""
     inputs = example_inputs(config.model, config.frontend.feature_size)
     ours = jax.eval_shape(RNNT(config.model, FLOAT32).init, jax.random.key(0), *inputs)["params"]
     expected = {name: leaf.shape for name, leaf in flatten_dict(ours, sep="/").items()}
     found = {
-        name: leaf.shape for name, leaf in flatten_dict(origin.variables["params"], sep="/").items()
+        name: leaf.shape
+        for name, leaf in flatten_dict(recognizer.variables["params"], sep="/").items()
     }
     names = sorted({*expected, *found})
     return [name for name in names if expected.get(name) != found.get(name)]

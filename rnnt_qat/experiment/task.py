@@ -21,7 +21,7 @@ from rnnt_qat.objectives.outputs import Outputs, forward
 from rnnt_qat.quant.diagnostics import Diagnosis
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges, check_calibrated
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges, check_calibrated
 from rnnt_qat.training.checkpoints import WER
 from rnnt_qat.training.objective import Objectives, total
 from rnnt_qat.training.state import AwareParams
@@ -156,11 +156,11 @@ class RecognizerUnderPolicy:
     def empty_ranges(self) -> PyTree:
         """Returns a range of zero for every site that the policy calibrates."""
         shapes = jax.eval_shape(self._calibrating.init, jax.random.key(0), *self._inputs)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.get(RANGES, {}))
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.get(QUANT_STATS, {}))
 
     def check_ranges(self, params: PyTree, quant_stats: PyTree) -> None:
         """Raises ValueError, naming the sites, if a range is not positive."""
-        check_calibrated(self.variables(params, quant_stats)[RANGES])
+        check_calibrated(self.variables(params, quant_stats)[QUANT_STATS])
 
     @property
     def range_rate(self) -> float | None:
@@ -192,7 +192,7 @@ class RecognizerUnderPolicy:
         """
         network = params.network if isinstance(params, AwareParams) else params
         ranges = calibrated_ranges(self.ranges(params, quant_stats)) if self._has_ranges else {}
-        return {"params": network, RANGES: ranges}
+        return {"params": network, QUANT_STATS: ranges}
 
     @functools.cached_property
     def _has_ranges(self) -> bool:
@@ -248,10 +248,10 @@ class RecognizerUnderPolicy:
 
     def observe(self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch) -> PyTree:
         """Returns the ranges updated with a batch, without masking, as in recognition."""
-        variables = {"params": params, RANGES: quant_stats}
+        variables = {"params": params, QUANT_STATS: quant_stats}
         inputs = _model_inputs(self._features(batch))
-        _, updated = self._calibrating.apply(variables, *inputs, mutable=[RANGES])
-        return updated.get(RANGES, {})
+        _, updated = self._calibrating.apply(variables, *inputs, mutable=[QUANT_STATS])
+        return updated.get(QUANT_STATS, {})
 
     def _features(self, batch: AudioBatch | Batch) -> Batch:
         return batch if isinstance(batch, Batch) else self._frontend.batch(batch)

@@ -15,7 +15,7 @@ Token = tuple[int, int, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class DecodedChunk:
     """The result of processing one chunk of a stream.
 
     Attributes:
@@ -46,10 +46,10 @@ class Engine(Protocol):
     def start(self) -> None:
         """Starts a new stream."""
 
-    def push(self, audio: Int[np.ndarray, "N"]) -> Heard:
+    def push(self, audio: Int[np.ndarray, "N"]) -> DecodedChunk:
         """Processes the next chunk of int16 samples; only the last chunk may be shorter."""
 
-    def end(self) -> Heard:
+    def end(self) -> DecodedChunk:
         """Returns the remaining tokens after the last chunk, including the last segment's end."""
 
     def piece(self, label: int) -> str:
@@ -119,8 +119,8 @@ class LiveTranscriber:
         samples = 0
         for chunk in _chunks(pieces, self.chunk_samples):
             samples += len(chunk)
-            yield from segments.hear(engine.push(chunk), samples / self.sample_rate_hz, False)
-        yield from segments.hear(engine.end(), samples / self.sample_rate_hz, True)
+            yield from segments.add(engine.push(chunk), samples / self.sample_rate_hz, False)
+        yield from segments.add(engine.end(), samples / self.sample_rate_hz, True)
 
 
 class _Segments:
@@ -131,12 +131,12 @@ class _Segments:
         self._words = WordBuilder(engine.piece, engine.frame_s)
         self._began = 0.0
         self._spoken = False  # whether words of the segment have been returned
-        self._told = False  # whether any segment has been returned
+        self._any_ended = False  # whether any segment has been returned
 
-    def hear(self, heard: Heard, seconds: float, last: bool) -> Iterator[Transcript]:
-        alternatives = iter(heard.alternatives)
+    def add(self, chunk: DecodedChunk, seconds: float, last: bool) -> Iterator[Transcript]:
+        alternatives = iter(chunk.alternatives)
         words: list[Word] = []
-        for token in heard.final:
+        for token in chunk.final:
             if token[0] != SEGMENT_END:
                 words += self._words.add([token])
                 continue
@@ -146,13 +146,13 @@ class _Segments:
                 Alternative(self._text(tokens), log_prob)
                 for tokens, log_prob in next(alternatives, ())
             )
-            if words or self._spoken or (last and not self._told):
+            if words or self._spoken or (last and not self._any_ended):
                 yield Transcript(tuple(words), "", seconds, True, self._began, end, others)
-                self._told = True
+                self._any_ended = True
             words, self._began, self._spoken = [], end, False
         if not last:
             self._spoken |= bool(words)
-            pending = " ".join(word.text for word in self._words.with_more(heard.pending))
+            pending = " ".join(word.text for word in self._words.with_more(chunk.pending))
             yield Transcript(tuple(words), pending, seconds, False, self._began, seconds)
 
     def _text(self, tokens: Sequence[int]) -> str:

@@ -24,7 +24,7 @@ from rnnt_qat.models.binding import layer_sites
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
+from rnnt_qat.quant.quantized_module import QUANT_STATS, check_calibrated
 from rnnt_qat.quant.recorded import Path
 from rnnt_qat.quant.sites import Sites
 from rnnt_qat.serving.freeze import frozen_variables
@@ -46,7 +46,7 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
       FreezeError: a layer is not on such a chip, or a range is not calibrated.
     """
     try:
-        check_calibrated(variables[RANGES])
+        check_calibrated(variables[QUANT_STATS])
     except (KeyError, ValueError) as error:
         raise FreezeError(f"the model has ranges that were never calibrated: {error}") from error
     chip = _one_chip(model)
@@ -107,7 +107,7 @@ class _Reader:
 
     def __init__(self, model: RNNT, frozen: PyTree) -> None:
         self._params = frozen["params"]
-        self._ranges = frozen[RANGES]
+        self._ranges = frozen[QUANT_STATS]
         self._policy = model.policy.for_serving()
 
     def layer(self, path: Path, sites: Sites) -> "_Layer":

@@ -121,6 +121,14 @@ class SymbolicOperators:
         """Marks the call."""
         return _mark("tanh", out, x.shape, x)
 
+    def layer_norm(self, x: Array, out: str) -> Array:
+        """Refuses the call: no runtime of the exported graphs has the operator.
+
+        Raises:
+          RecordError: always.
+        """
+        raise RecordError(f"layer normalization of {out!r} inside a recurrent layer")
+
 
 def record_layer(
     module: QuantizedModule,

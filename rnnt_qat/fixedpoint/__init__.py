@@ -1,1 +1,5 @@
 """Fixed-point arithmetic on integer arrays: pure functions, no Flax."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

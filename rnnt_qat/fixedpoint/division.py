@@ -7,11 +7,11 @@ import numpy as np
 from rnnt_qat.typing import Array, Float, Num
 
 Real = Num[Array, "..."] | Num[np.ndarray, "..."] | np.number | float | int
-"""Values that convert to float32."""
+"""Values that convert to float32 or float64."""
 
 
 def divide(x: Real, by: Real) -> Float[Array, "..."]:
-    """Computes ``x / by`` in float32, rounded once to nearest (IEEE 754, as NumPy).
+    """Computes ``x / by`` rounded once to nearest (IEEE 754, as NumPy).
 
     XLA rewrites the division by a constant or by a broadcast value to a product with the
     reciprocal, which is rounded twice. A scale that is a constant in one program and an argument in
@@ -23,8 +23,10 @@ def divide(x: Real, by: Real) -> Float[Array, "..."]:
       by: divisor; broadcasts with ``x``.
 
     Returns:
-      The quotient, float32.
+      The quotient, float32; float64 if an operand is a JAX array of float64.
     """
-    arrays = jnp.broadcast_arrays(jnp.asarray(x, jnp.float32), jnp.asarray(by, jnp.float32))
+    held = [each.dtype for each in (x, by) if isinstance(each, jax.Array)]
+    real = jnp.float64 if jnp.float64 in held else jnp.float32
+    arrays = jnp.broadcast_arrays(jnp.asarray(x, real), jnp.asarray(by, real))
     dividend, divisor = jax.lax.optimization_barrier(tuple(arrays))
     return jnp.divide(dividend, divisor)

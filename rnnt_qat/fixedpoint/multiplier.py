@@ -54,7 +54,7 @@ def quantize_multiplier(ratio: float, bits: int = 31, smallest: int | None = Non
 def multiplier_of(
     ratio: float | Float[Array, "..."], bits: int = 31, smallest: int | None = None
 ) -> Multiplier:
-    """Quantizes a ratio: on the host in double precision, or in a traced program in float32.
+    """Quantizes a ratio: on the host in double precision, or in a traced program in its dtype.
 
     Args:
       ratio: non-negative; a Python float is quantized on the host.
@@ -67,13 +67,13 @@ def multiplier_of(
     if isinstance(ratio, float):
         return quantize_multiplier(ratio, bits, smallest)
     fraction, shift = jnp.frexp(ratio)
-    if bits >= 24:
+    if bits >= 24 and ratio.dtype == jnp.float32:
         significand = (fraction * 2.0**24).astype(jnp.int32) << (bits - 24)
     else:
-        significand = jnp.floor(fraction * 2.0**bits + 0.5).astype(jnp.int32)
-        overflowed = significand == 1 << bits
-        significand = jnp.where(overflowed, 1 << (bits - 1), significand)
-        shift = shift + overflowed.astype(jnp.int32)
+        rounded = jnp.floor(fraction * 2.0**bits + 0.5)
+        overflowed = rounded == 2.0**bits
+        significand = jnp.where(overflowed, 2.0 ** (bits - 1), rounded).astype(jnp.int32)
+        shift = (shift + overflowed).astype(jnp.int32)
     if smallest is None:
         return Multiplier(significand, shift)
     flushed = shift < smallest

@@ -1,1 +1,5 @@
 """Acoustic frontend: log-mel features, frame stacking, SpecAugment."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from rnnt_qat.batch import AudioBatch, Batch
@@ -111,8 +112,13 @@ class Frontend:
             state = self.initial_state(batch)
         audio = jnp.where(jnp.arange(num_samples) < audio_lengths[:, None], audio, 0.0)
         frames, state = log_mel(audio, state, config.log_mel)
-        divisor = self.stats.std / config.deviation
-        features = ((frames - self.stats.mean) / divisor).reshape(batch, -1, config.feature_size)
+        # A program that closes over the statistics would fold them: it multiplies by a rounded
+        # reciprocal, joined with the scale of the quantization that follows. Behind barriers
+        # every program computes the same features, and so the same integers.
+        stats = jax.lax.optimization_barrier(self.stats)
+        divisor = jax.lax.optimization_barrier(stats.std / config.deviation)
+        features = jax.lax.optimization_barrier((frames - stats.mean) / divisor)
+        features = features.reshape(batch, -1, config.feature_size)
         num_frames = config.num_frames(audio_lengths)[:, None]
         mask = jnp.arange(features.shape[1]) < num_frames
         return jnp.where(mask[..., None], features, 0.0), mask, state

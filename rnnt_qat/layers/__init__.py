@@ -1,1 +1,5 @@
 """Streaming layers: one call for a chunk or for the whole utterance."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

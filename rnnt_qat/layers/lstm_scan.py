@@ -39,8 +39,8 @@ class LSTMState:
 
 
 def lstm_cell(
-    ops: OperatorSet, pre_x: Num[Array, "B H4"], accumulated: Value, cell: Num[Array, "B H"]
-) -> tuple[Num[Array, "B H"], Num[Array, "B H"]]:
+    ops: OperatorSet, pre_x: Num[Array, "*S H4"], accumulated: Value, cell: Num[Array, "*S H"]
+) -> tuple[Num[Array, "*S H"], Num[Array, "*S H"]]:
     """Computes the cell after its products (Hochreiter & Schmidhuber, 1997).
 
     Args:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from rnnt_qat.typing import Array, Bool, Int, Num
+from rnnt_qat.typing import Array, Bool, Int, Num, Shaped
 
 Carry = TypeVar("Carry")
 
@@ -69,8 +69,8 @@ class Tiling:
         """Inverts ``cut_columns``."""
         return x.reshape(self.rows, -1, *x.shape[2:])[:, : self.columns]
 
-    def cut_cells(self, x: Num[Array, "B T U1"]) -> Num[Array, "N1 Tt Ut"]:
-        """Splits the lattices into tiles and appends the additional tile, all zeros."""
+    def cut_cells(self, x: Shaped[Array, "B T U1"]) -> Shaped[Array, "N1 Tt Ut"]:
+        """Splits the lattices into tiles and appends the additional tile, all zeros or False."""
         shape = (self._frame_tiles, TILE_FRAMES, self._label_tiles, TILE_LABELS)
         overhang = (shape[0] * shape[1] - self.frames, shape[2] * shape[3] - self.columns)
         x = jnp.pad(x, ((0, 0), (0, overhang[0]), (0, overhang[1])))

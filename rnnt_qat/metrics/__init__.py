@@ -1,1 +1,5 @@
 """Metrics: word errors, confidence intervals, emission latency, real-time factor."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

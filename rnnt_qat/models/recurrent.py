@@ -1,13 +1,17 @@
 """Configurations of the recurrent layers of encoders and prediction networks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
 
 from rnnt_qat.layers.gru import GRU
+from rnnt_qat.layers.layer_norm import LayerNorm
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.projected_lstm import ProjectedLSTM
+from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.typing import Array, Bool, PyTree
 
 
 @dataclass(frozen=True)
@@ -64,4 +68,68 @@ class GRUConfig:
         return GRU(policy, features, rematerialize)
 
 
-RecurrentConfig = LSTMConfig | ProjectedLSTMConfig | GRUConfig
+class Normalized(nn.Module):
+    """A recurrent layer, named ``recurrent``, and the normalization of its output, named ``norm``.
+
+    Attributes:
+      policy: precision of every layer.
+      layer: kind of the recurrent layer.
+      features: hidden width of the recurrent layer.
+      rematerialize: see ``LSTMConfig.make``.
+    """
+
+    policy: PrecisionPolicy
+    layer: LSTMConfig | ProjectedLSTMConfig | GRUConfig
+    features: int
+    rematerialize: bool = False
+
+    def setup(self):
+        """Creates both layers."""
+        self.recurrent: Any = self.layer.make(self.policy, self.features, self.rematerialize)
+        self.norm = LayerNorm(self.policy)
+
+    @property
+    def block_size(self) -> int:
+        """1: a chunk may have any number of frames."""
+        return 1
+
+    def initial_state(self, batch_size: int) -> PyTree:
+        """Returns the state of the recurrent layer before the first frame."""
+        return self.recurrent.initial_state(batch_size)
+
+    def __call__(
+        self, xs: Value, mask: Bool[Array, "B T"], state: PyTree | None = None
+    ) -> tuple[Value, Bool[Array, "B T"], PyTree]:
+        """Runs the recurrent layer and normalizes its output; arguments as for ``LSTM``."""
+        ys, mask, state = self.recurrent(xs, mask, state)
+        ys, mask, _ = self.norm(ys, mask)
+        return ys, mask, state
+
+    def cover(self, site: str, values: Array) -> None:
+        """Widens a range of the recurrent layer, as ``QuantizedModule.cover``."""
+        self.recurrent.cover(site, values)
+
+
+@dataclass(frozen=True)
+class NormalizedConfig:
+    """Recurrent layer with a normalized output (Ba et al., 2016); ``normalized_{layer.name}_{n}``.
+
+    A chip without layer normalization refuses the model when it is bound.
+
+    Attributes:
+      layer: kind of the recurrent layer.
+    """
+
+    layer: LSTMConfig | ProjectedLSTMConfig | GRUConfig = field(default_factory=LSTMConfig)
+
+    @property
+    def name(self) -> str:
+        """Prefix of the layers' names."""
+        return f"normalized_{self.layer.name}"
+
+    def make(self, policy: PrecisionPolicy, features: int, rematerialize: bool) -> nn.Module:
+        """Creates a layer; arguments as for ``LSTMConfig.make``."""
+        return Normalized(policy, self.layer, features, rematerialize)
+
+
+RecurrentConfig = LSTMConfig | ProjectedLSTMConfig | GRUConfig | NormalizedConfig

@@ -1,1 +1,5 @@
 """Operators of a chip in training: operator sets, policies, calibration and AQT."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

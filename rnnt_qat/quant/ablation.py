@@ -18,7 +18,7 @@ PARTS = (*NETWORKS, *GROUPS)
 """Components that can be quantized alone: networks, and groups of tensors."""
 
 
-def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
+def ablate(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
     """Returns the policy ``POLICY@NAME``.
 
     Args:
@@ -49,7 +49,7 @@ def part(policy: PrecisionPolicy, name: str) -> PrecisionPolicy:
     return PrecisionPolicy(f"{policy.name}@{name}", (rule,))
 
 
-def parts(policy: PrecisionPolicy) -> tuple[PrecisionPolicy, ...]:
+def ablations(policy: PrecisionPolicy) -> tuple[PrecisionPolicy, ...]:
     """Returns the policies of all components that the policy has."""
     on_chip = all(isinstance(rule.precision, OnAccelerator) for rule in policy.rules)
-    return tuple(part(policy, name) for name in (*NETWORKS, *(GROUPS if on_chip else ())))
+    return tuple(ablate(policy, name) for name in (*NETWORKS, *(GROUPS if on_chip else ())))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnt_qat.accelerators.spec import Operator
+from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.matmul import matmul
 from rnnt_qat.quant.nna_operators import REQUANTIZE
 from rnnt_qat.quant.nna_precision import OnAccelerator
@@ -147,6 +148,11 @@ class Recorder:
     def tanh(self, x: Value, out: str) -> Value:
         """Records the result against the hyperbolic tangent."""
         return self._unit(self.plain.tanh, Operator.TANH, x, out, jnp.tanh)
+
+    def layer_norm(self, x: Value, out: str) -> Value:
+        """Records the result against the real normalization."""
+        real = smooth_units.layer_norm(dequantize(x))
+        return self._noted(out, Operator.LAYER_NORM.value, self.plain.layer_norm(x, out), real)
 
     def _unit(self, unit, operator: Operator, x: Value, out: str, exact) -> Value:
         result, ends = unit(x, out), None

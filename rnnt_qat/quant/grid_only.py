@@ -93,6 +93,10 @@ class GridOperators:
         """Stores the real hyperbolic tangent."""
         return self.store(out, smooth_units.tanh(x))
 
+    def layer_norm(self, x: Array, out: str) -> Array:
+        """Stores the real normalization over the last axis."""
+        return self.store(out, smooth_units.layer_norm(x))
+
     def _rounded(self, site: str, x: Array) -> Array:
         role = dict(self.sites)[site]
         if role not in self.roles:

@@ -106,6 +106,10 @@ class IntegerMatmulOperators:
         """Stores the real hyperbolic tangent."""
         return self.store(out, smooth_units.tanh(dequantize(x)))
 
+    def layer_norm(self, x: Value, out: str) -> Value:
+        """Stores the real normalization over the last axis."""
+        return self.store(out, smooth_units.layer_norm(dequantize(x)))
+
     def _scale(self, site: str) -> Float[Array, ""]:
         max_abs = jax.lax.stop_gradient(self.max_abs[site])
         return divide(max_abs, 2 ** (self.activation_bits - 1) - 1)

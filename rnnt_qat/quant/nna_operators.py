@@ -25,7 +25,7 @@ from rnnt_qat.fixedpoint.multiplier import exponent_of
 from rnnt_qat.fixedpoint.qformat import QFormat, quantize
 from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
-from rnnt_qat.quant import exact_rescale
+from rnnt_qat.quant import exact_rescale, smooth_units
 from rnnt_qat.quant.exact_product import product_int8, product_int16
 from rnnt_qat.quant.operators import Addends, Value
 from rnnt_qat.quant.qtensor import LOW_BITS, Addend, QTensor, dequantize
@@ -142,7 +142,7 @@ class NnaOperators:
     ) -> QTensor:
         """Computes ``x @ w + bias`` in the chip's accumulator; the bias is rounded to its grid."""
         kernels.require(self.spec, Operator.DOT)
-        scale = kernels.accumulator_scale(x.scale, w.scale)
+        scale = kernels.accumulator_scale(self.spec, x.scale, w.scale)
         quantized = None if bias is None else self._bias(bias, scale)
         if not self.integer:
             if self.spec.accumulator.bits > 32:
@@ -207,6 +207,17 @@ class NnaOperators:
         """Applies the chip's tanh unit."""
         unit = kernels.unit(self.spec, self._role(out), Operator.TANH)
         return self._activate(unit, x, out, lambda y: 1 - y * y)
+
+    @jax.named_scope(Operator.LAYER_NORM.value)
+    def layer_norm(self, x: QTensor, out: str) -> QTensor:
+        """Computes the integer normalization of the chip; the gradient is that of the real one."""
+        if x.format is None:
+            raise ValueError(f"the norm that writes {out!r} reads stored tensors, not accumulators")
+        scale = self._scale(out)
+        result = kernels.unbounded_norm(
+            self.spec, _integers(x), x.format.bits, self._role(out), scale
+        )
+        return self._emit(out, result, lambda: smooth_units.layer_norm(x.values) / scale, x)
 
     def _activate(
         self, unit: Activation, x: QTensor, out: str, derivative: Callable[[Array], Array]

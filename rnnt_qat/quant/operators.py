@@ -119,6 +119,9 @@ class OperatorSet(Protocol):
     def tanh(self, x: Value, out: str) -> Value:
         """Returns the hyperbolic tangent of ``x``, stored at ``out``."""
 
+    def layer_norm(self, x: Value, out: str) -> Value:
+        """Returns ``(x - mean) / deviation`` over the last axis, stored at ``out``."""
+
 
 @flax.struct.dataclass
 class FloatOperators:
@@ -182,3 +185,7 @@ class FloatOperators:
     def tanh(self, x: Array, out: str) -> Array:
         """Returns the hyperbolic tangent of ``x``."""
         return smooth_units.tanh(x)
+
+    def layer_norm(self, x: Array, out: str) -> Array:
+        """Returns ``x`` normalized over the last axis, computed in float32."""
+        return smooth_units.layer_norm(x)

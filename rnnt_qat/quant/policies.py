@@ -31,7 +31,7 @@ from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.generic_nna_crude import GENERIC_NNA_CRUDE
 from rnnt_qat.accelerators.tosa_16x8 import TOSA_16X8
-from rnnt_qat.quant.ablation import PARTS, part
+from rnnt_qat.quant.ablation import PARTS, ablate
 from rnnt_qat.quant.grammar import PolicyError, Vocabulary, parse_policies
 from rnnt_qat.quant.learned_ranges import LearnedRange, LearnedStep, TrainedThreshold
 from rnnt_qat.quant.nna_operators import Slope
@@ -120,7 +120,7 @@ def build_policy(spec: PolicySpec) -> PrecisionPolicy:
         tuple(Rule(pattern, build_precision(p), _observer(p)) for pattern, p in rules),
     )
     if spec.part:
-        policy = part(policy, spec.part)
+        policy = ablate(policy, spec.part)
     if spec.slope:
         policy = _on_chip(policy, "unit_slope", lambda p: replace(p, slope=Slope.UNIT))
     if spec.ranges:

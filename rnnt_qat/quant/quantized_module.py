@@ -17,7 +17,7 @@ from rnnt_qat.quant.qtensor import QTensor, dequantize
 from rnnt_qat.quant.sites import Role, Sites
 from rnnt_qat.typing import Array, DTypeLike, PyTree
 
-RANGES = "quant_stats"
+QUANT_STATS = "quant_stats"
 """Name of the variable collection that holds ``max_abs`` of each site; 0 before calibration."""
 _OBSERVED = ".observed"
 
@@ -50,7 +50,7 @@ class QuantizedModule(nn.Module):
                 )
         calibrated = precision.calibrated_roles()
         max_abs = {
-            site: self.variable(RANGES, site, jnp.zeros, ()).value
+            site: self.variable(QUANT_STATS, site, jnp.zeros, ()).value
             for site, role in sites.items()
             if role in calibrated
         }
@@ -58,7 +58,7 @@ class QuantizedModule(nn.Module):
             for site in max_abs:
                 observer, name = self._observer(sites, site)
                 if name != site:
-                    self.variable(RANGES, name, observer.initial_state)
+                    self.variable(QUANT_STATS, name, observer.initial_state)
             return FloatOperators()
         operators = precision.operators(sites, max_abs)
         return Recorder(operators, self._note) if self.policy.diagnosing else operators
@@ -86,17 +86,17 @@ class QuantizedModule(nn.Module):
             return
         mask = jnp.bool_(True) if mask is None else mask
         for site, value in values.items():
-            if not self.has_variable(RANGES, site):
+            if not self.has_variable(QUANT_STATS, site):
                 continue
             observer, name = self._observer(sites, site)
-            state = observer.observe(self.get_variable(RANGES, name), dequantize(value), mask)
-            self.put_variable(RANGES, name, state)
-            self.put_variable(RANGES, site, observer.max_abs(state))
+            state = observer.observe(self.get_variable(QUANT_STATS, name), dequantize(value), mask)
+            self.put_variable(QUANT_STATS, name, state)
+            self.put_variable(QUANT_STATS, site, observer.max_abs(state))
         precision = self.policy.resolve(self.path)
         if isinstance(precision, OnAccelerator) and precision.trained_ranges:
             for site, role in ((site, role) for site, role in sites.items() if role.is_kernel):
                 kernel: Array = self.get_variable("params", site)
-                self.put_variable(RANGES, site, precision.kernel_range(role, kernel))
+                self.put_variable(QUANT_STATS, site, precision.kernel_range(role, kernel))
 
     def cover(self, site: str, values: Array) -> None:
         """Widens the range of a site to a complete set of values; to be called after ``observe``.
@@ -109,9 +109,9 @@ class QuantizedModule(nn.Module):
           site: the site at which the values are stored.
           values: all real values that the site can hold.
         """
-        if self.policy.calibrating and self.has_variable(RANGES, site):
-            heard: Array = self.get_variable(RANGES, site)
-            self.put_variable(RANGES, site, jnp.maximum(heard, jnp.abs(values).max()))
+        if self.policy.calibrating and self.has_variable(QUANT_STATS, site):
+            observed: Array = self.get_variable(QUANT_STATS, site)
+            self.put_variable(QUANT_STATS, site, jnp.maximum(observed, jnp.abs(values).max()))
 
     def _observer(self, sites: Sites, site: str) -> tuple[Observer, str]:
         """Returns the observer of a site and the name of the variable that holds its state."""

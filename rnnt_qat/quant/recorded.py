@@ -173,6 +173,10 @@ class RecordedOperators:
         """Records the call."""
         return self._noted("tanh", out, (x,), self.plain.tanh(x, out))
 
+    def layer_norm(self, x: Value, out: str) -> Value:
+        """Records the call."""
+        return self._noted("layer_norm", out, (x,), self.plain.layer_norm(x, out))
+
     def _noted(
         self,
         operator: str,

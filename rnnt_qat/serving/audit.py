@@ -11,7 +11,7 @@ from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.audit import Kind, OffChip, off_chip_operators
 from rnnt_qat.quant.policy import PrecisionPolicy
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.quant.recorded import features_reader
 from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.typing import PyTree
@@ -44,7 +44,7 @@ def _programs(
     """Yields each program as a closed jaxpr, with the kinds of its arguments."""
     model = RNNT(config, policy)
     inputs = example_inputs(config, feature_size)
-    trained = {RANGES: {}, **jax.eval_shape(model.init, jax.random.key(0), *inputs)}
+    trained = {QUANT_STATS: {}, **jax.eval_shape(model.init, jax.random.key(0), *inputs)}
     variables = jax.eval_shape(lambda v: frozen_variables(model, v), trained)
     serving = RNNT(config, policy.for_serving())
 

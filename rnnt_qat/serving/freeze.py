@@ -14,7 +14,7 @@ from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.models.serving_record import feature_size, serve_once
 from rnnt_qat.quant.nna_operators import NnaOperators
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
+from rnnt_qat.quant.quantized_module import QUANT_STATS, check_calibrated
 from rnnt_qat.quant.recorded import Call, Path, Record, parameter_path, recorded, table_readers
 from rnnt_qat.quant.scales import bias_range
 from rnnt_qat.typing import PyTree
@@ -32,7 +32,7 @@ def freeze(model: RNNT, variables: PyTree) -> BoundTransducer:
     Raises:
       ValueError: a range is not calibrated, or no operator reads a parameter; names it.
     """
-    check_calibrated(variables[RANGES])
+    check_calibrated(variables[QUANT_STATS])
     return BoundTransducer(
         variables=frozen_variables(model, variables),
         model=RNNT(model.config, model.policy.for_serving()),
@@ -63,7 +63,7 @@ def frozen_variables(model: RNNT, variables: PyTree) -> PyTree:
 @partial(jax.jit, static_argnums=(0, 2))
 def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     policy = model.policy.for_serving()
-    params, ranges = flatten_dict(variables["params"]), flatten_dict(variables[RANGES])
+    params, ranges = flatten_dict(variables["params"]), flatten_dict(variables[QUANT_STATS])
     sites = layer_sites(model.config)
     for path in sites:
         precision = policy.resolve(path)
@@ -75,7 +75,7 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
     chunk = jnp.zeros((1, model.config.encoder.time_reduction, width))
     with recorded() as record:
         RNNT(model.config, policy).apply(
-            {"params": unflatten_dict(params), RANGES: unflatten_dict(ranges)},
+            {"params": unflatten_dict(params), QUANT_STATS: unflatten_dict(ranges)},
             chunk,
             method=serve_once,
         )
@@ -96,7 +96,7 @@ def _frozen(model: RNNT, variables: PyTree, width: int) -> PyTree:
         )
     return {
         "params": unflatten_dict(params | frozen),
-        RANGES: unflatten_dict(ranges),
+        QUANT_STATS: unflatten_dict(ranges),
     }
 
 

@@ -40,7 +40,7 @@ class Measurement:
 class Cell:
     """One float model under one policy, or as it is: a ``studies.engine.Task``.
 
-    Its results are files in ``workdir/<slug of the policy>/results``. They are not computed again
+    Its results are files in ``workdir/<slug of the policy>/<into>``. They are not computed again
     for the same model, number of steps, test sets and evaluation config. Interrupted training is
     resumed.
 
@@ -53,6 +53,7 @@ class Cell:
       data_dir: folder of the prepared corpora.
       workdir: output folder of the model, with a subfolder per policy.
       recipe: experiment that provides data, stages and pipeline; None for the model's own.
+      into: name of the folder of results, one for each evaluation config of the same models.
     """
 
     model: pathlib.Path
@@ -63,6 +64,7 @@ class Cell:
     data_dir: pathlib.Path
     workdir: pathlib.Path
     recipe: ExperimentConfig | None = None
+    into: str = "results"
 
     @property
     def name(self) -> str:
@@ -72,7 +74,7 @@ class Cell:
     @property
     def folder(self) -> pathlib.Path:
         """Folder of the results."""
-        return self.workdir / (slug(self.policy) if self.policy else FLOAT) / "results"
+        return self.workdir / (slug(self.policy) if self.policy else FLOAT) / self.into
 
     def __call__(self, console: Console) -> None:
         """Trains and evaluates, unless the results are there.
@@ -130,6 +132,7 @@ def cells_of(
     data_dir: pathlib.Path,
     workdir: pathlib.Path,
     recipe: ExperimentConfig | None = None,
+    into: str = "results",
 ) -> list[Cell]:
     """Returns the cells of one float model, starting with the model as it is.
 
@@ -141,6 +144,7 @@ def cells_of(
       data_dir: folder of the prepared corpora.
       workdir: output folder, with a subfolder per policy.
       recipe: experiment that provides data, stages and pipeline; None for the model's own.
+      into: name of the folder of results, one for each evaluation config of the same models.
     """
     return [
         Cell(
@@ -152,6 +156,7 @@ def cells_of(
             data_dir.absolute(),
             workdir.absolute(),
             recipe,
+            into,
         )
         for policy in (None, *config.policies)
     ]

@@ -1,7 +1,7 @@
 """Comparison of several systems on the same chips: export, decoding, replay, compilation."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,14 @@ class ChipComparisonConfig:
       replay: subset of ``test`` to replay through every runtime.
       targets: chips to compile for.
       chunks: chunk sizes in encoder frames, >= 1.
+      replayed: methods whose systems are replayed.
     """
 
     test: tuple[Split, ...]
     replay: tuple[Split, ...]
     targets: tuple[NpuTarget, ...] = TARGETS
     chunks: tuple[int, ...] = (1, 4)
+    replayed: tuple[Method, ...] = (Method.POST_TRAINING, Method.AWARE)
 
     def __post_init__(self):
         """Raises ValueError if a chunk has no frame."""
@@ -73,6 +75,7 @@ def compare_on_chips(
     data_dir: Path,
     output: Path,
     console: Console,
+    results: Sequence[EvaluationResult] | None = None,
 ) -> ChipComparison:
     """Freezes, exports, decodes, replays and compiles every system.
 
@@ -83,6 +86,8 @@ def compare_on_chips(
       data_dir: folder of the prepared corpora.
       output: output folder, with a subfolder per system.
       console: output of progress lines.
+      results: greedy results of every system on every test set at one chunk size, named as the
+        systems are; None to decode the test sets.
 
     Returns:
       Evaluation results, verifications, latency rows and compiled recognizers.
@@ -97,20 +102,13 @@ def compare_on_chips(
             export_recognizer(recognizer, models[system], config.chunks, folder)
             console.say(f"wrote {folder}")
 
-    first = next(iter(systems.values()))
-    evaluation = dataclasses.replace(
-        first.config.evaluation,
-        search=search_of(first),
-        chunk_ms=first.config.evaluation.chunk_ms[:1],
-    )
-    recognizers = {system.name: recognizer for system, recognizer in systems.items()}
-    results = compare_recognizers(recognizers, config.test, evaluation, data_dir, console)
-    write_comparison(output / "evaluation", results, data_dir, first)
+    if results is None:
+        results = _decoded(systems, config.test, data_dir, output, console)
     found = {(result.system, result.test_set): result for result in results}
 
     verifications = {}
     for system, model in models.items():
-        if system.method is Method.FALLBACK:
+        if system.method not in config.replayed:
             continue
         for split in config.replay:
             name = f"{system.name}, {split.name}"
@@ -134,7 +132,27 @@ def compare_on_chips(
             wer = WordErrors(result.wer.value, result.wer.low, result.wer.high)
             counts = decode_counts(systems[system], result, chunk)
             rows.append(latency_row(system, split.name, wer, recognizer_on_chip, counts))
-    return ChipComparison(results, verifications, rows, compiled)
+    return ChipComparison(list(results), verifications, rows, compiled)
+
+
+def _decoded(
+    systems: Mapping[System, Recognizer],
+    test: Sequence[Split],
+    data_dir: Path,
+    output: Path,
+    console: Console,
+) -> list[EvaluationResult]:
+    """Decodes the test sets greedily at the experiment's first chunk size; writes a report."""
+    first = next(iter(systems.values()))
+    evaluation = dataclasses.replace(
+        first.config.evaluation,
+        search=search_of(first),
+        chunk_ms=first.config.evaluation.chunk_ms[:1],
+    )
+    recognizers = {system.name: recognizer for system, recognizer in systems.items()}
+    results = compare_recognizers(recognizers, test, evaluation, data_dir, console)
+    write_comparison(output / "evaluation", results, data_dir, first)
+    return results
 
 
 def _compile(

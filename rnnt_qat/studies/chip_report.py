@@ -20,6 +20,7 @@ from rnnt_qat.latency.latency_report import (
 from rnnt_qat.latency.systems import Method, System
 from rnnt_qat.studies.chip_comparison import ChipComparison, ChipComparisonConfig
 from rnnt_qat.studies.deployment import decode_counts
+from rnnt_qat.studies.headline import headline_table
 
 
 def write_chip_report(
@@ -46,9 +47,12 @@ def write_chip_report(
     parts = [
         "# From training to the chip",
         f"    {command}",
+        headline_table(comparison.results, rows, config.targets[0].name, config.chunks[-1]),
+        _HEADLINE,
         "## Word error rates",
-        "Streaming greedy decoding; details, plots and examples in `evaluation/report.md`.",
     ]
+    if (output / "evaluation").exists():
+        parts.append("Details, plots and examples in `evaluation/report.md`.")
     for test_set, group in by_test_set(comparison.results).items():
         parts += [f"### {test_set}", markdown_table(group)]
     parts += ["## Weights and placement", _systems_table(comparison, systems)]
@@ -68,6 +72,10 @@ def write_chip_report(
     report.write_text("\n\n".join(parts) + "\n", "utf-8")
     return report
 
+
+_HEADLINE = """\
+Greedy search on a stream; in brackets 95 % intervals of a bootstrap over utterances, the
+difference paired by utterance, in bold where it leaves out 0."""
 
 _REPLAY = """\
 Every utterance of the test set, decoded by each program on its own; results and recurrent states

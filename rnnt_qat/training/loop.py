@@ -7,7 +7,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from rnnt_qat.infra.compilations import compilations
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
-from rnnt_qat.infra.mesh import global_batch, place_state, state_shardings, to_host
+from rnnt_qat.infra.mesh import place_state, state_shardings, to_host
+from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     WER,
     CheckpointConfig,
@@ -26,9 +27,11 @@ from rnnt_qat.training.checkpoints import (
     Restored,
 )
 from rnnt_qat.training.compilation import CompiledUpdate
+from rnnt_qat.training.device_batches import DeviceBatches, ResumableIterator
 from rnnt_qat.training.earlier_states import NEW_FIELD, earlier_form, from_earlier_form
 from rnnt_qat.training.metrics import MetricsWriter
 from rnnt_qat.training.progress import Progress
+from rnnt_qat.training.run_folder import stage_directory
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
 from rnnt_qat.training.stages import BoundStage
 from rnnt_qat.training.state import TrainState
@@ -70,62 +73,8 @@ class LoopConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
-class ResumableIterator(Iterator, Protocol):
-    """An infinite iterator over batches with a restorable position.
-
-    Each process receives its own rows of a batch.
-    """
-
-    def state(self) -> Any:
-        """Returns the position after the last batch, as JSON; the same on all processes."""
-
-    def restore(self, state: Any) -> None:
-        """Sets the position to one returned by ``state``."""
-
-
 class SkippedBatchesError(UserError, RuntimeError):
     """Too many consecutive batches without a finite update."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BestState:
-    """The state of lowest WER of a stage.
-
-    Attributes:
-      stage: name of the stage.
-      step: number of batches processed.
-      wer: word error rate; None if it was not measured.
-      state: training state as global arrays.
-      precision: the stage's ``TrainingStage.precision``.
-      trained: whether the stage trained parameters under that policy.
-    """
-
-    stage: str
-    step: int
-    wer: float | None
-    state: TrainState
-    precision: str
-    trained: bool
-
-
-class _Input:
-    """Batches on the devices, prefetched by one; ``position`` is that of the current batch."""
-
-    def __init__(self, iterator: ResumableIterator, mesh: Mesh):
-        self._iterator, self._mesh = iterator, mesh
-        self._ahead: tuple[PyTree, Any] | None = None
-        self.position = iterator.state()
-
-    def take(self) -> PyTree:
-        self.prepare()
-        assert self._ahead is not None
-        (batch, self.position), self._ahead = self._ahead, None
-        return batch
-
-    def prepare(self) -> None:
-        if self._ahead is None:
-            batch = global_batch(next(self._iterator), self._mesh)
-            self._ahead = batch, self._iterator.state()
 
 
 class Trainer:
@@ -190,7 +139,7 @@ class Trainer:
         first, state = self._restore_or_create()
         step = int(to_host(state.step))
         self._console.say(", ".join(f"{s.name} {s.steps} steps" for s in self._stages))
-        self._input = _Input(self._iterator, self._mesh)
+        self._input = DeviceBatches(self._iterator, self._mesh)
         self._writer = MetricsWriter(
             self._workdir, step if step else None, enabled=jax.process_index() == 0
         )
@@ -434,19 +383,3 @@ class Trainer:
                 "optimizer.learning_rate or optimizer.clip_norm, look into the data, or raise "
                 "loop.skipped_in_a_row_limit."
             )
-
-
-def has_checkpoints(workdir: pathlib.Path) -> bool:
-    """Returns whether the working directory holds a checkpoint."""
-    return any(p.name.isdigit() for p in (workdir / "checkpoints").glob("*/*"))
-
-
-def stage_directory(workdir: pathlib.Path, index: int, name: str) -> pathlib.Path:
-    """Returns the folder of a stage's checkpoints.
-
-    Args:
-      workdir: the run's working directory.
-      index: position of the stage in the plan, from 0.
-      name: name of the stage.
-    """
-    return workdir / "checkpoints" / f"{index}_{name}"

@@ -33,22 +33,22 @@ _SITES = {
 }
 """Names in the graphs by site of the joint."""
 
-Tell = Callable[[str, np.ndarray], None]
+ResultCallback = Callable[[str, np.ndarray], None]
 
 
 @flax.struct.dataclass
-class TellingOperators:
+class ObservedOperators:
     """An operator set that sends its results to the host.
 
     Attributes:
       inner: computes the results.
       layer: path of the layer.
-      tell: called on the host with ``{layer}/{site}`` and the values.
+      callback: called on the host with ``{layer}/{site}`` and the values.
     """
 
     inner: OperatorSet
     layer: str = flax.struct.field(pytree_node=False)
-    tell: Tell = flax.struct.field(pytree_node=False)
+    callback: ResultCallback = flax.struct.field(pytree_node=False)
 
     def __getattr__(self, name: str) -> Any:
         """Delegates operators that only move, load or multiply values, and sends nothing."""
@@ -56,62 +56,62 @@ class TellingOperators:
 
     def store(self, site: str, x: Value) -> Value:
         """Stores and sends the result under the site."""
-        return self._told(site, self.inner.store(site, x))
+        return self._observed(site, self.inner.store(site, x))
 
     def add(self, a: Value, b: Value, out: str) -> Value:
         """Adds and sends the result under ``out``."""
-        return self._told(out, self.inner.add(a, b, out))
+        return self._observed(out, self.inner.add(a, b, out))
 
     def mul(self, a: Value, b: Value, out: str) -> Value:
         """Multiplies and sends the result under ``out``."""
-        return self._told(out, self.inner.mul(a, b, out))
+        return self._observed(out, self.inner.mul(a, b, out))
 
     def sigmoid(self, x: Value, out: str) -> Value:
         """Applies the sigmoid and sends the result under ``out``."""
-        return self._told(out, self.inner.sigmoid(x, out))
+        return self._observed(out, self.inner.sigmoid(x, out))
 
     def tanh(self, x: Value, out: str) -> Value:
         """Applies tanh and sends the result under ``out``."""
-        return self._told(out, self.inner.tanh(x, out))
+        return self._observed(out, self.inner.tanh(x, out))
 
-    def _told(self, site: str, result: Value) -> Value:
+    def _observed(self, site: str, result: Value) -> Value:
         name = f"{self.layer}/{site}"
 
-        def heard(values: Array) -> None:
-            self.tell(name, np.asarray(values))
+        def send(values: Array) -> None:
+            self.callback(name, np.asarray(values))
 
-        jax.debug.callback(heard, self.inner.values(result), ordered=True)
+        jax.debug.callback(send, self.inner.values(result), ordered=True)
         return result
 
 
-Told = Sequence[tuple[str, np.ndarray]]
+LayerResults = Sequence[tuple[str, np.ndarray]]
 """Sites and values of one layer, in the order in which they were computed."""
 
 
-def _lstm_results(path: str, told: Told) -> dict[str, np.ndarray]:
+def _lstm_results(path: str, results: LayerResults) -> dict[str, np.ndarray]:
     """Returns the results of an LSTM under the names of the player and the graphs."""
-    found = {f"{path}/projected": v[:, 0] for site, v in told if site == "gate_input"}
-    inside = [values for site, values in told if site != "gate_input"]
+    found = {f"{path}/projected": v[:, 0] for site, v in results if site == "gate_input"}
+    inside = [values for site, values in results if site != "gate_input"]
     for place, values in enumerate(inside):
         frame, operator = divmod(place, len(_STEP))
         found[f"{path}/{frame}/{_STEP[operator]}"] = values
     return found
 
 
-def _recorded_results(path: str, told: Told) -> dict[str, np.ndarray]:
+def _recorded_results(path: str, results: LayerResults) -> dict[str, np.ndarray]:
     """Returns results numbered by site in the order of calls, as in the record of a frame.
 
     Results of all frames at once, before or after the scan, have a time axis.
     """
-    inside = [n for n, (_, values) in enumerate(told) if values.ndim == 2]
-    first, last = (inside[0], inside[-1]) if inside else (len(told), len(told))
-    frames = next(values.shape[0] for _, values in told if values.ndim == 3)
+    inside = [n for n, (_, values) in enumerate(results) if values.ndim == 2]
+    first, last = (inside[0], inside[-1]) if inside else (len(results), len(results))
+    frames = next(values.shape[0] for _, values in results if values.ndim == 3)
     found: dict[str, np.ndarray] = {}
     calls: Counter[str] = Counter()
-    for site, values in told[:first]:
+    for site, values in results[:first]:
         calls[site] += 1
         found[f"{path}/{site}_{calls[site]}"] = values[:, 0]
-    steps = told[first : last + 1]
+    steps = results[first : last + 1]
     each = len(steps) // frames
     for frame in range(frames):
         here = Counter(calls)
@@ -119,7 +119,7 @@ def _recorded_results(path: str, told: Told) -> dict[str, np.ndarray]:
             here[site] += 1
             found[f"{path}/{frame}/{site}_{here[site]}"] = values
     calls = here
-    for site, values in told[last + 1 :]:
+    for site, values in results[last + 1 :]:
         calls[site] += 1
         found |= {f"{path}/{t}/{site}_{calls[site]}": values[t] for t in range(frames)}
     return found
@@ -135,19 +135,19 @@ class OperatorTrace(TransducerRecognizer):
             for network, part in (("encoder", model.encoder), ("prediction", model.prediction))
             for n, layer in enumerate(part.layers)
         }
-        self._told: list[tuple[str, np.ndarray]] = []
+        self._results: list[tuple[str, np.ndarray]] = []
 
         @partial(jax.jit, static_argnums=0)
-        def telling(program: Callable, *arguments: PyTree) -> PyTree:
+        def observed(program: Callable, *arguments: PyTree) -> PyTree:
             with nn.intercept_methods(self._wrap):
                 return program(*arguments)
 
-        self._telling = telling
+        self._observed = observed
 
     def run(self, program: Callable, *arguments: PyTree) -> PyTree:
         """Runs a program after discarding the results of earlier calls."""
-        self._told.clear()
-        result = self._telling(program, *arguments)
+        self._results.clear()
+        result = self._observed(program, *arguments)
         jax.effects_barrier()
         return result
 
@@ -157,25 +157,25 @@ class OperatorTrace(TransducerRecognizer):
             if name.startswith(f"{path}/"):
                 return self._recurrent(path, layer, name)
         found = {}
-        for told, values in self._told:
-            place, site = told.rsplit("/", 1)
+        for full_name, values in self._results:
+            place, site = full_name.rsplit("/", 1)
             if place == "joint":
                 found[_SITES[site]] = values[0] if site in ("encoded", "predicted") else values
         return found.get(name)
 
     def _recurrent(self, path: str, layer: RecurrentIntegers, name: str) -> np.ndarray | None:
         """Returns a result of a recurrent layer; ``hiddens`` are its outputs of all frames."""
-        told = [
+        results = [
             (each.removeprefix(f"{path}/"), values)
-            for each, values in self._told
+            for each, values in self._results
             if each.rpartition("/")[0] == path and values.ndim  # a constant has no frames
         ]
-        if not told:
+        if not results:
             return None
         if isinstance(layer, RecordedLayer):
-            found, output = _recorded_results(path, told), layer.result
+            found, output = _recorded_results(path, results), layer.result
         else:
-            found, output = _lstm_results(path, told), "hidden"
+            found, output = _lstm_results(path, results), "hidden"
         if name != f"{path}/hiddens":
             return found.get(name)
         rows = [values for each, values in found.items() if each.endswith(f"/{output}")]
@@ -187,7 +187,7 @@ class OperatorTrace(TransducerRecognizer):
         module = context.module
         if context.method_name != "operators" or not isinstance(module, QuantizedModule):
             return result
-        return TellingOperators(result, "/".join(module.path), self._tell)
+        return ObservedOperators(result, "/".join(module.path), self._receive)
 
-    def _tell(self, name: str, values: np.ndarray) -> None:
-        self._told.append((name, values))
+    def _receive(self, name: str, values: np.ndarray) -> None:
+        self._results.append((name, values))

@@ -38,7 +38,7 @@ def test_prepares_from_the_command_line(miniature, tmp_path):
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"corpora": ["librispeech"]}, "name LibriSpeech's folder with --librispeech_dir"),
+        ({"corpora": ["librispeech"]}, "name the folder of LibriSpeech with --librispeech_dir"),
         ({"corpora": ["librispeech"], "librispeech_dir": "/nowhere"}, "/nowhere is not a folder"),
         ({"corpora": ["uqm_voices"]}, "with --uqm_debs"),
         ({"corpora": ["uqm_voices"], "uqm_debs": "/nowhere"}, "exactly one uqm-voice"),

@@ -6,7 +6,7 @@ import pytest
 
 from rnnt_qat.experiment.compact import compact
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from tests.experiment.test_recognizer import recognizer
 
 
@@ -30,7 +30,9 @@ def test_half_the_bytes_and_the_same_numbers_to_eleven_bits(tmp_path):
     read = Recognizer.load(tmp_path / "compact")
     assert read.config.initialize_from == ""
     assert {leaf.dtype for leaf in jax.tree.leaves(read.variables)} == {np.dtype(np.float32)}
-    jax.tree.map(np.testing.assert_array_equal, read.variables[RANGES], whole.variables[RANGES])
+    jax.tree.map(
+        np.testing.assert_array_equal, read.variables[QUANT_STATS], whole.variables[QUANT_STATS]
+    )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-11, atol=2**-25),
         read.variables["params"],

@@ -25,7 +25,7 @@ from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.policy import Rule
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def saved(tmp_path_factory):
     Recognizer(
         config,
         FLOAT32,
-        {"params": params, RANGES: {}},
+        {"params": params, QUANT_STATS: {}},
         Frontend(config.frontend, stats),
         CharacterTokenizer(),
         {"stage": "float", "step": 3, "wer": 0.5},

@@ -12,7 +12,7 @@ from rnnt_qat.decoding.live_driver import SEGMENT_END
 from rnnt_qat.decoding.words import WordBuilder
 from rnnt_qat.experiment.artefact_engine import ArtefactEngine
 from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
-from rnnt_qat.experiment.transcriber import Heard, LiveTranscriber
+from rnnt_qat.experiment.transcriber import DecodedChunk, LiveTranscriber
 from rnnt_qat.experiment.transcript_formats import FORMATS, Segment
 from tests.experiment import tiny
 
@@ -70,8 +70,14 @@ def test_words_have_the_times_and_probabilities_of_their_tokens():
 
 
 def test_a_word_is_final_when_the_next_one_starts():
-    chunks = [Heard(tokens([2, 3])), Heard(tokens([1], 12), tokens([2], 14)), Heard([])]
-    one, two, three, last = transcribe(chunks, Heard([*tokens([2], 25), (SEGMENT_END, 30, -9.0)]))
+    chunks = [
+        DecodedChunk(tokens([2, 3])),
+        DecodedChunk(tokens([1], 12), tokens([2], 14)),
+        DecodedChunk([]),
+    ]
+    one, two, three, last = transcribe(
+        chunks, DecodedChunk([*tokens([2], 25), (SEGMENT_END, 30, -9.0)])
+    )
     assert (one.words, one.pending) == ((), "ab")
     assert [w.text for w in two.words] == ["ab"]
     assert (two.pending, three.pending) == ("a", "")
@@ -82,25 +88,30 @@ def test_a_word_is_final_when_the_next_one_starts():
 
 def test_segments_end_within_a_chunk_and_empty_ones_are_not_told():
     end = [(SEGMENT_END, 4, -1.0)]
-    chunks = [Heard([*tokens([2]), *end, (SEGMENT_END, 6, 0.0), *tokens([3, 1], 7)]), Heard([])]
-    found = transcribe(chunks, Heard([(SEGMENT_END, 20, 0.0)]))
+    chunks = [
+        DecodedChunk([*tokens([2]), *end, (SEGMENT_END, 6, 0.0), *tokens([3, 1], 7)]),
+        DecodedChunk([]),
+    ]
+    found = transcribe(chunks, DecodedChunk([(SEGMENT_END, 20, 0.0)]))
     first, open_, _, last = found
     assert ([w.text for w in first.words], first.start_s, first.end_s) == (["a"], 0.0, 0.04)
     assert ([w.text for w in open_.words], open_.final) == (["b"], False)
     assert (last.words, last.final, last.start_s, last.end_s) == ((), True, 0.06, 0.2)
-    (silent,) = transcribe([], Heard([(SEGMENT_END, 0, 0.0)]), size=0)
+    (silent,) = transcribe([], DecodedChunk([(SEGMENT_END, 0, 0.0)]), size=0)
     assert (silent.final, silent.words, silent.seconds) == (True, (), 0.0)
 
 
 def test_alternatives_come_with_their_segment():
-    heard = Heard([*tokens([2]), (SEGMENT_END, 4, -1.0)], (), [[([2], -1.0), ([2, 4], -2.0)]])
-    final = transcribe([heard], Heard([(SEGMENT_END, 10, 0.0)]))[0]
+    chunk = DecodedChunk(
+        [*tokens([2]), (SEGMENT_END, 4, -1.0)], (), [[([2], -1.0), ([2, 4], -2.0)]]
+    )
+    final = transcribe([chunk], DecodedChunk([(SEGMENT_END, 10, 0.0)]))[0]
     assert [(a.text, a.log_prob) for a in final.alternatives] == [("a", -1.0), ("a c", -2.0)]
 
 
 def test_formats():
-    heard = Heard([*tokens([2, 3, 4]), (SEGMENT_END, 10, -3.0)], (), [[([2, 3, 4], -3.0)]])
-    final = transcribe([heard], Heard([]))[0]
+    chunk = DecodedChunk([*tokens([2, 3, 4]), (SEGMENT_END, 10, -3.0)], (), [[([2, 3, 4], -3.0)]])
+    final = transcribe([chunk], DecodedChunk([]))[0]
     segment = Segment("x.wav", final.words, final)
     assert FORMATS["text"]().segment(segment) == "x.wav\tab c\nx.wav\t#1 (-3.00)\tab c\n"
     record = json.loads(FORMATS["jsonl"]().segment(segment))

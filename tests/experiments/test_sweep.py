@@ -87,3 +87,18 @@ def test_models_that_there_are_are_not_trained_again(tmp_path, monkeypatch):
             models = sweep._trained(tmp_path, tmp_path, Console(io.StringIO()))
     assert trained == [(0, "float"), (7, "float")]
     assert models == [tmp_path / f"seed_{seed}/models/float" for seed in (0, 7)]
+
+
+def test_export_is_refused_before_any_training_where_no_runtime_has_the_arithmetic():
+    with (
+        flagsaver.flagsaver(export=["u55-128"], policies="w8a8,generic_nna"),
+        pytest.raises(flags.ValidationError, match=r"--policies=generic_nna: .*no chip to export"),
+    ):
+        sweep._targets()
+    with (
+        flagsaver.flagsaver(export=["u55"], policies="w8a8"),
+        pytest.raises(flags.ValidationError, match="u55 is none of u55-128"),
+    ):
+        sweep._targets()
+    with flagsaver.flagsaver(export=["u55-256"], policies="w8a8,ethos_u_8x8_16"):
+        assert [target.name for target in sweep._targets()] == ["u55-256"]

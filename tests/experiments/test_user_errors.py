@@ -3,7 +3,10 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -15,9 +18,9 @@ from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
 from tests.experiments import tones, tones_config
-from tests.experiments.forked import run_all
+from tests.experiments.forked import ROOT, run_all
 
 pytestmark = pytest.mark.slow
 CONFIG = "--config=tests/experiments/tones_config.py"
@@ -116,7 +119,7 @@ def save(directory, policy=FLOAT32, stage="float", **sizes):
         RNNT(config.model, policy.calibration()).init, jax.random.key(0), *inputs
     )
     variables = jax.tree.map(lambda s: np.ones(s.shape, s.dtype), dict(shapes))
-    variables[RANGES] = calibrated_ranges(variables.get(RANGES, {}))
+    variables[QUANT_STATS] = calibrated_ranges(variables.get(QUANT_STATS, {}))
     origin = {"stage": stage, "step": 1, "wer": None}
     Recognizer(
         config, policy, variables, Frontend(config.frontend, stats), CharacterTokenizer(), origin
@@ -181,6 +184,15 @@ def test_a_mistake_is_one_message(ended, names, binary, arguments, code, message
     assert end.code == code
     assert not (pathlib.Path(names["new"]) / "config.json").exists()
     assert len([line for line in end.err.splitlines() if line]) <= 8
+
+
+def test_help_lists_the_shared_flags_and_says_what_the_program_does():
+    """As a program of its own: absl lists what the main module defines."""
+    command = [sys.executable, "-m", "experiments.train", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
+    flags = {"config", "workdir", "data_dir", "cpu_devices", "coordinator"}
+    assert {f"--{name}" for name in flags} <= set(re.findall(r"^ +(--\w+)", said, re.M))
+    assert "python -m experiments.train --config=experiments/configs/prompts.py" in said
 
 
 def test_the_faults_of_the_program_keep_their_traceback(names, tmp_path):

@@ -110,11 +110,26 @@ def test_batch_of_audio_becomes_a_batch_of_features():
     assert batch.labels is labels
 
 
-def test_frontend_may_be_closed_over_or_passed():
-    frontend = make_frontend()
+def test_features_and_their_integers_are_the_same_closed_over_or_passed():
+    """A constant divisor would become a rounded reciprocal, joined with the quantizer's scale."""
+    rng = np.random.default_rng(0)
+    stats = FeatureStats(
+        jnp.asarray(rng.normal(-9, 2, 80), jnp.float32),
+        jnp.asarray(rng.uniform(1, 4, 80), jnp.float32),
+    )
+    frontend = Frontend(FrontendConfig(stack=3, deviation=0.4), stats)
     audio, lengths = ragged()
-    closed = jax.jit(functools.partial(frontend, state=None))(audio, lengths)[0]
-    np.testing.assert_array_equal(closed, run(frontend, audio, lengths, None)[0])
+
+    def integers(frontend):
+        features, _, _ = frontend(audio, lengths, None)
+        return jnp.round(features * np.float32(2**11 / 0.3331)).astype(jnp.int32), features
+
+    passed = jax.jit(integers)(frontend)
+    closed = jax.jit(functools.partial(integers, frontend))()
+    apart = jax.jit(lambda f: jnp.round(f * np.float32(2**11 / 0.3331)))(passed[1])
+    np.testing.assert_array_equal(closed[1], passed[1])
+    np.testing.assert_array_equal(closed[0], passed[0])
+    np.testing.assert_array_equal(passed[0], apart)
 
 
 def test_wrong_sizes_are_refused_by_flag():

@@ -20,7 +20,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
 from rnnt_qat.serving.freeze import freeze
 from rnnt_qat.typing import BLANK_ID
 
@@ -63,9 +63,9 @@ def random_variables(config, policy, seed=0):
     params["joint", "bias"][BLANK_ID] = 1.5  # labels and blanks
     ranges = {
         path: rng.uniform(1.0, 4.0, leaf.shape).astype(np.float32)
-        for path, leaf in sorted(flatten_dict(calibrated_ranges(shapes[RANGES])).items())
+        for path, leaf in sorted(flatten_dict(calibrated_ranges(shapes[QUANT_STATS])).items())
     }
-    return {"params": unflatten_dict(params), RANGES: unflatten_dict(ranges)}
+    return {"params": unflatten_dict(params), QUANT_STATS: unflatten_dict(ranges)}
 
 
 def random_features(seed=1):

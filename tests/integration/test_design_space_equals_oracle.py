@@ -18,7 +18,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.serving.freeze import freeze
 from tests.reference.design_recognizer import DesignRecognizer
 
@@ -64,7 +64,7 @@ def calibrated(line, features, labels):
         lengths = jnp.full(BATCH, FRAMES), jnp.full(BATCH, LABELS)
         batch = features, lengths[0], labels, lengths[1]
         params = jax.tree.map(spread, calibrating.init(key, *batch)["params"])
-        _, ranges = calibrating.apply({"params": params}, *batch, mutable=RANGES)
+        _, ranges = calibrating.apply({"params": params}, *batch, mutable=QUANT_STATS)
         return {"params": params, **ranges}
 
     return RNNT(CONFIG, policy), observe(jax.random.key(2))

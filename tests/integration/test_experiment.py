@@ -36,7 +36,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.studies.cells import cells_of, results_of
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
@@ -170,6 +170,33 @@ def test_finished_run_is_left_as_it_is(run, data_dir):
 
 
 @pytest.mark.slow
+def test_fields_of_which_no_parameter_is_made_may_differ(run, data_dir, tmp_path):
+    """The closing table is told again, with the models' places and the next command."""
+    workdir, recognizers = run
+    copy, console = shutil.copytree(workdir, tmp_path / "copy"), io.StringIO()
+    other = dataclasses.replace(
+        config(),
+        evaluation=EvaluationConfig(chunk_ms=(480.0,)),
+        loop=LoopConfig(log_every=5, evaluate_every=70),
+    )
+    again = Experiment(other, data_dir, copy, Console(console)).train()
+    assert {s: r.origin for s, r in again.items()} == {s: r.origin for s, r in recognizers.items()}
+    said = console.getvalue()
+    for line in (
+        "evaluation.chunk_ms: [240.0] before, [480.0] now",
+        "loop.log_every: 10 before, 5 now",
+        "loop.evaluate_every: 1000 before, 70 now",
+        f"next: python -m experiments.evaluate --workdir={copy} --data_dir={data_dir}",
+    ):
+        assert line in said, said
+    for stage, recognizer in recognizers.items():
+        step, wer = recognizer.origin["step"], 100 * recognizer.origin["wer"]
+        (row,) = [line for line in said.splitlines() if line.endswith(f"/models/{stage}")]
+        assert row.split()[:6] == [stage, "step", str(step), "validation", "WER", f"{wer:.1f}"]
+        assert (copy / "models" / stage / "recognizer.json").exists()
+
+
+@pytest.mark.slow
 def test_training_may_end_after_a_stage(run, data_dir, tmp_path):
     workdir, recognizers = run
     shutil.copytree(workdir, tmp_path / "copy")
@@ -277,7 +304,7 @@ def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
 
     experiment = Experiment(config(), data_dir, workdir, Console(io.StringIO()), diagnose=True)
     variables = recognizers["aware"].variables
-    metrics = experiment.task.under("").evaluate(variables["params"], variables[RANGES])
+    metrics = experiment.task.under("").evaluate(variables["params"], variables[QUANT_STATS])
     assert metrics["diagnostics/joint/kernel/quantize/sqnr_db"] > 20
 
 

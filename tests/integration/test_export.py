@@ -24,7 +24,7 @@ from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.studies.deployment import (
     decode_counts,
     load_systems,
@@ -43,7 +43,7 @@ def recognizer(policy_name, variables, heard):
     calibrating = RNNT(experiment.model, policy.calibration())
     features = jnp.asarray(heard[None])
     batch = (features, jnp.array([heard.shape[0]]), jnp.array([[3, 9]]), jnp.array([2]))
-    _, ranges = jax.jit(lambda v: calibrating.apply(v, *batch, mutable=[RANGES]))(variables)
+    _, ranges = jax.jit(lambda v: calibrating.apply(v, *batch, mutable=[QUANT_STATS]))(variables)
     return dataclasses.replace(
         bare(experiment), policy=policy, variables=jax.tree.map(np.asarray, {**variables, **ranges})
     )

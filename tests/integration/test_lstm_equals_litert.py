@@ -26,7 +26,7 @@ from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.qtensor import QTensor
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.quant.scales import range_to_scale
 from rnnt_qat.verify.runtimes import LiteRt, Tflm
 
@@ -105,7 +105,7 @@ def random_layer(spec, rng, inputs, hidden, scales) -> tuple[dict, LstmIntegers]
         w_ih_scale=np.broadcast_to(scale["input_kernel"], 4).astype(np.float32),
         w_hh_scale=np.broadcast_to(scale["recurrent_kernel"], 4).astype(np.float32),
     )
-    return {"params": params, RANGES: ranges}, integers
+    return {"params": params, QUANT_STATS: ranges}, integers
 
 
 def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +113,7 @@ def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
     layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
     format = spec.tensor(Role.INPUT).format
-    scale = range_to_scale(spec.tensor(Role.INPUT), variables[RANGES]["input"])
+    scale = range_to_scale(spec.tensor(Role.INPUT), variables[QUANT_STATS]["input"])
 
     @jax.jit
     def run(variables, xs):
@@ -133,7 +133,7 @@ def step_ours(spec, variables, x, hidden, cell) -> tuple[np.ndarray, np.ndarray]
     policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
     layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
     tensor = spec.tensor(Role.INPUT)
-    scale = range_to_scale(tensor, variables[RANGES]["input"])
+    scale = range_to_scale(tensor, variables[QUANT_STATS]["input"])
     xs = QTensor(jnp.asarray(x)[:, None], scale, format=tensor.format)
     mask, state = jnp.ones((len(x), 1), bool), LSTMState(jnp.asarray(hidden), jnp.asarray(cell))
     _, _, after = jax.jit(layer.apply)(variables, xs, mask, state)
@@ -178,17 +178,26 @@ def test_fused_8x8_16(inputs, hidden, scales):
         np.testing.assert_array_equal(cells[step], cell, err_msg=f"cell, step {step}")
 
 
-# TFLM forms ratios of scales in double precision, the layer in float32 as LiteRT does. The two are
-# the same ratio where one factor alone is no power of two, as on the chip; of the free scales above
-# it is so by their values, of FREE_SCALES_A_GATE not (one hidden state then differs by one).
-@pytest.mark.parametrize(("inputs", "hidden", "scales"), LAYERS_8X8_16)
+# TFLM forms ratios of scales in double precision, LiteRT in float32. Where one factor alone is no
+# power of two, as on the chip, the two are the same ratio; with free scales they are not.
+@pytest.mark.parametrize(("inputs", "hidden", "scales"), [*LAYERS_8X8_16, FREE_SCALES_A_GATE])
 def test_8x8_16_in_tflm(inputs, hidden, scales):
-    spec, variables, layer, xs = problem_8x8_16(ETHOS_U_8X8_16_TFLM, inputs, hidden, scales)
-    hiddens, _ = run_ours(spec, variables, xs)
+    tflm = replace(ETHOS_U_8X8_16_TFLM, double_ratios="hidden" in scales)
+    spec, variables, layer, xs = problem_8x8_16(tflm, inputs, hidden, scales)
+    with jax.enable_x64(spec.double_ratios):
+        hiddens, _ = run_ours(spec, variables, xs)
     runtime = Tflm(fused_lstm(layer))
     for step in range(STEPS):
         (theirs,) = runtime.run(xs[None, step : step + 1])
         np.testing.assert_array_equal(hiddens[step], theirs[0, 0], err_msg=f"hidden, step {step}")
+
+
+def test_ratios_in_double_precision_need_it():
+    spec, variables, _, xs = problem_8x8_16(
+        replace(ETHOS_U_8X8_16_TFLM, double_ratios=True), *LAYERS_8X8_16[0]
+    )
+    with pytest.raises(ValueError, match=r"jax\.enable_x64"):
+        run_ours(spec, variables, xs)
 
 
 @pytest.mark.parametrize(

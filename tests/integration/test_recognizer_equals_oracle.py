@@ -19,7 +19,7 @@ from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.serving.freeze import freeze
 from tests.reference.generic_recognizer import GenericRecognizer
 
@@ -54,7 +54,7 @@ def calibrated(name, batch):
     def observe(key):
         quiet = batch[0][2:], *(x[2:] for x in batch[1:])
         params = jax.tree.map(lambda p: 2.0 * p, calibrating.init(key, *quiet)["params"])
-        _, ranges = calibrating.apply({"params": params}, *quiet, mutable=RANGES)
+        _, ranges = calibrating.apply({"params": params}, *quiet, mutable=QUANT_STATS)
         return {"params": params, **ranges}
 
     return RNNT(CONFIG, policy), observe(jax.random.key(2))

@@ -11,19 +11,35 @@ import pytest
 from rnnt_qat.infra.config import from_json, to_json
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
-from rnnt_qat.models.recurrent import GRUConfig, LSTMConfig, ProjectedLSTMConfig
+from rnnt_qat.models.recurrent import (
+    GRUConfig,
+    LSTMConfig,
+    NormalizedConfig,
+    ProjectedLSTMConfig,
+)
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.quant.diagnostics import DIAGNOSTICS
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.serving.audit import audit
 from rnnt_qat.serving.formats import tensor_rows
 from rnnt_qat.serving.freeze import freeze
 from rnnt_qat.serving.size import model_bytes
 
 FRAMES, FEATURES = 8, 5
-KINDS = {"projected_lstm": ProjectedLSTMConfig(projection=4), "gru": GRUConfig()}
-CHIPS = ("generic_nna", "ethos_u_16x8")
+KINDS = {
+    "projected_lstm": ProjectedLSTMConfig(projection=4),
+    "gru": GRUConfig(),
+    "normalized_lstm": NormalizedConfig(),
+}
+ON_CHIPS = [
+    *(
+        (kind, chip)
+        for kind in ("projected_lstm", "gru")
+        for chip in ("generic_nna", "ethos_u_16x8")
+    ),
+    ("normalized_lstm", "generic_nna"),
+]
 
 
 def config(kind):
@@ -47,7 +63,7 @@ def calibrated(config, policy):
     def observe(key):
         params = calibrating.init(key, *batch)["params"]
         params = jax.tree.map(lambda p: 2 * p, params)
-        _, ranges = calibrating.apply({"params": params}, *batch, mutable=[RANGES])
+        _, ranges = calibrating.apply({"params": params}, *batch, mutable=[QUANT_STATS])
         return {"params": params, **ranges}
 
     return RNNT(config, policy), observe(jax.random.key(1)), features
@@ -74,8 +90,7 @@ def results(model, variables, features, chunk):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "chip"), ON_CHIPS)
 def test_served_as_trained_and_all_on_the_chip(kind, chip):
     policy = policy_by_name(chip)
     model, variables, features = calibrated(config(kind), policy)
@@ -112,18 +127,40 @@ def test_every_operator_of_a_cell_is_diagnosed(kind, state):
     assert not {name for name in found if name.startswith("minus_one")}
 
 
+FUSED_ONLY = ("ethos_u_8x8_16", "ethos_u_8x8_16_w4")
+
+
 @pytest.mark.parametrize(
-    ("kind", "tensor"),
-    [("projected_lstm", "'projected' of role PROJECTED"), ("gru", "'memory' of role MEMORY")],
+    ("kind", "layer", "tensor", "chips"),
+    [
+        ("projected_lstm", "projected_lstm_0", "'projected' of role PROJECTED", FUSED_ONLY),
+        ("gru", "gru_0", "'memory' of role MEMORY", FUSED_ONLY),
+        (
+            *("normalized_lstm", "normalized_lstm_0/norm", "'normalized' of role NORMALIZED"),
+            (*FUSED_ONLY, "ethos_u_16x8", "tosa_16x8"),
+        ),
+    ],
 )
-def test_a_chip_whose_only_cell_is_the_fused_lstm_refuses_the_others(kind, tensor):
-    for policy in map(policy_by_name, ("ethos_u_8x8_16", "ethos_u_8x8_16_w4")):
-        with pytest.raises(ValueError, match=f"layer encoder/{kind}_0 has a tensor {tensor}"):
-            calibrated(config(kind), policy)
+def test_a_chip_that_lacks_a_layer_s_operators_refuses_it(kind, layer, tensor, chips):
+    for chip in chips:
+        message = f"policy '{chip}': layer encoder/{layer} has a tensor {tensor}"
+        with pytest.raises(ValueError, match=message):
+            calibrated(config(kind), policy_by_name(chip))
+
+
+def test_the_normalization_is_an_operator_of_the_chip_s():
+    model, policy = config("normalized_lstm"), policy_by_name("generic_nna")
+    rows = {(row.layer, row.tensor): row for row in tensor_rows(model, policy)}
+    row = rows["encoder/normalized_lstm_1/norm", "normalized"]
+    assert (row.numbers, row.operators) == ("int8", "NPU: layer_norm")
+    shapes = jax.eval_shape(
+        RNNT(model, policy.diagnosis()).init, jax.random.key(0), *example_inputs(model, FEATURES)
+    )
+    assert "normalized layer_norm" in shapes[DIAGNOSTICS]["encoder"]["normalized_lstm_0"]["norm"]
 
 
 def test_formats_and_sizes_know_every_kind():
-    for kind in KINDS:
+    for kind in ("projected_lstm", "gru"):
         model, policy = config(kind), policy_by_name("ethos_u_16x8")
         rows = {(row.layer, row.tensor): row for row in tensor_rows(model, policy)}
         assert rows[f"encoder/{kind}_0", "gate_input"].operators == "NPU: dot"

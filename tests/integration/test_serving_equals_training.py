@@ -18,7 +18,7 @@ from rnnt_qat.models.serving_record import serving_record
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.serving.freeze import freeze, frozen_variables
 
 CONFIG = RNNTConfig(
@@ -47,7 +47,7 @@ def calibrated(policy, batch):
     params = calibrating.init(jax.random.key(2), *batch)["params"]
     params = jax.tree.map(lambda p: 2.0 * p, params)
     params["joint"]["bias"] = params["joint"]["bias"].at[0].set(-1.0)
-    _, ranges = calibrating.apply({"params": params}, *batch, mutable=[RANGES])
+    _, ranges = calibrating.apply({"params": params}, *batch, mutable=[QUANT_STATS])
     return RNNT(CONFIG, policy), {"params": params, **ranges}
 
 
@@ -86,8 +86,8 @@ def test_scales_raised_for_a_bias_are_frozen_as_they_were_trained(name, batch):
     params["encoder"]["projection"]["bias"] = jnp.linspace(-1.0, 1.0, CONFIG.joint_size)
     variables = {
         "params": params,
-        RANGES: jax.tree_util.tree_map_with_path(
-            lambda path, r: 1e-9 * r if "kernel" in str(path[-1]) else r, variables[RANGES]
+        QUANT_STATS: jax.tree_util.tree_map_with_path(
+            lambda path, r: 1e-9 * r if "kernel" in str(path[-1]) else r, variables[QUANT_STATS]
         ),
     }
     features, mask = batch[0], jnp.ones((BATCH, FRAMES), bool)
@@ -134,7 +134,7 @@ def test_layers_off_the_accelerator_keep_their_parameters():
     model = RNNT(CONFIG, policy)
     variables = jax.jit(model.init)(jax.random.key(0), *example_inputs(CONFIG, FEATURES))
     frozen = frozen_variables(
-        model, {**variables, RANGES: jax.tree.map(jnp.ones_like, variables[RANGES])}
+        model, {**variables, QUANT_STATS: jax.tree.map(jnp.ones_like, variables[QUANT_STATS])}
     )
     params = frozen["params"]
     assert params["encoder"]["lstm_1"]["bias"].dtype == jnp.int32

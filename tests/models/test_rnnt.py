@@ -15,7 +15,7 @@ from rnnt_qat.quant.policies import FLOAT32, W8A8, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32
 from rnnt_qat.quant.qtensor import dequantize
-from rnnt_qat.quant.quantized_module import RANGES, check_calibrated
+from rnnt_qat.quant.quantized_module import QUANT_STATS, check_calibrated
 
 CONFIG = RNNTConfig(
     vocabulary=9,
@@ -54,7 +54,7 @@ def variables_of(config, policy):
     params = RNNT(config, FLOAT32).init(jax.random.key(2), *batch)["params"]
     params = jax.tree.map(lambda p: 2.0 * p, params)
     calibrating = RNNT(config, policy.calibration())
-    _, ranges = calibrating.apply({"params": params}, *batch, mutable=[RANGES])
+    _, ranges = calibrating.apply({"params": params}, *batch, mutable=[QUANT_STATS])
     check_calibrated(ranges)
     return {"params": params, **ranges}
 

@@ -8,7 +8,7 @@ import pytest
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.objectives import EncoderDistillation
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from tests.objectives.forward_pass import CONFIG, batch, inputs, outputs, params
 
 DISTANCE = EncoderDistillation()
@@ -40,7 +40,7 @@ def test_a_chips_projections_are_compared_by_their_real_values():
     """What is stored are integers and a scale; the distance to the network itself is small."""
     policy = policy_by_name("generic_nna")
     p, of = params(0), inputs(batch())
-    _, ranges = RNNT(CONFIG, policy.calibration()).apply({"params": p}, *of, mutable=[RANGES])
+    _, ranges = RNNT(CONFIG, policy.calibration()).apply({"params": p}, *of, mutable=[QUANT_STATS])
     student = outputs(p, policy=policy, **ranges)
     term = DISTANCE(student, outputs(p), batch(), 0)["encoder"]
     assert np.all(term > 0)

@@ -6,12 +6,12 @@ import pytest
 from rnnt_qat.accelerators.design import GROUPS
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.quant.ablation import NETWORKS, parts
+from rnnt_qat.quant.ablation import NETWORKS, ablations
 from rnnt_qat.quant.grid_only import GridOnly
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.precision import Float32
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.quant.sites import Role
 
 
@@ -25,9 +25,9 @@ def test_one_network_is_quantized():
 
 
 def test_parts_of_a_chip_and_of_products():
-    names = [p.name for p in parts(policy_by_name("generic_nna"))]
+    names = [p.name for p in ablations(policy_by_name("generic_nna"))]
     assert names == [f"generic_nna@{name}" for name in (*NETWORKS, *GROUPS)]
-    assert [p.name for p in parts(policy_by_name("w8a8"))] == [f"w8a8@{n}" for n in NETWORKS]
+    assert [p.name for p in ablations(policy_by_name("w8a8"))] == [f"w8a8@{n}" for n in NETWORKS]
     assert all(policy_by_name(name).name == name for name in names)
 
 
@@ -45,7 +45,7 @@ def test_unknown_parts_are_refused():
 
 def run(policy, variables, xs, mask):
     layer = LSTM(policy, 5)
-    _, ranges = LSTM(policy.calibration(), 5).apply(variables, xs, mask, mutable=[RANGES])
+    _, ranges = LSTM(policy.calibration(), 5).apply(variables, xs, mask, mutable=[QUANT_STATS])
     return jax.jit(layer.apply)({**variables, **ranges}, xs, mask)
 
 

@@ -10,7 +10,7 @@ from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.quant.diagnostics import DIAGNOSTICS, Recorder, summarize
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.quant.sites import Role
 
 SITES = {"x": Role.INPUT, "pre": Role.GATE_PRE, "gate": Role.GATE, "cell": Role.CELL}
@@ -51,7 +51,7 @@ def diagnose(name):
     xs, mask = 2 * jax.random.normal(jax.random.key(0), (2, 6, 3)), jnp.ones((2, 6), bool)
     mask = mask.at[1, 4:].set(False)
     variables = LSTM(FLOAT32, 5).init(jax.random.key(1), xs, mask)
-    _, ranges = LSTM(policy.calibration(), 5).apply(variables, xs, mask, mutable=[RANGES])
+    _, ranges = LSTM(policy.calibration(), 5).apply(variables, xs, mask, mutable=[QUANT_STATS])
     variables = {**variables, **ranges}
     noted = LSTM(policy.diagnosis(), 5)
     (ys, *_), tallies = jax.jit(lambda v: noted.apply(v, xs, mask, mutable=[DIAGNOSTICS]))(

@@ -14,7 +14,7 @@ from rnnt_qat.quant.learned_ranges import LearnedStep, TrainedThreshold
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.qtensor import QTensor, dequantize
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
 
 X = jnp.asarray(np.random.default_rng(0).normal(0, 1, (20, 30)), jnp.float32)
 TQT, LSQ = TrainedThreshold(), LearnedStep()
@@ -123,14 +123,14 @@ def test_each_gate_has_its_own_range():
     params = layer.init(jax.random.key(0), xs, mask)["params"]
     kernel = params["input_kernel"].at[:, 3:6].multiply(100.0)  # the second gate's
     params = {**params, "input_kernel": kernel}
-    _, found = layer.apply({"params": params}, xs, mask, mutable=[RANGES])
-    ranges = calibrated_ranges(found[RANGES])
+    _, found = layer.apply({"params": params}, xs, mask, mutable=[QUANT_STATS])
+    ranges = calibrated_ranges(found[QUANT_STATS])
     assert ranges["input_kernel"].shape == ranges["recurrent_kernel"].shape == (4,)
     others = ranges["input_kernel"][jnp.array([0, 2, 3])]
     assert ranges["input_kernel"][1] > 10 * others.max()
 
     def loss(ranges):
-        ys, *_ = LSTM(policy, 3).apply({"params": params, RANGES: ranges}, xs, mask)
+        ys, *_ = LSTM(policy, 3).apply({"params": params, QUANT_STATS: ranges}, xs, mask)
         return dequantize(ys).sum()
 
     slopes = jax.jit(jax.grad(loss))(jax.tree.map(policy.learned.max_abs, ranges))

@@ -11,7 +11,7 @@ from rnnt_qat.quant.observers import MseObserver, PercentileObserver
 from rnnt_qat.quant.policies import POLICIES, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy, Rule
 from rnnt_qat.quant.precision import Float32, IntegerMatmul
-from rnnt_qat.quant.quantized_module import RANGES, calibrated_ranges, check_calibrated
+from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges, check_calibrated
 
 
 def test_first_match_wins():
@@ -80,12 +80,12 @@ def test_each_observer_calibrates_a_layer(name):
     mask = jnp.ones((4, 1000), bool).at[1].set(False)
     layer = Dense(policy.calibration(), 3)
     variables = layer.init(jax.random.key(1), xs, mask)
-    _, ranges = layer.apply(variables, xs, mask, mutable=[RANGES])
-    ranges = calibrated_ranges(ranges[RANGES])
+    _, ranges = layer.apply(variables, xs, mask, mutable=[QUANT_STATS])
+    ranges = calibrated_ranges(ranges[QUANT_STATS])
     check_calibrated(ranges)
     assert set(ranges) == {"input"}
     assert (float(ranges["input"]) < 10) == (name == "w8a8+percentile")
-    Dense(policy, 3).apply({**variables, RANGES: ranges}, xs, mask)
+    Dense(policy, 3).apply({**variables, QUANT_STATS: ranges}, xs, mask)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.quant.quantized_module import RANGES
+from rnnt_qat.quant.quantized_module import QUANT_STATS
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,8 @@ def test_rows_of_labels_that_calibration_never_hears_are_not_clipped(config, rea
     params["embedding"] = params["embedding"].at[5].set(jnp.asarray([9.0, -40.0, 0.0]))
     variables = {"params": params}
     for _ in range(2):
-        _, ranges = jax.jit(lambda v: network.apply(v, labels, mask, mutable=[RANGES]))(variables)
+        _, ranges = jax.jit(lambda v: network.apply(v, labels, mask, mutable=[QUANT_STATS]))(
+            variables
+        )
         variables = {**variables, **ranges}
-    assert float(ranges[RANGES][reader]["input"]) == np.abs(params["embedding"]).max() == 40.0
+    assert float(ranges[QUANT_STATS][reader]["input"]) == np.abs(params["embedding"]).max() == 40.0

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from experiments.configs import prompts_smoke
+from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
@@ -42,7 +43,13 @@ def sweeping(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "sweep", sweep)
     monkeypatch.setattr(cells, "compare_recognizers", compare)
 
-    def run(policies=("w8a8", "generic_nna{cell.bits=8}"), steps=3, evaluation=None, recipe=None):
+    def run(
+        policies=("w8a8", "generic_nna{cell.bits=8}"),
+        steps=3,
+        evaluation=None,
+        recipe=None,
+        into="results",
+    ):
         computed.clear()
         config = SweepConfig(policies, steps)
         console = Console(io.StringIO())
@@ -54,6 +61,7 @@ def sweeping(tmp_path, monkeypatch):
             tmp_path,
             tmp_path / "work",
             recipe,
+            into,
         )
         InProcess().run(asked, console)
         measured = [each for cell in asked for each in cell.measurements()]
@@ -70,6 +78,14 @@ def test_finished_cells_are_not_computed_again(sweeping):
     assert computed == []
     assert again == first
     assert [r.test_set for r in cells.results_of(again)] == 5 * ["a:test"] + 5 * ["b:test"]
+
+
+def test_results_of_two_searches_lie_beside_each_other(sweeping):
+    beam = {"evaluation": EvaluationConfig(BeamConfig(4)), "into": "results_beam_4"}
+    for options in ({}, beam):
+        assert sweeping.run(("w8a8",), **options)[1] == [(), ("w8a8",)]
+    for options in ({}, beam):
+        assert sweeping.run(("w8a8",), **options)[1] == []
 
 
 def test_an_interrupted_sweep_goes_on(sweeping):

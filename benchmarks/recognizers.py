@@ -1,0 +1,199 @@
+"""Ours among other recognizers: word errors, bytes and speed on the same recordings.
+
+    sh benchmarks/make_recognizers.sh peers
+    python -m benchmarks.recognizers --models=data/pretrained/assistant \
+        --test=asterisk_prompts:test --output=recognizers.json \
+        --peer_python=peers/venv/bin/python --peers=moonshine=FOLDER,pocketsphinx=
+
+Ours decode greedily on a stream in chunks of 240 ms. Others decode as their authors do: Moonshine
+and PocketSphinx a whole utterance at a time, Vosk a stream. All texts are compared after the same
+normalization (``data.text``): a digit that a recognizer writes is spelled out. Speed: processor
+seconds for a second of audio, one recording at a time.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+
+from absl import app, flags
+
+from benchmarks.recognizers_worker import KINDS
+
+_MODELS = flags.DEFINE_list("models", ["data/pretrained/assistant"], "Directories of recognizers.")
+_TEST = flags.DEFINE_list("test", ["asterisk_prompts:test"], "CORPUS:SPLIT, ... to decode.")
+_DATA = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
+_PEERS = flags.DEFINE_list("peers", [], "KIND=MODEL, ...; kinds are in recognizers_worker.py.")
+_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Python of the peers' environment.")
+_FIRST = flags.DEFINE_integer("first", None, "Decode the first utterances of each set only.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file of all texts and figures.")
+
+_PARAMETERS = {"moonshine": (".onnx",), "": ("variables.npz",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """An utterance of a test set.
+
+    Attributes:
+      test_set: ``CORPUS:SPLIT``.
+      id: its id in the corpus.
+      text: reference transcript.
+      seconds: duration.
+    """
+
+    test_set: str
+    id: str
+    text: str
+    seconds: float
+
+
+def write_recordings(folder: pathlib.Path) -> dict[str, Recording]:
+    """Writes the test sets as WAV files; returns the recordings by file name."""
+    from rnnt_qat.experiment.config import Split
+    from rnnt_qat.input_pipeline.corpus import open_corpus
+
+    found = {}
+    for name in _TEST.value:
+        split = Split.parse(name)
+        corpus = open_corpus(_DATA.value, split.corpus, split.split)
+        for index in range(min(len(corpus), _FIRST.value or len(corpus))):
+            utterance = corpus[index]
+            key = f"{len(found):06d}"
+            with wave.open(str(folder / f"{key}.wav"), "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(16000)
+                file.writeframes(utterance.audio.tobytes())
+            seconds = len(utterance.audio) / 16000
+            found[key] = Recording(name, utterance.id, corpus.texts[index], seconds)
+    return found
+
+
+def peer(kind: str, model: str, folder: pathlib.Path) -> tuple[dict[str, str], float]:
+    """Recognizes the files with a peer; returns texts by file name and processor seconds."""
+    worker = pathlib.Path(__file__).with_name("recognizers_worker.py")
+    command = [_PYTHON.value, str(worker), kind, model, str(folder)]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = [json.loads(line) for line in lines.splitlines()]
+    return {row["id"]: row["text"] for row in rows}, sum(row["cpu_s"] for row in rows)
+
+
+def ours(model: pathlib.Path, folder: pathlib.Path) -> tuple[dict[str, str], float]:
+    """Recognizes the files with a model directory, one stream after the other."""
+    from data.audio_stream import read_file
+    from rnnt_qat.experiment.recognizer import Recognizer
+    from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
+    from rnnt_qat.experiment.transcriber import LiveTranscriber
+
+    recognizer = Recognizer.load(model)
+    engine = RecognizerEngine(recognizer, recognizer.config.evaluation.search, 240.0)
+    transcriber = LiveTranscriber(engine)
+
+    def recognize(path: pathlib.Path) -> str:
+        audio = read_file(path, transcriber.sample_rate_hz)
+        return " ".join(word.text for part in transcriber.transcribe(audio) for word in part.words)
+
+    paths = sorted(folder.glob("*.wav"))
+    recognize(paths[0])  # compiles
+    began = time.process_time()
+    texts = {path.stem: recognize(path) for path in paths}
+    return texts, time.process_time() - began
+
+
+def comparable(text: str) -> str:
+    """Normalizes a recognizer's text as transcripts are; numbers with several readings by digit."""
+    from data.skips import SkipError
+    from data.text import normalise
+
+    for candidate in (text, re.sub(r"\d", r" \g<0> ", text), re.sub(r"[^a-zA-Z' ]", " ", text)):
+        try:
+            return normalise(candidate)
+        except SkipError:
+            continue
+    return ""
+
+
+def size_bytes(kind: str, model: str) -> int | None:
+    """Returns the bytes of a recognizer's parameters on disk; None where its package holds them."""
+    if not model:
+        return None
+    folder = pathlib.Path(model)
+    suffixes = _PARAMETERS.get(kind, ("",))
+    files = (f for f in folder.rglob("*") if f.is_file() and f.name.endswith(suffixes))
+    return sum(f.stat().st_size for f in files)
+
+
+def rows(
+    found: dict[str, tuple[str, dict[str, str], float]], recordings: dict[str, Recording]
+) -> list[str]:
+    """Returns the lines of a Markdown table, one per test set and recognizer.
+
+    Args:
+      found: size as text, texts by file name and processor seconds, by recognizer; the first
+        recognizer is the one that the others are compared with.
+      recordings: the recordings by file name.
+    """
+    from rnnt_qat.metrics.bootstrap import error_rate_interval, paired_difference
+    from rnnt_qat.metrics.wer import ErrorCounts, word_errors
+
+    seconds = sum(recording.seconds for recording in recordings.values())
+    lines = []
+    for test_set in dict.fromkeys(recording.test_set for recording in recordings.values()):
+        keys = [key for key, recording in recordings.items() if recording.test_set == test_set]
+        references = [recordings[key].text for key in keys]
+        baseline = None
+        for name, (size, texts, cpu_s) in found.items():
+            counts = word_errors(references, [comparable(texts.get(key, "")) for key in keys])
+            baseline = baseline or counts
+            wer, total = error_rate_interval(counts), ErrorCounts.total(counts)
+            change = paired_difference(baseline, counts).difference
+            difference = (
+                f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+            )
+            lines.append(
+                f"| {test_set}, {len(keys)} | {name} | {size} | "
+                f"{wer.value:.1%} [{wer.low:.1%}, {wer.high:.1%}] | "
+                f"{'' if counts is baseline else difference} | "
+                f"{total.deletions / total.reference_length:.1%} | {cpu_s / seconds:.3f} |"
+            )
+    return lines
+
+
+def main(argv: list[str]) -> None:
+    """Prints a table and saves every text."""
+    del argv
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        recordings = write_recordings(folder)
+        found: dict[str, tuple[str, dict[str, str], float]] = {}
+        for model in _MODELS.value:
+            size = size_bytes("", model)
+            found[model] = (f"{(size or 0) / 1e6:.1f} MB", *ours(pathlib.Path(model), folder))
+        for entry in _PEERS.value:
+            kind, _, model = entry.partition("=")
+            if kind not in KINDS:
+                raise app.UsageError(f"--peers={entry}: the kinds are {', '.join(KINDS)}")
+            size = size_bytes(kind, model)
+            text = "-" if size is None else f"{size / 1e6:.1f} MB"
+            found[kind] = (text, *peer(kind, model, folder))
+    print("| test set, utterances | recognizer | size | WER | to the first | deletions | RTF |")
+    print("|---|---|--:|---|---|--:|--:|", *rows(found, recordings), sep="\n")
+    if _OUTPUT.value:
+        record = {
+            "recordings": {key: dataclasses.asdict(r) for key, r in recordings.items()},
+            "recognizers": {
+                name: {"size": size, "texts": texts, "cpu_s": cpu_s}
+                for name, (size, texts, cpu_s) in found.items()
+            },
+        }
+        pathlib.Path(_OUTPUT.value).write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,56 @@
+from .arithmetic import LITERT, TFLM, RuntimeArithmetic
+from .artefact import MANIFEST, Artefact, ArtefactError, load, save
+from .integers import (
+    GATE,
+    GATE_NAMES,
+    GATE_PRE,
+    DenseIntegers,
+    EncoderIntegers,
+    JointIntegers,
+    LstmIntegers,
+    PredictionIntegers,
+    RecurrentIntegers,
+    RnntIntegers,
+)
+from .layer_player import LstmState, initial_lstm_state, initial_state, play_lstm
+from .player import BLANK_ID, Player, StreamingRecognizer, Transcript, greedy, quantize_features
+from .recorded_layer import INPUT, Constant, Node, NodeKind, RecordedLayer, StateTensor
+from .tensor_format import TensorFormat
+
+__all__ = [
+    "BLANK_ID",
+    "GATE",
+    "GATE_NAMES",
+    "GATE_PRE",
+    "INPUT",
+    "LITERT",
+    "MANIFEST",
+    "TFLM",
+    "Artefact",
+    "ArtefactError",
+    "Constant",
+    "DenseIntegers",
+    "EncoderIntegers",
+    "JointIntegers",
+    "LstmIntegers",
+    "LstmState",
+    "Node",
+    "NodeKind",
+    "Player",
+    "PredictionIntegers",
+    "RecordedLayer",
+    "RecurrentIntegers",
+    "RnntIntegers",
+    "RuntimeArithmetic",
+    "StateTensor",
+    "StreamingRecognizer",
+    "TensorFormat",
+    "Transcript",
+    "greedy",
+    "initial_lstm_state",
+    "initial_state",
+    "load",
+    "play_lstm",
+    "quantize_features",
+    "save",
+]

@@ -1,0 +1,87 @@
+"""Deployment of a sweep's systems: frozen, replayed, compiled, beside the errors measured."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.infra.console import Console
+from rnnt_qat.latency.systems import Method, describe
+from rnnt_qat.latency.systems import System as ChipSystem
+from rnnt_qat.latency.vela import NpuTarget
+from rnnt_qat.quant.grammar import slug
+from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.studies.cells import Measurement
+from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
+from rnnt_qat.studies.chip_report import write_chip_report
+from rnnt_qat.studies.deployment import require_a_chip
+from rnnt_qat.studies.sweep import AWARE, FLOAT, System
+
+_CHUNK_FRAMES = 4  # ``experiments.export`` compares chunk sizes
+
+
+def deploy_sweep(
+    measured: Sequence[Measurement],
+    model: pathlib.Path,
+    folder: pathlib.Path,
+    splits: Sequence[Split],
+    targets: Sequence[NpuTarget],
+    data_dir: pathlib.Path,
+    output: pathlib.Path,
+    console: Console,
+    command: str,
+) -> tuple[pathlib.Path, bool]:
+    """Takes the systems of one float model to chips and writes the report.
+
+    Systems that were trained through all of a chip's arithmetic are replayed on the first test set.
+
+    Args:
+      measured: the systems with their results, the float model first.
+      model: directory of the float model.
+      folder: ``workdir`` of ``cells.measure``, which holds the models of the policies.
+      splits: test sets of the results.
+      targets: chips to compile for; the first one is that of the headline table.
+      data_dir: folder of the prepared corpora.
+      output: output folder; must not exist.
+      console: output of progress lines.
+      command: command line to show in the report.
+
+    Returns:
+      The report's path, and whether every replay equals the player in all tokens and integers.
+
+    Raises:
+      FreezeError: if no policy is an exportable chip's; the message says which are.
+    """
+    systems, results = {}, []
+    for each in measured:
+        system = _on_chip(each.system)
+        path = model
+        if each.system.stage != FLOAT:
+            path = folder / slug(each.system.policy) / "models" / each.system.stage
+        systems[system] = Recognizer.load(path)
+        chunk_ms = each.results[0].chunk_ms
+        results += [
+            dataclasses.replace(result, system=system.name)
+            for result in each.results
+            if result.chunk_ms == chunk_ms
+        ]
+    require_a_chip(systems)
+    config = ChipComparisonConfig(
+        tuple(splits),
+        tuple(splits[:1]),
+        tuple(targets),
+        chunks=(_CHUNK_FRAMES,),
+        replayed=(Method.AWARE,),
+    )
+    order = [split.name for split in splits]
+    results.sort(key=lambda result: order.index(result.test_set))
+    found = compare_on_chips(systems, config, data_dir, output, console, results)
+    report = write_chip_report(found, systems, config, output, command)
+    return report, all(a.exact for v in found.verifications.values() for a in v.agreements)
+
+
+def _on_chip(system: System) -> ChipSystem:
+    """Returns a sweep's system as the comparison on chips describes it, under the sweep's name."""
+    described = describe(policy_by_name(system.policy), system.stage == AWARE)
+    return dataclasses.replace(described, name=system.name)

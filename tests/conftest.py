@@ -1,0 +1,18 @@
+"""Settings of the whole test run: its processes share compiled programs."""
+
+import os
+import shutil
+import tempfile
+
+# The processes of one run compile the same programs. The variable is set here, and not by an
+# option of JAX, because xdist's workers and the programs that tests start inherit it.
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+_own_cache = None if _CACHE in os.environ else tempfile.mkdtemp(prefix="rnnt_qat_compiled_")
+if _own_cache is not None:
+    os.environ[_CACHE] = _own_cache
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+
+def pytest_unconfigure():
+    if _own_cache is not None:
+        shutil.rmtree(_own_cache, ignore_errors=True)

@@ -109,11 +109,3 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster, tmp_path):
         engine.run([Refused()], Console(stream))
     with pytest.raises(RayError, match=r"--ray_cpus=9.*no node has that many"):
         RayEngine(tmp_path / "logs", address=cluster.address, cpus=9)
-
-
-def test_without_a_cluster_at_the_address(tmp_path):
-    import ray
-
-    ray.shutdown()
-    with pytest.raises(RayError, match=r"--ray_address=127\.0\.0\.1:1: "):
-        RayEngine(tmp_path, address="127.0.0.1:1")

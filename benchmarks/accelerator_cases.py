@@ -316,7 +316,7 @@ def step(model: str, policy_name: str) -> None:
     ``model_tera_per_s`` counts the products of the network alone: 6 operations a weight and frame,
     and those of the joint's lattice forward, once more, and backward.
     """
-    from benchmarks.training_step import noise_batch
+    from benchmarks.step_inputs import noise_batch
     from rnnt_qat.experiment.task import RecognizerTask
     from rnnt_qat.frontend.frontend import Frontend
     from rnnt_qat.frontend.statistics import FeatureStats

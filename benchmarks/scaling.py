@@ -54,7 +54,7 @@ def compiled_collectives(config, devices: int, rows: int, seconds: float) -> dic
     import jax
     import numpy as np
 
-    from benchmarks.training_step import noise_batch
+    from benchmarks.step_inputs import noise_batch
     from rnnt_qat.experiment.task import RecognizerTask
     from rnnt_qat.frontend.frontend import Frontend
     from rnnt_qat.frontend.statistics import FeatureStats

@@ -40,7 +40,7 @@ def cases(tiny: bool) -> Iterator[Case]:
     policies = ("float32", "bfloat16", "w8a8", "ethos_u_8x8_16", "generic_nna")
     for policy in ("w8a8",) if tiny else policies:
         for model in models:
-            yield Case(("step", model, policy), 120)
+            yield Case(("step", model, policy), 300 if tiny else 120)
     yield Case(("decode", "readme" if tiny else "45M"), 120)
     if tiny:
         return

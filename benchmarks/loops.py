@@ -26,6 +26,7 @@ class Body:
       depth: number of loops around it, itself included.
       turns: number of turns if the condition compares with a constant, else None.
       operations: number of operations that compute something, without those of loops inside.
+      constant: number of these that compute the same in every turn; XLA moves most of them out.
       dots: number of matrix products by dtypes and sizes, e.g. ``f32 x f32 [8, 512, 2048]``.
       gathers: number of reads at computed positions.
       scatters: number of writes at computed positions.
@@ -39,6 +40,7 @@ class Body:
     depth: int
     turns: int | None
     operations: int
+    constant: int
     dots: dict[str, int]
     gathers: int
     scatters: int
@@ -58,7 +60,10 @@ def bodies(module: ir.Module) -> list[Body]:
     """
     reader = _Reader(module)
     found: list[Body] = []
-    _append(reader.entries(reader.functions["main"].regions[0], {}), "", 0, 1, found)
+    program = _Entry(
+        None, set(), [], reader.entries(reader.functions["main"].regions[0], {}), set()
+    )
+    _append(program, "", 0, 1, found)
     return found
 
 
@@ -71,12 +76,14 @@ class _Entry:
       reads: numbers of its operands, and of values outside that its regions read.
       results: numbers of its results.
       inside: operations of its regions: those of a loop's body, or of the sides of a condition.
+      changing: numbers of the values that a loop's turn gets from the one before.
     """
 
     op: ir.Operation
     reads: set[int]
     results: list[int]
     inside: list["_Entry"]
+    changing: set[int]
 
 
 class _Reader:
@@ -100,16 +107,20 @@ class _Reader:
             if _name(op) == "call":
                 found += self._called(op, values)
                 continue
-            inside = [
-                entry
-                for side in _regions_that_run(op)
-                for entry in self.entries(side, dict(values))
-            ]
+            inside: list[_Entry] = []
+            changing: set[int] = set()
+            for side in _regions_that_run(op):
+                own = dict(values)
+                inside += self.entries(side, own)
+                passed_on = list(side.blocks[0].operations)[-1].operands
+                arguments = [own[argument] for argument in side.blocks[0].arguments]
+                pairs = zip(arguments, passed_on, strict=bool(arguments))
+                changing |= {number for number, value in pairs if own[value] != number}
             reads = {values[operand] for operand in op.operands}
             reads |= {number for entry in inside for number in entry.reads}
             results = [next(self._numbers) for _ in op.results]
             values.update(zip(op.results, results, strict=True))
-            found.append(_Entry(op, reads, results, inside))
+            found.append(_Entry(op, reads, results, inside, changing))
         return _needed(found)
 
     def _called(self, call: ir.Operation, values: dict[ir.Value, int]) -> list[_Entry]:
@@ -154,19 +165,28 @@ def _regions_that_run(op: ir.Operation) -> list[ir.Region]:
 
 
 def _append(
-    entries: list[_Entry], name: str, depth: int, turns: int | None, found: list[Body]
+    entries: list[_Entry],
+    changing: set[int],
+    name: str,
+    depth: int,
+    turns: int | None,
+    found: list[Body],
 ) -> None:
     """Appends the body that consists of some operations, and those of the loops inside."""
-    at = len(found)
+    at, constant, changing = len(found), 0, set(changing)
     counts: collections.Counter[str] = collections.Counter()
     dots: collections.Counter[str] = collections.Counter()
     host: list[str] = []
     for entry in _with_conditions(entries):
         op, kind = entry.op, _name(entry.op)
+        varies = not changing.isdisjoint(entry.reads)
+        if varies:
+            changing |= set(entry.results)
         if kind == "while":
-            _append(entry.inside, _origin(op), depth + 1, _turns(op), found)
+            _append(entry.inside, entry.changing, _origin(op), depth + 1, _turns(op), found)
             continue
         counts[kind] += 1
+        constant += not varies and kind not in _FREE and depth > 0
         if kind == "dot_general":
             dots[_dot(op)] += 1
         target = op.attributes["call_target_name"].value if kind == "custom_call" else kind
@@ -177,6 +197,7 @@ def _append(
         depth,
         turns,
         sum(number for kind, number in counts.items() if kind not in _FREE),
+        constant,
         dict(dots),
         *(
             sum(counts[kind] for kind in kinds)

@@ -6,7 +6,8 @@ No accelerator is needed: JAX lowers for platforms that are not there. Recurrenc
 search are loops whose turns wait for each other, so what a turn consists of decides the speed: a
 turn of few operations is one or two kernels after fusion, while a gather, a scatter or a call to
 the host in it is a kernel of its own or worse. Counted are operations of StableHLO before fusion,
-without constants, reshapes and broadcasts. ``--tiny`` is the same with small sizes.
+without reshapes and broadcasts; *constant* are those that are the same in every turn. ``--tiny`` is
+the same with small sizes.
 """
 
 import dataclasses
@@ -210,7 +211,7 @@ def lowered(program: Program, platform: str) -> list[Body]:
     return bodies(traced.lower(lowering_platforms=(platform,)).compiler_ir("stablehlo"))
 
 
-_COLUMNS = ("operations", "gathers", "scatters", "slices", "updates", "reductions")
+_COLUMNS = ("operations", "constant", "gathers", "scatters", "slices", "updates", "reductions")
 
 
 def table(name: str, found: list[Body]) -> str:

@@ -63,7 +63,7 @@ def bodies(module: ir.Module) -> list[Body]:
     program = _Entry(
         None, set(), [], reader.entries(reader.functions["main"].regions[0], {}), set()
     )
-    _append(program, "", 0, 1, found)
+    _append(program, set(), "", 0, 1, found)
     return found
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import flax.linen as nn
 import flax.struct
-import jax
 import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
 from rnnt_qat.infra.config import require_at_least
+from rnnt_qat.infra.random_keys import descend
 from rnnt_qat.layers.cell_states import CELLS
-from rnnt_qat.models.dropout import fold_in_rows
+from rnnt_qat.models.dropout import place_keys
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
@@ -125,9 +125,7 @@ class RNNT(nn.Module):
           label_lengths: number of labels per row.
           row_keys: one random key per row, for dropout; None disables it.
         """
-        encoder_keys, prediction_keys = (
-            None if row_keys is None else fold_in_rows(row_keys, network) for network in (0, 1)
-        )
+        encoder_keys, prediction_keys = place_keys(row_keys, 2)
         reduction = self.config.encoder.time_reduction
         features = jnp.pad(features, ((0, 0), (0, -features.shape[1] % reduction), (0, 0)))
         mask = mask_from_lengths(feature_lengths, features.shape[1])
@@ -192,9 +190,7 @@ class RNNT(nn.Module):
 
         def run(state: PyTree, window: Window) -> tuple[PyTree, PyTree]:
             xs, mask, number = window
-            keys = row_keys
-            if keys is not None:
-                keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+            keys = None if row_keys is None else descend(row_keys, number)
             (encoded, mask, state), noted = model.apply(
                 variables, xs, mask, state, keys, method=RNNT.encode, mutable=[CELLS]
             )

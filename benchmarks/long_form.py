@@ -1,9 +1,9 @@
 """Word error rate of recordings joined to minutes against sentence by sentence, by resets.
 
     python -m benchmarks.long_form --model=data/pretrained/assistant \
-        --split=asterisk_prompts:validation --minutes=1,10 --output=long_form.json
+        --minutes=1,10 --output=long_form.json
 
-Every utterance of the split is part of one stream, in the order of the corpus, with 0.3 s of
+Every utterance of the splits is part of one stream, in the order of the corpora, with 0.3 s of
 silence between two; the last, incomplete stream counts as well. Streams are decoded by the live
 driver in chunks of 2 s, and their errors are paired with those of the same utterances decoded
 alone. Resets restart encoder and search: at Kaldi's endpoint rules, or after some seconds in the
@@ -30,15 +30,25 @@ from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.layers.lstm_scan import LSTMState
 from rnnt_qat.metrics.bootstrap import error_rate_interval, paired_difference
 from rnnt_qat.metrics.wer import ErrorCounts, word_errors
 
 _MODEL = flags.DEFINE_string("model", "data/pretrained/assistant", "Directory of a recognizer.")
-_SPLIT = flags.DEFINE_string("split", "asterisk_prompts:validation", "CORPUS:SPLIT.")
+_SPLITS = flags.DEFINE_list(
+    "splits",
+    [
+        "asterisk_prompts:validation",
+        "synthetic_speech/prompts_4h:validation",
+        "librispeech/dev_clean_part:validation",
+        "speechocean762:validation",
+    ],
+    "CORPUS:SPLIT of the utterances.",
+)
 _DATA = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
 _MINUTES = flags.DEFINE_list("minutes", ["1", "10"], "Lengths of the joined streams.")
-_LIMIT = flags.DEFINE_float("limit_minutes", 0.0, "Speech to take from the split; 0 takes all.")
+_LIMIT = flags.DEFINE_float("limit_minutes", 0.0, "Speech to take from the splits; 0 takes all.")
 _OUTPUT = flags.DEFINE_string("output", "long_form.json", "File for the figures.")
 
 CHUNK_S, PAUSE_S = 2.0, 0.3
@@ -200,9 +210,10 @@ def sentence_by_sentence(recognizer: Recognizer, audio: Sequence[np.ndarray]) ->
 def main(argv: list[str]) -> None:
     """Prints the tables."""
     del argv
-    recognizer, split = Recognizer.load(pathlib.Path(_MODEL.value)), Split.parse(_SPLIT.value)
+    recognizer, data_dir = Recognizer.load(pathlib.Path(_MODEL.value)), pathlib.Path(_DATA.value)
     rate = recognizer.frontend.config.log_mel.sample_rate_hz
-    corpus = open_corpus(pathlib.Path(_DATA.value), split.corpus, split.split, rate)
+    splits = [Split.parse(name) for name in _SPLITS.value]
+    corpus = Mixture([open_corpus(data_dir, s.corpus, s.split, rate) for s in splits])
     most = _LIMIT.value * 60 * rate or np.inf
     taken = int(np.searchsorted(np.cumsum(corpus.num_samples), most, side="right"))
     audio = [corpus[i].audio for i in range(taken)]

@@ -61,12 +61,15 @@ from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import Measurement, measure, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
-from rnnt_qat.studies.comparison import write_comparison
+from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
+
+_TIMED_REPEATS = 3
+"""Decodes of a batch of each shape that measure a search's real-time factor (``--beam``)."""
 
 _RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
 """Records of the training runs of a sweep, below its working directory."""
@@ -97,8 +100,8 @@ _AWARE_STEPS = flags.DEFINE_integer(
 _BEAM = flags.DEFINE_integer(
     "beam",
     0,
-    "Measure every system by a beam search of this width as well; its cost is the real-time factor "
-    "in evaluate's report. 0: by the models' own search alone.",
+    "Measure every system by a beam search of this width as well, with the real-time factors of "
+    "both searches. 0: by the models' own search alone.",
     lower_bound=0,
 )
 _EXPORT = flags.DEFINE_list(
@@ -120,6 +123,7 @@ def main() -> int:
     set_up_jax()
     console, runs, beam_runs = Console(), [], []
     first: list[Measurement] = []
+    first_by_beam: list[EvaluationResult] = []
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         loaded = {str(model): Recognizer.load(model) for model in models}
@@ -129,6 +133,8 @@ def main() -> int:
         asked = experiment_config(_CONFIG) if given else None
         recipe = asked or base.config
         splits, evaluation = recipe.data.test, recipe.evaluation
+        if _BEAM.value:
+            evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
         for number, model in enumerate(models):
             folder = workdir / f"model_{number}"
             measured = measure(model, config, splits, evaluation, data_dir, folder, console, asked)
@@ -139,10 +145,12 @@ def main() -> int:
                 beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
                 what = model, config, splits, beam, data_dir, folder, console, asked
                 beam_runs.append(results_of(measure(*what, into=f"results_beam_{_BEAM.value}")))
+                first_by_beam = first_by_beam or _named_by_beam(beam_runs[0])
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
-    report = write_comparison(workdir / "report", pool(runs), data_dir, base)
+    pooled = [*pool(runs), *_named_by_beam(pool(beam_runs))]
+    report = write_comparison(workdir / "report", pooled, data_dir, base)
     tables = _tables(runs, systems)
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
     sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
@@ -168,12 +176,29 @@ def main() -> int:
     shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
     command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
     chip_report, exact = deploy_sweep(
-        first, models[0], workdir / "model_0", splits, targets, data_dir, output, console, command
+        first,
+        models[0],
+        workdir / "model_0",
+        splits,
+        targets,
+        data_dir,
+        output,
+        console,
+        command,
+        first_by_beam,
     )
     console.say(chip_report.read_text("utf-8").split("\n\n")[2])
     shutil.copy(chip_report.with_name("latency.csv"), report.parent)
     console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
     return int(not exact)
+
+
+def _named_by_beam(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
+    """Returns results of the beam search of ``--beam`` under names that say so."""
+    return [
+        dataclasses.replace(result, system=name_with_beam(result.system, _BEAM.value))
+        for result in results
+    ]
 
 
 def _page(folder: pathlib.Path, data_dir: pathlib.Path, console: Console) -> pathlib.Path:

@@ -16,6 +16,10 @@ from absl.testing import flagsaver
 from experiments import transcribe
 from experiments.interrupt import Interrupt
 from rnnt_qat.artefact.artefact import save
+from rnnt_qat.decoding.live_driver import SEGMENT_END
+from rnnt_qat.experiment.transcriber import DecodedChunk, LiveTranscriber
+from rnnt_qat.experiment.transcript_formats import FORMATS
+from rnnt_qat.infra.console import Console
 from tests.experiment import tiny
 
 
@@ -128,6 +132,67 @@ def test_evaluate_refuses_in_one_line(flag, message):
     assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_programs_of_any_size_are_kept_for_the_next_call(models, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("experiments.flags.keep_programs", kept.append)
+    assert run(models, [tmp_path / "none.wav"], model=str(models / "artefact")) == 1
+    assert kept == [0.0]
+
+
+def test_a_file_is_heard_at_the_rate_of_the_model(audio, capsys):
+    class Engine:
+        chunk_samples, sample_rate_hz, frame_s = 2_000, 8_000, 0.01
+        heard = 0
+
+        def start(self):
+            pass
+
+        def push(self, samples):
+            self.heard += len(samples)
+            return DecodedChunk([])
+
+        def end(self):
+            return DecodedChunk([(SEGMENT_END, 600, 0.0)])
+
+    engine, writer = Engine(), FORMATS["jsonl"]()
+    with Interrupt() as interrupt:
+        console = Console(io.StringIO())
+        transcribe._transcribe(str(audio), LiveTranscriber(engine), writer, console, interrupt)
+    assert engine.heard == 6 * 8_000
+    assert json.loads(capsys.readouterr().out)["end_s"] == 6.0
+
+
+def test_partial_transcripts_of_a_long_recording_stay_short(audio, capsys):
+    class Engine:
+        chunk_samples, sample_rate_hz, frame_s = 320, 16_000, 0.01
+        chunks = 0
+        piece = staticmethod(" a".__getitem__)
+
+        def start(self):
+            pass
+
+        def push(self, samples):
+            self.chunks += 1
+            return DecodedChunk([(1, 2 * self.chunks, -0.1), (0, 2 * self.chunks, -0.1)])
+
+        def end(self):
+            return DecodedChunk([(SEGMENT_END, 600, 0.0)])
+
+    engine, partials = Engine(), io.StringIO()
+    with Interrupt() as interrupt:
+        transcribe._transcribe(
+            str(audio),
+            LiveTranscriber(engine),
+            FORMATS["text"](),
+            Console(partials, period_seconds=0.0),
+            interrupt,
+        )
+    lines = partials.getvalue().splitlines()
+    assert lines[-1].split("s  ")[1] == " ".join(["...", *"a" * 16])
+    assert len(lines) <= 18
+    assert len(capsys.readouterr().out.split()) == 1 + 300
 
 
 def test_an_interrupt_ends_the_stream_while_it_waits_and_while_it_computes():

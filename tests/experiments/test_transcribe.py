@@ -16,6 +16,7 @@ from absl.testing import flagsaver
 from experiments import transcribe
 from experiments.interrupt import Interrupt
 from rnnt_qat.artefact.artefact import save
+from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.decoding.live_driver import SEGMENT_END
 from rnnt_qat.experiment.transcriber import DecodedChunk, LiveTranscriber
 from rnnt_qat.experiment.transcript_formats import FORMATS
@@ -139,6 +140,20 @@ def test_programs_of_any_size_are_kept_for_the_next_call(models, tmp_path, monke
     monkeypatch.setattr("experiments.flags.keep_programs", kept.append)
     assert run(models, [tmp_path / "none.wav"], model=str(models / "artefact")) == 1
     assert kept == [0.0]
+
+
+def test_the_beam_and_its_readings_reach_the_search(models, tmp_path, monkeypatch):
+    asked = []
+
+    class Engine:
+        chunk_samples, sample_rate_hz = 2_000, 8_000
+
+        def __init__(self, model, *chosen):
+            asked.append(chosen)
+
+    monkeypatch.setattr(transcribe, "RecognizerEngine", Engine)
+    assert run(models, [tmp_path / "none.wav"], beam_size=3, nbest=2) == 1
+    assert asked == [(BeamConfig(beam_size=3), 240.0, None, 2)]
 
 
 def test_a_file_is_heard_at_the_rate_of_the_model(audio, capsys):

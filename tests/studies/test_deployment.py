@@ -18,10 +18,10 @@ from tests.export.random_integers import random_rnnt
 
 def test_graphs_are_loaded_in_every_runtime_before_any_is_written(tmp_path, monkeypatch):
     """TFLM has no lookup of 16-bit rows: a prediction step that asks for one is refused."""
-    stats = FeatureStats(np.zeros(8, np.float32), np.ones(8, np.float32))
+    stats = FeatureStats(np.zeros(24, np.float32), np.ones(24, np.float32))
     recognizer = types.SimpleNamespace(
-        tokenizer=CharacterTokenizer(),
-        frontend=Frontend(FrontendConfig(LogMelConfig(num_mel_bins=8), stack=1), stats),
+        tokenizer=CharacterTokenizer(" abcdefghij"),
+        frontend=Frontend(FrontendConfig(LogMelConfig(num_mel_bins=24), stack=1), stats),
         policy=policy_by_name("ethos_u_16x8"),
         config=types.SimpleNamespace(evaluation=types.SimpleNamespace(search=GreedyConfig())),
         origin={},

@@ -11,7 +11,7 @@ from experiments import sweep
 from experiments.configs import prompts_smoke
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.studies.cells import Measurement
+from rnnt_qat.studies.cells import Cell, Measurement
 from tests.studies.test_chip_sweep import CHIP, FLOAT, timed
 
 
@@ -114,11 +114,15 @@ def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monk
     report.write_text("title\n\ncommand\n\nheadline\n\nnotes")
     (report.parent / "latency.csv").touch()
 
-    def measure(*asked, into="results"):
-        evaluation = asked[3]
-        measured.append((into, type(evaluation.search).__name__, evaluation.timed_repeats))
-        factor = 0.07 if "beam" in into else 0.01
-        return [Measurement(s, (timed(s.name, factor),)) for s in (FLOAT, CHIP)]
+    class Engine:
+        def run(self, cells, console):
+            for cell in cells:
+                search = type(cell.evaluation.search).__name__
+                measured.append((cell.policy, cell.into, search, cell.evaluation.timed_repeats))
+
+    def measurements(cell):
+        system = CHIP if cell.policy else FLOAT
+        return [Measurement(system, (timed(system.name, 0.07 if "beam" in cell.into else 0.01),))]
 
     def write_comparison(folder, results, *_):
         compared.extend(results)
@@ -134,14 +138,20 @@ def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monk
 
     model = types.SimpleNamespace(config=prompts_smoke.experiment())
     monkeypatch.setattr(sweep.Recognizer, "load", lambda path: model)
-    for function in (measure, write_comparison, deploy_sweep):
+    monkeypatch.setattr(Cell, "measurements", measurements)
+    monkeypatch.setattr(sweep, "_engine", lambda workdir: Engine())
+    for function in (write_comparison, deploy_sweep):
         monkeypatch.setattr(sweep, function.__name__, function)
     for name in ("set_up_jax", "save_curves", "_page"):
         monkeypatch.setattr(sweep, name, lambda *_: None)
     asked = {"models": ["a/models/float"], "policies": CHIP.policy, "workdir": str(tmp_path)}
     with flagsaver.flagsaver(**asked, beam=4, export=["u55-128"]):
         assert sweep.main() == 0
-    assert measured == [("results", "GreedyConfig", 3), ("results_beam_4", "BeamConfig", 3)]
+    assert measured == [
+        (policy, *how)
+        for how in (("results", "GreedyConfig", 3), ("results_beam_4", "BeamConfig", 3))
+        for policy in (None, CHIP.policy)
+    ]
     by_beam = [f"{system.name}, beam of 4" for system in (FLOAT, CHIP)]
     assert [result.system for result in deployed] == by_beam
     assert [result.system for result in compared] == [FLOAT.name, CHIP.name, *by_beam]

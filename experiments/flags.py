@@ -14,14 +14,17 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig, Split
-from rnnt_qat.infra import program
+from rnnt_qat.infra import processes, program
 from rnnt_qat.infra.compilations import keep_programs
 from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
 from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where several processes train together."
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train together. Those that Slurm, Open MPI or "
+    "a cloud TPU started find each other without it.",
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", 0, "This process' number.", lower_bound=0)
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many there are.", lower_bound=1)
@@ -120,20 +123,36 @@ def set_up_jax(keep_above_s: float = 0.2) -> None:
     Args:
       keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
     """
+    set_up_devices(num_cpu_devices(), keep_above_s)
+    if _COORDINATOR.value is not None:
+        processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    else:
+        processes.join_detected()
+
+
+def num_cpu_devices() -> int:
+    """Returns the number of devices that the CPU stands for."""
+    return _CPU_DEVICES.value
+
+
+def set_up_devices(cpu_devices: int, keep_above_s: float = 0.2) -> None:
+    """Configures memory, the cache of compiled programs and the CPU devices of this process.
+
+    Must be called before any computation.
+
+    Args:
+      cpu_devices: number of devices that the CPU stands for.
+      keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
+    """
     keep_freed_memory()
     keep_programs(keep_above_s)
-    if _CPU_DEVICES.value > 1:
-        jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
+    if cpu_devices > 1:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
         # A device that waits for others occupies a thread of XLA's pool, so there must be more
         # threads than devices. Each device computes in one thread.
-        os.environ.setdefault("NPROC", str(4 * _CPU_DEVICES.value))
+        os.environ.setdefault("NPROC", str(4 * cpu_devices))
         flags_given = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags_given} --xla_cpu_multi_thread_eigen=false".strip()
-    if _COORDINATOR.value is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        # JAX's preemption service would handle SIGTERM itself, so the trainer would not receive it.
-        jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -26,7 +26,8 @@ class Chunk:
     """The next audio of one stream.
 
     Attributes:
-      audio: int16 samples, at most ``chunk_samples``; only the last chunk may be shorter.
+      audio: int16 samples, at most ``chunk_samples``; only the last chunk may be shorter, or empty
+        where the end of the stream became known after its audio.
       first: whether the stream begins with it.
       last: whether the stream ends with it.
     """
@@ -87,7 +88,8 @@ class BatchEngine:
           chunks: chunks by row.
 
         Returns:
-          By row, what was recognised in the chunk, and then, if the stream ended, at its end.
+          By row, what was recognised in the chunk if it holds audio, and then, if the stream ended,
+          at its end.
         """
         audio = np.zeros((self.rows, self.chunk_samples), np.float32)
         lengths = np.zeros(self.rows, np.int32)
@@ -95,7 +97,7 @@ class BatchEngine:
         for row, chunk in chunks.items():
             audio[row, : len(chunk.audio)] = to_float(chunk.audio)
             lengths[row] = len(chunk.audio)
-            first[row], active[row] = chunk.first, True
+            first[row], active[row] = chunk.first, len(chunk.audio) > 0
         emitted, partial, self._state = self._step(
             self._transducer, audio, lengths, first, active, self._state
         )
@@ -103,7 +105,8 @@ class BatchEngine:
         rest = self._finish(self._state) if ending else None
         emitted, partial, rest = jax.device_get((emitted, partial, rest))
         heard: dict[int, Sequence[DecodedChunk]] = {
-            row: [DecodedChunk(_tokens(emitted, row), _tokens(partial, row))] for row in chunks
+            row: [DecodedChunk(_tokens(emitted, row), _tokens(partial, row))] * bool(active[row])
+            for row in chunks
         }
         for row in ending:
             heard[row] = [*heard[row], DecodedChunk(_tokens(rest, row))]

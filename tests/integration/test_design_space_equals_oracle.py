@@ -111,7 +111,9 @@ def integers(model, variables, features, labels, initial):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize(
+    "line", [*LINES[:6], *(pytest.param(line, marks=pytest.mark.exhaustive) for line in LINES[6:])]
+)
 def test_every_integer(line):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(BATCH, FRAMES, FEATURES)).astype(np.float32)

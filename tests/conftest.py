@@ -1,8 +1,19 @@
-"""Settings of the whole test run: its processes share compiled programs."""
+"""Settings of the whole test run: array annotations are checked, compiled programs are shared."""
 
 import os
 import shutil
 import tempfile
+
+from jaxtyping import install_import_hook
+
+from tests import array_checks
+
+# The hook rewrites modules while they are imported, so that it must stand before the first import
+# of the package.
+install_import_hook(
+    ("rnnt_qat.losses", "rnnt_qat.fixedpoint", "rnnt_qat.decoding", "rnnt_qat.layers"),
+    f"{array_checks.__name__}.{array_checks.check.__name__}",
+)
 
 # The processes of one run compile the same programs. The variable is set here, and not by an
 # option of JAX, because xdist's workers and the programs that tests start inherit it.

@@ -1,4 +1,4 @@
-# Two commands, both from nothing: `make demo` and `make test`.
+# `make` lists the targets. Two do everything from nothing: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,17 @@ MODEL ?= data/pretrained/assistant
 POLICIES ?= w8a8,ethos_u_8x8_16
 TARGET ?= u55-128
 
-.PHONY: demo demo_from_scratch test lint clean
+.DEFAULT_GOAL := help
+.PHONY: help doctor demo demo_from_scratch test lint clean
+
+help:  ## This list.
+	@echo "make TARGET, with TARGET one of"
+	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON=$(PYTHON) DATA_DIR=$(DATA_DIR) WORKDIR=$(WORKDIR) DEVICES=$(DEVICES)"
+	@echo "Then: . $(VENV)/bin/activate, and any command of README.md or TUTORIAL.md."
+
+doctor:  ## What this machine lacks, and what to do about it.
+	@$(PYTHON) doctor.py --venv=$(VENV) --data_dir=$(DATA_DIR)
 
 demo: $(VENV)/installed  ## The shipped recognizer onto a chip: calibrated, trained through it, replayed, compiled, one table.
 	@if command -v apt-get > /dev/null; then \
@@ -43,7 +53,7 @@ demo_from_scratch: $(VENV)/installed  ## The whole way without the shipped recog
 environment: $(VENV)/installed  ## What the commands of the README need.
 
 .PHONY: recognizer
-recognizer:
+recognizer:  ## Training and evaluation of CONFIG alone, on prepared corpora.
 	$(BIN)/python -m experiments.train --config=experiments/configs/$(CONFIG) \
 	  --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(FROM_SCRATCH)
 	$(BIN)/python -m experiments.evaluate --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(FROM_SCRATCH)
@@ -71,7 +81,7 @@ test_pythons:  ## The library under every Python of PYTHONS that is here.
 	  $$environment/bin/python -m pytest -q -n 2 -m "not slow" $(LIBRARY) || exit 1; \
 	done
 
-lint: $(VENV)/installed
+lint: $(VENV)/installed  ## Style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -84,5 +94,5 @@ $(VENV)/installed: requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-clean:
+clean:  ## Deletes the environments and workdir/; corpora stay.
 	rm -rf $(VENV) .venvs workdir

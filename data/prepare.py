@@ -1,7 +1,14 @@
-"""Prepares corpora: ``python -m data.prepare --corpora=asterisk_prompts --data_dir=corpora``."""
+"""Prepares corpora of speech: downloads or reads recordings, and writes them with an index.
+
+python -m data.prepare --corpora=asterisk_prompts,synthetic_speech --data_dir=corpora
+python -m data.prepare --corpora=librispeech --librispeech_dir=speech
+
+The README of each folder of `data/` says what a corpus holds and which licence it has.
+"""
 
 import codecs
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast, get_args
 
@@ -248,5 +255,16 @@ def main() -> None:
             raise CorpusError(f"{name}: {error}") from error
 
 
+def _groups(own: Sequence[flags.Flag]) -> dict[str, list[flags.Flag]]:
+    """Returns the flags by the corpus that they belong to, for the help."""
+    groups = {"All corpora": [flags.FLAGS["data_dir"]]}
+    for flag in own:
+        of = [name for name in BUILDERS if flag.name.startswith(name.split("_")[0] + "_")]
+        groups.setdefault(of[0] if of else "All corpora", []).append(flag)
+    return groups
+
+
+run = functools.partial(program.run, groups=_groups)
+
 if __name__ == "__main__":
-    program.run(main, key_flags=["data_dir"])
+    run(main)

@@ -20,6 +20,10 @@ from experiments.flags import (
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
+from rnnt_qat.report.board import write_examples
+from rnnt_qat.report.page import load_and_write
+from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
 
@@ -85,12 +89,19 @@ def main() -> None:
     links = {}
     if _DIAGNOSE.value:
         for name, recognizer in recognizers.items():
-            rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
+            with Progress(f"diagnosing {name}", console):
+                rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
             picture = write_diagnosis(output, name, rows)
             links[f"What the arithmetic of {name} does to its values"] = f"{picture.stem}.md"
             console.say(f"wrote {picture}")
     report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
     console.say(f"wrote {report}")
+    if _WORKDIR.value:
+        save_curves(output, {pathlib.Path(_WORKDIR.value).name: pathlib.Path(_WORKDIR.value)})
+    step = max(recognizer.origin.get("step", 0) for recognizer in recognizers.values())
+    board = write_examples(output, results, data_dir, step)
+    page = load_and_write([output], output / "report.html", data_dir, console)
+    console.say(f"wrote {page} and {board}")
 
 
 def _chunk_ms() -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from absl import flags
 from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
 from rnnt_qat.infra.console import Console
 from rnnt_qat.latency.vela import TARGETS
+from rnnt_qat.report.page import load_and_write
 from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
 from rnnt_qat.studies.chip_report import write_chip_report
 from rnnt_qat.studies.deployment import load_systems, require_a_chip
@@ -53,6 +54,9 @@ def main() -> int:
     found = compare_on_chips(systems, config, pathlib.Path(DATA_DIR.value), output, console)
     command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
     console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")
+    data_dir = pathlib.Path(DATA_DIR.value)
+    page = load_and_write([output], output / "report.html", data_dir, console)
+    console.say(f"wrote {page}")
     return int(not all(a.exact for v in found.verifications.values() for a in v.agreements))
 
 

@@ -39,7 +39,11 @@ _SHARED = ("data_dir", "cpu_devices", "coordinator", "process_id", "num_processe
 
 def define_config() -> flags.FlagHolder:
     """Defines the flag ``--config=FILE.py``, with ``--config.FIELD=VALUE`` for each field."""
-    return config_flags.DEFINE_config_file("config", None, "A file of experiments/configs.")
+    return config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "A config file, e.g. of experiments/configs; --config.FIELD=VALUE overrides.",
+    )
 
 
 def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
@@ -133,9 +137,21 @@ def set_up_jax(keep_above_s: float = 0.2) -> None:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs a program's ``main`` with ``infra.program.run``; ``--help`` lists the shared flags."""
-    defined = [name for name in ("config", *_SHARED) if name in flags.FLAGS]
-    program.run(main, _parse, defined)
+    """Runs a program's ``main`` with ``infra.program.run``; ``--help`` shows flags in groups."""
+    program.run(main, _parse, _groups)
+
+
+def _groups(own: Sequence[flags.Flag]) -> dict[str, list[flags.Flag]]:
+    """Returns a program's flags in the groups of its help."""
+    shared = [flags.FLAGS[name] for name in _SHARED if name in flags.FLAGS]
+    apart = {"config", *(flag.name for flag in shared)}
+    config = [flags.FLAGS["config"]] if "config" in flags.FLAGS else []
+    return {
+        "Config (python -m experiments.options lists its fields)": config,
+        "This program": [flag for flag in own if flag.name not in apart],
+        "Data": [flag for flag in shared if flag.name == "data_dir"],
+        "Machine": [flag for flag in shared if flag.name != "data_dir"],
+    }
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -57,6 +57,8 @@ from rnnt_qat.latency.vela import TARGETS, NpuTarget
 from rnnt_qat.quant.ablation import ablations
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
+from rnnt_qat.report.page import load_and_write
+from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import Measurement, measure, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import write_comparison
@@ -65,6 +67,9 @@ from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
+
+_RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
+"""Records of the training runs of a sweep, below its working directory."""
 
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
@@ -154,17 +159,25 @@ def main() -> int:
     if _MAP.value is not None:
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
         console.say(f"wrote {page}")
+    records = [path for pattern in _RECORDS for path in sorted(workdir.glob(pattern))]
+    save_curves(report.parent, {str(p.parent.relative_to(workdir)): p.parent for p in records})
     if not targets:
+        console.say(f"wrote {_page(report.parent, data_dir, console)}")
         return 0
     output = workdir / "chip"
     shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
     command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
-    report, exact = deploy_sweep(
+    chip_report, exact = deploy_sweep(
         first, models[0], workdir / "model_0", splits, targets, data_dir, output, console, command
     )
-    console.say(report.read_text("utf-8").split("\n\n")[2])
-    console.say(f"wrote {report}")
+    console.say(chip_report.read_text("utf-8").split("\n\n")[2])
+    shutil.copy(chip_report.with_name("latency.csv"), report.parent)
+    console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
     return int(not exact)
+
+
+def _page(folder: pathlib.Path, data_dir: pathlib.Path, console: Console) -> pathlib.Path:
+    return load_and_write([folder], folder / "report.html", data_dir, console)
 
 
 def _targets() -> list[NpuTarget]:

@@ -10,6 +10,7 @@ from absl import flags
 from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.training.signals import StoppedBySignal
+from rnnt_qat.training.tracker import TRACKERS
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -17,6 +18,12 @@ _WORKDIR = flags.DEFINE_string(
 )
 _DIAGNOSE = flags.DEFINE_bool(
     "diagnose", False, "Record saturation, headroom and noise of every operator at evaluations."
+)
+_TRACK = flags.DEFINE_list(
+    "track",
+    [],
+    f"Services that receive the records too, by comma: {', '.join(TRACKERS)} (extras of the same "
+    "names; MLFLOW_TRACKING_URI and WANDB_MODE say where).",
 )
 flags.mark_flag_as_required("config")
 
@@ -26,7 +33,9 @@ def main() -> int:
     workdir = pathlib.Path(_WORKDIR.value)
     set_up_jax()
     config, data_dir = experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value)
-    experiment = Experiment(config, data_dir, workdir, diagnose=_DIAGNOSE.value)
+    experiment = Experiment(
+        config, data_dir, workdir, diagnose=_DIAGNOSE.value, trackers=_TRACK.value
+    )
     try:
         experiment.train()
     except StoppedBySignal as stopped:

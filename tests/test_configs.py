@@ -17,7 +17,8 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
-    "assistant": ["short"],
+    "assistant": ["short", "chip"],
+    "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
     "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
 }
@@ -51,9 +52,13 @@ def test_config_is_an_experiment(name, variant):
 
 @pytest.mark.parametrize(("name", "variant"), sorted(CASES))
 def test_speech_is_trained_on_at_other_levels(name, variant):
-    """All but the smoke test and the first minutes of ``assistant``."""
+    """All but the smoke tests and the first minutes of ``assistant``."""
     low, high = experiment(name, variant).pipeline.augmentation.gain_db
-    plain = (name, variant) in {("prompts_smoke", ""), ("assistant", "short")}
+    plain = (name, variant) in {
+        ("prompts_smoke", ""),
+        ("own_speech", "quick"),
+        ("assistant", "short"),
+    }
     assert (low, high) == (0, 0) if plain else low <= -12 < 6 <= high
 
 

@@ -29,6 +29,7 @@ ALLOWED = {
     "input_pipeline": {"frontend"},
     "training": {"input_pipeline"},
     "evaluation": {"decoding", "metrics", "frontend", "input_pipeline"},
+    "report": {"evaluation", "input_pipeline", "metrics", "training"},
     "artefact": set(),
     "export": {"artefact", "decoding", "frontend", "serving"} | NETWORKS,
     "verify": {"artefact", "export", "decoding", "serving"} | NETWORKS,
@@ -46,6 +47,7 @@ ALLOWED = {
         "training",
     }
     | NETWORKS,
+    "live": {"decoding", "experiment", "report"},
     "studies": {
         "experiment",
         "decoding",
@@ -53,6 +55,7 @@ ALLOWED = {
         "frontend",
         "input_pipeline",
         "metrics",
+        "report",
         "training",
     }
     | CHIP

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jiwer
+import numpy as np
 import pytest
 import soundfile
 
@@ -16,7 +17,7 @@ from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 
 ROOT = pathlib.Path(__file__).parents[1]
 PRETRAINED = ROOT / "data/pretrained"
-FLOAT, W8 = (PRETRAINED / name for name in ("assistant", "assistant_w8"))
+FLOAT, W8, W4 = (PRETRAINED / name for name in ("assistant", "assistant_w8", "assistant_w4"))
 MEGABYTE = 10**6
 
 
@@ -25,11 +26,11 @@ def size(folder):
 
 
 def test_they_are_small():
-    assert all(size(folder) <= 8 * MEGABYTE for folder in (FLOAT, W8))
+    assert all(size(folder) <= 8 * MEGABYTE for folder in (FLOAT, W8, W4))
     assert size(PRETRAINED) <= 20 * MEGABYTE
 
 
-@pytest.mark.parametrize("folder", [FLOAT, W8])
+@pytest.mark.parametrize("folder", [FLOAT, W8, W4])
 def test_they_name_nothing_of_the_machine_that_made_them(folder):
     for path in folder.glob("*.json"):
         text = path.read_text("utf-8")
@@ -42,9 +43,12 @@ def test_the_float_one_is_read_whole():
     assert recognizer.config.initialize_from == ""
 
 
-def test_the_chips_is_the_same_network_in_integers():
-    read, whole = artefact.load(W8), Recognizer.load(FLOAT)
-    assert read.origin["policy"] == "ethos_u_8x8_16"
+@pytest.mark.parametrize(("folder", "policy"), [(W8, ""), (W4, "_w4")])
+def test_the_chips_is_the_same_network_in_integers(folder, policy):
+    read, whole = artefact.load(folder), Recognizer.load(FLOAT)
+    assert read.origin["policy"] == f"ethos_u_8x8_16{policy}"
+    values = {len(np.unique(layer.w_ih)) for layer in read.model.encoder.layers}
+    assert max(values) <= 15 if policy else min(values) > 100
     assert len(read.model.encoder.layers) == whole.config.model.encoder.num_layers
     assert read.pieces[1:] == tuple(map(whole.tokenizer.piece, range(1, 29)))
 

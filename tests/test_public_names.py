@@ -15,7 +15,7 @@ CORE = ("losses", "fixedpoint", "accelerators", "quant", "layers", "decoding")
 EXTRAS = (
     *("array_record", "grain", "jiwer", "matplotlib", "ml_collections", "orbax", "sentencepiece"),
     *("soundfile", "tensorboardX", "tensorflow_datasets", "av", "ai_edge_litert", "ethosu"),
-    *("flatbuffers", "tflite_micro"),
+    *("flatbuffers", "tflite_micro", "jinja2", "plotly", "starlette", "uvicorn"),
 )
 
 

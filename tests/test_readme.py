@@ -8,7 +8,7 @@ import pytest
 
 from tests.experiments.forked import ROOT, run_all
 
-SOURCES = ["README.md", "WORKSPACE.md", *sorted(
+SOURCES = ["README.md", "WORKSPACE.md", "TUTORIAL.md", *sorted(
     str(p.relative_to(ROOT)) for p in (ROOT / "experiments").glob("**/*.py")
 )]  # fmt: skip
 

@@ -216,7 +216,11 @@ def _peers(cases: int, seed: int, root: pathlib.Path) -> list[Row]:
     return peers.run(max(1, cases // 10), seed, root)
 
 
-PARTS = {"trainer": _trainer, "recognizer": _recognizer, "peers": _peers}
+def _stalls(cases: int, seed: int, root: pathlib.Path) -> list[Row]:
+    return peers.run_stalls(max(1, cases // 50), seed, root)
+
+
+PARTS = {"trainer": _trainer, "recognizer": _recognizer, "peers": _peers, "stalls": _stalls}
 
 
 def run(cases: int, seed: int, parts: Sequence[str] = tuple(PARTS)) -> list[Row]:

@@ -6,6 +6,12 @@ four seconds, as they are; long ones before the encoder has learned anything cos
 python -m experiments.train --config=experiments/configs/assistant.py:short --workdir=workdir/short
 python -m experiments.train --config=experiments/configs/assistant.py --workdir=workdir/assistant \
     --config.initialize_from=workdir/short/models/float
+
+``assistant.py:chip`` is for a sweep of chips over that model, on all of its speech:
+
+python -m experiments.sweep --models=data/pretrained/assistant --workdir=workdir/chips \
+    --config=experiments/configs/assistant.py:chip \
+    --policies=ethos_u_8x8_16,ethos_u_8x8_16_w4,generic_nna_crude
 """
 
 import dataclasses
@@ -102,19 +108,19 @@ def experiment() -> ExperimentConfig:
             TrainingStage(
                 "float",
                 precision=FLOAT32,
-                steps=2000,
+                steps=8800,
                 optimizer=OptimizerConfig(
-                    learning_rate=2e-3,
-                    warmup_steps=30,
+                    learning_rate=1.5e-3,
+                    warmup_steps=200,
                     decay="linear",
                     final_fraction=0.01,
-                    ema_decay=0.995,
+                    ema_decay=0.998,
                 ),
             ),
             Calibration(batches=0),
             TrainingStage("aware", steps=0),
         ),
-        loop=LoopConfig(log_every=50, evaluate_every=900, checkpoint=CheckpointConfig(every=200)),
+        loop=LoopConfig(log_every=50, evaluate_every=2500, checkpoint=CheckpointConfig(every=200)),
     )
 
 
@@ -142,6 +148,24 @@ def short() -> ExperimentConfig:
     )
 
 
+def chip() -> ExperimentConfig:
+    """Calibration and some hundred steps through a chip; four shapes, which compile sooner."""
+    whole = experiment()
+    return dataclasses.replace(
+        whole,
+        pipeline=dataclasses.replace(whole.pipeline, num_buckets=4),
+        stages=(
+            TrainingStage("float", precision=FLOAT32),  # a sweep leaves it out
+            Calibration(batches=20),
+            TrainingStage(
+                "aware",
+                steps=300,
+                optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=30, ema_decay=0.99),
+            ),
+        ),
+    )
+
+
 def get_config(variant: str = "experiment") -> ConfigDict:
     """The fields to override."""
-    return config_of(variant, {"experiment": experiment, "short": short})
+    return config_of(variant, {"experiment": experiment, "short": short, "chip": chip})

@@ -1,4 +1,4 @@
-from .arithmetic import LITERT, TFLM, RuntimeArithmetic
+from .arithmetic import LITERT, TFLM, Arithmetic, RuntimeArithmetic
 from .artefact import MANIFEST, Artefact, ArtefactError, load, save
 from .integers import (
     GATE,
@@ -16,6 +16,7 @@ from .layer_player import LstmState, initial_lstm_state, initial_state, play_lst
 from .player import BLANK_ID, Player, StreamingRecognizer, Transcript, greedy, quantize_features
 from .recorded_layer import INPUT, Constant, Node, NodeKind, RecordedLayer, StateTensor
 from .tensor_format import TensorFormat
+from .tosa_arithmetic import TOSA, TosaArithmetic
 
 __all__ = [
     "BLANK_ID",
@@ -26,6 +27,8 @@ __all__ = [
     "LITERT",
     "MANIFEST",
     "TFLM",
+    "TOSA",
+    "Arithmetic",
     "Artefact",
     "ArtefactError",
     "Constant",
@@ -45,6 +48,7 @@ __all__ = [
     "StateTensor",
     "StreamingRecognizer",
     "TensorFormat",
+    "TosaArithmetic",
     "Transcript",
     "greedy",
     "initial_lstm_state",

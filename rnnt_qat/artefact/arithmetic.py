@@ -3,7 +3,7 @@
 LiteRT's reference kernels, TensorFlow Lite for Microcontrollers (TFLM) and Arm's Ethos-U implement
 the same operators but round differently in places. Each difference is a field of
 ``RuntimeArithmetic``, which is stored in the artefact; no comparison in this project uses a
-tolerance.
+tolerance. ``tosa_arithmetic`` is another family with the same interface, ``Arithmetic``.
 
 Computations use int64, and results have the dtype of their format. Sources: the gemmlowp
 fixed-point documentation (https://github.com/google/gemmlowp/blob/master/doc/quantization.md), the
@@ -13,6 +13,7 @@ LiteRT 8-bit quantization specification, and the observed behaviour of the kerne
 import enum
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Integer
@@ -23,6 +24,77 @@ from rnnt_qat.artefact.exponential_gates import (
     exponential_tanh_int32,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
+
+Formats = tuple[TensorFormat, TensorFormat, TensorFormat]
+"""Formats of both operands and of the result."""
+
+
+class Arithmetic(Protocol):
+    """Operators of a family of chips; frozen, and part of the artefact."""
+
+    @property
+    def wide_accumulator_bits(self) -> int:
+        """Width of the accumulator of int16 inputs."""
+
+    def dense(
+        self,
+        x: Integer[np.ndarray, "N K"],
+        weights: Integer[np.ndarray, "M K"],
+        bias: Integer[np.ndarray, "M"] | None,
+        formats: Formats,
+    ) -> Integer[np.ndarray, "N M"]:
+        """Computes ``x W^T + b`` in the output's format.
+
+        Args:
+          x: inputs.
+          weights: int8 weights.
+          bias: at the scale of the product.
+          formats: formats of input, weights and output.
+        """
+
+    def add(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
+        """Computes ``a + b``.
+
+        Args:
+          a: the first addend.
+          b: the second addend.
+          formats: formats of both addends and the sum.
+        """
+
+    def mul(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
+        """Computes ``a * b``.
+
+        Args:
+          a: the first factor.
+          b: the second factor.
+          formats: formats of both factors and the product.
+        """
+
+    def requantize(self, x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
+        """Converts integers to another integer format.
+
+        Args:
+          x: the integers.
+          source: their format.
+          output: format of the result.
+        """
+
+    def logistic(self, x: np.ndarray, source: TensorFormat) -> np.ndarray:
+        """Computes the sigmoid of int16, in Q0.15.
+
+        Args:
+          x: the integers.
+          source: their format.
+        """
+
+    def tanh(self, x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
+        """Computes tanh.
+
+        Args:
+          x: the integers.
+          source: their format.
+          output: format of the result.
+        """
 
 
 class Requantization(enum.Enum):
@@ -73,11 +145,47 @@ class RuntimeArithmetic:
         """Whether the runtime is TFLM, whose int8 TANH is computed where LiteRT's is a table."""
         return self.requantization is Requantization.MULTIPLIER
 
+    @property
+    def wide_accumulator_bits(self) -> int:
+        """Width of the accumulator of int16 inputs, in which biases are part of the sum."""
+        return 40
+
     def ratio(self, first: float, second: float, output: float) -> float:
         """Returns ``first * second / output`` at this runtime's precision."""
         if self.single_precision_ratios:
             return float(np.float32(first) * np.float32(second) / np.float32(output))
         return first * second / output
+
+    def dense(
+        self,
+        x: Integer[np.ndarray, "N K"],
+        weights: Integer[np.ndarray, "M K"],
+        bias: Integer[np.ndarray, "M"] | None,
+        formats: Formats,
+    ) -> Integer[np.ndarray, "N M"]:
+        """Computes FULLY_CONNECTED; see the function ``dense``."""
+        return dense(x, weights, bias, formats, self.requantization)
+
+    def add(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
+        """Computes ADD; see the function ``add``."""
+        return add(a, b, formats)
+
+    def mul(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
+        """Computes MUL; see the function ``mul``."""
+        return mul(a, b, formats, self)
+
+    def requantize(self, x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
+        """Computes QUANTIZE; see the function ``requantize``."""
+        return requantize(x, source, output)
+
+    def logistic(self, x: np.ndarray, source: TensorFormat) -> np.ndarray:
+        """Computes LOGISTIC of int16 Q3.12, the only input format of these layers."""
+        del source
+        return logistic(x)
+
+    def tanh(self, x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
+        """Computes TANH; see the function ``tanh``."""
+        return tanh(x, source, output, self)
 
 
 LITERT = RuntimeArithmetic(
@@ -100,7 +208,7 @@ def dense(
     x: Integer[np.ndarray, "N K"],
     weights: Integer[np.ndarray, "M K"],
     bias: Integer[np.ndarray, "M"] | None,
-    formats: tuple[TensorFormat, TensorFormat, TensorFormat],
+    formats: Formats,
     requantization: Requantization,
 ) -> Integer[np.ndarray, "N M"]:
     """Computes FULLY_CONNECTED: ``x W^T + b``.
@@ -144,9 +252,7 @@ def accumulate(
     return (shifted @ weights.T.astype(np.float64)).astype(np.int64)
 
 
-def add(
-    a: np.ndarray, b: np.ndarray, formats: tuple[TensorFormat, TensorFormat, TensorFormat]
-) -> np.ndarray:
+def add(a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
     """Computes ADD with general rescaling: shifts inputs left, scales them to a common step, adds.
 
     Args:
@@ -169,7 +275,7 @@ def add(
 def mul(
     a: np.ndarray,
     b: np.ndarray,
-    formats: tuple[TensorFormat, TensorFormat, TensorFormat],
+    formats: Formats,
     arithmetic: RuntimeArithmetic,
 ) -> np.ndarray:
     """Computes MUL: the product, rescaled with two roundings.

@@ -34,6 +34,7 @@ from rnnt_qat.artefact.integers import (
 )
 from rnnt_qat.artefact.recorded_layer import Constant, Node, NodeKind, RecordedLayer, StateTensor
 from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.artefact.tosa_arithmetic import TosaArithmetic
 from rnnt_qat.infra.errors import UserError
 
 FORMAT = "rnnt_qat integer artefact"
@@ -55,6 +56,7 @@ _KINDS = {
         StateTensor,
         RuntimeArithmetic,
         TensorFormat,
+        TosaArithmetic,
     )
 }
 _ENUMS = {kind.__name__: kind for kind in (LstmActivation, NodeKind, Requantization)}

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from rnnt_qat.artefact import limits
-from rnnt_qat.artefact.arithmetic import LITERT, RuntimeArithmetic
+from rnnt_qat.artefact.arithmetic import LITERT, Arithmetic, RuntimeArithmetic
 from rnnt_qat.artefact.checks import (
     check_bias,
     check_shape,
@@ -62,11 +62,12 @@ class RecurrentIntegers(Protocol):
     def state_formats(self) -> Mapping[str, tuple[int, TensorFormat]]:
         """Width and format of each recurrent state, by name."""
 
-    def check_limits(self, where: str) -> None:
+    def check_limits(self, where: str, wide_bits: int) -> None:
         """Checks that no input overflows the runtimes' words.
 
         Args:
           where: name of the layer in the error message.
+          wide_bits: width of the accumulator of int16 inputs.
 
         Raises:
           ValueError: some input does.
@@ -190,11 +191,16 @@ class LstmIntegers:
         scale = _per_output(self.w_hh_scale, self.hidden_size)
         return DenseIntegers(weights, None, self.hidden, GATE_PRE, scale)
 
-    def check_limits(self, where: str) -> None:
-        """Raises ValueError, with ``where``, if some input overflows the runtimes' words."""
+    def check_limits(self, where: str, wide_bits: int) -> None:
+        """Raises ValueError if some input overflows the runtimes' words.
+
+        Args:
+          where: name of the layer in the error message.
+          wide_bits: width of the accumulator of int16 inputs.
+        """
         if self.is_wide:
-            self.input_projection().check_limits(f"{where}/input_kernel")
-            self.recurrent_projection().check_limits(f"{where}/recurrent_kernel")
+            self.input_projection().check_limits(f"{where}/input_kernel", wide_bits)
+            self.recurrent_projection().check_limits(f"{where}/recurrent_kernel", wide_bits)
             return
         for gate, name in enumerate(GATE_NAMES):
             for site, weights, scale, bias, source in (
@@ -202,7 +208,9 @@ class LstmIntegers:
                 ("recurrent_kernel", self.w_hh, self.w_hh_scale, None, self.hidden),
             ):
                 formats = source, TensorFormat(np.int8, scale[gate]), GATE_PRE
-                limits.check_product(f"{where}/{site} (gate {name})", weights[gate], bias, formats)
+                limits.check_product(
+                    f"{where}/{site} (gate {name})", weights[gate], bias, formats, wide_bits
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,9 +247,14 @@ class DenseIntegers:
         """Formats of input, weights and output."""
         return self.input, TensorFormat(np.int8, self.weight_scale), self.output
 
-    def check_limits(self, where: str) -> None:
-        """Raises ValueError, with ``where``, if some input overflows the runtimes' words."""
-        limits.check_product(where, self.weights, self.bias, self.formats)
+    def check_limits(self, where: str, wide_bits: int) -> None:
+        """Raises ValueError if some input overflows the runtimes' words.
+
+        Args:
+          where: name of the layer in the error message.
+          wide_bits: width of the accumulator of int16 inputs.
+        """
+        limits.check_product(where, self.weights, self.bias, self.formats, wide_bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,14 +358,14 @@ class RnntIntegers:
       encoder: maps features to joint width.
       prediction: maps labels to joint width.
       joint: maps both to the next label; label 0 is the blank and the start symbol.
-      arithmetic: the public runtime whose roundings were used in training.
+      arithmetic: the public arithmetic that was used in training.
     """
 
     chip: str
     encoder: EncoderIntegers
     prediction: PredictionIntegers
     joint: JointIntegers
-    arithmetic: RuntimeArithmetic = LITERT
+    arithmetic: Arithmetic = LITERT
 
     def __post_init__(self) -> None:
         """Rejects networks whose widths do not fit."""
@@ -361,6 +374,8 @@ class RnntIntegers:
         check_width("joint (from the prediction)", width, len(self.prediction.projection.weights))
         labels = len(self.joint.output.weights)
         check_width("prediction embedding's labels", len(self.prediction.embedding), labels)
+        if not isinstance(self.arithmetic, RuntimeArithmetic):
+            self._check_unfused()
         self._check_limits()
 
     @property
@@ -368,8 +383,22 @@ class RnntIntegers:
         """Number of labels, with the blank."""
         return len(self.joint.output.weights)
 
+    def _check_unfused(self) -> None:
+        """Raises ValueError if a layer is LiteRT's fused operator; names it."""
+        for name, layers in (
+            ("encoder", self.encoder.layers),
+            ("prediction", self.prediction.layers),
+        ):
+            for index, layer in enumerate(layers):
+                if not layer.carries_state:
+                    raise ValueError(
+                        f"{name}/{layer.cell_kind}_{index} is LiteRT's fused int8 LSTM, which "
+                        f"{type(self.arithmetic).__name__} lacks: it computes operator by operator"
+                    )
+
     def _check_limits(self) -> None:
         """Raises ValueError if some input overflows the runtimes' words; names the layer."""
+        wide_bits = self.arithmetic.wide_accumulator_bits
         for name, network, format in (
             ("encoder", self.encoder, self.encoder.layers[0].input),
             ("prediction", self.prediction, self.prediction.embedding_format),
@@ -377,16 +406,16 @@ class RnntIntegers:
             for index, layer in enumerate(network.layers):
                 where = f"{name}/{layer.cell_kind}_{index}"
                 limits.check_requantize(f"{where}/input", format, layer.input)
-                layer.check_limits(where)
+                layer.check_limits(where, wide_bits)
                 format = layer.output
             limits.check_requantize(f"{name}/projection/input", format, network.projection.input)
-            network.projection.check_limits(f"{name}/projection")
+            network.projection.check_limits(f"{name}/projection", wide_bits)
         addends = self.encoder.projection.output, self.prediction.projection.output
         where = "the joint's sum (joint/hidden_pre)"
         limits.check_add(where, (*addends, self.joint.sum))
         limits.check_tanh(where, self.joint.sum)
         limits.check_requantize("joint/output/input", self.joint.hidden, self.joint.output.input)
-        self.joint.output.check_limits("joint/output")
+        self.joint.output.check_limits("joint/output", wide_bits)
 
 
 def _per_output(scale: np.ndarray, hidden: int) -> np.ndarray:

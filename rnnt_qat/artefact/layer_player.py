@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.artefact import arithmetic as fixed
-from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
+from rnnt_qat.artefact.arithmetic import Arithmetic, RuntimeArithmetic
 from rnnt_qat.artefact.integers import (
     GATE,
     GATE_PRE,
@@ -66,7 +66,7 @@ def play_layer(
     layer: RecurrentIntegers,
     xs: Integer[np.ndarray, "T D"],
     state: LayerState,
-    arithmetic: RuntimeArithmetic,
+    arithmetic: Arithmetic,
     record: Recorder = ignore,
 ) -> tuple[Integer[np.ndarray, "T H"], LayerState]:
     """Computes a recurrent layer of any kind over T frames.
@@ -92,7 +92,7 @@ def play_lstm(
     layer: LstmIntegers,
     xs: Integer[np.ndarray, "T D"],
     state: LstmState,
-    arithmetic: RuntimeArithmetic,
+    arithmetic: Arithmetic,
     record: Recorder = ignore,
 ) -> tuple[Integer[np.ndarray, "T H"], LstmState]:
     """Computes an LSTM layer over T frames.
@@ -107,14 +107,21 @@ def play_lstm(
     Returns:
       Hidden states of every frame and the state after the last.
     """
-    if layer.is_wide:
-        pre, step = play_dense(layer.input_projection(), xs, arithmetic), _step_16x8
-        record("projected", pre)
-    else:
-        pre, step = _fused_products(xs, layer.w_ih, layer.bias, layer, layer.input), _step_fused
     hiddens = np.empty((len(xs), layer.hidden_size), layer.hidden.dtype)
+    if layer.is_wide:
+        pre = play_dense(layer.input_projection(), xs, arithmetic)
+        record("projected", pre)
+        for t in range(len(xs)):
+            state = _step_16x8(layer, pre[t], state, arithmetic, _under(record, str(t)))
+            hiddens[t] = state.hidden
+        return hiddens, state
+    if not isinstance(arithmetic, RuntimeArithmetic):
+        raise TypeError(
+            f"{type(arithmetic).__name__} has no fused LSTM: its operators are separate"
+        )
+    pre = _fused_products(xs, layer.w_ih, layer.bias, layer, layer.input)
     for t in range(len(xs)):
-        state = step(layer, pre[t], state, arithmetic, _under(record, str(t)))
+        state = _step_fused(layer, pre[t], state, arithmetic)
         hiddens[t] = state.hidden
     return hiddens, state
 
@@ -123,21 +130,21 @@ def _step_16x8(
     layer: LstmIntegers,
     projected: Integer[np.ndarray, "4H"],
     state: LstmState,
-    arithmetic: RuntimeArithmetic,
+    arithmetic: Arithmetic,
     record: Recorder,
 ) -> LstmState:
     """Computes one step operator by operator: int16 activations, int8 weights."""
     recurred = play_dense(layer.recurrent_projection(), state.hidden[None], arithmetic)[0]
-    pre = fixed.add(projected, recurred, (GATE_PRE, GATE_PRE, GATE_PRE))
+    pre = arithmetic.add(projected, recurred, (GATE_PRE, GATE_PRE, GATE_PRE))
     i, f, g, o = pre.reshape(4, -1)
-    i, f, o = fixed.logistic(i), fixed.logistic(f), fixed.logistic(o)
-    g = fixed.tanh(g, GATE_PRE, GATE)
+    i, f, o = (arithmetic.logistic(pre, GATE_PRE) for pre in (i, f, o))
+    g = arithmetic.tanh(g, GATE_PRE, GATE)
     cell = layer.cell
-    kept = fixed.mul(f, state.cell, (GATE, cell, cell), arithmetic)
-    written = fixed.mul(i, g, (GATE, GATE, cell), arithmetic)
-    new_cell = fixed.add(kept, written, (cell, cell, cell))
-    squashed = fixed.tanh(new_cell, cell, GATE)
-    hidden = fixed.mul(o, squashed, (GATE, GATE, layer.hidden), arithmetic)
+    kept = arithmetic.mul(f, state.cell, (GATE, cell, cell))
+    written = arithmetic.mul(i, g, (GATE, GATE, cell))
+    new_cell = arithmetic.add(kept, written, (cell, cell, cell))
+    squashed = arithmetic.tanh(new_cell, cell, GATE)
+    hidden = arithmetic.mul(o, squashed, (GATE, GATE, layer.hidden))
     for site, values in {
         "recurred": recurred,
         "pre": pre,
@@ -160,7 +167,6 @@ def _step_fused(
     projected: Integer[np.ndarray, "4 H"],
     state: LstmState,
     arithmetic: RuntimeArithmetic,
-    record: Recorder,
 ) -> LstmState:
     """Computes one step of the fused LSTM: int8 input and hidden state, int16 gates and cell."""
     recurred = _fused_products(state.hidden[None], layer.w_hh, None, layer, layer.hidden)[0]
@@ -213,7 +219,7 @@ def _cell_product(
 
 
 def play_dense(
-    layer: DenseIntegers, x: Integer[np.ndarray, "N K"], arithmetic: RuntimeArithmetic
+    layer: DenseIntegers, x: Integer[np.ndarray, "N K"], arithmetic: Arithmetic
 ) -> Integer[np.ndarray, "N M"]:
     """Computes a dense layer.
 
@@ -222,7 +228,7 @@ def play_dense(
       x: inputs in the layer's input format.
       arithmetic: arithmetic of the runtime.
     """
-    return fixed.dense(x, layer.weights, layer.bias, layer.formats, arithmetic.requantization)
+    return arithmetic.dense(x, layer.weights, layer.bias, layer.formats)
 
 
 def _under(record: Recorder, prefix: str) -> Recorder:

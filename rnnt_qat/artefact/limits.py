@@ -27,6 +27,7 @@ def check_product(
     weights: Integer[np.ndarray, "M K"],
     bias: Integer[np.ndarray, "M"] | None,
     formats: tuple[TensorFormat, TensorFormat, TensorFormat],
+    wide_bits: int,
 ) -> None:
     """Checks that no input overflows a FULLY_CONNECTED or a product of the fused LSTM.
 
@@ -35,6 +36,7 @@ def check_product(
       weights: int8 weights.
       bias: at the scale of the product.
       formats: formats of input, weights and output.
+      wide_bits: width of the accumulator of int16 inputs.
 
     Raises:
       ValueError: some input does; names the layer, the output and what to change.
@@ -45,7 +47,8 @@ def check_product(
     largest = np.abs(weights.astype(np.int64)).sum(axis=1) * reach
     if bias is not None:
         largest = largest + np.abs(bias.astype(np.int64))
-    bits = 40 if np.dtype(input.dtype) == np.int16 else 32
+    is_wide = np.dtype(input.dtype) == np.int16
+    bits = wide_bits if is_wide else 32
     worst = int(np.argmax(largest))
     if largest[worst] >= 2 ** (bits - 1):
         raise ValueError(
@@ -54,8 +57,8 @@ def check_product(
             "has too many inputs; freeze it again (the weights' scale is raised for a large bias) "
             "or make the layer narrower"
         )
-    if bits == 40:
-        # TFLM's 16-bit multiplier has no left shift, so a product of one step must stay below 2^14.
+    if is_wide:
+        # A 16-bit multiplier has no left shift, so a product of one step must stay below 2^14.
         largest = np.maximum(largest, 2 ** (_RESULT_BITS - 14))
     ratio = np.float64(input.scale) * np.asarray(weight.scale, np.float64) / output.scale
     check_result(where, float((largest * ratio).max(initial=0.0)))

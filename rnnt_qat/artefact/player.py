@@ -185,7 +185,7 @@ class Player:
                 self._record("encoder/reduced", x)
             x = self._layer("encoder", index, layer, self._encoder, x, format)
             format = layer.output
-        x = _in_format(x, format, encoder.projection.input)
+        x = self._in_format(x, format, encoder.projection.input)
         encoded = play_dense(encoder.projection, x, self.model.arithmetic)
         self._record("encoder/encoded", encoded)
         return encoded
@@ -201,7 +201,7 @@ class Player:
         for index, layer in enumerate(prediction.layers):
             x = self._layer("prediction", index, layer, self._prediction, x, format)
             format = layer.output
-        x = _in_format(x, format, prediction.projection.input)
+        x = self._in_format(x, format, prediction.projection.input)
         predicted = play_dense(prediction.projection, x, self.model.arithmetic)
         self._record("prediction/predicted", predicted)
         return predicted[0]
@@ -212,9 +212,9 @@ class Player:
         """Returns the scores over the vocabulary."""
         model, joint = self.model, self.model.joint
         formats = (model.encoder.projection.output, model.prediction.projection.output, joint.sum)
-        hidden_pre = fixed.add(encoded, predicted, formats)
-        hidden = fixed.tanh(hidden_pre, joint.sum, joint.hidden, model.arithmetic)
-        x = _in_format(hidden[None], joint.hidden, joint.output.input)
+        hidden_pre = model.arithmetic.add(encoded, predicted, formats)
+        hidden = model.arithmetic.tanh(hidden_pre, joint.sum, joint.hidden)
+        x = self._in_format(hidden[None], joint.hidden, joint.output.input)
         logits = play_dense(joint.output, x, model.arithmetic)
         self._record("joint/hidden_pre", hidden_pre[None])
         self._record("joint/hidden", hidden[None])
@@ -239,6 +239,20 @@ class Player:
             for site, values in state.items()
         }
 
+    def set_states(self, states: Mapping[str, np.ndarray]) -> None:
+        """Sets every state of every recurrent layer, named as ``states`` names them."""
+        for name, network, held in (
+            ("encoder", self.model.encoder, self._encoder),
+            ("prediction", self.model.prediction, self._prediction),
+        ):
+            held[:] = [
+                {
+                    site: states[f"{name}/{layer.cell_kind}_{n}/{site}"]
+                    for site in layer.state_formats
+                }
+                for n, layer in enumerate(network.layers)
+            ]
+
     def _layer(
         self,
         network: str,
@@ -249,7 +263,7 @@ class Player:
         format: TensorFormat,
     ) -> np.ndarray:
         name = f"{network}/{layer.cell_kind}_{index}"
-        x = _in_format(x, format, layer.input)
+        x = self._in_format(x, format, layer.input)
         ys, states[index] = play_layer(
             layer,
             x,
@@ -262,9 +276,8 @@ class Player:
             self._record(f"{name}/cell", states[index]["cell"][None])
         return ys
 
-
-def _in_format(x: np.ndarray, source: TensorFormat, format: TensorFormat) -> np.ndarray:
-    return x if source == format else fixed.requantize(x, source, format)
+    def _in_format(self, x: np.ndarray, source: TensorFormat, format: TensorFormat) -> np.ndarray:
+        return x if source == format else self.model.arithmetic.requantize(x, source, format)
 
 
 def _reduce(x: np.ndarray, factor: int, format: TensorFormat) -> np.ndarray:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact import arithmetic as fixed
 from rnnt_qat.artefact import limits
-from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
+from rnnt_qat.artefact.arithmetic import Arithmetic
 from rnnt_qat.artefact.integers import DenseIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
@@ -174,13 +173,18 @@ class RecordedLayer:
         """Width and format of each state."""
         return {state.name: (state.size, state.format) for state in self.states}
 
-    def check_limits(self, where: str) -> None:
-        """Raises ValueError, with ``where``, if some input overflows the runtimes' words."""
+    def check_limits(self, where: str, wide_bits: int) -> None:
+        """Raises ValueError if some input overflows the runtimes' words.
+
+        Args:
+          where: name of the layer in the error message.
+          wide_bits: width of the accumulator of int16 inputs.
+        """
         for node in (*self.before, *self.steps):
             place = f"{where}/{node.outputs[0]}"
             read = [self.formats[name] for name in node.inputs]
             if node.dense is not None:
-                node.dense.check_limits(place)
+                node.dense.check_limits(place, wide_bits)
             elif node.operator is NodeKind.ADD:
                 limits.check_add(place, (read[0], read[1], node.format))
             elif node.operator is NodeKind.TANH:
@@ -193,7 +197,7 @@ def play_recorded(
     layer: RecordedLayer,
     xs: Integer[np.ndarray, "T D"],
     state: Mapping[str, Integer[np.ndarray, "H"]],
-    arithmetic: RuntimeArithmetic,
+    arithmetic: Arithmetic,
     record: Callable[[str, np.ndarray], None],
 ) -> tuple[Integer[np.ndarray, "T H"], dict[str, np.ndarray]]:
     """Computes the layer over T frames.
@@ -230,7 +234,7 @@ def _play(
     layer: RecordedLayer,
     node: Node,
     tensors: Mapping[str, np.ndarray],
-    arithmetic: RuntimeArithmetic,
+    arithmetic: Arithmetic,
 ) -> dict[str, np.ndarray]:
     """Returns the results of one operator by name."""
     read = [tensors[name] for name in node.inputs]
@@ -240,19 +244,17 @@ def _play(
     if node.operator is NodeKind.DENSE:
         assert node.dense is not None
         dense = node.dense
-        result = fixed.dense(
-            read[0], dense.weights, dense.bias, dense.formats, arithmetic.requantization
-        )
+        result = arithmetic.dense(read[0], dense.weights, dense.bias, dense.formats)
     elif node.operator is NodeKind.ADD:
-        result = fixed.add(read[0], read[1], (formats[0], formats[1], node.format))
+        result = arithmetic.add(read[0], read[1], (formats[0], formats[1], node.format))
     elif node.operator is NodeKind.MUL:
-        result = fixed.mul(read[0], read[1], (formats[0], formats[1], node.format), arithmetic)
+        result = arithmetic.mul(read[0], read[1], (formats[0], formats[1], node.format))
     elif node.operator is NodeKind.SIGMOID:
-        result = fixed.logistic(read[0])
+        result = arithmetic.logistic(read[0], formats[0])
     elif node.operator is NodeKind.TANH:
-        result = fixed.tanh(read[0], formats[0], node.format)
+        result = arithmetic.tanh(read[0], formats[0], node.format)
     else:
-        result = fixed.requantize(read[0], formats[0], node.format)
+        result = arithmetic.requantize(read[0], formats[0], node.format)
     return {node.outputs[0]: result}
 
 

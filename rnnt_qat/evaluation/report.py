@@ -22,6 +22,9 @@ from rnnt_qat.metrics.bootstrap import (
 from rnnt_qat.metrics.latency import Percentiles, RealTimeFactor, emission_delays_ms
 from rnnt_qat.metrics.wer import ErrorCounts
 
+RESULTS_INDEX = "results.json"
+"""File of a report's folder that names the files of results in order."""
+
 
 class ResultError(UserError, ValueError):
     """A file without a valid evaluation result."""
@@ -128,44 +131,68 @@ def by_test_set(results: Sequence[EvaluationResult]) -> dict[str, list[Evaluatio
 
 
 def markdown_table(results: Sequence[EvaluationResult]) -> str:
-    """Returns a Markdown table of one test set's results; the first one is the baseline."""
+    """Returns a Markdown table of one test set's error rates; the first result is the baseline."""
     header = [
         "system",
-        "chunk",
+        "chunk, ms of audio",
         f"WER [{results[0].bootstrap.confidence:.0%}]",
+        "WER - baseline, points",
         "CER",
         "utterances wrong",
         "S / D / I",
-        "WER - baseline",
-        "real-time factor [fastest, slowest]",
-        "first token shown p50 / p90",
-        "first token emitted p50 / p90",
-        "last token before end p50 / p90",
-        "emission - baseline p50 / p90",
     ]
-    rows = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    rows += [_table_row(comparison) for comparison in compare(results)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    rows = []
+    for comparison in compare(results):
+        result, words = comparison.result, comparison.result.words
+        rows.append(
+            [
+                result.system,
+                _chunk(result),
+                f"{_percent(result.wer.value)} {_range(result.wer)}",
+                _difference(comparison.difference),
+                _percent(result.cer.value),
+                _percent(result.utterance_error_rate),
+                f"{words.substitutions} / {words.deletions} / {words.insertions}",
+            ]
+        )
+    return _markdown(header, rows)
 
 
-def _table_row(comparison: Comparison) -> list[str]:
-    result, words = comparison.result, comparison.result.words
-    return [
-        result.system,
-        "whole" if result.chunk_ms is None else f"{result.chunk_ms:g} ms",
-        f"{_percent(result.wer.value)} {_range(result.wer)}",
-        _percent(result.cer.value),
-        _percent(result.utterance_error_rate),
-        f"{words.substitutions} / {words.deletions} / {words.insertions}",
-        _difference(comparison.difference),
-        _speed(result.real_time_factor),
-        _milliseconds(result.first_token_ms),
-        _milliseconds(result.first_token_emitted_ms),
-        _milliseconds(result.last_token_to_end_ms),
-        "-"
-        if comparison.emission_delay_ms is None
-        else _milliseconds(comparison.emission_delay_ms),
+def timing_table(results: Sequence[EvaluationResult]) -> str:
+    """Returns a Markdown table of one test set's times; the first result is the baseline."""
+    header = [
+        "system",
+        "chunk, ms of audio",
+        "first token shown, ms of audio",
+        "first token emitted",
+        "last token before end",
+        "emission - baseline",
+        "real-time factor, wall time [fastest, slowest]",
     ]
+    rows = []
+    for comparison in compare(results):
+        result, delay = comparison.result, comparison.emission_delay_ms
+        rows.append(
+            [
+                result.system,
+                _chunk(result),
+                _milliseconds(result.first_token_ms),
+                _milliseconds(result.first_token_emitted_ms),
+                _milliseconds(result.last_token_to_end_ms),
+                "-" if delay is None else _milliseconds(delay),
+                _speed(result.real_time_factor),
+            ]
+        )
+    return _markdown(header, rows)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _chunk(result: EvaluationResult) -> str:
+    return "whole" if result.chunk_ms is None else f"{result.chunk_ms:g}"
 
 
 def markdown_report(
@@ -194,6 +221,7 @@ def markdown_report(
             + ", ".join(f"`{search}`" for search in dict.fromkeys(r.search for r in group))
             + ".",
             markdown_table(group),
+            timing_table(group),
         ]
         parts += [warning for result in group for warning in _warnings(result)]
     parts.append(_NOTES)
@@ -206,10 +234,11 @@ def markdown_report(
 _NOTES = """\
 Intervals are percentiles of a bootstrap over utterances. Differences are paired on the same draws;
 one whose interval excludes 0 is in bold. S / D / I: substituted, deleted, inserted words.
-Times are in ms of audio. *First token shown*: audio received when it could be shown, including the
-wait for its chunk. *First token emitted*, *last token before end* and *emission - baseline* are the
-model's own times, as if audio arrived one encoder frame at a time; the last is measured over tokens
-of utterances recognised alike.
+Times are in ms of audio, p50 / p90, except for the real-time factor.
+*First token shown*: audio received when it could be shown, including the wait for its chunk.
+*First token emitted*, *last token before end* and *emission - baseline* are the model's own times,
+as if audio arrived one encoder frame at a time; the last is measured over tokens of utterances
+recognised alike.
 *Real-time factor*: time of the batched decode on this machine per second of audio, median of the
 repeats."""
 
@@ -220,7 +249,7 @@ def write_report(
     plots: Mapping[str, str] | None = None,
     preface: str = "",
 ) -> Path:
-    """Writes ``report.md`` and one JSON file per result.
+    """Writes ``report.md``, one JSON file per result, and ``results.json`` with their order.
 
     Args:
       directory: output folder.
@@ -239,6 +268,7 @@ def write_report(
         raise ValueError(f"results of the same test set, system and chunk: {sorted(repeated)}")
     for name, result in zip(names, results, strict=True):
         save_result(result, directory / name)
+    (directory / RESULTS_INDEX).write_text(json.dumps({"results": names}, indent=1) + "\n")
     report = directory / "report.md"
     report.write_text(markdown_report(results, plots, preface=preface), "utf-8")
     return report

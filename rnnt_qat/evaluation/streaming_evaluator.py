@@ -5,7 +5,8 @@ mesh, and each device decodes its rows without synchronizing with the others.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Protocol
 
 import jax
@@ -151,15 +152,30 @@ class StreamingEvaluator:
             for metric, value in result.metrics():
                 yield f"{self.name}/{metric}{suffix}", value
 
-    def evaluate(self, params: PyTree, system: str = "model") -> list[EvaluationResult]:
+    def evaluate(
+        self,
+        params: PyTree,
+        system: str = "model",
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[EvaluationResult]:
         """Decodes the test set and returns one result per chunk size.
 
         Args:
           params: parameters for ``make_transducer``, on the host or on any devices.
           system: name of the system, for comparisons.
+          progress: called with the numbers of decoded and of all batches, if the latter is known.
         """
-        params = self._place(params)
-        return [self._evaluate(params, system, ms) for ms in self.config.chunk_ms]
+        params, sizes = self._place(params), self.config.chunk_ms
+        batches = len(self._batches) if isinstance(self._batches, Sized) else 0
+
+        def report(number: int, done: int) -> None:
+            if batches:
+                progress(number * batches + done, len(sizes) * batches)
+
+        return [
+            self._evaluate(params, system, ms, functools.partial(report, number))
+            for number, ms in enumerate(sizes)
+        ]
 
     def _program(self, chunk_ms: float | None):
         def decode(params, audio, audio_lengths):
@@ -191,18 +207,21 @@ class StreamingEvaluator:
 
         return jax.tree.map(place, params)
 
-    def _evaluate(self, params: PyTree, system: str, ms: float) -> EvaluationResult:
+    def _evaluate(
+        self, params: PyTree, system: str, ms: float, report: Callable[[int], None]
+    ) -> EvaluationResult:
         program = self._programs[ms]
         rows: dict[int, _Row] = {}
         timed: dict[tuple[int, ...], AudioBatch] = {}
         in_flight = None
-        for batch in self._batches:
+        for number, batch in enumerate(self._batches):
             batch = global_batch(_pad_rows(batch, len(self._mesh.local_devices)), self._mesh)
             hypothesis = program(params, batch.audio, batch.audio_lengths)
             if self.config.timed_repeats:
                 timed.setdefault(batch.audio.shape, batch)
             # The host prepares the next batch while the devices decode this one.
             self._collect(in_flight, rows)
+            report(number)  # the batch before this one is done
             in_flight = (batch.replace(audio=None), hypothesis)
         self._collect(in_flight, rows)
         if not rows:

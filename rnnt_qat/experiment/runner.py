@@ -27,6 +27,7 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import make_mesh, to_host
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.infra.workdir_lock import locked
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
@@ -52,6 +53,7 @@ from rnnt_qat.training.loop import Trainer
 from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
+from rnnt_qat.training.tracker import require_tracker
 
 MAY_DIFFER = ("evaluation", "loop", "data.test")
 """Config fields that a resumed run may change, because no parameter update depends on them."""
@@ -75,6 +77,7 @@ class Experiment:
         quantized stage. Not part of the config, because it changes no parameter.
       validate: whether to evaluate the validation sets; if not, each stage's best state is its
         last one.
+      trackers: names of the services that receive the run's records too (``training.tracker``).
     """
 
     def __init__(
@@ -85,10 +88,12 @@ class Experiment:
         console: Console | None = None,
         diagnose: bool = False,
         validate: bool = True,
+        trackers: Sequence[str] = (),
     ):
         self.config = config
         self.data_dir, self.workdir = data_dir, workdir
         self._diagnose, self._validate = diagnose, validate
+        self._trackers = tuple(map(require_tracker, trackers))
         self.mesh = make_mesh()
         self.console = console or Console(
             period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
@@ -184,8 +189,11 @@ class Experiment:
         rng = np.random.default_rng(self.config.seed)
         order = rng.permutation(len(self.training_data))
         chosen = order[: self.config.data.statistics_utterances]
-        recordings = (self.training_data[int(i)].audio for i in chosen)
-        stats = measure_stats(recordings, self.config.frontend.log_mel)
+        with Progress("feature statistics", self.console) as progress:
+            stats = measure_stats(
+                (self.training_data[int(i)].audio for i in progress.each(chosen, len(chosen))),
+                self.config.frontend.log_mel,
+            )
         if jax.process_count() > 1:
             stats = multihost_utils.broadcast_one_to_all(stats)
         return Frontend(self.config.frontend, stats)
@@ -303,6 +311,7 @@ class Experiment:
                 self.console,
                 MAY_DIFFER,
                 functools.partial(upgraded, ExperimentConfig),
+                self._trackers,
             )
             state = trainer.run()
             kept = {best.stage: self._keep(best) for best in trainer.best_states()}

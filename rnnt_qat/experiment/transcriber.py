@@ -1,7 +1,7 @@
 """Live transcription of unbounded audio streams into words and segments."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -115,7 +115,7 @@ class LiveTranscriber:
         """
         engine = self._engine
         engine.start()
-        segments = _Segments(engine)
+        segments = TranscriptBuilder(engine.piece, engine.frame_s)
         samples = 0
         for chunk in _chunks(pieces, self.chunk_samples):
             samples += len(chunk)
@@ -123,17 +123,29 @@ class LiveTranscriber:
         yield from segments.add(engine.end(), samples / self.sample_rate_hz, True)
 
 
-class _Segments:
-    """The open segment of a stream."""
+class TranscriptBuilder:
+    """A builder of a stream's transcripts from what its engine recognises.
 
-    def __init__(self, engine: Engine):
-        self._engine = engine
-        self._words = WordBuilder(engine.piece, engine.frame_s)
+    Args:
+      piece: returns the text of a label, with a space where a word starts.
+      frame_s: duration of an encoder frame in seconds.
+    """
+
+    def __init__(self, piece: Callable[[int], str], frame_s: float):
+        self._piece, self._frame_s = piece, frame_s
+        self._words = WordBuilder(piece, frame_s)
         self._began = 0.0
         self._spoken = False  # whether words of the segment have been returned
         self._any_ended = False  # whether any segment has been returned
 
     def add(self, chunk: DecodedChunk, seconds: float, last: bool) -> Iterator[Transcript]:
+        """Yields the transcripts that a chunk adds.
+
+        Args:
+          chunk: output of the engine for the chunk.
+          seconds: seconds of audio processed.
+          last: whether the stream has ended.
+        """
         alternatives = iter(chunk.alternatives)
         words: list[Word] = []
         for token in chunk.final:
@@ -141,7 +153,7 @@ class _Segments:
                 words += self._words.add([token])
                 continue
             words += self._words.end()
-            end = round(min(token[1] * self._engine.frame_s, seconds), 6)
+            end = round(min(token[1] * self._frame_s, seconds), 6)
             others = tuple(
                 Alternative(self._text(tokens), log_prob)
                 for tokens, log_prob in next(alternatives, ())
@@ -156,7 +168,7 @@ class _Segments:
             yield Transcript(tuple(words), pending, seconds, False, self._began, seconds)
 
     def _text(self, tokens: Sequence[int]) -> str:
-        return " ".join("".join(map(self._engine.piece, tokens)).split())
+        return " ".join("".join(map(self._piece, tokens)).split())
 
 
 def _chunks(pieces: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -15,8 +15,11 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain
+from rnnt_qat.accelerators.tosa_16x8 import TOSA_16X8
+from rnnt_qat.artefact.arithmetic import LITERT, Arithmetic
 from rnnt_qat.artefact.integers import DenseIntegers, RnntIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.artefact.tosa_arithmetic import TOSA
 from rnnt_qat.export.layout import FreezeError as FreezeError
 from rnnt_qat.export.layout import lay_out
 from rnnt_qat.fixedpoint.wide import Wide
@@ -30,8 +33,12 @@ from rnnt_qat.quant.sites import Sites
 from rnnt_qat.serving.freeze import frozen_variables
 from rnnt_qat.typing import PyTree
 
-EXPORTABLE = (ETHOS_U_8X8_16, ETHOS_U_16X8)
-"""Chips whose arithmetic is that of LiteRT's reference kernels."""
+EXPORTABLE: dict[AcceleratorSpec, Arithmetic] = {
+    ETHOS_U_8X8_16: LITERT,
+    ETHOS_U_16X8: LITERT,
+    TOSA_16X8: TOSA,
+}
+"""Arithmetic of artefacts by chip: that of LiteRT's reference kernels, or TOSA's."""
 
 
 def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
@@ -57,7 +64,8 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
         reader.layer,
         reader.table,
         chip.name,
-        fused=chip.fused_gate_sum,
+        chip.fused_gate_sum,
+        EXPORTABLE[chip],
     )
 
 
@@ -85,7 +93,7 @@ def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
     """Returns the exportable chip with 8-bit kernels that a specification derives from.
 
     Raises:
-      FreezeError: LiteRT's kernels do not have its arithmetic.
+      FreezeError: neither LiteRT's kernels nor TOSA have its arithmetic.
     """
     weights = spec.tensor(Role.WEIGHT)
     for chip in EXPORTABLE:
@@ -99,7 +107,9 @@ def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
         if replace(chip, name=spec.name, tensors=tensors) == spec:
             return chip
     names = ", ".join(chip.name for chip in EXPORTABLE)
-    raise FreezeError(f"{spec.name} is no chip to export to: LiteRT has the arithmetic of {names}")
+    raise FreezeError(
+        f"{spec.name} is no chip to export to: LiteRT or TOSA has the arithmetic of {names}"
+    )
 
 
 class _Reader:

@@ -14,7 +14,7 @@ from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 def stateful_node(
     graph: GraphBuilder, layer: RecurrentIntegers, name: str
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """Returns a layer as a function from ``[T, D]`` and states to ``[T, H]`` and states.
+    """Returns a layer as a function from rows ``[T N, D]`` and states to rows and states.
 
     Args:
       graph: receives the constants of the layer.
@@ -50,14 +50,14 @@ class RecordedNode:
         read once.
 
         Args:
-          xs: inputs ``[T, D]``.
-          *states: states before the first frame, ``[1, ...]`` each.
+          xs: inputs ``[T N, D]`` of N streams; rows of a frame are adjacent.
+          *states: states before the first frame, ``[N, ...]`` each.
 
         Returns:
-          Outputs ``[T, H]`` and the states after the last frame.
+          Outputs ``[T N, H]`` and the states after the last frame.
         """
         graph, layer, name = self._graph, self._layer, self._name
-        frames = xs.shape[0]
+        frames = xs.shape[0] // states[0].shape[0]
         tensors = {INPUT: xs}
         for node in layer.before:
             tensors |= self._add(node, tensors | self._constants, f"{name}/")

@@ -1,4 +1,4 @@
-"""Lays out a recognizer's networks as LiteRT's kernels expect them, from the record of its layers.
+"""Lays out a recognizer's networks as LiteRT's graphs hold them, from the record of its layers.
 
 The record gives the layers, their order, and the parameters of their matrix products. The caller
 supplies the integers and formats (``LayerIntegers``).
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact.arithmetic import LITERT
+from rnnt_qat.artefact.arithmetic import Arithmetic
 from rnnt_qat.artefact.integers import (
     GATE_PRE,
     DenseIntegers,
@@ -47,6 +47,7 @@ def lay_out(
     table: Table,
     chip: str,
     fused: bool,
+    arithmetic: Arithmetic,
 ) -> RnntIntegers:
     """Lays out a complete recognizer.
 
@@ -58,6 +59,7 @@ def lay_out(
       chip: name of the accelerator.
       fused: whether a recurrent layer is a single operator of the chip; otherwise it consists of
         operators on int16.
+      arithmetic: arithmetic of the accelerator.
 
     Raises:
       FreezeError: the chip's runtimes lack an operator of a layer; names it.
@@ -99,7 +101,7 @@ def lay_out(
             hidden=hidden,
             output=stack.product(joint_layer, hidden, joint.format("logits")),
         ),
-        arithmetic=LITERT,
+        arithmetic=arithmetic,
     )
 
 

@@ -104,15 +104,15 @@ class LstmNode16x8:
         The input projections of all frames are one product, so that its weights are read once.
 
         Args:
-          xs: inputs ``[T, D]``.
-          hidden: hidden state ``[1, H]`` before the first frame.
-          cell: cell state ``[1, H]`` before the first frame.
+          xs: inputs ``[T N, D]`` of N streams; rows of a frame are adjacent.
+          hidden: hidden states ``[N, H]`` before the first frame.
+          cell: cell states ``[N, H]`` before the first frame.
 
         Returns:
-          Hidden states ``[T, H]``, and the hidden and cell state after the last frame.
+          Hidden states ``[T N, H]``, and the hidden and cell states after the last frame.
         """
         graph, name = self._graph, self._name
-        frames = xs.shape[0]
+        frames = xs.shape[0] // hidden.shape[0]
         projected = self._input(xs, f"{name}/projected")
         rows = [projected]
         if frames > 1:

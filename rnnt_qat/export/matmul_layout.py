@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
+from rnnt_qat.artefact.arithmetic import LITERT
 from rnnt_qat.artefact.integers import GATE, GATE_PRE, DenseIntegers, RnntIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.freeze import FreezeError
@@ -46,7 +47,7 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
       variables: its variables.
 
     Raises:
-      FreezeError: a layer does not compute with integer matrix products.
+      FreezeError: a layer does not compute with integer matrix products, or is a layer norm.
     """
     params = variables["params"]
 
@@ -57,13 +58,18 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
                 f"layer {'/'.join(path)} computes in {type(precision).__name__}, not in integer "
                 "matrix products with floating point between them"
             )
+        if Role.NORMALIZED in sites.values():
+            raise FreezeError(
+                f"layer {'/'.join(path)} is a layer norm, for which no graph is written: export a "
+                "recognizer of other layers"
+            )
         return _Layer(precision, sites, _at(params, path))
 
     def table(path: Path, format: TensorFormat) -> Integer[np.ndarray, "V E"]:
         rows = np.rint(np.asarray(_at(params, path)) / format.scale)
         return rows.clip(-32768, 32767).astype(np.int16)
 
-    return lay_out(model.config, params, layer, table, ETHOS_U_16X8.name, fused=False)
+    return lay_out(model.config, params, layer, table, ETHOS_U_16X8.name, False, LITERT)
 
 
 class _Layer:

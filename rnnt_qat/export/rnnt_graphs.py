@@ -42,7 +42,7 @@ class Boundary:
 EVERYWHERE = Boundary()
 
 
-def encoder_chunk(model: RnntIntegers, frames: int) -> bytes:
+def encoder_chunk(model: RnntIntegers, frames: int, streams: int = 1) -> bytes:
     """Returns the graph of an encoder chunk: features to encoder projections.
 
     An incomplete last group is filled with zeros after the layers below the reduction, as in
@@ -51,66 +51,81 @@ def encoder_chunk(model: RnntIntegers, frames: int) -> bytes:
     Args:
       model: the recognizer.
       frames: number of feature frames per call.
+      streams: number N of streams encoded together; rows of a frame are adjacent.
 
     Returns:
-      The file; it maps ``features [frames, F]`` to ``encoded [ceil(frames / reduction), J]``.
+      The file; it maps ``features [frames N, F]`` to ``encoded [ceil(frames / reduction) N, J]``.
+
+    Raises:
+      ValueError: several streams of fused layers, whose states the runtime keeps.
     """
     encoder = model.encoder
     graph = GraphBuilder("encoder")
-    features = (frames, encoder.feature_size)
+    features = (frames * streams, encoder.feature_size)
     x = graph.input("features", features, encoder.layers[0].input)
-    stack = _Stack(graph, encoder.layers)
+    stack = _Stack(graph, encoder.layers, streams)
     for index in range(len(encoder.layers)):
         if index == encoder.layers_before_reduction:
-            x = _reduce(graph, x, encoder.time_reduction)
+            x = _reduce(graph, x, encoder.time_reduction, streams)
         x = stack(index, x)
     encoded = DenseNode(graph, encoder.projection, "projection")(x, "encoded")
     return graph.finish([encoded, *stack.outputs])
 
 
-def prediction_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
+def prediction_step(
+    model: RnntIntegers, boundary: Boundary = EVERYWHERE, streams: int = 1
+) -> bytes:
     """Returns the graph of a prediction step.
 
     Args:
       model: the recognizer.
       boundary: whether the graph looks up the embedding.
+      streams: number N of streams computed together; labels of a stream are adjacent.
 
     Returns:
-      The file; it maps the last labels ``[context]``, or their rows ``[context, E]``, to
-      ``predicted [1, J]``.
+      The file; it maps the last labels ``[N context]``, or their rows ``[N context, E]``, to
+      ``predicted [N, J]``.
+
+    Raises:
+      ValueError: several streams of fused layers, whose states the runtime keeps.
     """
     prediction = model.prediction
     graph = GraphBuilder("prediction")
     context, width = prediction.context, prediction.embedding.shape[1]
     if boundary.lookup_inside:
-        labels = graph.input("labels", (context,), LABEL)
+        labels = graph.input("labels", (streams * context,), LABEL)
         table = graph.constant("embedding", prediction.embedding, prediction.embedding_format)
         rows = graph.gather(table, labels, "embedded")
     else:
-        rows = graph.input("embedded", (context, width), prediction.embedding_format)
-    x = rows if context == 1 else graph.reshape(rows, (1, context * width), "embedded_in_a_row")
-    stack = _Stack(graph, prediction.layers)
+        shape = (streams * context, width)
+        rows = graph.input("embedded", shape, prediction.embedding_format)
+    x = rows
+    if context > 1:
+        x = graph.reshape(rows, (streams, context * width), "embedded_in_a_row")
+    stack = _Stack(graph, prediction.layers, streams)
     for index in range(len(prediction.layers)):
         x = stack(index, x)
     predicted = DenseNode(graph, prediction.projection, "projection")(x, "predicted")
     return graph.finish([predicted, *stack.outputs])
 
 
-def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
+def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE, streams: int = 1) -> bytes:
     """Returns the graph of a joint step.
 
     Args:
       model: the recognizer.
       boundary: whether the graph returns the label or the logits.
+      streams: number N of streams computed together.
 
     Returns:
-      The file; it maps ``encoded [1, J]`` and ``predicted [1, J]`` to the label ``[1]`` or the
-      logits ``[1, V]``.
+      The file; it maps ``encoded [N, J]`` and ``predicted [N, J]`` to the label ``[N]`` or the
+      logits ``[N, V]``.
     """
     joint = model.joint
     graph = GraphBuilder("joint")
-    encoded = graph.input("encoded", (1, joint.width), model.encoder.projection.output)
-    predicted = graph.input("predicted", (1, joint.width), model.prediction.projection.output)
+    shape = (streams, joint.width)
+    encoded = graph.input("encoded", shape, model.encoder.projection.output)
+    predicted = graph.input("predicted", shape, model.prediction.projection.output)
     hidden_pre = graph.add(encoded, predicted, joint.sum, "hidden_pre")
     hidden = graph.tanh(hidden_pre, joint.hidden, "hidden")
     logits = DenseNode(graph, joint.output, "output")(hidden, "logits")
@@ -120,11 +135,17 @@ def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE) -> bytes:
 class _Stack:
     """Recurrent layers of one graph, with explicit states where their kind has them."""
 
-    def __init__(self, graph: GraphBuilder, layers: Sequence[RecurrentIntegers]) -> None:
+    def __init__(
+        self, graph: GraphBuilder, layers: Sequence[RecurrentIntegers], streams: int
+    ) -> None:
+        if streams > 1 and not all(layer.carries_state for layer in layers):
+            raise ValueError(
+                f"{streams} streams in one graph: its fused layers keep the state of one stream"
+            )
         self._graph, self._layers = graph, layers
         self._states = {
             n: [
-                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (1, size), format)
+                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (streams, size), format)
                 for name, (size, format) in layer.state_formats.items()
             ]
             for n, layer in enumerate(layers)
@@ -147,13 +168,30 @@ class _Stack:
         return graph.reshape(ys, ys.shape[1:], f"{name}/hiddens")
 
 
-def _reduce(graph: GraphBuilder, x: Tensor, factor: int) -> Tensor:
-    """Stacks groups of ``factor`` rows; zeros replace the missing rows of the last group."""
-    frames, width = x.shape
-    missing = -frames % factor
-    if missing:
-        zero = np.full((missing, width), x.format.zero_point, x.format.dtype)
-        x = graph.concatenate([x, graph.constant("no_frames", zero, x.format)], 0, "filled")
+def _reduce(graph: GraphBuilder, x: Tensor, factor: int, streams: int) -> Tensor:
+    """Stacks groups of ``factor`` frames; zeros replace the missing frames of the last group.
+
+    Args:
+      graph: receives the operators.
+      x: rows ``[T N, D]``; rows of a frame are adjacent.
+      factor: number of frames per group.
+      streams: number N of rows per frame.
+    """
     if factor == 1:
         return x
-    return graph.reshape(x, (x.shape[0] // factor, factor * width), "reduced")
+    rows, width = x.shape
+    missing = -(rows // streams) % factor
+    if missing:
+        zero = np.full((missing * streams, width), x.format.zero_point, x.format.dtype)
+        x = graph.concatenate([x, graph.constant("no_frames", zero, x.format)], 0, "filled")
+    frames = x.shape[0] // streams
+    if streams == 1:
+        return graph.reshape(x, (frames // factor, factor * width), "reduced")
+    parts = [x]
+    if frames > 1:
+        parts = graph.split(x, frames, 0, [f"{t}/unreduced" for t in range(frames)])
+    groups = [
+        graph.concatenate(parts[start : start + factor], 1, f"{start}/group")
+        for start in range(0, frames, factor)
+    ]
+    return groups[0] if len(groups) == 1 else graph.concatenate(groups, 0, "reduced")

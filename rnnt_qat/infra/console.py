@@ -1,6 +1,7 @@
 """Progress output on a terminal or in a log."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TextIO
@@ -30,6 +31,7 @@ class Console:
         self._last = -float("inf")
         self._open_line = False
         self._enabled = enabled
+        self._lock = threading.RLock()  # a step's clock shows its time from another thread
 
     def progress(self, line: str, *, force: bool = False) -> None:
         """Shows a progress line, unless one was shown less than the minimum time ago.
@@ -38,30 +40,41 @@ class Console:
           line: the line.
           force: show the line in any case.
         """
-        if not self._enabled or (self._clock() - self._last < self._period and not force):
-            return
-        self._last = self._clock()
-        if self._terminal:
-            self._stream.write(f"\r\x1b[2K{line}")
-            self._open_line = True
-        else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+        with self._lock:
+            if not self._enabled or (self._clock() - self._last < self._period and not force):
+                return
+            self._last = self._clock()
+            if self._terminal:
+                self._stream.write(f"\r\x1b[2K{line}")
+                self._open_line = True
+            else:
+                self._stream.write(line + "\n")
+            self._stream.flush()
 
     def say(self, line: str) -> None:
         """Prints a line that is not overwritten."""
-        if not self._enabled:
-            return
-        self.end_line()
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        with self._lock:
+            if not self._enabled:
+                return
+            self.end_line()
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    def finish(self, line: str) -> None:
+        """Prints a line in place of the current progress line, if there is one."""
+        with self._lock:
+            if self._open_line:
+                self._stream.write("\r\x1b[2K")
+                self._open_line = False
+            self.say(line)
 
     def end_line(self) -> None:
         """Ends the current progress line, so that it is not overwritten."""
-        if self._open_line:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._open_line = False
+        with self._lock:
+            if self._open_line:
+                self._stream.write("\n")
+                self._stream.flush()
+                self._open_line = False
 
 
 def format_duration(seconds: float) -> str:

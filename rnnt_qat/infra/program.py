@@ -5,16 +5,20 @@ user can mend is one message without a traceback; a fault of the program keeps i
 """
 
 import errno
+import logging as python_logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
 
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.help_text import help_text
 from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
 
 FAILURE, USAGE = 1, 2
@@ -108,17 +112,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def run(
     main: Callable[[], int | None],
     parse: Callable[[Sequence[str]], list[str]] | None = None,
-    key_flags: Sequence[str] = (),
+    groups: Callable[[Sequence[flags.Flag]], Mapping[str, Sequence[flags.Flag]]] | None = None,
 ) -> None:
     """Runs ``main`` as a program and ends the process with its exit code.
 
     Args:
       main: the program; takes no arguments and returns the exit code or None.
       parse: parses the command line into ``flags.FLAGS``; None for absl's default parser.
-      key_flags: names of flags of shared modules to list in ``--help``.
+      groups: divides the program's flags into the groups of ``--help``, by title; None for one.
     """
-    for name in key_flags:
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
     def checked(argv: list[str]) -> int | None:
         if len(argv) > 1:
@@ -127,8 +129,14 @@ def run(
         return main()
 
     def parsed(argv: Sequence[str]) -> list[str]:
+        if _HELP & set(argv[1:]):
+            print(_help(main, groups), end="")
+            sys.exit(0)
         return (parse or flags.FLAGS)(list(argv))
 
+    threading.excepthook = _thread_failed
+    logging.get_absl_handler().addFilter(_is_a_fault)
+    sys.unraisablehook = _unraisable
     with SignalWatch(_second_interrupt()):
         try:
             app.run(checked, flags_parser=parsed)
@@ -144,6 +152,46 @@ def run(
                 end_process(code, message)
             print(message, file=sys.stderr)
             sys.exit(code)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Prints the message of a user's error in a thread; Orbax raises it again in the main one."""
+    explained = explain(failure.exc_value) if failure.exc_value is not None else None
+    if explained is None:
+        threading.__excepthook__(failure)
+    else:
+        print(explained[0], file=sys.stderr)
+
+
+def _is_a_fault(record: python_logging.LogRecord) -> bool:
+    """Leaves out of Orbax' log the errors that it raises again in the main thread."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or (explain(error) is None and not _of_a_closed_loop(error))
+
+
+def _unraisable(failure: Any) -> None:
+    """Prints an error of TensorStore's threads, unless it follows from another one."""
+    if failure.exc_value is None or not _of_a_closed_loop(failure.exc_value):
+        sys.__unraisablehook__(failure)
+
+
+def _of_a_closed_loop(error: BaseException) -> bool:
+    """Returns whether a write only ended after Orbax had closed its event loop for an error."""
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}
+
+
+def _help(
+    main: Callable[[], int | None],
+    groups: Callable[[Sequence[flags.Flag]], Mapping[str, Sequence[flags.Flag]]] | None,
+) -> str:
+    """Returns the help of the program whose module defines ``main``."""
+    module = sys.modules[main.__module__]
+    defined_by = sys.argv[0] if module.__name__ == "__main__" else module.__name__
+    own = flags.FLAGS.get_flags_for_module(defined_by)
+    return help_text(module.__doc__ or "", groups(own) if groups else {"Flags": own})
 
 
 def _second_interrupt() -> Callable[[int], None]:

@@ -156,7 +156,8 @@ def verification_table(found: Mapping[str, Verification]) -> str:
         "| differing integers |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    differences, rounding = [], []
+    differences: list[str] = []
+    rounding: list[str] = []
     for system, verification in found.items():
         for a in verification.agreements:
             integers = f"{a.integers:,} | {a.differing_integers}" if a.integers else "- | -"
@@ -166,7 +167,12 @@ def verification_table(found: Mapping[str, Verification]) -> str:
             )
             if a.first_difference:
                 differences.append(f"- **{system}, {a.decoder}** differs: {a.first_difference}")
-        rounding.append(f"{verification.tflm_differing_tokens} of {system}")
+        if verification.missing:
+            differences.append(f"- {system}: {verification.missing}")
+        if verification.tflm_differing_tokens is not None:
+            rounding.append(f"{verification.tflm_differing_tokens} of {system}")
+    if not rounding:
+        return "\n".join([*lines, "", *differences])
     fields = [
         f"`{field.name}` ({_choice(getattr(LITERT, field.name))} in LiteRT, "
         f"{_choice(getattr(TFLM, field.name))} in TFLM)"

@@ -84,14 +84,14 @@ def _errors(process, references: Sequence[str], hypotheses: Sequence[str]) -> li
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
     if not references:
         return []
-    aligned = process([*map(_comparable, references)], [*map(_comparable, hypotheses)])
+    aligned = process([*map(comparable, references)], [*map(comparable, hypotheses)])
     return [
         _count(len(reference), alignment)
         for reference, alignment in zip(aligned.references, aligned.alignments, strict=True)
     ]
 
 
-def _comparable(text: str) -> str:
+def comparable(text: str) -> str:
     """Normalizes white space to single spaces, the only separator that jiwer splits words at.
 
     Accented letters are composed (NFC), so that different encodings of a letter compare equal.

@@ -27,6 +27,8 @@ from rnnt_qat.typing import Array, Bool, Float, Int, Num, PyTree
 DIAGNOSTICS = "diagnostics"
 """Name of the variable collection of tallies; keys are ``site operator``."""
 ACCUMULATOR = "accumulator"
+HISTOGRAM_BITS = tuple(half / 2 for half in range(-40, 8))
+"""Lower ends of a histogram's bins: log2 of a magnitude relative to the format's largest."""
 
 
 @flax.struct.dataclass
@@ -42,6 +44,9 @@ class Tally:
       noise: sum of squares of the errors.
       peak: largest integer magnitude.
       raised: for a kernel, number of bits by which its scale was raised to hold the bias.
+      histogram: magnitudes of the real results relative to the largest of their format, in bins of
+        half a bit (``HISTOGRAM_BITS``); the first bin holds smaller ones too, the last larger ones.
+      bound: the largest real magnitude of the format; 0 if there is none.
     """
 
     count: Float[Array, ""]
@@ -52,11 +57,14 @@ class Tally:
     noise: Float[Array, ""]
     peak: Float[Array, ""]
     raised: Float[Array, ""]
+    histogram: Float[Array, "bins"]
+    bound: Float[Array, ""]
 
     @classmethod
     def zero(cls) -> "Tally":
         """Returns the tally of no values."""
-        return cls(*(jnp.zeros(()) for _ in dataclasses.fields(cls)))
+        nothing = cls(*(jnp.zeros(()) for _ in dataclasses.fields(cls)))
+        return dataclasses.replace(nothing, histogram=jnp.zeros(len(HISTOGRAM_BITS)))
 
     def __add__(self, other: "Tally") -> "Tally":
         """Returns the tally of both sets of values."""
@@ -65,6 +73,7 @@ class Tally:
             total,
             peak=jnp.maximum(self.peak, other.peak),
             raised=jnp.maximum(self.raised, other.raised),
+            bound=jnp.maximum(self.bound, other.bound),
         )
 
 
@@ -182,6 +191,13 @@ class Recorder:
             steps = real / out.scale
             clipped = (steps < smallest - 0.5) | (steps > largest + 0.5)
         magnitude = jnp.abs(dequantize(out) / out.scale if isinstance(out, QTensor) else real)
+        most = self._largest(site, out)
+        scale = jnp.asarray(out.scale if isinstance(out, QTensor) else 1.0)
+        bits = jnp.log2(jnp.abs(real) / (scale * max(most, 1.0)))
+        place = jnp.floor(2 * bits) - 2 * HISTOGRAM_BITS[0]
+        place = jnp.clip(place, 0, len(HISTOGRAM_BITS) - 1).astype(jnp.int32)
+        counted = jnp.broadcast_to(self._counts(real.ndim), real.shape).astype(jnp.float32)
+        histogram = jnp.zeros(len(HISTOGRAM_BITS)).at[place].add(counted if most else 0.0)
         tally = Tally(
             count=total(jnp.ones(())),
             saturated=total(saturated),
@@ -191,9 +207,20 @@ class Recorder:
             noise=total((dequantize(out) - real) ** 2),
             peak=jnp.where(self._counts(real.ndim), magnitude, 0.0).max(initial=0.0),
             raised=jnp.zeros(()) if raised is None else raised,
+            histogram=histogram,
+            bound=jnp.max(scale) * most,
         )
         self.note(f"{site} {operator}", jax.lax.stop_gradient(tally))
         return out
+
+    def _largest(self, site: str, out: Value) -> float:
+        """Returns the largest integer magnitude that a result can have; 0 without a format."""
+        if not isinstance(out, QTensor):
+            return 0.0
+        if out.format is not None:
+            return float(max(-out.format.minimum, out.format.maximum))
+        spec = getattr(self.plain, "spec", None)  # integer products alone have no accumulator
+        return 2.0 ** (spec.accumulator.bits - 1) if site == ACCUMULATOR and spec else 0.0
 
     def _counts(self, rank: int) -> Array:
         if self.mask is None:
@@ -230,6 +257,8 @@ class Diagnosis:
       headroom_bits: for an accumulator, bits that its largest sum left unused; else nan.
       raised_bits: for a kernel, bits lost because its scale was raised to hold a much larger bias.
       sqnr_db: ratio of the real result to the operator's own error, in dB; inf without error.
+      bound: largest real magnitude of the format; 0 if there is none.
+      histogram: numbers of real results by magnitude relative to ``bound``; see ``Tally``.
     """
 
     layer: str
@@ -241,13 +270,26 @@ class Diagnosis:
     headroom_bits: float
     raised_bits: float
     sqnr_db: float
+    bound: float = 0.0
+    histogram: tuple[float, ...] = ()
 
     def metrics(self) -> Iterator[tuple[str, float]]:
         """Yields the finite statistics with their names."""
-        for field in dataclasses.fields(self)[3:]:
-            value = getattr(self, field.name)
+        for name in FIGURES:
+            value = getattr(self, name)
             if math.isfinite(value):
-                yield f"{self.layer}/{self.tensor}/{self.operator}/{field.name}", value
+                yield f"{self.layer}/{self.tensor}/{self.operator}/{name}", value
+
+
+FIGURES = (
+    "saturation_rate",
+    "clip_rate",
+    "table_end_rate",
+    "headroom_bits",
+    "raised_bits",
+    "sqnr_db",
+)
+"""Fields of a ``Diagnosis`` that are one number to record and to colour."""
 
 
 def summarize(tallies: PyTree, policy: PrecisionPolicy) -> list[Diagnosis]:
@@ -279,6 +321,8 @@ def summarize(tallies: PyTree, policy: PrecisionPolicy) -> list[Diagnosis]:
                 headroom_bits=bits,
                 raised_bits=float(tally.raised),
                 sqnr_db=10 * math.log10(ratio) if ratio else -math.inf,
+                bound=float(tally.bound),
+                histogram=tuple(float(n) for n in tally.histogram),
             )
         )
     return rows

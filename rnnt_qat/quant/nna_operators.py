@@ -114,7 +114,7 @@ class NnaOperators:
                 x = jnp.where(jnp.isnan(x), 0, x)
             return self._quantize(x, scale, format)
         if x.format is None:
-            result = self._rescale(self._accumulated(x), role, scale)
+            result = self._rescale(x, role, scale)
         elif format.frac_bits is not None and x.format == format:
             return x
         else:
@@ -275,17 +275,15 @@ class NnaOperators:
         values = straight_through(integers.astype(jnp.float32), where_inside(inside, surrogate()))
         return QTensor(values, scale, integers=integers, format=format)
 
-    def _rescale(self, x: Accumulated, role: Role, scale: Scale) -> Int[Array, "*S"]:
+    def _rescale(self, x: QTensor, role: Role, scale: Scale) -> Int[Array, "*S"]:
         """Rescales an accumulator to the scale of the result, without limiting it to its range."""
-        operator = self.spec.tensor(role).rescale
-        if self.integer or isinstance(x.integers, wide.Wide) or operator is None:
-            return kernels.rescale(self.spec, x, role, scale)
-        return exact_rescale.rescale(
-            operator,
-            x.integers,
-            kernels.scale_ratio(x.scale, scale),
-            self.spec.tensor(role).format.bits,
-        )
+        tensor, sums = self.spec.tensor(role), self._accumulated(x)
+        if self.integer or tensor.rescale is None:
+            return kernels.rescale(self.spec, sums, role, scale)
+        ratio, bits = kernels.scale_ratio(x.scale, scale), tensor.format.bits
+        if isinstance(sums.integers, wide.Wide):
+            return exact_rescale.rescale_wide(tensor.rescale, *self._halves(x), ratio, bits)
+        return exact_rescale.rescale(tensor.rescale, sums.integers, ratio, bits)
 
     def _accumulator_held(self, x: QTensor) -> Bool[Array, "..."]:
         """Returns where a sum stayed within an accumulator narrower than 32 bits."""
@@ -338,11 +336,16 @@ class NnaOperators:
             return Accumulated(x.integers, x.scale)
         if x.low is None:
             return Accumulated(x.values.astype(jnp.int32), x.scale)
-        values = x.values if self.integer else x.values * 2.0**-LOW_BITS
-        high, low = values.astype(jnp.int32), x.low.astype(jnp.int32)
+        high, low = self._halves(x)
         if self.spec.accumulator.bits > 32:
             return Accumulated(wide.from_limbs(high, low), x.scale)
         return Accumulated((high << LOW_BITS) + low, x.scale)
+
+    def _halves(self, x: QTensor) -> tuple[Int[Array, "*S"], Int[Array, "*S"]]:
+        """Returns a sum as ``2^16 high + low``."""
+        assert x.low is not None  # only such sums have two words
+        values = x.values if self.integer else x.values * 2.0**-LOW_BITS
+        return values.astype(jnp.int32), x.low.astype(jnp.int32)
 
     def _role(self, site: str) -> Role:
         return dict(self.sites)[site]

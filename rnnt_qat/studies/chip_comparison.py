@@ -1,15 +1,18 @@
 """Comparison of several systems on the same chips: export, decoding, replay, compilation."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.latency.cpu_costs import FALLBACK_OPERATORS
 from rnnt_qat.latency.latency_report import LatencyRow, WordErrors, latency_row
@@ -21,7 +24,6 @@ from rnnt_qat.studies.deployment import (
     export_recognizer,
     folder_name,
     integers,
-    progress_line,
     replay_test_set,
     search_of,
 )
@@ -96,10 +98,12 @@ def compare_on_chips(
     for system, recognizer in systems.items():
         if system.method is Method.FLOAT:
             continue
-        models[system] = integers(system, recognizer)
+        with Progress(f"freezing {system.name}", console):
+            models[system] = integers(system, recognizer)
         if system.method is not Method.FALLBACK:
             folder = output / folder_name(system)
-            export_recognizer(recognizer, models[system], config.chunks, folder)
+            with Progress(f"writing graphs of {system.name}", console):
+                export_recognizer(recognizer, models[system], config.chunks, folder)
             console.say(f"wrote {folder}")
 
     if results is None:
@@ -112,18 +116,19 @@ def compare_on_chips(
             continue
         for split in config.replay:
             name = f"{system.name}, {split.name}"
-            verifications[name] = replay_test_set(
-                systems[system],
-                model,
-                split,
-                data_dir,
-                config.chunks,
-                found[system.name, split.name],
-                progress_line(console, f"replay of {name}"),
-            )
+            with Progress(f"replay of {name}", console) as progress:
+                verifications[name] = replay_test_set(
+                    systems[system],
+                    model,
+                    split,
+                    data_dir,
+                    config.chunks,
+                    found[system.name, split.name],
+                    progress.at,
+                )
             console.say(f"{name}: {_verdict(verifications[name])}")
 
-    compiled = _compile(models, config, output, console)
+    compiled = _compile(_for_ethos_u(models, console), config, output, console)
     rows = []
     for (name, _, chunk), recognizer_on_chip in compiled.items():
         system = next(s for s in models if s.name == name)
@@ -155,6 +160,19 @@ def _decoded(
     return results
 
 
+def _for_ethos_u(
+    models: Mapping[System, RnntIntegers], console: Console
+) -> dict[System, RnntIntegers]:
+    """Returns the models in LiteRT's arithmetic, which is Ethos-U's; names the others."""
+    found = {s: m for s, m in models.items() if isinstance(m.arithmetic, RuntimeArithmetic)}
+    for system in models.keys() - found.keys():
+        console.say(
+            f"{system.name}: not compiled, has no latency: Ethos-U computes other integers than "
+            f"{models[system].chip}"
+        )
+    return found
+
+
 def _compile(
     models: Mapping[System, RnntIntegers],
     config: ChipComparisonConfig,
@@ -162,12 +180,11 @@ def _compile(
     console: Console,
 ) -> dict[tuple[str, str, int], CompiledRecognizer]:
     """Compiles every system by target and chunk; saves the graphs of systems without fallback."""
+    pairs = list(itertools.product(models.items(), config.targets))
     compiled = {}
-    report_progress = progress_line(console, "compiling")
-    done, total = 0, len(models) * len(config.targets)
-    for system, model in models.items():
-        fallback = system.method is Method.FALLBACK
-        for target in config.targets:
+    with Progress("compiling with Vela", console) as progress:
+        for (system, model), target in progress.each(pairs, len(pairs)):
+            fallback = system.method is Method.FALLBACK
             for one in compile_recognizer(
                 model,
                 config.chunks,
@@ -176,8 +193,6 @@ def _compile(
                 keep_in=None if fallback else output / folder_name(system),
             ):
                 compiled[system.name, target.name, one.chunk_frames] = one
-            done += 1
-            report_progress(done, total)
     return compiled
 
 
@@ -185,5 +200,6 @@ def _verdict(verification: Verification) -> str:
     wrong = [a for a in verification.agreements if not a.exact]
     if not wrong:
         integers = sum(a.integers for a in verification.agreements)
-        return f"0 differing tokens, 0 of {integers:,} integers differ"
+        missing = f"; {verification.missing}" if verification.missing else ""
+        return f"0 differing tokens, 0 of {integers:,} integers differ{missing}"
     return "; ".join(f"{a.decoder} DIFFERS, first at {a.first_difference}" for a in wrong)

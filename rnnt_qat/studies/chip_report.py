@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flax.traverse_util import flatten_dict
 
-from rnnt_qat.evaluation.report import by_test_set, markdown_table
+from rnnt_qat.evaluation.report import by_test_set, markdown_table, timing_table
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, sensitivity
@@ -54,7 +54,7 @@ def write_chip_report(
     if (output / "evaluation").exists():
         parts.append("Details, plots and examples in `evaluation/report.md`.")
     for test_set, group in by_test_set(comparison.results).items():
-        parts += [f"### {test_set}", markdown_table(group)]
+        parts += [f"### {test_set}", markdown_table(group), timing_table(group)]
     parts += ["## Weights and placement", _systems_table(comparison, systems)]
     if comparison.verifications:
         parts += ["## Replay", _REPLAY, verification_table(comparison.verifications)]
@@ -80,7 +80,8 @@ difference paired by utterance, in bold where it leaves out 0."""
 _REPLAY = """\
 Every utterance of the test set, decoded by each program on its own; results and recurrent states
 after every call are compared with the NumPy player's for equality. Chunks are in encoder frames.
-TFLM is compared with the player under TFLM's arithmetic."""
+TFLM is compared with the player under TFLM's arithmetic. TOSA's reference model computes each of
+the player's calls again, from the states that the player had."""
 
 _LATENCY = """\
 Cycles are Vela's own performance model of the graphs with the models' weights; calls are counted
@@ -105,7 +106,9 @@ def _systems_table(comparison: ChipComparison, systems: Mapping[System, Recogniz
                 for path, leaf in flatten_dict(recognizer.variables["params"]).items()
                 if path[-1].endswith("kernel") and path[0] != "ctc"
             )
-            size, stored, shares = 4 * sum(kernels), "-", "0 %"
+            on_chip = system.method is not Method.FLOAT
+            size = sum(kernels) * (1 if on_chip else 4)
+            stored, shares = "-", "-" if on_chip else "0 %"
         else:
             size = rows[0].weight_bytes
             by_target = {r.target: r.stored_weight_bytes for r in rows}

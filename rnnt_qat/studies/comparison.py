@@ -5,6 +5,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -16,6 +17,7 @@ from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.quant.audit import require_on_chip
@@ -47,7 +49,8 @@ def compare_recognizers(
       AuditError: if a serving program runs operators off the chip that its policy puts on it.
     """
     for name, recognizer in recognizers.items():
-        off_chip = recognizer.audit()
+        with Progress(f"auditing {name}", console):
+            off_chip = recognizer.audit()
         require_on_chip(off_chip)
         if off_chip and recognizer.policy != FLOAT32:  # a float model has no chip to run on
             layers = {operator.layer for operator in off_chip}
@@ -56,7 +59,7 @@ def compare_recognizers(
             )
     results = []
     for name, recognizer in recognizers.items():
-        for result in decode_test_sets(recognizer, splits, evaluation, data_dir, name):
+        for result in decode_test_sets(recognizer, splits, evaluation, data_dir, name, console):
             wer, chunk = result.wer, result.chunk_ms
             console.say(
                 f"{result.test_set}  {name}  {f'{chunk:g} ms' if chunk else 'whole'}  "
@@ -73,6 +76,7 @@ def decode_test_sets(
     evaluation: EvaluationConfig,
     data_dir: pathlib.Path,
     name: str,
+    console: Console | None = None,
 ) -> list[EvaluationResult]:
     """Stream-decodes test sets in one pass, because compilation dominates for small test sets.
 
@@ -82,6 +86,7 @@ def decode_test_sets(
       evaluation: how test sets are decoded.
       data_dir: folder of the prepared corpora.
       name: name of the recognizer in its results.
+      console: output of progress lines; None for none.
 
     Returns:
       One result per test set and chunk size.
@@ -89,7 +94,8 @@ def decode_test_sets(
     corpora = [open_corpus(data_dir, split.corpus, split.split) for split in splits]
     ends = itertools.accumulate(map(len, corpora))
     evaluator = recognizer.evaluator(splits, evaluation, data_dir)
-    whole = evaluator.evaluate(recognizer.variables, name)
+    with Progress(f"decoding with {name}", console) as progress:
+        whole = evaluator.evaluate(recognizer.variables, name, progress.at)
     return [
         dataclasses.replace(
             result,
@@ -142,6 +148,9 @@ def write_comparison(
     plot_emissions(
         directory / "emissions.png", audio, recognizer.config.frontend.log_mel, last, example
     )
+    if systems:
+        facts = {name: _facts(recognizer) for name, recognizer in systems.items()}
+        (directory / "systems.json").write_text(json.dumps(facts, indent=1) + "\n")
     parts = [systems_table(systems)] if systems else []
     parts += [f"[{title}]({file})" for title, file in (links or {}).items()]
     return write_report(directory, results, plots, "\n\n".join(parts))
@@ -154,11 +163,22 @@ def systems_table(systems: Mapping[str, Recognizer]) -> str:
         "| --- | --- | --- | ---: | ---: |",
     ]
     for name, recognizer in systems.items():
-        config, origin = recognizer.config, recognizer.origin
-        count = sum(leaf.size for leaf in jax.tree.leaves(recognizer.variables["params"]))
-        size = model_bytes(config.model, recognizer.policy, config.frontend.feature_size)
-        stage = f"{origin['stage']}, {origin['step']}" if "stage" in origin else "-"
+        facts = _facts(recognizer)
+        stage = f"{facts['stage']}, {facts['step']}" if facts["stage"] else "-"
         lines.append(
-            f"| {name} | `{recognizer.policy.name}` | {stage} | {count:,} | {size / 1000:,.0f} kB |"
+            f"| {name} | `{facts['policy']}` | {stage} | {facts['parameters']:,} | "
+            f"{facts['bytes'] / 1000:,.0f} kB |"
         )
     return "\n".join(lines)
+
+
+def _facts(recognizer: Recognizer) -> dict[str, Any]:
+    """Returns a recognizer's policy, origin and size as JSON."""
+    config = recognizer.config
+    return {
+        "policy": recognizer.policy.name,
+        "stage": recognizer.origin.get("stage"),
+        "step": recognizer.origin.get("step"),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(recognizer.variables["params"])),
+        "bytes": model_bytes(config.model, recognizer.policy, config.frontend.feature_size),
+    }

@@ -5,7 +5,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.artefact import Artefact, save
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.player import Transcript
@@ -28,7 +28,6 @@ from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_st
 from rnnt_qat.export.serving_program import export_serving_program
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.infra.config import to_json
-from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.latency.engine_latency import DecodeCounts
@@ -37,6 +36,7 @@ from rnnt_qat.quant.policies import spec_of
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
 from rnnt_qat.typing import Float, Int
 from rnnt_qat.verify.runtimes import check_loads
+from rnnt_qat.verify.tosa import TosaError, TosaReference, tosa_tools
 from rnnt_qat.verify.verification import (
     Agreement,
     UtteranceFeatures,
@@ -136,13 +136,15 @@ def export_recognizer(
       chunks: chunk sizes in encoder frames, with one encoder graph each; the serving program uses
         the last one.
       folder: output folder of ``artefact/``, ``{encoder_N,prediction,joint}.tflite`` and
-        ``serving/``; created if missing.
+        ``serving/``; created if missing. In TOSA's arithmetic also of the graphs that Arm's
+        converter makes of them, ``.tosa``, where it is installed.
 
     Returns:
       The written artefact.
 
     Raises:
       ValueError: if a runtime rejects a graph; the message names both.
+      TosaError: if Arm's converter rejects a graph.
     """
     folder.mkdir(parents=True)
     labels = range(1, recognizer.tokenizer.vocab_size)
@@ -166,12 +168,24 @@ def export_recognizer(
     check_loads(graphs)
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
+    if not isinstance(model.arithmetic, RuntimeArithmetic) and _has_tosa_tools():
+        for name, graph in graphs.items():
+            (folder / f"{name}.tosa").write_bytes(TosaReference(graph).program)
     transducer = freeze_for_serving(recognizer.model, recognizer.variables)
     (folder / "serving").mkdir()
     frontend, search = recognizer.frontend, search_of(recognizer)
     chunk_ms = chunks[-1] * ChunkDriver(frontend, search.build()).encoder_frame_ms(transducer)
     export_serving_program(frontend, search, transducer, chunk_ms, folder / "serving")
     return artefact
+
+
+def _has_tosa_tools() -> bool:
+    """Returns whether TOSA's programs are installed; the replay says so where they are not."""
+    try:
+        tosa_tools()
+    except TosaError:
+        return False
+    return True
 
 
 def search_of(recognizer: Recognizer) -> GreedyConfig:
@@ -310,28 +324,3 @@ def decode_counts(recognizer: Recognizer, result: EvaluationResult, chunk: int) 
         chunk,
         np.array(full),
     )
-
-
-def progress_line(console: Console, what: str) -> Callable[[int, int], None]:
-    """Returns a callback of ``(done, total)`` that shows progress with the remaining time.
-
-    The first unit of work includes compilation, so the estimate is based on the later ones.
-
-    Args:
-      console: output of progress lines.
-      what: name of the work.
-    """
-    began: tuple[float, int] | None = None
-
-    def report_progress(done: int, total: int) -> None:
-        nonlocal began
-        now = time.monotonic()
-        left = ""
-        if began is None:
-            began = now, done
-        elif done > began[1]:
-            seconds = (now - began[0]) * (total - done) / (done - began[1])
-            left = f", {format_duration(seconds)} left"
-        console.progress(f"{what}: {done / total:.0%}{left}")
-
-    return report_progress

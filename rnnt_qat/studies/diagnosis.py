@@ -1,6 +1,7 @@
 """Diagnosis of a recognizer's arithmetic on real utterances, as a table and a heat map."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -10,7 +11,8 @@ from rnnt_qat.evaluation.plots import plot_heat_map
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.quant.diagnostics import Diagnosis
+from rnnt_qat.infra.json_values import finite
+from rnnt_qat.quant.diagnostics import FIGURES, HISTOGRAM_BITS, Diagnosis
 
 RATES = ("saturation_rate", "clip_rate", "table_end_rate")
 
@@ -36,7 +38,7 @@ def diagnose(
 
 
 def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis]) -> pathlib.Path:
-    """Writes ``diagnosis-NAME.md`` and a heat map ``diagnosis-NAME.png``.
+    """Writes ``diagnosis-NAME.md``, its rows as JSON and a heat map ``diagnosis-NAME.png``.
 
     Args:
       directory: output folder.
@@ -46,12 +48,21 @@ def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis
     Returns:
       The path of the heat map.
     """
-    columns = [field.name for field in dataclasses.fields(Diagnosis)]
+    columns = ["layer", "tensor", "operator", *FIGURES]
     lines = [columns, ["---"] * 3 + ["---:"] * (len(columns) - 3)]
     lines += [[row.layer, row.tensor, row.operator, *_figures(row)] for row in rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     stem = "diagnosis-" + "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     (directory / f"{stem}.md").write_text(f"# {name}\n\n{text}\n\n{_NOTES}\n")
+    record = {
+        "system": name,
+        "histogram_bits": HISTOGRAM_BITS,
+        "rows": [
+            dataclasses.asdict(row) | {"badness": [_badness(row, name) for name in FIGURES]}
+            for row in rows
+        ],
+    }
+    (directory / f"{stem}.json").write_text(json.dumps(finite(record)) + "\n")
     path = directory / f"{stem}.png"
     plot_heat_map(
         path,

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
@@ -35,6 +36,7 @@ from rnnt_qat.training.run_folder import stage_directory
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
 from rnnt_qat.training.stages import BoundStage
 from rnnt_qat.training.state import TrainState
+from rnnt_qat.training.tracker import TRACKERS
 from rnnt_qat.training.update import StepReport
 from rnnt_qat.typing import PyTree
 
@@ -90,6 +92,7 @@ class Trainer:
       console: output of progress lines.
       may_differ: dotted paths of the config's fields that may change when a run is resumed.
       upgrade: converts config JSON written by an earlier version to the current form.
+      trackers: names of the services that receive the records too (``training.tracker``).
     """
 
     def __init__(
@@ -104,8 +107,10 @@ class Trainer:
         console: Console,
         may_differ: Sequence[str] = (),
         upgrade: Callable[[Any], Any] = lambda config: config,
+        trackers: Sequence[str] = (),
     ):
         self._stages = stages
+        self._config, self._trackers = config, trackers
         self._create_state = create_state
         self._iterator = iterator
         self._loop = loop
@@ -137,9 +142,10 @@ class Trainer:
         step = int(to_host(state.step))
         self._console.say(", ".join(f"{s.name} {s.steps} steps" for s in self._stages))
         self._input = DeviceBatches(self._iterator, self._mesh)
-        self._writer = MetricsWriter(
-            self._workdir, step if step else None, enabled=jax.process_index() == 0
-        )
+        writes = jax.process_index() == 0
+        fields = flatten_dict(dict(self._config), sep=".") if writes and self._trackers else {}
+        trackers = [TRACKERS[name](self._workdir, fields) for name in self._trackers if writes]
+        self._writer = MetricsWriter(self._workdir, step if step else None, writes, trackers)
         try:
             with StopRequest(self._console.say) as self._stop:
                 for index in range(first, len(self._stages)):

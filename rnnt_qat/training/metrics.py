@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorboardX
+
+from rnnt_qat.training.tracker import Tracker
 
 
 class MetricsWriter:
@@ -21,12 +23,18 @@ class MetricsWriter:
       restored_step: step of the restored checkpoint. Records of later steps are dropped, because
         they will be written again. None for a new run, which starts with empty files.
       enabled: whether this process writes; True on exactly one process.
+      trackers: services that receive the same records; closed with the writer.
     """
 
     def __init__(
-        self, directory: pathlib.Path, restored_step: int | None = None, enabled: bool = True
+        self,
+        directory: pathlib.Path,
+        restored_step: int | None = None,
+        enabled: bool = True,
+        trackers: Sequence[Tracker] = (),
     ):
         self._enabled = enabled
+        self._trackers = tuple(trackers)
         if not enabled:
             return
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,6 +82,8 @@ class MetricsWriter:
         self._tensorboard.add_scalar("stage", self._stages.index(stage), step)
         for name, value in metrics.items():
             self._tensorboard.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.write(step, stage, metrics)
 
     def close(self) -> None:
         """Flushes and closes all files."""
@@ -81,6 +91,8 @@ class MetricsWriter:
             self._metrics.close()
             self._throughput.close()
             self._tensorboard.close()
+            for tracker in self._trackers:
+                tracker.close()
 
 
 def read_records(path: pathlib.Path) -> list[dict]:

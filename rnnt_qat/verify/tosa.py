@@ -48,6 +48,10 @@ class TosaReference:
       model: a `.tflite` file's bytes.
       tools: folder of the programs; ``tosa_tools()`` by default.
 
+    Attributes:
+      lowered: the lowered graph as MLIR text.
+      program: the lowered graph as a TOSA flatbuffer.
+
     Raises:
       TosaError: the converter rejects the graph (for example LiteRT's fused LSTM); includes its
         message.
@@ -71,7 +75,7 @@ class TosaReference:
                 os.devnull,
             )
             self.lowered = (folder / "graph.mlir").read_text()
-            self._program = (folder / "graph.tosa").read_bytes()
+            self.program = (folder / "graph.tosa").read_bytes()
 
     def reset(self) -> None:
         """Does nothing: the graphs have no state."""
@@ -82,7 +86,7 @@ class TosaReference:
             raise ValueError(f"the graph has {self._inputs} inputs, {len(inputs)} were given")
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            (folder / "graph.tosa").write_bytes(self._program)
+            (folder / "graph.tosa").write_bytes(self.program)
             for index, array in enumerate(inputs):
                 np.save(folder / f"in{index}.npy", array)
             results = [f"out{index}.npy" for index in range(self._outputs)]

@@ -4,6 +4,10 @@ Each of them decodes every utterance of a test set with greedy search and its ow
 emission frames, labels, projections and, after every call, every recurrent state are compared with
 the player's for equality. TFLM rounds differently, so it is compared with the player under TFLM's
 arithmetic, which fields of the artefact describe.
+
+A recognizer in TOSA's arithmetic is compared with TOSA's reference model instead of LiteRT and
+TFLM. The player decodes and the reference model computes every call of it again
+(``call_replay``), where its programs are installed.
 """
 
 import dataclasses
@@ -15,7 +19,7 @@ from itertools import zip_longest
 import numpy as np
 from jaxtyping import Float
 
-from rnnt_qat.artefact.arithmetic import TFLM
+from rnnt_qat.artefact.arithmetic import TFLM, RuntimeArithmetic
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.player import (
     Player,
@@ -25,9 +29,11 @@ from rnnt_qat.artefact.player import (
     quantize_features,
 )
 from rnnt_qat.decoding.transducer import Transducer
+from rnnt_qat.verify.call_replay import RecordedPlayer, compare_calls
 from rnnt_qat.verify.operator_trace import OperatorTrace
 from rnnt_qat.verify.replay import GraphRecognizer, Inspectable, first_difference
 from rnnt_qat.verify.runtimes import LiteRt, Tflm
+from rnnt_qat.verify.tosa import TosaError, TosaReference, tosa_tools
 from rnnt_qat.verify.trace import Comparison, Traced, compare_traces
 from rnnt_qat.verify.transducer_replay import TransducerRecognizer
 
@@ -84,12 +90,14 @@ class Verification:
       agreements: one per decoder and chunk size.
       transcripts: the player's transcript of each utterance, under the model's own arithmetic.
       tflm_differing_tokens: number of TFLM's tokens that differ from those of the model's
-        arithmetic: the effect of the other rounding on recognition.
+        arithmetic: the effect of the other rounding on recognition. None if TFLM did not run.
+      missing: why a runtime was not compared; empty if all were.
     """
 
     agreements: tuple[Agreement, ...]
     transcripts: dict[str, Transcript]
-    tflm_differing_tokens: int
+    tflm_differing_tokens: int | None
+    missing: str = ""
 
 
 def verify(
@@ -104,7 +112,8 @@ def verify(
 
     JAX and TFLM use the first chunk size; if it is 1, their states are compared after every encoder
     frame. LiteRT uses every chunk size. TFLM hides the states of fused LSTMs, so for TFLM and its
-    player silence completes the last group of frames.
+    player silence completes the last chunk. In TOSA's arithmetic, TOSA's reference model
+    takes the place of both, with every chunk size.
 
     Args:
       model: the integers frozen from ``transducer``.
@@ -123,10 +132,10 @@ def verify(
         players: dict[tuple, tuple[Traced, Transcript]] = {}
         for n, pair in enumerate(pairs):
             features = utterance.features
-            if pair.whole_groups:
-                features = np.pad(features, ((0, -len(features) % group), (0, 0)))
-            integers = quantize_features(features, model.encoder.layers[0].input)
             chunk = pair.chunk * group
+            if pair.whole_chunks:
+                features = np.pad(features, ((0, -len(features) % chunk), (0, 0)))
+            integers = quantize_features(features, model.encoder.layers[0].input)
             key = (pair.reference, pair.chunk)
             if key not in players:
                 player = Traced(pair.reference)
@@ -142,13 +151,45 @@ def verify(
                 inspected = first_difference(model, integers, chunk, pair.inspect(), heard)
                 first = str(inspected or first)
             agreements[n] = _add(agreements[n], utterance.id, compared, first, ours, theirs)
-            if pair.whole_groups:
+            if pair.whole_chunks:
                 tflm_differing += differing_tokens(transcripts[utterance.id], theirs)
             else:
                 transcripts.setdefault(utterance.id, ours)
         done += len(utterance.features)
         progress(done, total)
-    return Verification(tuple(agreements), transcripts, tflm_differing)
+    if isinstance(model.arithmetic, RuntimeArithmetic):
+        return Verification(tuple(agreements), transcripts, tflm_differing)
+    try:
+        tosa_tools()
+    except TosaError as error:
+        missing = f"not compared with TOSA's reference model: {error}"
+        return Verification(tuple(agreements), transcripts, None, missing)
+    for chunk in chunks:
+        agreements.append(_replay_on_tosa(model, utterances, chunk, max_symbols_per_frame))
+    return Verification(tuple(agreements), transcripts, None)
+
+
+def _replay_on_tosa(
+    model: RnntIntegers, utterances: Sequence[UtteranceFeatures], chunk: int, max_symbols: int
+) -> Agreement:
+    """Returns the agreement of TOSA's reference model with the player in every call."""
+    player = RecordedPlayer(model)
+    format, frames = model.encoder.layers[0].input, chunk * model.encoder.time_reduction
+    found = [
+        greedy(player, quantize_features(u.features, format), frames, max_symbols)
+        for u in utterances
+    ]
+    compared = compare_calls(model, player.calls, TosaReference)
+    return Agreement(
+        "TOSA reference model",
+        chunk,
+        utterances=len(utterances),
+        tokens=sum(len(transcript.tokens) for transcript in found),
+        differing_tokens=compared.differing_labels,
+        integers=compared.integers,
+        differing_integers=compared.differing,
+        first_difference=str(compared.first or ""),
+    )
 
 
 def differing_tokens(ours: Transcript, theirs: Transcript) -> int:
@@ -186,7 +227,7 @@ class _Pair:
     reference: Player
     chunk: int
     real_features: bool = False
-    whole_groups: bool = False
+    whole_chunks: bool = False
     inspect: Callable[[], Inspectable] | None = None
     """Creates the decoder again, with the results of every operator available."""
 
@@ -201,6 +242,8 @@ def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -
         real_features=True,
         inspect=lambda: OperatorTrace(transducer, model),
     )
+    if not isinstance(model.arithmetic, RuntimeArithmetic):
+        return
     for chunk in chunks:
         yield _Pair(
             "LiteRT reference kernels",
@@ -211,7 +254,7 @@ def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -
         )
     as_tflm = dataclasses.replace(model, arithmetic=TFLM)
     graphs = GraphRecognizer(as_tflm, Tflm)
-    yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_groups=True)
+    yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_chunks=True)
 
 
 def _add(

@@ -24,7 +24,7 @@ def test_a_chip_is_hashable_configuration_that_describes_itself(spec):
     assert replace(spec) == spec
     assert hash(replace(spec)) == hash(spec)
     assert len(spec.description) > 60
-    optional = {Role.MEMORY, Role.PROJECTED}  # only some cells ask for them
+    optional = {Role.MEMORY, Role.PROJECTED, Role.NORMALIZED}  # only some cells ask for them
     assert {tensor.role for tensor in spec.tensors} | optional == set(Role) - {Role.GATE_WEIGHT}
 
 

@@ -70,9 +70,9 @@ def test_what_runtimes_wrap_is_refused_by_name(wide, change, message):
 def test_sums_of_too_many_inputs_are_refused():
     weights = np.full((1, 140_000), 127, np.int8)
     formats = TensorFormat(np.int8, 0.1), TensorFormat(np.int8, 1e-4), TensorFormat(np.int8, 0.5)
-    limits.check_product("layer", weights[:, :130_000], None, formats)
+    limits.check_product("layer", weights[:, :130_000], None, formats, 40)
     with pytest.raises(ValueError, match=r"layer: output 0 sums up to 2.28e\+09"):
-        limits.check_product("layer", weights, None, formats)
+        limits.check_product("layer", weights, None, formats, 40)
 
 
 def test_a_ratio_that_no_16_bit_multiplier_has_is_refused_and_not_a_negative_shift():
@@ -81,7 +81,7 @@ def test_a_ratio_that_no_16_bit_multiplier_has_is_refused_and_not_a_negative_shi
         np.zeros((2, 3), np.int8), np.zeros(2, np.int64), *formats, np.float32(2.0**6)
     )
     with pytest.raises(ValueError, match="layer: results reach"):
-        layer.check_limits("layer")
+        layer.check_limits("layer", 40)
     x = np.zeros((1, 3), np.int16)
     with pytest.raises(ValueError, match=r"ratios below 2\^14"):
         fixed.dense(x, layer.weights, layer.bias, layer.formats, TFLM.requantization)

@@ -11,6 +11,7 @@ from rnnt_qat.evaluation.report import (
     markdown_report,
     markdown_table,
     save_result,
+    timing_table,
     write_report,
 )
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
@@ -85,10 +86,12 @@ def test_the_table_says_what_was_found():
     assert f"{100 * 10 / 80:.2f} %" in first
     assert "10 / 0 / 0" in first
     assert "baseline" in first
-    assert "| 0.02 [0.01, 0.03] |" in first
-    assert "| 240 / 240 | 180 / 180 |" in first  # shown with its chunk, emitted at its frame
     assert "20 / 10 / 10" in second
     assert "**+37.50 [" in second
+    header, rule, first, second = timing_table([FLOAT, CHIP]).splitlines()
+    assert header.count("|") == rule.count("|") == first.count("|") == second.count("|")
+    assert "| 0.02 [0.01, 0.03] |" in first
+    assert "| 240 / 240 | 180 / 180 |" in first  # shown with its chunk, emitted at its frame
 
 
 def test_an_utterance_is_right_to_the_letter_or_wrong():
@@ -120,5 +123,5 @@ def test_latency_of_the_set():
     assert make_result("whole", GOOD, chunk_ms=None).first_token_ms.p50 == 2000
     silent = make_result("silent", [""] * 40)
     assert np.isnan(silent.first_token_ms.p50)
-    assert "| - |" in markdown_table([silent])
+    assert "| - |" in timing_table([silent])
     assert "first_token_ms_p50" not in dict(silent.metrics())

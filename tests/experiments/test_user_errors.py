@@ -187,9 +187,12 @@ def test_a_mistake_is_one_message(ended, names, binary, arguments, code, message
 
 
 def test_help_lists_the_shared_flags_and_says_what_the_program_does():
-    """As a program of its own: absl lists what the main module defines."""
+    """As a program of its own: its flags are those that the main module defines."""
     command = [sys.executable, "-m", "experiments.train", "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    said = done.stdout
+    assert done.returncode == 0
+    assert "Examples:" in said
     flags = {"config", "workdir", "data_dir", "cpu_devices", "coordinator"}
     assert {f"--{name}" for name in flags} <= set(re.findall(r"^ +(--\w+)", said, re.M))
     assert "python -m experiments.train --config=experiments/configs/prompts.py" in said

@@ -38,7 +38,9 @@ def model_of(kind, chip):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", sorted(KINDS.keys() - {"normalized_lstm"})
+)  # no graph has its norm
 def test_every_decoder_holds_the_integers_that_were_trained_with(kind, tmp_path):
     model, variables, features = model_of(kind, "ethos_u_16x8")
     frozen = freeze(model, variables)

@@ -1,14 +1,18 @@
 """What is a user's error, and what a fault of the program."""
 
 import errno
+import logging
 import os
+import sys
+import threading
+import types
 
 import pytest
 from absl import flags
 
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.errors import UserError
-from rnnt_qat.infra.program import explain
+from rnnt_qat.infra.program import _is_a_fault, _thread_failed, _unraisable, explain
 
 
 class XlaRuntimeError(RuntimeError):
@@ -65,3 +69,44 @@ def test_what_the_user_can_mend_is_said(error, code, words):
 )
 def test_faults_of_the_program_are_not_explained_away(error):
     assert explain(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "traceback"),
+    [(of_the_system(errno.EFBIG), False), (AssertionError("a fault"), True)],
+)
+def test_a_users_error_in_a_thread_is_one_message(error, traceback, monkeypatch, capsys):
+    """Checkpoints are written by a thread, whose error the main thread raises again."""
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(threading, "excepthook", _thread_failed)
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == traceback
+    assert ("grows past the size that is allowed" in said) != traceback
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (RuntimeError("Event loop is closed"), False),
+        (of_the_system(errno.ENOSPC), False),
+        (RuntimeError("a fault"), True),
+        (None, True),
+    ],
+)
+def test_what_the_main_thread_tells_is_not_logged_as_well(error, kept, monkeypatch):
+    info = error and (type(error), error, None)
+    record = logging.LogRecord("absl", logging.ERROR, "x", 1, "failed to commit", (), info)
+    assert _is_a_fault(record) == kept
+    if isinstance(error, RuntimeError):
+        told = []
+        monkeypatch.setattr(
+            sys, "__unraisablehook__", lambda failure: told.append(failure.exc_value)
+        )
+        _unraisable(types.SimpleNamespace(exc_value=error))
+        assert told == ([] if not kept else [error])

@@ -14,6 +14,7 @@ import soundfile
 from experiments.flags import DATA_DIR
 from rnnt_qat.artefact.artefact import load
 from rnnt_qat.artefact.player import recognize
+from rnnt_qat.artefact.tosa_arithmetic import TOSA
 from rnnt_qat.evaluation.report import load_result
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.export.freeze import FreezeError
@@ -76,6 +77,7 @@ def exported(data_dir, tmp_path_factory):  # noqa: F811
     for name, policy in (("float", "float32"), ("calibration", CHIP), ("matmul", FALLBACK)):
         recognizer(policy, dict(variables), heard).save(root / "models" / name)
     recognizer("generic_nna", dict(variables), heard).save(root / "own_chip")
+    recognizer("tosa_16x8", dict(variables), heard).save(root / "tosa")
     command = [sys.executable, "-m", "experiments.export", f"--model={root / 'models'}"]
     command += [f"--{DATA_DIR.name}={data_dir}", f"--output={root / 'out'}"]
     command += ["--targets=u55-128", "--chunks=1,2"]
@@ -144,6 +146,28 @@ def test_the_artefact_alone_hears_and_counts_what_the_model_did(exported, data_d
     expected = DecodeCounts.of_transcripts([transcript for _, transcript in found], seconds)
     for name, values in vars(expected).items():
         np.testing.assert_array_equal(getattr(counted, name), values, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_tosa_model_is_lowered_and_replayed_but_not_compiled(exported, data_dir):  # noqa: F811
+    root, _, _ = exported
+    command = [sys.executable, "-m", "experiments.export", f"--model={root / 'tosa'}", "--chunks=2"]
+    command += [f"--{DATA_DIR.name}={data_dir}", f"--output={root / 'tosa_out'}"]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "0 differing tokens, 0 of" in run.stderr
+    assert "not compiled, has no latency: Ethos-U computes other integers than tosa_16x8" in (
+        run.stderr
+    )
+    folder = root / "tosa_out/post-training_W8_tosa_16x8"
+    graphs = {"encoder_2", "prediction", "joint"}
+    for kind in ("tflite", "tosa"):
+        assert {path.stem for path in folder.glob(f"*.{kind}")} == graphs
+    assert load(folder / "artefact").model.arithmetic == TOSA
+    report = (root / "tosa_out/report.md").read_text()
+    assert "| TOSA reference model | 2 | " in report
+    assert "Engine latency" not in report
+    assert not list(csv.DictReader((root / "tosa_out/latency.csv").open()))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.kernels import Stored
 from rnnt_qat.accelerators.roles import Role
+from rnnt_qat.artefact.arithmetic import LITERT
 from rnnt_qat.artefact.integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm
@@ -174,7 +175,7 @@ def test_dense_layer_of_any_ratio(shift):
         output=TensorFormat(np.int16, 2.0**-12),
         weight_scale=np.float32(2.0 ** (shift - 1) * 1.25),
     )  # fmt: skip
-    layer.check_limits("dense")
+    layer.check_limits("dense", LITERT.wide_accumulator_bits)
     x = rng.integers(-(2**15), 2**15, (64, 8)).astype(np.int16)
     (theirs,) = LiteRt(dense_graph(layer, rows=64)).run(x)
     held = wide.Wide(

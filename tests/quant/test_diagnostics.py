@@ -7,7 +7,7 @@ import pytest
 
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.layers.lstm import LSTM
-from rnnt_qat.quant.diagnostics import DIAGNOSTICS, Recorder, summarize
+from rnnt_qat.quant.diagnostics import DIAGNOSTICS, HISTOGRAM_BITS, Recorder, summarize
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.quantized_module import QUANT_STATS
@@ -99,3 +99,25 @@ def test_a_scale_raised_for_its_bias_is_said():
     assert float(noted["w quantize"].raised) == 0.0
     ops.weight("w", kernel, x, bias)
     assert 5 < float(noted["w quantize"].raised) < 40
+
+
+def test_histogram_of_magnitudes_against_the_range():
+    ops, noted = recorder()
+    ops.store("x", jnp.asarray([0.5, 0.251, -1.0, 3.0, -3.0, 0.0]))
+    tally = noted["x requantize"]
+    bound = 128 / 128  # the format's largest magnitude times its scale
+    assert float(tally.bound) == bound
+    bits = np.log2(np.maximum(np.abs([0.5, 0.251, -1.0, 3.0, -3.0, 0.0]), 1e-9) / bound)
+    expected, _ = np.histogram(np.clip(bits, -20, 3.75), [*HISTOGRAM_BITS, 4.0])
+    np.testing.assert_array_equal(tally.histogram, expected)
+
+
+@pytest.mark.slow
+def test_accumulators_have_a_range_and_a_histogram():
+    found, _ = diagnose("generic_nna")
+    row = found["accumulator", "dot"]
+    assert row.bound > 0
+    assert sum(row.histogram) > 0
+    largest = max(b for b, n in zip(HISTOGRAM_BITS, row.histogram, strict=True) if n)
+    # What the largest sum leaves unused is what the histogram leaves empty on its right.
+    assert largest <= -row.headroom_bits < largest + 0.5

@@ -11,7 +11,7 @@ from rnnt_qat.fixedpoint.requantize import (
     SingleRoundingRescale,
 )
 from rnnt_qat.fixedpoint.rounding import Rounding
-from rnnt_qat.quant.exact_rescale import rescale
+from rnnt_qat.quant.exact_rescale import rescale, rescale_wide
 from tests.reference import fixedpoint_int64 as oracle
 
 INT32 = np.iinfo(np.int32)
@@ -64,6 +64,41 @@ def test_a_ratio_for_each_column():
     found = rescale(operator, jnp.asarray(x, jnp.int32), jnp.asarray(ratios), 8)
     wanted = np.stack([expected(x[:, k], r, 8, Rounding.AWAY) for k, r in enumerate(ratios)], 1)
     np.testing.assert_array_equal(oracle.saturate(np.asarray(found, np.int64), 8), wanted)
+
+
+@pytest.mark.parametrize("rounding", [Rounding.UP, Rounding.AWAY, Rounding.EVEN])
+def test_wide_accumulators_equal_int64(rounding):
+    """Of 48 bits: ties and what is next to them, corners, all magnitudes; both ways are taken."""
+    rng = np.random.default_rng(3)
+    operator = SingleRoundingRescale(15, rounding)
+    ours = jax.jit(lambda high, low, ratio: rescale_wide(operator, high, low, ratio, 16))
+    mantissas = rng.integers(2**14, 2**15, 32)
+    mantissas[::4] = 2**14  # powers of two: every tie is an integer
+    for mantissa, places in zip(mantissas.tolist(), range(13, 45), strict=True):
+        ratio = np.float32(mantissa * 2.0**-places)
+        ties = (np.linspace(-(2**15) - 3, 2**15 + 3, 3001).round() + 0.5) / np.float64(ratio)
+        near = np.clip(np.rint(ties), -(2**46), 2**46)[:, None] + np.arange(-2, 3)
+        random = rng.integers(-(2**47), 2**47, 4000) >> rng.integers(0, 46, 4000)
+        corners = [-(2**47), 2**47 - 1, *oracle.INT32_CORNERS, 2**31, -(2**31) - 1, 2**31 - 2**16]
+        x = np.resize(np.concatenate([corners, random, near.ravel()]).astype(np.int64), 2**15)
+        high, low = (jnp.asarray(part, jnp.int32) for part in (x >> 16, x & 0xFFFF))
+        found = np.asarray(ours(high, low, ratio)).astype(np.int64)
+        unbounded = oracle.divide(x * mantissa, 2**places, rounding)
+        wanted = oracle.saturate(unbounded, 16)
+        np.testing.assert_array_equal(oracle.saturate(found, 16), wanted)
+        np.testing.assert_array_equal(found == wanted, unbounded == wanted)
+
+
+def test_wide_accumulators_with_a_ratio_for_each_column():
+    rng = np.random.default_rng(4)
+    x = rng.integers(-(2**30), 2**30, (500, 7))
+    mantissas, places = rng.integers(2**14, 2**15, 7), rng.integers(20, 29, 7)
+    ratios = jnp.asarray(mantissas * 2.0**-places, jnp.float32)
+    operator = SingleRoundingRescale(15, Rounding.UP)
+    high, low = (jnp.asarray(part, jnp.int32) for part in (x >> 16, x & 0xFFFF))
+    found = np.asarray(rescale_wide(operator, high, low, ratios, 16), np.int64)
+    wanted = (x * mantissas + (1 << (places - 1))) >> places
+    np.testing.assert_array_equal(oracle.saturate(found, 16), oracle.saturate(wanted, 16))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+import io
+
+import pytest
+
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def _fail_after_a_minute(clock):
+    clock.now = 60.0
+    raise ZeroDivisionError
+
+
+@pytest.fixture
+def shown():
+    stream, clock = io.StringIO(), Clock()
+    return stream, clock, Console(stream, clock=clock)
+
+
+def test_a_short_step_is_silent(shown):
+    stream, clock, console = shown
+    with Progress("decoding", console, clock) as progress:
+        clock.now = 4.0
+        progress.at(1, 2)
+    assert stream.getvalue() == ""
+
+
+def test_a_long_step_says_how_far_and_how_long(shown):
+    stream, clock, console = shown
+    with Progress("decoding", console, clock) as progress:
+        clock.now = 20.0
+        progress.at(10, 100)  # includes a compilation
+        clock.now = 30.0  # lines of a log are 15 s apart
+        progress.at(15, 100)
+        clock.now = 40.0
+        progress.at(20, 100)
+        clock.now = 200.0
+        progress.at(100, 100)
+    assert stream.getvalue().splitlines() == [
+        "decoding: 10 of 100 (10%)",
+        "decoding: 20 of 100 (20%), 2 min 40 s left",
+        "decoding: 100 of 100 (100%), 0 s left",
+        "decoding: 3 min 20 s",
+    ]
+
+
+def test_parts_are_counted_as_they_are_taken(shown):
+    stream, clock, console = shown
+    with Progress("reading", console, clock) as progress:
+        for part in progress.each("abc", 3):
+            clock.now += 10.0
+            assert part in "abc"
+    assert stream.getvalue().splitlines()[-2:] == [
+        "reading: 3 of 3 (100%), 0 s left",
+        "reading: 30 s",
+    ]
+
+
+def test_a_step_without_parts_shows_its_time(shown):
+    stream, clock, console = shown
+    with Progress("compiling", console, clock) as progress:
+        clock.now = 20.0
+        for _ in range(50):
+            if progress._ended.wait(0.1) or stream.getvalue():
+                break
+    assert stream.getvalue().splitlines() == ["compiling: 20 s so far", "compiling: 20 s"]
+
+
+def test_a_failed_step_leaves_no_line(shown):
+    stream, clock, console = shown
+    with pytest.raises(ZeroDivisionError), Progress("decoding", console, clock):
+        _fail_after_a_minute(clock)
+    assert "1 min 0 s\n" not in stream.getvalue()

@@ -4,6 +4,8 @@ import os
 import shutil
 import tempfile
 
+import jaxtyping
+import pytest
 from jaxtyping import install_import_hook
 
 from tests import array_checks
@@ -14,6 +16,15 @@ install_import_hook(
     ("rnnt_qat.losses", "rnnt_qat.fixedpoint", "rnnt_qat.decoding", "rnnt_qat.layers"),
     f"{array_checks.__name__}.{array_checks.check.__name__}",
 )
+
+
+@pytest.fixture
+def unchecked_annotations():
+    """Calls functions as their users do: without the hook, whose error precedes their own."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
 
 # The processes of one run compile the same programs. The variable is set here, and not by an
 # option of JAX, because xdist's workers and the programs that tests start inherit it.

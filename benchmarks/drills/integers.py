@@ -165,8 +165,8 @@ def _bias(rng: Rng, shape: tuple[int, ...], bits: int) -> np.ndarray:
 def _one_operator(add: Callable, formats: Sequence[TensorFormat], arrays: Sequence) -> bytes:
     graph = GraphBuilder("one")
     inputs = [
-        graph.input(f"x{n}", array.shape, format)
-        for n, (array, format) in enumerate(zip(arrays, formats, strict=True))
+        graph.input(f"x{n}", array.shape, tensor_format)
+        for n, (array, tensor_format) in enumerate(zip(arrays, formats, strict=True))
     ]
     return graph.finish([add(graph, *inputs)])
 
@@ -211,10 +211,10 @@ def dense(rng: Rng, dtype: type) -> None:
     """FULLY_CONNECTED."""
     is_wide, zero_points = dtype is np.int16, (0, 0)
     by_jax = rng.random() < 0.7
-    input, output = _power(rng, -20, 8), _power(rng, -25, 12)
+    input_scale, output_scale = _power(rng, -20, 8), _power(rng, -25, 12)
     if not by_jax and not is_wide:
         zero_points = tuple(int(z) for z in rng.integers(-128, 128, 2))
-        input, output = _scale(rng, -20, 8), _scale(rng, -25, 12)
+        input_scale, output_scale = _scale(rng, -20, 8), _scale(rng, -25, 12)
     shape = int(rng.integers(1, _WIDTH + 1)), int(rng.integers(1, _DEPTH + 1))
     per_output = not by_jax and bool(rng.random() < 0.5)
     # With 15 bits LiteRT's product of doubles and the 16-bit multiplier are one exact product.
@@ -222,8 +222,8 @@ def dense(rng: Rng, dtype: type) -> None:
     layer = DenseIntegers(
         weights=_weights(rng, shape),
         bias=_bias(rng, shape[:1], 40 if is_wide else 32),
-        input=TensorFormat(dtype, input, zero_points[0]),
-        output=TensorFormat(dtype, output, zero_points[1]),
+        input=TensorFormat(dtype, input_scale, zero_points[0]),
+        output=TensorFormat(dtype, output_scale, zero_points[1]),
         weight_scale=np.float32(scales if per_output else scales[0]),
     )
     _require_legal(layer.check_limits, "dense")
@@ -324,13 +324,13 @@ def lstm_8x8_16(rng: Rng) -> None:
     """UNIDIRECTIONAL_SEQUENCE_LSTM over three frames."""
     inputs, hidden = (int(n) for n in rng.integers(1, 6, 2))
     zero_points = [int(z) for z in rng.integers(-128, 128, 2)]
-    input = TensorFormat(np.int8, _scale(rng, -12, 4), zero_points[0])
+    input_format = TensorFormat(np.int8, _scale(rng, -12, 4), zero_points[0])
     state = TensorFormat(np.int8, _scale(rng, -10, -5), zero_points[1])
     layer = LstmIntegers(
         w_ih=_weights(rng, (4, hidden, inputs)),
         w_hh=_weights(rng, (4, hidden, hidden)),
         bias=_bias(rng, (4, hidden), 32),
-        input=input,
+        input=input_format,
         hidden=state,
         cell=TensorFormat(np.int16, _power(rng, -15, -9)),
         w_ih_scale=np.float32([_scale(rng, -30, 0) for _ in range(4)]),

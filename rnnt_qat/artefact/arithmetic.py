@@ -223,16 +223,16 @@ def dense(
     Returns:
       Integers of the output's dtype.
     """
-    input, weight, output = formats
-    accumulator = accumulate(x, weights, input.zero_point)
+    input_format, weight_format, output_format = formats
+    accumulator = accumulate(x, weights, input_format.zero_point)
     if bias is not None:
         accumulator += bias
-    scales = np.float64(input.scale) * np.asarray(weight.scale, np.float64)
+    scales = np.float64(input_format.scale) * np.asarray(weight_format.scale, np.float64)
     if requantization is Requantization.REAL_SCALE:
-        rescaled = round_half_away(accumulator * (scales / np.float64(output.scale)))
+        rescaled = round_half_away(accumulator * (scales / np.float64(output_format.scale)))
     else:
-        rescaled = _rescale_by_multiplier(accumulator, input, weight, output)
-    return saturate(rescaled + output.zero_point, output)
+        rescaled = _rescale_by_multiplier(accumulator, input_format, weight_format, output_format)
+    return saturate(rescaled + output_format.zero_point, output_format)
 
 
 def accumulate(
@@ -265,9 +265,11 @@ def add(a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
     left_shift = 15 if wide else 20
     step = 2 * max(first.scale, second.scale)
     total = np.zeros((), np.int64)
-    for values, format in ((a, first), (b, second)):
-        shifted = (values.astype(np.int64) - format.zero_point) << left_shift
-        total = total + multiply_by_multiplier(shifted, *quantize_multiplier(format.scale / step))
+    for values, tensor_format in ((a, first), (b, second)):
+        shifted = (values.astype(np.int64) - tensor_format.zero_point) << left_shift
+        total = total + multiply_by_multiplier(
+            shifted, *quantize_multiplier(tensor_format.scale / step)
+        )
     multiplier = quantize_multiplier(step / (2.0**left_shift * output.scale))
     return saturate(multiply_by_multiplier(total, *multiplier) + output.zero_point, output)
 
@@ -411,22 +413,25 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
     return (truncated + np.copysign(np.abs(x - truncated) >= 0.5, x)).astype(np.int64)
 
 
-def saturate(x: np.ndarray, format: TensorFormat) -> np.ndarray:
+def saturate(x: np.ndarray, tensor_format: TensorFormat) -> np.ndarray:
     """Clips to the range of the format's dtype and casts to it."""
-    limits = np.iinfo(format.dtype)
-    return np.clip(x, limits.min, limits.max).astype(format.dtype)
+    limits = np.iinfo(tensor_format.dtype)
+    return np.clip(x, limits.min, limits.max).astype(tensor_format.dtype)
 
 
 def _rescale_by_multiplier(
-    accumulator: np.ndarray, input: TensorFormat, weight: TensorFormat, output: TensorFormat
+    accumulator: np.ndarray,
+    input_format: TensorFormat,
+    weight_format: TensorFormat,
+    output_format: TensorFormat,
 ) -> np.ndarray:
-    scales = np.atleast_1d(np.asarray(weight.scale, np.float32))
-    per_channel = weight.scale is not None and not np.isscalar(weight.scale)
-    wide = np.dtype(input.dtype) == np.int16
+    scales = np.atleast_1d(np.asarray(weight_format.scale, np.float32))
+    per_channel = weight_format.scale is not None and not np.isscalar(weight_format.scale)
+    wide = np.dtype(input_format.dtype) == np.int16
     columns = []
     for column, scale in enumerate(scales):
-        product = np.float32(input.scale) * scale
-        mantissa, shift = quantize_multiplier(float(product) / float(output.scale))
+        product = np.float32(input_format.scale) * scale
+        mantissa, shift = quantize_multiplier(float(product) / float(output_format.scale))
         values = accumulator[..., column] if per_channel else accumulator
         if wide:
             reduced = (mantissa + (1 << 15)) >> 16 if mantissa < 0x7FFF0000 else 0x7FFF
@@ -434,8 +439,8 @@ def _rescale_by_multiplier(
             if total_shift < 1:
                 raise ValueError(
                     f"products at {float(product):.3g} cannot be stored in steps of "
-                    f"{output.scale:.3g}: TFLM's 16-bit multiplier takes ratios below 2^14; give "
-                    "the output a larger range"
+                    f"{output_format.scale:.3g}: TFLM's 16-bit multiplier takes ratios below 2^14; "
+                    "give the output a larger range"
                 )
             columns.append((values * reduced + (1 << (total_shift - 1))) >> total_shift)
         else:

@@ -123,10 +123,14 @@ class LstmIntegers:
             raise ValueError(f"{where}.hidden is {self.hidden.dtype}, its input {self.input.dtype}")
         formats = ("input", "hidden", "cell") if self.is_wide else ("cell",)
         for field in formats:
-            format = getattr(self, field)
-            if format.dtype != np.int16 or format.zero_point or not is_power_of_two(format.scale):
+            tensor_format = getattr(self, field)
+            if (
+                tensor_format.dtype != np.int16
+                or tensor_format.zero_point
+                or not is_power_of_two(tensor_format.scale)
+            ):
                 raise ValueError(
-                    f"{where}.{field} is {format}; int16 formats here are symmetric with a "
+                    f"{where}.{field} is {tensor_format}; int16 formats here are symmetric with a "
                     "power-of-two scale"
                 )
         if not self.is_wide and not 2.0**-15 <= self.cell.scale <= 2.0**-9:
@@ -399,16 +403,18 @@ class RnntIntegers:
     def _check_limits(self) -> None:
         """Raises ValueError if some input overflows the runtimes' words; names the layer."""
         wide_bits = self.arithmetic.wide_accumulator_bits
-        for name, network, format in (
+        for name, network, tensor_format in (
             ("encoder", self.encoder, self.encoder.layers[0].input),
             ("prediction", self.prediction, self.prediction.embedding_format),
         ):
             for index, layer in enumerate(network.layers):
                 where = f"{name}/{layer.cell_kind}_{index}"
-                limits.check_requantize(f"{where}/input", format, layer.input)
+                limits.check_requantize(f"{where}/input", tensor_format, layer.input)
                 layer.check_limits(where, wide_bits)
-                format = layer.output
-            limits.check_requantize(f"{name}/projection/input", format, network.projection.input)
+                tensor_format = layer.output
+            limits.check_requantize(
+                f"{name}/projection/input", tensor_format, network.projection.input
+            )
             network.projection.check_limits(f"{name}/projection", wide_bits)
         addends = self.encoder.projection.output, self.prediction.projection.output
         where = "the joint's sum (joint/hidden_pre)"

@@ -57,8 +57,8 @@ LayerState = Mapping[str, np.ndarray]
 def initial_state(layer: RecurrentIntegers) -> LayerState:
     """Returns the integers of zero in the formats of a layer's states."""
     return {
-        name: np.full(size, format.zero_point, format.dtype)
-        for name, (size, format) in layer.state_formats.items()
+        name: np.full(size, tensor_format.zero_point, tensor_format.dtype)
+        for name, (size, tensor_format) in layer.state_formats.items()
     }
 
 
@@ -191,16 +191,16 @@ def _fused_products(
     weights: Integer[np.ndarray, "4 H K"],
     bias: Integer[np.ndarray, "4 H"] | None,
     layer: LstmIntegers,
-    format: TensorFormat,
+    tensor_format: TensorFormat,
 ) -> Integer[np.ndarray, "T 4 H"]:
     """Computes ``W x + b`` of each gate, rescaled to Q3.12 in int64, without saturation."""
     scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
     gates = []
     for gate, scale in enumerate(scales):
-        accumulator = fixed.accumulate(xs, weights[gate], format.zero_point)
+        accumulator = fixed.accumulate(xs, weights[gate], tensor_format.zero_point)
         if bias is not None:
             accumulator += bias[gate]
-        ratio = float(np.float32(scale) * np.float32(format.scale)) / GATE_PRE.scale
+        ratio = float(np.float32(scale) * np.float32(tensor_format.scale)) / GATE_PRE.scale
         gates.append(fixed.multiply_by_multiplier(accumulator, *fixed.quantize_multiplier(ratio)))
     return np.stack(gates, axis=1)
 

@@ -41,13 +41,13 @@ def check_product(
     Raises:
       ValueError: some input does; names the layer, the output and what to change.
     """
-    input, weight, output = formats
-    limits = np.iinfo(input.dtype)
-    reach = max(limits.max - input.zero_point, input.zero_point - limits.min)
+    input_format, weight_format, output_format = formats
+    limits = np.iinfo(input_format.dtype)
+    reach = max(limits.max - input_format.zero_point, input_format.zero_point - limits.min)
     largest = np.abs(weights.astype(np.int64)).sum(axis=1) * reach
     if bias is not None:
         largest = largest + np.abs(bias.astype(np.int64))
-    is_wide = np.dtype(input.dtype) == np.int16
+    is_wide = np.dtype(input_format.dtype) == np.int16
     bits = wide_bits if is_wide else 32
     worst = int(np.argmax(largest))
     if largest[worst] >= 2 ** (bits - 1):
@@ -60,7 +60,11 @@ def check_product(
     if is_wide:
         # A 16-bit multiplier has no left shift, so a product of one step must stay below 2^14.
         largest = np.maximum(largest, 2 ** (_RESULT_BITS - 14))
-    ratio = np.float64(input.scale) * np.asarray(weight.scale, np.float64) / output.scale
+    ratio = (
+        np.float64(input_format.scale)
+        * np.asarray(weight_format.scale, np.float64)
+        / output_format.scale
+    )
     check_result(where, float((largest * ratio).max(initial=0.0)))
 
 

@@ -51,19 +51,19 @@ class TosaArithmetic:
           bias: at the scale of the product.
           formats: formats of input, weights and output.
         """
-        input, weight, output = formats
-        accumulator = accumulate(x, weights, input.zero_point)
+        input_format, weight_format, output_format = formats
+        accumulator = accumulate(x, weights, input_format.zero_point)
         if bias is not None:
             accumulator += bias
-        scales = np.float64(input.scale) * np.asarray(weight.scale, np.float64)
-        fraction, exponent = np.frexp(scales / np.float64(output.scale))
+        scales = np.float64(input_format.scale) * np.asarray(weight_format.scale, np.float64)
+        fraction, exponent = np.frexp(scales / np.float64(output_format.scale))
         multiplier = round_half_away(fraction * 2.0**15)
         # RESCALE shifts by at least 2: a multiplier of 2^15, rounded up, is halved.
         exponent = exponent + (multiplier == 1 << 15)
         multiplier = np.where(multiplier == 1 << 15, 1 << 14, multiplier)
         shift = (15 - exponent).astype(np.int64)
         rescaled = (accumulator * multiplier + (np.int64(1) << (shift - 1))) >> shift
-        return saturate(rescaled + output.zero_point, output)
+        return saturate(rescaled + output_format.zero_point, output_format)
 
     def add(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
         """Computes ADD of operands rescaled to a common step.
@@ -76,9 +76,9 @@ class TosaArithmetic:
         first, second, output = formats
         step = 2 * max(first.scale, second.scale)
         total = np.zeros((), np.int64)
-        for values, format in ((a, first), (b, second)):
-            shifted = (values.astype(np.int64) - format.zero_point) << _ADD_SHIFT
-            total = total + rescale_32(shifted, format.scale / step)
+        for values, tensor_format in ((a, first), (b, second)):
+            shifted = (values.astype(np.int64) - tensor_format.zero_point) << _ADD_SHIFT
+            total = total + rescale_32(shifted, tensor_format.scale / step)
         rescaled = rescale_32(total, step / (2.0**_ADD_SHIFT * output.scale))
         return saturate(rescaled + output.zero_point, output)
 

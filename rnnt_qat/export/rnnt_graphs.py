@@ -145,8 +145,8 @@ class _Stack:
         self._graph, self._layers = graph, layers
         self._states = {
             n: [
-                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (streams, size), format)
-                for name, (size, format) in layer.state_formats.items()
+                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (streams, size), tensor_format)
+                for name, (size, tensor_format) in layer.state_formats.items()
             ]
             for n, layer in enumerate(layers)
             if layer.carries_state

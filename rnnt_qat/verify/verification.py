@@ -174,9 +174,9 @@ def _replay_on_tosa(
 ) -> Agreement:
     """Returns the agreement of TOSA's reference model with the player in every call."""
     player = RecordedPlayer(model)
-    format, frames = model.encoder.layers[0].input, chunk * model.encoder.time_reduction
+    tensor_format, frames = model.encoder.layers[0].input, chunk * model.encoder.time_reduction
     found = [
-        greedy(player, quantize_features(u.features, format), frames, max_symbols)
+        greedy(player, quantize_features(u.features, tensor_format), frames, max_symbols)
         for u in utterances
     ]
     compared = compare_calls(model, player.calls, TosaReference)

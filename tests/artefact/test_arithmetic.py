@@ -23,8 +23,8 @@ def run(runtime, formats, arrays, add_operator):
     """One operator in a graph of its own."""
     graph = GraphBuilder("one")
     inputs = [
-        graph.input(f"x{n}", array.shape, format)
-        for n, (array, format) in enumerate(zip(arrays, formats, strict=True))
+        graph.input(f"x{n}", array.shape, tensor_format)
+        for n, (array, tensor_format) in enumerate(zip(arrays, formats, strict=True))
     ]
     output = add_operator(graph, *inputs)
     (result,) = runtime(graph.finish([output])).run(*arrays)

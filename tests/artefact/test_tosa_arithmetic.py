@@ -31,7 +31,9 @@ def test_operators_of_unequal_formats_equal_the_reference_model():
     rng = np.random.default_rng(0)
     formats = [TensorFormat(INT16, s) for s in (2.0**-12, 2.0**-9, 0.0007, 2.0**-14, 0.011)]
     graph = GraphBuilder("operators")
-    inputs = [graph.input(f"x{n}", (1, 4096), format) for n, format in enumerate(formats)]
+    inputs = [
+        graph.input(f"x{n}", (1, 4096), tensor_format) for n, tensor_format in enumerate(formats)
+    ]
     x = rng.integers(-(2**15), 2**15, (len(formats), 1, 4096)).astype(INT16)
     x[:, :, :4] = [-(2**15), 2**15 - 1, 0, -1]
     outputs, ours = [], []
@@ -54,8 +56,8 @@ def test_operators_of_unequal_formats_equal_the_reference_model():
 @pytest.mark.parametrize("per_output", [False, True])
 def test_dense_layers_equal_the_reference_model(per_output):
     rng = np.random.default_rng(1)
-    input, output = TensorFormat(INT16, 2.0**-11), TensorFormat(INT16, 2.0**-12)
-    layer = random_dense(rng, 48, 40, input, output, gain=2.0, per_output=per_output)
+    input_format, output_format = TensorFormat(INT16, 2.0**-11), TensorFormat(INT16, 2.0**-12)
+    layer = random_dense(rng, 48, 40, input_format, output_format, gain=2.0, per_output=per_output)
     x = rng.integers(-(2**15), 2**15, (512, 48)).astype(INT16)
     (theirs,) = TosaReference(dense_graph(layer, len(x))).run(x)
     ours = TOSA.dense(x, layer.weights, layer.bias, layer.formats)

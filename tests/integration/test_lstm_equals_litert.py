@@ -112,13 +112,13 @@ def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hidden and cell states of the served layer after every step."""
     policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
     layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
-    format = spec.tensor(Role.INPUT).format
+    qformat = spec.tensor(Role.INPUT).format
     scale = range_to_scale(spec.tensor(Role.INPUT), variables[QUANT_STATS]["input"])
 
     @jax.jit
     def run(variables, xs):
         def step(state, x):
-            heard = QTensor(x[None, None], scale, format=format)
+            heard = QTensor(x[None, None], scale, format=qformat)
             _, _, state = layer.apply(variables, heard, jnp.ones((1, 1), bool), state)
             return state, state
 

@@ -18,13 +18,12 @@ import numpy as np
 from absl import app, flags, logging
 
 from rnnt_qat.artefact.integers import (
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.latency.cpu_costs import (

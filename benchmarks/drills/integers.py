@@ -29,11 +29,10 @@ from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.kernels import Stored
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Operator
-from rnnt_qat.artefact import arithmetic as fixed
 from rnnt_qat.artefact import limits
-from rnnt_qat.artefact.arithmetic import LITERT, TFLM, RuntimeArithmetic
-from rnnt_qat.artefact.integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.layer_player import LstmState, initial_lstm_state, play_lstm
+from rnnt_qat.artefact.runtime_arithmetic import LITERT, TFLM, RuntimeArithmetic
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm, lstm_step_16x8
 from rnnt_qat.export.tflite_graph import GraphBuilder
@@ -231,7 +230,7 @@ def dense(rng: Rng, dtype: type) -> None:
     graph = dense_graph(layer, rows=_ROWS)
     for load, arithmetic in RUNTIMES:
         (theirs,) = load(graph).run(x)
-        ours = fixed.dense(x, layer.weights, layer.bias, layer.formats, arithmetic.requantization)
+        ours = arithmetic.dense(x, layer.weights, layer.bias, layer.formats)
         _same(f"player and {load.__name__}", ours, theirs)
         if by_jax and not (is_wide and load is Tflm):
             chips = {LiteRt: ETHOS_U_8X8_16, Tflm: ETHOS_U_8X8_16_TFLM}
@@ -253,9 +252,9 @@ def add(rng: Rng, dtype: type) -> None:
     _require_legal(limits.check_add, "sum", formats)
     a, b = (_integers(rng, (1, _NUMBERS), dtype) for _ in range(2))
     graph = _one_operator(lambda g, x, y: g.add(x, y, formats[2], "sum"), formats[:2], (a, b))
-    for load, _ in RUNTIMES:
+    for load, arithmetic in RUNTIMES:
         (theirs,) = load(graph).run(a, b)
-        _same(f"player and {load.__name__}", fixed.add(a, b, tuple(formats)), theirs)
+        _same(f"player and {load.__name__}", arithmetic.add(a, b, tuple(formats)), theirs)
         if by_jax:
             spec = ETHOS_U_16X8 if dtype is np.int16 else ETHOS_U_8X8_16
             program = _jitted("add", spec, Role.JOINT_PRE)
@@ -275,7 +274,7 @@ def mul(rng: Rng, dtype: type) -> None:
     graph = _one_operator(lambda g, x, y: g.mul(x, y, formats[2], "z"), formats[:2], (a, b))
     for load, arithmetic in RUNTIMES:
         (theirs,) = load(graph).run(a, b)
-        _same(f"player and {load.__name__}", fixed.mul(a, b, tuple(formats), arithmetic), theirs)
+        _same(f"player and {load.__name__}", arithmetic.mul(a, b, tuple(formats)), theirs)
         if by_jax:
             spec = ETHOS_U_16X8 if dtype is np.int16 else ETHOS_U_8X8_16
             program = _jitted("mul", spec, Role.HIDDEN)
@@ -292,9 +291,9 @@ def requantize(rng: Rng, dtype: type) -> None:
     _require_legal(limits.check_requantize, "tensor", source, output)
     x = _integers(rng, (1, _NUMBERS), dtype)
     graph = _one_operator(lambda g, x: g.quantize(x, output, "y"), [source], [x])
-    for load, _ in RUNTIMES:
+    for load, arithmetic in RUNTIMES:
         (theirs,) = load(graph).run(x)
-        _same(f"player and {load.__name__}", fixed.requantize(x, source, output), theirs)
+        _same(f"player and {load.__name__}", arithmetic.requantize(x, source, output), theirs)
         if by_jax:
             spec = ETHOS_U_16X8 if dtype is np.int16 else ETHOS_U_8X8_16
             program = _jitted("move", spec, Role.JOINT_PRE)
@@ -312,7 +311,7 @@ def tanh_int8(rng: Rng) -> None:
     graph = _one_operator(lambda g, x: g.tanh(x, output, "y"), [source], [x])
     for load, arithmetic in RUNTIMES:
         (theirs,) = load(graph).run(x)
-        ours = fixed.tanh(x, source, output, arithmetic)
+        ours = arithmetic.tanh(x, source, output)
         _same(f"player and {load.__name__}", ours, theirs)
         if by_jax and load is LiteRt:
             unit = kernels.unit(ETHOS_U_8X8_16, Role.JOINT_HIDDEN, Operator.TANH)

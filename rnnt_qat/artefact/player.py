@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Integer
 
-from rnnt_qat.artefact import arithmetic as fixed
+from rnnt_qat.artefact import rescaling as fixed
 from rnnt_qat.artefact.artefact import Artefact
-from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import RecurrentIntegers
 from rnnt_qat.artefact.layer_player import (
     LayerState,
     Recorder,

@@ -11,13 +11,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact.arithmetic import (
-    Formats,
-    accumulate,
-    quantize_multiplier,
-    round_half_away,
-    saturate,
-)
+from rnnt_qat.artefact.arithmetic import Formats
+from rnnt_qat.artefact.rescaling import accumulate, quantize_multiplier, round_half_away, saturate
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 _ADD_SHIFT = 15

@@ -16,8 +16,10 @@ from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain
 from rnnt_qat.accelerators.tosa_16x8 import TOSA_16X8
-from rnnt_qat.artefact.arithmetic import LITERT, Arithmetic
-from rnnt_qat.artefact.integers import DenseIntegers, RnntIntegers
+from rnnt_qat.artefact.arithmetic import Arithmetic
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.artefact.tosa_arithmetic import TOSA
 from rnnt_qat.export.layout import FreezeError as FreezeError

@@ -12,14 +12,16 @@ from jaxtyping import Integer
 
 from rnnt_qat.artefact.arithmetic import Arithmetic
 from rnnt_qat.artefact.integers import (
-    GATE_PRE,
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
-    RecurrentIntegers,
     RnntIntegers,
+)
+from rnnt_qat.artefact.layer_integers import (
+    GATE_PRE,
+    DenseIntegers,
+    LstmIntegers,
+    RecurrentIntegers,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.record_layer import LayerIntegers, RecordError, record_layer

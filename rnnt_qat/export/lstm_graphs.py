@@ -10,13 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnt_qat.artefact.integers import (
-    GATE,
-    GATE_NAMES,
-    GATE_PRE,
-    DenseIntegers,
-    LstmIntegers,
-)
+from rnnt_qat.artefact.layer_integers import GATE, GATE_NAMES, GATE_PRE, DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
-from rnnt_qat.artefact.arithmetic import LITERT
-from rnnt_qat.artefact.integers import GATE, GATE_PRE, DenseIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import GATE, GATE_PRE, DenseIntegers
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.export.layout import lay_out

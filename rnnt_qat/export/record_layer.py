@@ -18,8 +18,8 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Literal, Primitive
 
-from rnnt_qat.artefact import arithmetic as fixed
-from rnnt_qat.artefact.integers import DenseIntegers
+from rnnt_qat.artefact import rescaling as fixed
+from rnnt_qat.artefact.layer_integers import DenseIntegers
 from rnnt_qat.artefact.recorded_layer import (
     INPUT,
     Constant,

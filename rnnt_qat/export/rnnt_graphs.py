@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnt_qat.artefact.integers import LstmIntegers, RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import LstmIntegers, RecurrentIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.layer_graphs import stateful_node
 from rnnt_qat.export.lstm_graphs import DenseNode, add_fused_lstm, in_format

@@ -19,7 +19,6 @@ from itertools import zip_longest
 import numpy as np
 from jaxtyping import Float
 
-from rnnt_qat.artefact.arithmetic import TFLM, RuntimeArithmetic
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.player import (
     Player,
@@ -28,6 +27,7 @@ from rnnt_qat.artefact.player import (
     greedy,
     quantize_features,
 )
+from rnnt_qat.artefact.runtime_arithmetic import TFLM, RuntimeArithmetic
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.verify.call_replay import RecordedPlayer, compare_calls
 from rnnt_qat.verify.operator_trace import OperatorTrace

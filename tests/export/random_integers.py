@@ -3,13 +3,12 @@
 import numpy as np
 
 from rnnt_qat.artefact.integers import (
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 

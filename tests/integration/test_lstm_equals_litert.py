@@ -16,7 +16,7 @@ from rnnt_qat.accelerators.ethos_u_8x8_16_tflm import ETHOS_U_8X8_16_TFLM
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import Grain
-from rnnt_qat.artefact.integers import LstmIntegers
+from rnnt_qat.artefact.layer_integers import LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
 from rnnt_qat.fixedpoint import wide

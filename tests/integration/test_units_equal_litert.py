@@ -10,8 +10,8 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.kernels import Stored
 from rnnt_qat.accelerators.roles import Role
-from rnnt_qat.artefact.arithmetic import LITERT
-from rnnt_qat.artefact.integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm
 from rnnt_qat.export.tflite_graph import GraphBuilder

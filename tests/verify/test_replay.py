@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rnnt_qat.artefact.arithmetic import LITERT, TFLM
 from rnnt_qat.artefact.player import Player, greedy, quantize_features
+from rnnt_qat.artefact.runtime_arithmetic import LITERT, TFLM
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.rnnt_graphs import Boundary, encoder_chunk, joint_step, prediction_step
 from rnnt_qat.verify.replay import GraphRecognizer, first_difference

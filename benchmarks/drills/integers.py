@@ -225,7 +225,7 @@ def dense(rng: Rng, dtype: type) -> None:
         output=TensorFormat(dtype, output_scale, zero_points[1]),
         weight_scale=np.float32(scales if per_output else scales[0]),
     )
-    _require_legal(layer.check_limits, "dense")
+    _require_legal(layer.check_limits, "dense", LITERT.wide_accumulator_bits)
     x = _integers(rng, (_ROWS, shape[1]), dtype)
     graph = dense_graph(layer, rows=_ROWS)
     for load, arithmetic in RUNTIMES:
@@ -335,7 +335,7 @@ def lstm_8x8_16(rng: Rng) -> None:
         w_ih_scale=np.float32([_scale(rng, -30, 0) for _ in range(4)]),
         w_hh_scale=np.float32([_scale(rng, -30, 0) for _ in range(4)]),
     )
-    _require_legal(layer.check_limits, "lstm")
+    _require_legal(layer.check_limits, "lstm", LITERT.wide_accumulator_bits)
     xs = _integers(rng, (3, inputs), np.int8)
     graph = fused_lstm(layer, steps=1)
     for load, arithmetic in RUNTIMES:
@@ -365,7 +365,7 @@ def lstm_16x8(rng: Rng) -> None:
         w_ih_scale=scales[0].astype(np.float32),
         w_hh_scale=scales[1].astype(np.float32),
     )
-    _require_legal(layer.check_limits, "lstm")
+    _require_legal(layer.check_limits, "lstm", LITERT.wide_accumulator_bits)
     x, h, c = (_integers(rng, (1, n), np.int16) for n in (inputs, hidden, hidden))
     graph = lstm_step_16x8(layer)
     for load, arithmetic in RUNTIMES:

@@ -24,7 +24,8 @@ from rnnt_qat.artefact.layer_integers import (
     RecurrentIntegers,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.export.record_layer import LayerIntegers, RecordError, record_layer
+from rnnt_qat.export.record_layer import LayerIntegers, record_layer
+from rnnt_qat.export.symbolic_operators import RecordError
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.models.rnnt import RNNTConfig

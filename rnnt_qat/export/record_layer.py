@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
-from jax.extend.core import Literal, Primitive
+from jax.extend.core import Literal
 
 from rnnt_qat.artefact import rescaling as fixed
 from rnnt_qat.artefact.layer_integers import DenseIntegers
@@ -29,7 +27,7 @@ from rnnt_qat.artefact.recorded_layer import (
     StateTensor,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.quant.operators import Addends
+from rnnt_qat.export.symbolic_operators import OPERATOR, RecordError, SymbolicOperators
 from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.typing import Array, PyTree
 
@@ -51,83 +49,6 @@ class LayerIntegers(Protocol):
           input_format: format of the input.
           output_format: format of the result.
         """
-
-
-class RecordError(ValueError):
-    """The operators of a layer cannot be recorded; the message describes the cause."""
-
-
-_operator = Primitive("recorded_operator")
-"""Primitive that represents an operator in a traced layer; it is never computed."""
-_operator.def_abstract_eval(lambda *_, shape, **__: ShapedArray(shape, jnp.float32))
-
-
-@flax.struct.dataclass
-class SymbolicOperators:
-    """An ``OperatorSet`` that marks its calls in the traced program and computes nothing."""
-
-    def weight(
-        self, site: str, w: Array, x: Array | None = None, bias: Array | None = None
-    ) -> Array:
-        """Marks the call."""
-        return _mark("weight", site, w.shape, w)
-
-    def lookup(self, table: Array, rows: Array) -> Array:
-        """Raises RecordError: the networks export their tables themselves."""
-        raise RecordError("lookup inside a recurrent layer")
-
-    def store(self, site: str, x: Array) -> Array:
-        """Marks the call."""
-        return _mark("store", site, x.shape, x)
-
-    def input(self, site: str, x: Array) -> Array:
-        """Marks the call."""
-        return _mark("input", site, x.shape, x)
-
-    def values(self, x: Array) -> Array:
-        """Returns the value unchanged."""
-        return x
-
-    def load(self, site: str, values: Array) -> Array:
-        """Marks the call, which determines the format of a state."""
-        return _mark("load", site, values.shape, values)
-
-    def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
-        """Marks the call."""
-        operands = (x, w) if bias is None else (x, w, bias)
-        return _mark("accumulate", "", (*x.shape[:-1], w.shape[-1]), *operands)
-
-    def add(self, a: Array, b: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("add", out, jnp.broadcast_shapes(a.shape, b.shape), a, b)
-
-    def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
-        """Returns the addend unchanged."""
-        return values
-
-    def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
-        """Marks the call as ``add``."""
-        return self.add(a, b, out)
-
-    def mul(self, a: Array, b: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("mul", out, jnp.broadcast_shapes(a.shape, b.shape), a, b)
-
-    def sigmoid(self, x: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("sigmoid", out, x.shape, x)
-
-    def tanh(self, x: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("tanh", out, x.shape, x)
-
-    def layer_norm(self, x: Array, out: str) -> Array:
-        """Refuses the call: no runtime of the exported graphs has the operator.
-
-        Raises:
-          RecordError: always.
-        """
-        raise RecordError(f"layer normalization of {out!r} inside a recurrent layer")
 
 
 def record_layer(
@@ -179,10 +100,6 @@ def _symbolic(method: Any, arguments: tuple, options: dict, context: Any) -> Any
     if context.method_name == "operators":
         return SymbolicOperators()
     return method(*arguments, **options)
-
-
-def _mark(operator: str, site: str, shape: Sequence[int], *operands: Array) -> Array:
-    return _operator.bind(*operands, operator=operator, site=site, shape=tuple(shape))
 
 
 @dataclass(frozen=True)
@@ -288,7 +205,7 @@ class _Walk:
 
     def _equation(self, equation: Any, read: list[Any]) -> Sequence[Any]:
         name, options = equation.primitive.name, equation.params
-        if equation.primitive is _operator:
+        if equation.primitive is OPERATOR:
             return [self._operator(options["operator"], options["site"], options["shape"], read)]
         inner = options.get("jaxpr", options.get("call_jaxpr"))
         if name == "scan":

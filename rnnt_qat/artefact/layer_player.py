@@ -199,9 +199,8 @@ def _fused_products(
     scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
     gates = []
     for gate, scale in enumerate(scales):
-        accumulator = fixed.accumulate(xs, weights[gate], tensor_format.zero_point)
-        if bias is not None:
-            accumulator += bias[gate]
+        added = None if bias is None else bias[gate]
+        accumulator = fixed.accumulate(xs, weights[gate], added, tensor_format.zero_point)
         ratio = float(np.float32(scale) * np.float32(tensor_format.scale)) / GATE_PRE.scale
         gates.append(fixed.multiply_by_multiplier(accumulator, *fixed.quantize_multiplier(ratio)))
     return np.stack(gates, axis=1)

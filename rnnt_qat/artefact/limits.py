@@ -9,6 +9,7 @@ over all inputs from the actual weights, so no accepted recognizer can reach suc
 import numpy as np
 from jaxtyping import Integer
 
+from rnnt_qat.artefact.rescaled_operators import ADD_SHIFT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 _RESULT_BITS = 30
@@ -18,8 +19,6 @@ _FINEST_TANH = 2.0**-27
 
 TFLM multiplies by the scale times 2^27 and requires a left shift of at least 0.
 """
-_ADD_SHIFT = {np.dtype(np.int8): 20, np.dtype(np.int16): 15}
-"""Left shift of ADD's operands (LiteRT, reference/add.h)."""
 
 
 def check_product(
@@ -113,7 +112,7 @@ def check_add(where: str, formats: tuple[TensorFormat, TensorFormat, TensorForma
       ValueError: it is; names the sum and what to change.
     """
     first, second, output = formats
-    shift = _ADD_SHIFT[np.dtype(first.dtype)]
+    shift = ADD_SHIFT[np.dtype(first.dtype)]
     coarsest = max(first.scale, second.scale)
     if 2 * coarsest >= 2.0**shift * output.scale:
         raise ValueError(

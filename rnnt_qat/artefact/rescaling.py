@@ -13,9 +13,12 @@ from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
 def accumulate(
-    x: Integer[np.ndarray, "N K"], weights: Integer[np.ndarray, "M K"], zero_point: int
+    x: Integer[np.ndarray, "N K"],
+    weights: Integer[np.ndarray, "M K"],
+    bias: Integer[np.ndarray, "M"] | None,
+    zero_point: int,
 ) -> Integer[np.ndarray, "N M"]:
-    """Computes ``(x - zero_point) W^T`` in int64.
+    """Computes ``(x - zero_point) W^T + b`` in int64.
 
     The product runs in float64, which uses the machine's matrix routines and whose 53 bits hold
     every sum of int16 by int8 products of fewer than 2^30 inputs.
@@ -23,10 +26,12 @@ def accumulate(
     Args:
       x: int8 or int16 inputs.
       weights: int8 weights.
+      bias: at the scale of the product; None for no bias.
       zero_point: integer of the input that stands for 0.
     """
     shifted = x.astype(np.float64) - zero_point
-    return (shifted @ weights.T.astype(np.float64)).astype(np.int64)
+    product = (shifted @ weights.T.astype(np.float64)).astype(np.int64)
+    return product if bias is None else product + bias
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from jaxtyping import Integer
 from rnnt_qat.artefact import tanh_int8
 from rnnt_qat.artefact.arithmetic import Formats
 from rnnt_qat.artefact.fused_lstm_units import LstmActivation
+from rnnt_qat.artefact.rescaled_operators import RescaledOperators
 from rnnt_qat.artefact.rescaling import (
     accumulate,
     multiply_by_multiplier,
@@ -44,7 +45,7 @@ class Requantization(enum.Enum):
 
 
 @dataclass(frozen=True)
-class RuntimeArithmetic:
+class RuntimeArithmetic(RescaledOperators):
     """Differences between two runtimes of one chip family.
 
     Attributes:
@@ -80,6 +81,15 @@ class RuntimeArithmetic:
             return float(np.float32(first) * np.float32(second) / np.float32(output))
         return first * second / output
 
+    def rescale(self, x: np.ndarray, ratio: float) -> np.ndarray:
+        """Computes ``x * ratio`` by a 31-bit multiplier with two roundings.
+
+        Args:
+          x: int32 values, as int64.
+          ratio: positive real ratio.
+        """
+        return multiply_by_multiplier(x, *quantize_multiplier(ratio))
+
     def dense(
         self,
         x: Integer[np.ndarray, "N K"],
@@ -99,62 +109,13 @@ class RuntimeArithmetic:
           Integers of the output's dtype.
         """
         input_format, weight_format, output_format = formats
-        accumulator = accumulate(x, weights, input_format.zero_point)
-        if bias is not None:
-            accumulator += bias
+        accumulator = accumulate(x, weights, bias, input_format.zero_point)
         scales = np.float64(input_format.scale) * np.asarray(weight_format.scale, np.float64)
         if self.requantization is Requantization.REAL_SCALE:
             rescaled = round_half_away(accumulator * (scales / np.float64(output_format.scale)))
         else:
             rescaled = _rescale_by_multiplier(accumulator, formats)
         return saturate(rescaled + output_format.zero_point, output_format)
-
-    def add(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
-        """Computes ADD: shifts the addends left, scales them to a common step, adds.
-
-        Args:
-          a: the first addend.
-          b: the second addend.
-          formats: formats of both addends and the sum.
-        """
-        first, second, output = formats
-        wide = np.dtype(first.dtype) == np.int16
-        left_shift = 15 if wide else 20
-        step = 2 * max(first.scale, second.scale)
-        total = np.zeros((), np.int64)
-        for values, tensor_format in ((a, first), (b, second)):
-            shifted = (values.astype(np.int64) - tensor_format.zero_point) << left_shift
-            total = total + multiply_by_multiplier(
-                shifted, *quantize_multiplier(tensor_format.scale / step)
-            )
-        multiplier = quantize_multiplier(step / (2.0**left_shift * output.scale))
-        return saturate(multiply_by_multiplier(total, *multiplier) + output.zero_point, output)
-
-    def mul(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
-        """Computes MUL: the product, rescaled with two roundings.
-
-        Args:
-          a: the first factor.
-          b: the second factor.
-          formats: formats of both factors and the product.
-        """
-        first, second, output = formats
-        product = (a.astype(np.int64) - first.zero_point) * (b.astype(np.int64) - second.zero_point)
-        ratio = self.ratio(first.scale, second.scale, output.scale)
-        rescaled = multiply_by_multiplier(product, *quantize_multiplier(ratio))
-        return saturate(rescaled + output.zero_point, output)
-
-    def requantize(self, x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
-        """Computes QUANTIZE: converts integers to another integer format.
-
-        Args:
-          x: the integers.
-          source: their format.
-          output: format of the result.
-        """
-        multiplier = quantize_multiplier(source.scale / output.scale)
-        rescaled = multiply_by_multiplier(x.astype(np.int64) - source.zero_point, *multiplier)
-        return saturate(rescaled + output.zero_point, output)
 
     def logistic(self, x: np.ndarray, source: TensorFormat) -> np.ndarray:
         """Computes LOGISTIC of int16 Q3.12, the only input format of these layers, in Q0.15.

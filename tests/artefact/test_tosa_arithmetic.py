@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.artefact.tosa_arithmetic import TOSA, rescale_32
+from rnnt_qat.artefact.tosa_arithmetic import TOSA
 from rnnt_qat.export.lstm_graphs import dense_graph
 from rnnt_qat.export.tflite_graph import GraphBuilder
 from rnnt_qat.verify.tosa import TosaReference
@@ -22,7 +22,7 @@ def test_rescale_equals_the_pseudocode(shift):
     x = np.r_[rng.integers(-(2**31), 2**31, 500), -(2**31), 2**31 - 1, np.arange(-9, 10)]
     for multiplier in (2**30, 2**31 - 1, *rng.integers(2**30, 2**31, 5).tolist()):
         expected = apply_scale_32(x, multiplier, shift)
-        np.testing.assert_array_equal(rescale_32(x, multiplier * 2.0**-shift), expected)
+        np.testing.assert_array_equal(TOSA.rescale(x, multiplier * 2.0**-shift), expected)
 
 
 @pytest.mark.slow

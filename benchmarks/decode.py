@@ -63,12 +63,17 @@ def trained():
     return recognizer.frontend, recognizer.transducer()
 
 
-def untrained(variant: str):
-    """Frontend and transducer of a config's sizes; random, with about the tokens of speech."""
+def untrained(config, audio: np.ndarray, chunk_ms: float):
+    """Frontend and transducer of a config's sizes; random, with about the tokens of speech.
+
+    Args:
+      config: an ``ExperimentConfig``.
+      audio: one stream ``[1, N]`` on which the blank's bias is set.
+      chunk_ms: audio of a chunk.
+    """
     import jax
     import jax.numpy as jnp
 
-    from experiments.configs import librispeech
     from rnnt_qat.decoding.chunk_driver import ChunkDriver
     from rnnt_qat.decoding.greedy import GreedyConfig
     from rnnt_qat.frontend.frontend import Frontend
@@ -77,15 +82,15 @@ def untrained(variant: str):
     from rnnt_qat.models.rnnt import RNNT, example_inputs
     from rnnt_qat.quant.policies import FLOAT32
 
-    config = getattr(librispeech, variant)()
     bins = config.frontend.log_mel.num_mel_bins
     stats = FeatureStats(mean=jnp.full(bins, -6.0), std=jnp.full(bins, 3.0))
     frontend, model = Frontend(config.frontend, stats), RNNT(config.model, FLOAT32)
     inputs = example_inputs(config.model, config.frontend.feature_size)
     params = jax.jit(model.init)(jax.random.key(0), *inputs)["params"]
-    driver, audio = ChunkDriver(frontend, GreedyConfig().build()), jnp.asarray(streams(1))
+    driver, audio = ChunkDriver(frontend, GreedyConfig().build()), jnp.asarray(audio)
     length = jnp.full((1,), audio.shape[1], jnp.int32)
-    decode = jax.jit(lambda t: driver.decode(t, audio, length, _CHUNK_MS.value).length[0])
+    seconds = audio.shape[1] / config.frontend.log_mel.sample_rate_hz
+    decode = jax.jit(lambda t: driver.decode(t, audio, length, chunk_ms).length[0])
 
     low, high = 0.0, 20.0
     while True:
@@ -94,7 +99,7 @@ def untrained(variant: str):
         kernel, bias = (params["joint"][name] for name in ("kernel", "bias"))
         joint = {"kernel": 10 * kernel, "bias": bias.at[0].set(blank)}
         transducer = BoundTransducer({"params": {**params, "joint": joint}}, model)
-        rate = int(decode(transducer)) / _SECONDS.value
+        rate = int(decode(transducer)) / seconds
         if TOKENS_PER_SECOND[0] <= rate <= TOKENS_PER_SECOND[1]:
             return frontend, transducer
         if high - low < 1e-5:
@@ -109,10 +114,15 @@ def worker(count: int) -> None:
     import jax
     import jax.numpy as jnp
 
+    from experiments.configs import librispeech
     from rnnt_qat.decoding.chunk_driver import ChunkDriver
     from rnnt_qat.decoding.greedy import GreedyConfig
 
-    frontend, transducer = untrained(_SIZES.value) if _SIZES.value else trained()
+    if _SIZES.value:
+        config = getattr(librispeech, _SIZES.value)()
+        frontend, transducer = untrained(config, streams(1), _CHUNK_MS.value)
+    else:
+        frontend, transducer = trained()
     driver = ChunkDriver(frontend, GreedyConfig().build())
     audio = jnp.asarray(streams(count))
     lengths = jnp.full((count,), audio.shape[1], jnp.int32)

@@ -11,7 +11,6 @@ table: one program a batch shape, and one optimizer.
 
 import sys
 
-import numpy as np
 from absl import app, flags
 
 from benchmarks import measure
@@ -31,30 +30,11 @@ _WORKER = flags.DEFINE_list("worker", [], "internal: contestant, rows, seconds, 
 FLOAT = "float32"
 
 
-def noise_batch(rows: int, seconds: float, labels: int, vocabulary: int):
-    """An ``AudioBatch`` whose rows fill 80 to 100 % of the bucket."""
-    from rnnt_qat.batch import AudioBatch
-    from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
-
-    rng = np.random.default_rng(0)
-    samples = round(seconds * SAMPLE_RATE_HZ)
-    audio_lengths = (rng.uniform(0.8, 1.0, rows) * samples).astype(np.int32)
-    label_lengths = (rng.uniform(0.8, 1.0, rows) * labels).astype(np.int32)
-    audio = 0.1 * rng.standard_normal((rows, samples), np.float32)
-    tokens = rng.integers(1, vocabulary, (rows, labels), np.int32)
-    return AudioBatch(
-        audio=np.where(np.arange(samples) < audio_lengths[:, None], audio, 0),
-        audio_lengths=audio_lengths,
-        labels=np.where(np.arange(labels) < label_lengths[:, None], tokens, 0).astype(np.int32),
-        label_lengths=label_lengths,
-        utterance_index=np.arange(rows, dtype=np.int32),
-    )
-
-
 def worker(policy_name: str, rows: str, seconds: str, labels: str) -> None:
     """One policy's step, served to the parent."""
     import jax
 
+    from benchmarks.step_inputs import noise_batch
     from experiments.configs import prompts
     from rnnt_qat.experiment.task import RecognizerTask
     from rnnt_qat.frontend.frontend import Frontend

@@ -14,15 +14,19 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig, Split
-from rnnt_qat.infra import program
+from rnnt_qat.infra import processes, program
 from rnnt_qat.infra.compilations import keep_programs
 from rnnt_qat.infra.config import ConfigError, field_paths, unknown_field_message
 from rnnt_qat.infra.config_overrides import from_config_dict
 from rnnt_qat.infra.host_memory import keep_freed_memory
+from rnnt_qat.infra.local_path import remote_path_message
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where several processes train together."
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several processes train together. Those that Slurm, Open MPI or "
+    "a cloud TPU started find each other without it.",
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", 0, "This process' number.", lower_bound=0)
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "How many there are.", lower_bound=1)
@@ -34,6 +38,9 @@ _CPU_DEVICES = flags.DEFINE_integer(
     "steps are too small to share. Batches must hold a row for each.",
     lower_bound=1,
 )
+
+_PATHS = ("workdir", "model", "models", "output", "results")
+"""Flags that name folders and files."""
 
 _SHARED = ("data_dir", "cpu_devices", "coordinator", "process_id", "num_processes")
 
@@ -113,28 +120,56 @@ def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Spli
     return splits
 
 
-def set_up_jax(keep_above_s: float = 0.2) -> None:
+def set_up_jax(keep_above_s: float = 0.2, several: bool = False) -> None:
     """Configures the cache of compiled programs, the CPU devices and the processes of a job.
 
     Must be called before any computation.
 
     Args:
       keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
+      several: whether several processes may share the program's work. A program that does not
+        share it, e.g. a sweep that a job of several processes starts on one of them, joins nobody.
+
+    Raises:
+      ValidationError: if processes are asked for and the program does not share its work.
+    """
+    set_up_devices(num_cpu_devices(), keep_above_s)
+    if not several:
+        if _COORDINATOR.value is not None:
+            raise flags.ValidationError(
+                f"--coordinator={_COORDINATOR.value}: this program is one process; those of train "
+                "and evaluate share their work"
+            )
+        return
+    if _COORDINATOR.value is not None:
+        processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    else:
+        processes.join_detected()
+
+
+def num_cpu_devices() -> int:
+    """Returns the number of devices that the CPU stands for."""
+    return _CPU_DEVICES.value
+
+
+def set_up_devices(cpu_devices: int, keep_above_s: float = 0.2) -> None:
+    """Configures memory, the cache of compiled programs and the CPU devices of this process.
+
+    Must be called before any computation.
+
+    Args:
+      cpu_devices: number of devices that the CPU stands for.
+      keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
     """
     keep_freed_memory()
     keep_programs(keep_above_s)
-    if _CPU_DEVICES.value > 1:
-        jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
+    if cpu_devices > 1:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
         # A device that waits for others occupies a thread of XLA's pool, so there must be more
         # threads than devices. Each device computes in one thread.
-        os.environ.setdefault("NPROC", str(4 * _CPU_DEVICES.value))
+        os.environ.setdefault("NPROC", str(4 * cpu_devices))
         flags_given = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags_given} --xla_cpu_multi_thread_eigen=false".strip()
-    if _COORDINATOR.value is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        # JAX's preemption service would handle SIGTERM itself, so the trainer would not receive it.
-        jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -161,7 +196,22 @@ def _parse(argv: Sequence[str]) -> list[str]:
     problem = _missing_config(argv) or _misspelt_override(argv)
     if problem:
         raise flags.Error(problem)
-    return flags.FLAGS(argv)
+    positional = flags.FLAGS(argv)
+    _require_local_paths()
+    return positional
+
+
+def _require_local_paths() -> None:
+    """Checks the flags that name folders and files.
+
+    Raises:
+      IllegalFlagValueError: if one is on another machine.
+    """
+    for name in _PATHS:
+        value = flags.FLAGS[name].value if name in flags.FLAGS else None
+        for path in [value] if isinstance(value, str) else value or ():
+            if problem := remote_path_message(path):
+                raise flags.IllegalFlagValueError(f"--{name}={path}: {problem}")
 
 
 def _where(error: BaseException, config: str) -> str:

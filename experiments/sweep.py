@@ -26,6 +26,12 @@ What precision a chip needs, one field after the other:
 
 python -m experiments.sweep --models=A/models/float --map=generic_nna_crude --aware_steps=400
 
+On the nodes of a Ray cluster, each policy with 4 cores and one accelerator; ``WORKDIR`` and the
+corpora are folders that all nodes see:
+
+python -m experiments.sweep --models=A/models/float --engine=ray --ray_address=auto \
+    --ray_cpus=4 --ray_gpus=1
+
 The paper's experiment on one chip, to the compiled graphs (`make demo`):
 
 python -m experiments.sweep --models=data/pretrained/assistant \
@@ -36,6 +42,7 @@ command goes on where it was interrupted; policies whose results are there are n
 """
 
 import dataclasses
+import functools
 import pathlib
 import shlex
 import shutil
@@ -44,7 +51,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, numbers, run, set_up_jax
+from experiments.flags import (
+    DATA_DIR,
+    define_config,
+    experiment_config,
+    num_cpu_devices,
+    numbers,
+    run,
+    set_up_devices,
+    set_up_jax,
+)
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.evaluation.result import EvaluationResult
@@ -59,12 +75,14 @@ from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.cells import Measurement, measure, results_of
+from rnnt_qat.studies.cells import cells_of, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import write_comparison
+from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
+from rnnt_qat.studies.ray_engine import RayEngine
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
@@ -94,6 +112,17 @@ _AWARE_STEPS = flags.DEFINE_integer(
     "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
     lower_bound=0,
 )
+_ENGINE = flags.DEFINE_enum(
+    "engine", "process", ["process", "ray"], "One policy after the other here, or many on Ray."
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address",
+    None,
+    "With --engine=ray: HOST:PORT, ray://..., or auto for this machine's cluster; default: the "
+    "cores of this machine.",
+)
+_RAY_CPUS = flags.DEFINE_float("ray_cpus", 1, "Cores of a policy.", lower_bound=0)
+_RAY_GPUS = flags.DEFINE_float("ray_gpus", 0, "Accelerators of a policy.", lower_bound=0)
 _BEAM = flags.DEFINE_integer(
     "beam",
     0,
@@ -118,8 +147,8 @@ def main() -> int:
     workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax()
-    console, runs, beam_runs = Console(), [], []
-    first: list[Measurement] = []
+    console, beam_runs = Console(), []
+    engine = _engine(workdir)  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         loaded = {str(model): Recognizer.load(model) for model in models}
@@ -129,16 +158,26 @@ def main() -> int:
         asked = experiment_config(_CONFIG) if given else None
         recipe = asked or base.config
         splits, evaluation = recipe.data.test, recipe.evaluation
-        for number, model in enumerate(models):
-            folder = workdir / f"model_{number}"
-            measured = measure(model, config, splits, evaluation, data_dir, folder, console, asked)
-            systems = [each.system for each in measured]
-            runs.append(results_of(measured))
-            first = first or measured
-            if _BEAM.value:
-                beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
-                what = model, config, splits, beam, data_dir, folder, console, asked
-                beam_runs.append(results_of(measure(*what, into=f"results_beam_{_BEAM.value}")))
+        cells = [
+            cells_of(model, config, splits, evaluation, data_dir, workdir / f"model_{n}", asked)
+            for n, model in enumerate(models)
+        ]
+        engine.run([cell for of_model in cells for cell in of_model], console)
+        measured = [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
+        first, runs = measured[0], [results_of(of_model) for of_model in measured]
+        systems = [each.system for each in measured[-1]]
+        if _BEAM.value:  # of the models that the cells have trained, so only now
+            beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
+            into = f"results_beam_{_BEAM.value}"
+            again = [
+                [dataclasses.replace(cell, evaluation=beam, into=into) for cell in of_model]
+                for of_model in cells
+            ]
+            engine.run([cell for of_model in again for cell in of_model], console)
+            beam_runs = [
+                results_of([m for cell in of_model for m in cell.measurements()])
+                for of_model in again
+            ]
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
@@ -206,6 +245,26 @@ def _tables(
     """Returns the rows of each test set."""
     groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
     return [grid_rows(group, systems) for group in groups]
+
+
+def _engine(workdir: pathlib.Path) -> Engine:
+    """Returns the engine of the flags.
+
+    Args:
+      workdir: folder of the sweep; the logs of Ray's tasks go there.
+
+    Raises:
+      RayError: if the cluster cannot be used.
+    """
+    if _ENGINE.value == "process":
+        return InProcess()
+    return RayEngine(
+        workdir / "logs",
+        address=_RAY_ADDRESS.value,
+        cpus=_RAY_CPUS.value,
+        gpus=_RAY_GPUS.value,
+        setup=functools.partial(set_up_devices, num_cpu_devices()),
+    )
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

@@ -265,7 +265,9 @@ class Experiment:
             self.frontend,
             self.config.pipeline,
             seed=self.config.seed,
-            row_multiple=self.mesh.devices.size * microbatches,
+            row_multiple=math.lcm(
+                self.mesh.devices.size * microbatches, self.config.pipeline.row_multiple
+            ),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )

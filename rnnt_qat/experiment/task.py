@@ -13,6 +13,7 @@ from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig, spec_augment
 from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.random_keys import descend
 from rnnt_qat.losses import is_feasible
 from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
@@ -217,13 +218,12 @@ class RecognizerUnderPolicy:
             step: Int[Array, ""],
             key: PRNGKey,
         ) -> RowLosses:
-            features_key, dropout_key = jax.random.split(key)
-            batch = self._masked(batch, features_key)
-            row_keys = _row_keys(dropout_key, batch)
+            masking_keys, dropout_keys = _row_keys(key, batch.utterance_index)
+            batch = self._masked(batch, masking_keys)
             variables = self.variables(params, frozen.quant_stats)
             dtype = jax.tree.leaves(variables["params"])[0].dtype
             student = dataclasses.replace(batch, features=batch.features.astype(dtype))
-            outputs = forward(self._model, variables, _model_inputs(student), row_keys)
+            outputs = forward(self._model, variables, _model_inputs(student), dropout_keys)
             taught = None if teacher is None else teacher(frozen.teacher, batch)
             loss, terms = total(objectives, outputs, taught, batch, step)
             return self._row_losses(loss, terms, outputs, batch)
@@ -256,10 +256,9 @@ class RecognizerUnderPolicy:
     def _features(self, batch: AudioBatch | Batch) -> Batch:
         return batch if isinstance(batch, Batch) else self._frontend.batch(batch)
 
-    def _masked(self, batch: AudioBatch | Batch, key: PRNGKey) -> Batch:
+    def _masked(self, batch: AudioBatch | Batch, row_keys: PRNGKey) -> Batch:
         batch = self._features(batch)
         bins = self._frontend.config.log_mel.num_mel_bins
-        row_keys = _row_keys(key, batch)
         masked = spec_augment(row_keys, batch.features, batch.feature_lengths, bins, self._augment)
         return dataclasses.replace(batch, features=masked)
 
@@ -309,6 +308,14 @@ def _model_inputs(batch: Batch):
     return batch.features, batch.feature_lengths, batch.labels, batch.label_lengths
 
 
-def _row_keys(key: PRNGKey, batch: Batch) -> PRNGKey:
-    """Returns a key per utterance, independent of its row in the batch and of its device."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch.utterance_index)
+def _row_keys(key: PRNGKey, utterance_index: Int[Array, "B"]) -> PRNGKey:
+    """Derives two keys per utterance, independent of its row in the batch and of its device.
+
+    Args:
+      key: key of the step.
+      utterance_index: index of each row's utterance.
+
+    Returns:
+      Keys ``[2, B]``: for masking features, and for dropout.
+    """
+    return descend(key, jnp.arange(2)[:, None], utterance_index)

@@ -6,10 +6,10 @@ Large Scale Datasets" (arXiv 1912.05533), section 3.1, for masks that adapt to t
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
+from rnnt_qat.infra.random_keys import descend, random_below, random_bits
 from rnnt_qat.typing import Array, Bool, Float, Int, PRNGKey
 
 
@@ -74,46 +74,56 @@ def spec_augment(
         raise ValueError(
             f"spec_augment.freq_mask_bins={config.freq_mask_bins} exceeds {num_mel_bins} mel bins"
         )
-    time_keys, freq_keys = jax.vmap(jax.random.split, out_axes=1)(row_keys)
+    if not max(config.max_time_masks, config.freq_masks):
+        return features
     lengths = feature_lengths.astype(jnp.float32)
-    time_masked = _masks(
-        time_keys,
-        num_masks=jnp.floor(config.time_mask_density * lengths).astype(jnp.int32),
-        max_masks=config.max_time_masks,
-        widest=jnp.floor(config.time_mask_fraction * lengths).astype(jnp.int32),
-        lengths=feature_lengths,
-        size=num_frames,
+    num_masks, widest_time = (
+        jnp.floor(share * lengths).astype(jnp.int32)
+        for share in (config.time_mask_density, config.time_mask_fraction)
     )
-    bin_masked = _masks(
-        freq_keys,
-        num_masks=jnp.full((batch,), config.freq_masks),
-        max_masks=config.freq_masks,
-        widest=jnp.full((batch,), config.freq_mask_bins),
-        lengths=jnp.full((batch,), num_mel_bins),
-        size=num_mel_bins,
+    bins = jnp.full((batch,), num_mel_bins)
+    widths, starts = _intervals(
+        row_keys,
+        max(config.max_time_masks, config.freq_masks),
+        widest=jnp.stack([widest_time, jnp.full((batch,), config.freq_mask_bins)], axis=1),
+        lengths=jnp.stack([feature_lengths, bins], axis=1),
     )
+    some = config.max_time_masks
+    time_masked = _covered(widths[:, 0, :some], starts[:, 0, :some], num_masks, num_frames)
+    some, every = config.freq_masks, jnp.full((batch,), config.freq_masks)
+    bin_masked = _covered(widths[:, 1, :some], starts[:, 1, :some], every, num_mel_bins)
     masked = time_masked[:, :, None] | jnp.tile(bin_masked, size // num_mel_bins)[:, None, :]
     valid = mask_from_lengths(feature_lengths, num_frames)[:, :, None]
     return jnp.where(masked & valid, 0, features)
 
 
-def _masks(
-    row_keys: PRNGKey,
-    num_masks: Int[Array, "B"],
-    max_masks: int,
-    widest: Int[Array, "B"],
-    lengths: Int[Array, "B"],
-    size: int,
+def _intervals(
+    row_keys: PRNGKey, count: int, widest: Int[Array, "B 2"], lengths: Int[Array, "B 2"]
+) -> tuple[Int[Array, "B 2 M"], Int[Array, "B 2 M"]]:
+    """Draws widths and starts of intervals over time and over mel bins.
+
+    The numbers are those of ``jax.random.randint`` with a key for each kind, split into one for
+    widths and one for starts.
+
+    Args:
+      row_keys: random key of each row.
+      count: number of intervals of each kind, M.
+      widest: maximum width of either kind.
+      lengths: number of positions of either kind.
+    """
+    kind, what, half = jnp.arange(2)[:, None, None], jnp.arange(2)[:, None], jnp.arange(2)
+    keys = descend(row_keys[:, None, None, None], kind, what, half)
+    bits = random_bits(keys, count)  # [B, kind, width or start, half, M]
+    widths = random_below(bits[:, :, 0, 0], bits[:, :, 0, 1], widest[..., None] + 1)
+    starts = random_below(bits[:, :, 1, 0], bits[:, :, 1, 1], lengths[..., None] - widths + 1)
+    return widths, starts
+
+
+def _covered(
+    widths: Int[Array, "B M"], starts: Int[Array, "B M"], num_masks: Int[Array, "B"], size: int
 ) -> Bool[Array, "B S"]:
-    """Draws intervals in ``[0, lengths)`` and returns their union in each row; True is masked."""
-
-    def draw(key, widest, length):
-        width_key, start_key = jax.random.split(key)
-        widths = jax.random.randint(width_key, (max_masks,), 0, widest + 1)
-        return widths, jax.random.randint(start_key, (max_masks,), 0, length - widths + 1)
-
-    widths, starts = jax.vmap(draw)(row_keys, widest, lengths)
+    """Returns the union of each row's first ``num_masks`` intervals; True is masked."""
     position = jnp.arange(size)
     inside = (position >= starts[..., None]) & (position < (starts + widths)[..., None])
-    drawn = jnp.arange(max_masks) < num_masks[:, None]
+    drawn = jnp.arange(widths.shape[1]) < num_masks[:, None]
     return jnp.any(inside & drawn[..., None], axis=1)

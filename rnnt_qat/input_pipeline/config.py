@@ -15,6 +15,8 @@ class PipelineConfig:
       max_seconds: maximum duration of an utterance; longer ones are skipped and counted.
       max_labels_per_second: maximum rate of labels; utterances above it are skipped and counted,
         because transcript and audio cannot match.
+      row_multiple: divisor of every batch size. Devices and accumulation steps that divide it give
+        the same batches, so that a run can go on with another number of devices.
       frame_multiple: divisor of the number of (stacked) frames of every bucket; must be a multiple
         of the time reduction of the encoder.
       features_on_host: if True, the threads of the pipeline compute features and it yields
@@ -31,6 +33,7 @@ class PipelineConfig:
     batch_seconds: float = 120.0
     max_seconds: float = 20.0
     max_labels_per_second: float = 40.0
+    row_multiple: int = 1
     frame_multiple: int = 8
     features_on_host: bool = True
     augmentation: WaveformAugmentation = dataclasses.field(default_factory=WaveformAugmentation)
@@ -39,7 +42,13 @@ class PipelineConfig:
     prefetch_batches: int = 4
 
     def __post_init__(self):
-        for name in ("num_buckets", "frame_multiple", "read_threads", "prefetch_batches"):
+        for name in (
+            "num_buckets",
+            "row_multiple",
+            "frame_multiple",
+            "read_threads",
+            "prefetch_batches",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"pipeline.{name}={getattr(self, name)} must be at least 1")
         for name in ("batch_seconds", "max_seconds", "max_labels_per_second"):

@@ -134,7 +134,9 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
             raise ValueError(
                 f"the checkpoint's input position (step {state['step']}) belongs to other "
                 "training data, tokenizer, seed, batch sizes or augmentation than this run's: "
-                "restore those, or start in a new --workdir"
+                "restore those, or start in a new --workdir. If only the devices differ: every "
+                "batch now divides by them; a run with pipeline.row_multiple set to a multiple of "
+                "both numbers has the same batches on either"
             )
         self.step = int(state["step"])
         self._iterator = iter(self._dataset)

@@ -9,7 +9,7 @@ import flax.linen as nn
 from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.time_reduction import TimeReduction
-from rnnt_qat.models.dropout import dropout
+from rnnt_qat.models.dropout import dropout, place_keys
 from rnnt_qat.models.recurrent import LSTMConfig, RecurrentConfig
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -108,13 +108,14 @@ class Encoder(nn.Module):
           Projections ``[B, T / time_reduction, J]``, their mask, and the state after the chunk.
         """
         reduce = TimeReduction(self.config.time_reduction)
+        keys = place_keys(row_keys, 1 + len(self.layers))
         new_state = []
         for index, layer in enumerate(self.layers):
             if index == self.config.layers_before_reduction:
                 xs, mask, _ = reduce(xs, mask)
             if index:
-                xs = dropout(xs, self.config.dropout_rate, row_keys, index)
+                xs = dropout(xs, self.config.dropout_rate, keys[index])
             xs, mask, layer_state = layer(xs, mask, None if state is None else state[index])
             new_state.append(layer_state)
-        xs = dropout(xs, self.config.dropout_rate, row_keys, len(self.layers))
+        xs = dropout(xs, self.config.dropout_rate, keys[-1])
         return self.projection(xs, mask), mask, tuple(new_state)

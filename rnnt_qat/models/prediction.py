@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.embedding import Embedding
-from rnnt_qat.models.dropout import dropout
+from rnnt_qat.models.dropout import dropout, place_keys
 from rnnt_qat.models.recurrent import LSTMConfig, RecurrentConfig
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -134,11 +134,12 @@ class LSTMPrediction(nn.Module):
           Projections ``[B, U, J]`` and the state after the last valid label.
         """
         xs = self.table(inputs)
-        xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
+        keys = place_keys(row_keys, 1 + len(self.layers))
+        xs = dropout(xs, self.config.dropout_rate, keys[0])
         new_state = []
         for index, layer in enumerate(self.layers):
             xs, _, layer_state = layer(xs, mask, None if state is None else state[index])
-            xs = dropout(xs, self.config.dropout_rate, row_keys, index + 1)
+            xs = dropout(xs, self.config.dropout_rate, keys[index + 1])
             new_state.append(layer_state)
         projection = self.projection(xs, mask)
         (self.layers[0] if self.layers else self.projection).cover("input", self.table.table)
@@ -194,7 +195,7 @@ class StatelessPrediction(nn.Module):
         length = inputs.shape[1]
         context = [history[:, k : k + length] for k in range(self.config.context)]
         xs = jnp.concatenate([self.table(labels) for labels in context], axis=-1)
-        xs = dropout(xs, self.config.dropout_rate, row_keys, 0)
+        xs = dropout(xs, self.config.dropout_rate, place_keys(row_keys, 1)[0])
         # The state is that after the last valid label: masked labels leave it unchanged.
         position = mask.sum(axis=1, dtype=jnp.int32)[:, None] + jnp.arange(state.shape[1])
         projection = self.projection(xs, mask)

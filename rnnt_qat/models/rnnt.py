@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
 from rnnt_qat.infra.config import require_at_least
-from rnnt_qat.models.dropout import fold_in_rows
+from rnnt_qat.models.dropout import place_keys
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
@@ -108,9 +108,7 @@ class RNNT(nn.Module):
           label_lengths: number of labels per row.
           row_keys: one random key per row, for dropout; None disables it.
         """
-        encoder_keys, prediction_keys = (
-            None if row_keys is None else fold_in_rows(row_keys, network) for network in (0, 1)
-        )
+        encoder_keys, prediction_keys = place_keys(row_keys, 2)
         reduction = self.config.encoder.time_reduction
         features = jnp.pad(features, ((0, 0), (0, -features.shape[1] % reduction), (0, 0)))
         mask = mask_from_lengths(feature_lengths, features.shape[1])

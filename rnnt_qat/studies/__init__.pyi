@@ -1,4 +1,4 @@
-from .cells import measure, results_of
+from .cells import Cell, cells_of, results_of
 from .chip_comparison import ChipComparisonConfig, compare_on_chips
 from .chip_report import write_chip_report
 from .comparison import compare_recognizers, write_comparison
@@ -11,16 +11,17 @@ from .sweep import FLOAT, SweepConfig, require_one_config
 __all__ = [
     "FLOAT",
     "NOTES",
+    "Cell",
     "ChipComparisonConfig",
     "Row",
     "SweepConfig",
+    "cells_of",
     "compare_on_chips",
     "compare_recognizers",
     "diagnose",
     "grid_rows",
     "load_systems",
     "markdown_grid",
-    "measure",
     "policies",
     "pool",
     "require_a_chip",

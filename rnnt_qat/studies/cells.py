@@ -1,6 +1,7 @@
 """Cells of a sweep: each policy is trained and measured once and cached on disk."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -35,21 +36,105 @@ class Measurement:
     results: tuple[EvaluationResult, ...]
 
 
-def measure(
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One float model under one policy, or as it is: a ``studies.engine.Task``.
+
+    Its results are files in ``workdir/<slug of the policy>/<into>``. They are not computed again
+    for the same model, number of steps, test sets and evaluation config. Interrupted training is
+    resumed.
+
+    Attributes:
+      model: directory of a float recognizer.
+      policy: policy line; None measures the float model.
+      aware_steps: see ``SweepConfig``.
+      splits: test sets.
+      evaluation: how test sets are decoded.
+      data_dir: folder of the prepared corpora.
+      workdir: output folder of the model, with a subfolder per policy.
+      recipe: experiment that provides data, stages and pipeline; None for the model's own.
+      into: name of the folder of results, one for each evaluation config of the same models.
+    """
+
+    model: pathlib.Path
+    policy: str | None
+    aware_steps: int | None
+    splits: tuple[Split, ...]
+    evaluation: EvaluationConfig
+    data_dir: pathlib.Path
+    workdir: pathlib.Path
+    recipe: ExperimentConfig | None = None
+    into: str = "results"
+
+    @property
+    def name(self) -> str:
+        """Model and policy."""
+        return f"{self.model}, {self.policy or FLOAT}"
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Folder of the results."""
+        return self.workdir / (slug(self.policy) if self.policy else FLOAT) / self.into
+
+    def __call__(self, console: Console) -> None:
+        """Trains and evaluates, unless the results are there.
+
+        Args:
+          console: output of progress lines.
+
+        Raises:
+          ModelDirectoryError: if the model is not a float one; see ``sweep``.
+          ValueError: if a rule of the policy matches no layer of the model.
+        """
+        if _read(self.folder, self._key) is not None:
+            console.say(f"{self.policy or FLOAT}: measured before, {self.folder}")
+            return
+        asked = SweepConfig((self.policy,) if self.policy else (), self.aware_steps)
+        systems = sweep(self.model, asked, self.data_dir, self.workdir, console, self.recipe)
+        measured = [
+            _measured(system, recognizer, self.splits, self.evaluation, self.data_dir, console)
+            for system, recognizer in systems.items()
+            if (system.stage == FLOAT) == (self.policy is None)
+        ]
+        _write(self.folder, self._key, measured)
+
+    def measurements(self) -> list[Measurement]:
+        """Returns the results.
+
+        Raises:
+          FileNotFoundError: if they are not there.
+        """
+        found = _read(self.folder, self._key)
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.folder} has no results of {self.name}: if it was computed on another "
+                "machine, that machine wrote to another folder of this path"
+            )
+        return found
+
+    @functools.cached_property
+    def _key(self) -> dict[str, Any]:
+        key = {
+            "model": _digest(self.model),
+            "splits": [to_json(split) for split in self.splits],
+            "evaluation": to_json(self.evaluation),
+            "policy": self.policy,
+            "aware_steps": self.aware_steps if self.policy else 0,
+        }
+        return key if self.recipe is None else key | {"recipe": to_json(self.recipe)}
+
+
+def cells_of(
     model: pathlib.Path,
     config: SweepConfig,
     splits: Sequence[Split],
     evaluation: EvaluationConfig,
     data_dir: pathlib.Path,
     workdir: pathlib.Path,
-    console: Console,
     recipe: ExperimentConfig | None = None,
     into: str = "results",
-) -> list[Measurement]:
-    """Trains and evaluates one float model under each policy.
-
-    A policy is not computed again if ``workdir/<slug>/<into>`` holds its results for the same
-    model, number of steps, test sets and evaluation config. Interrupted training is resumed.
+) -> list[Cell]:
+    """Returns the cells of one float model, starting with the model as it is.
 
     Args:
       model: directory of a float recognizer.
@@ -58,43 +143,23 @@ def measure(
       evaluation: how test sets are decoded.
       data_dir: folder of the prepared corpora.
       workdir: output folder, with a subfolder per policy.
-      console: output of progress lines.
       recipe: experiment that provides data, stages and pipeline; None for the model's own.
       into: name of the folder of results, one for each evaluation config of the same models.
-
-    Returns:
-      The measurements, starting with the float model's.
-
-    Raises:
-      ModelDirectoryError: if the model is not a float one; see ``sweep``.
-      ValueError: if a rule of a policy matches no layer of the model.
     """
-    depends_on = {
-        "model": _digest(model),
-        "splits": [to_json(split) for split in splits],
-        "evaluation": to_json(evaluation),
-    }
-    if recipe is not None:
-        depends_on["recipe"] = to_json(recipe)
-    measured: list[Measurement] = []
-    for policy in (None, *config.policies):
-        folder = workdir / (slug(policy) if policy else FLOAT) / into
-        steps = config.aware_steps if policy else 0
-        key = depends_on | {"policy": policy, "aware_steps": steps}
-        cell = _read(folder, key)
-        if cell is None:
-            asked = dataclasses.replace(config, policies=(policy,) if policy else ())
-            systems = sweep(model, asked, data_dir, workdir, console, recipe)
-            cell = [
-                _measured(system, recognizer, splits, evaluation, data_dir, console)
-                for system, recognizer in systems.items()
-                if (system.stage == FLOAT) == (policy is None)
-            ]
-            _write(folder, key, cell)
-        else:
-            console.say(f"{policy or FLOAT}: measured before, {folder}")
-        measured += cell
-    return measured
+    return [
+        Cell(
+            model.absolute(),
+            policy,
+            config.aware_steps,
+            tuple(splits),
+            evaluation,
+            data_dir.absolute(),
+            workdir.absolute(),
+            recipe,
+            into,
+        )
+        for policy in (None, *config.policies)
+    ]
 
 
 def results_of(measured: Sequence[Measurement]) -> list[EvaluationResult]:

@@ -39,7 +39,7 @@ def deploy_sweep(
     Args:
       measured: the systems with their results, the float model first.
       model: directory of the float model.
-      folder: ``workdir`` of ``cells.measure``, which holds the models of the policies.
+      folder: ``workdir`` of ``cells.cells_of``, which holds the models of the policies.
       splits: test sets of the results.
       targets: chips to compile for; the first one is that of the headline table.
       data_dir: folder of the prepared corpora.

@@ -44,6 +44,9 @@ from rnnt_qat.typing import PyTree
 # to bound the number of batches held in device memory.
 STEPS_IN_FLIGHT = 2
 
+STOP_AGREED_EVERY = 5
+"""Steps after which several processes ask each other whether one of them was told to stop."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
@@ -341,7 +344,7 @@ class Trainer:
         asked = self._stop.signal_number or 0
         if jax.process_count() == 1:
             return asked
-        if step % self._loop.log_every:
+        if step % STOP_AGREED_EVERY:
             return 0
         return int(np.max(multihost_utils.process_allgather(np.int32(asked))))
 

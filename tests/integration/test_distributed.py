@@ -2,12 +2,14 @@
 
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 
 import pytest
 
+from rnnt_qat.infra.processes import join_detected
 from rnnt_qat.training.metrics import read_records
 
 
@@ -22,10 +24,10 @@ def start(workdir, *arguments, devices=1):
     )
 
 
-def finish(*processes):
+def finish(*processes, code=0):
     for process in processes:
         out, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, out
+        assert process.returncode == code, out
 
 
 def free_port() -> int:
@@ -57,6 +59,56 @@ def test_four_devices_and_two_processes_train_the_same(tmp_path):
     options = ["--coordinator", coordinator, "--processes", 2]
     finish(*(start(tmp_path / "two", *options, "--process", i) for i in (0, 1)))
     assert_same_training(tmp_path / "one", tmp_path / "two")
+
+    # A run may change its size on the way: 4 devices, 2, 8.
+    for devices, stop in ((4, 11), (2, 33)):
+        stopped = start(tmp_path / "size", "--signal-at", stop, devices=devices)
+        finish(stopped, code=128 + signal.SIGTERM)
+    finish(start(tmp_path / "size", devices=8))
+    assert_same_training(tmp_path / "one", tmp_path / "size")
+
+    # One of two is told to stop, and both do with a checkpoint; then one is killed, and the other
+    # ends within seconds. One process alone goes on from there.
+    options = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", 2]
+    told = start(tmp_path / "peers", *options, "--process", 1, "--signal-at", 17)
+    other = start(tmp_path / "peers", *options, "--process", 0)
+    finish(told, other, code=128 + signal.SIGTERM)
+    options = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", 2]
+    killed = start(tmp_path / "peers", *options, "--process", 1, "--signal-at", 39, "--signal", 9)
+    other = start(tmp_path / "peers", *options, "--process", 0)
+    finish(killed, code=-signal.SIGKILL)
+    assert other.wait(timeout=60) not in (0, None)
+    finish(start(tmp_path / "peers"))
+    assert_same_training(tmp_path / "one", tmp_path / "peers")
+
+
+@pytest.mark.slow
+def test_processes_that_slurm_started_find_each_other():
+    """Of its variables, those that JAX reads; the nodes are this machine."""
+    program = (
+        "from rnnt_qat.infra.processes import join_detected; import jax;"
+        "print(join_detected(), jax.process_index(), jax.process_count(), len(jax.devices()))"
+    )
+    variables = {"SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_JOB_ID": "4321"}
+    variables |= {"SLURM_NNODES": "1", "JAX_PLATFORMS": "cpu"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | variables | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+        )
+        for i in (0, 1)
+    ]
+    said = [process.communicate(timeout=120)[0].split() for process in started]
+    assert said == [["True", str(i), "2", "2"] for i in (0, 1)]
+
+
+def test_a_process_of_its_own_joins_nobody(monkeypatch):
+    for name in ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "8")  # a shell of salloc, outside of its steps
+    assert not join_detected()
 
 
 @pytest.mark.slow

@@ -37,9 +37,10 @@ from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import QUANT_STATS
-from rnnt_qat.studies.cells import measure, results_of
+from rnnt_qat.studies.cells import cells_of, results_of
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
+from rnnt_qat.studies.engine import InProcess
 from rnnt_qat.studies.grid import grid_rows
 from rnnt_qat.studies.sweep import SweepConfig
 from rnnt_qat.training.checkpoints import ConfigMismatchError
@@ -314,7 +315,9 @@ def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_
     said = io.StringIO()
     splits, evaluation = config().data.test, config().evaluation
     what = workdir / "models/float", policies, splits, evaluation, data_dir, tmp_path
-    measured = measure(*what, Console(said))
+    cells = cells_of(*what)
+    InProcess().run(cells, Console(said))
+    measured = [each for cell in cells for each in cell.measurements()]
     assert "measured before" not in said.getvalue()
     systems = [each.system for each in measured]
     names = [system.name for system in systems]
@@ -326,7 +329,8 @@ def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_
     assert kept.policy.resolve(("joint",)) == OnAccelerator(GENERIC_NNA)
     rows = grid_rows([results_of(measured)], systems)
     assert [row["system"] for row in rows] == names
-    assert measure(*what, Console(said)) == measured
+    InProcess().run(cells, Console(said))
+    assert [each for cell in cells for each in cell.measurements()] == measured
     assert said.getvalue().count("measured before") == 3
     assert rows[2]["wer"] < 0.2
 

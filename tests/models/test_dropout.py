@@ -14,7 +14,7 @@ INTEGERS = jnp.asarray(np.random.default_rng(0).integers(-128, 128, (4, 50, 8)),
 
 
 def dropped(x):
-    return dropout(x, RATE, KEYS, 1)
+    return dropout(x, RATE, KEYS)
 
 
 def test_reals_keep_their_mean():

@@ -12,6 +12,7 @@ from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
 from rnnt_qat.studies import cells
+from rnnt_qat.studies.engine import InProcess
 from rnnt_qat.studies.sweep import SweepConfig, System
 from tests.studies.test_sweep import REFERENCES, result
 
@@ -52,17 +53,18 @@ def sweeping(tmp_path, monkeypatch):
         computed.clear()
         config = SweepConfig(policies, steps)
         console = Console(io.StringIO())
-        measured = cells.measure(
+        asked = cells.cells_of(
             model,
             config,
             SPLITS,
             evaluation or EvaluationConfig(),
             tmp_path,
             tmp_path / "work",
-            console,
             recipe,
             into,
         )
+        InProcess().run(asked, console)
+        measured = [each for cell in asked for each in cell.measurements()]
         return measured, list(computed)
 
     return types.SimpleNamespace(run=run, broken=broken, model=model, work=tmp_path / "work")
@@ -94,6 +96,21 @@ def test_an_interrupted_sweep_goes_on(sweeping):
     measured, computed = sweeping.run()
     assert computed == [("generic_nna{cell.bits=8}",)]
     assert len(measured) == 5
+
+
+def test_results_that_another_machine_did_not_leave_here_are_missed(sweeping):
+    sweeping.run(("w8a8",))
+    (sweeping.work / "w8a8/results/cell.json").unlink()
+    cell = cells.cells_of(
+        sweeping.model,
+        SweepConfig(("w8a8",), 3),
+        SPLITS,
+        EvaluationConfig(),
+        sweeping.work,
+        sweeping.work,
+    )[1]
+    with pytest.raises(FileNotFoundError, match=r"w8a8/results has no results of .*, w8a8"):
+        cell.measurements()
 
 
 @pytest.mark.parametrize("change", ["steps", "evaluation", "recipe", "model", "half"])

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnt_qat.infra import processes
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.training.checkpoints import CheckpointConfig
@@ -32,7 +33,8 @@ WIDTH = 6
 class ToyIterator:
     """Batches ``{x[B, T, F], lengths[B]}`` of two lengths; the position is a batch number."""
 
-    def __init__(self, rows=8, poisoned=(), seconds=0.0, process=0, processes=1):
+    def __init__(self, rows=8, poisoned=(), seconds=0.0, process=0, processes=1, signals=None):
+        self._signals = signals or {}
         self._rows, self._poisoned, self._seconds = rows, set(poisoned), seconds
         self._process, self._processes = process, processes
         self._position = 0
@@ -42,6 +44,8 @@ class ToyIterator:
 
     def __next__(self):
         time.sleep(self._seconds)
+        if self._position in self._signals:
+            os.kill(os.getpid(), self._signals[self._position])
         rng = np.random.default_rng(self._position)
         frames = (3, 5)[self._position % 2]
         x = rng.normal(size=(self._rows, frames, WIDTH)).astype(np.float32)
@@ -212,14 +216,17 @@ def main():
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--shard-above", type=int, default=2**24)
+    parser.add_argument("--signal-at", type=int, default=-1, help="batch that brings a signal")
+    parser.add_argument("--signal", type=int, default=15)
     args = parser.parse_args()
     if args.coordinator:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        # JAX would take SIGTERM for itself, and the trainer would never hear of it.
-        jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize(args.coordinator, args.processes, args.process)
+        processes.join(args.coordinator, args.processes, args.process)
     iterator = ToyIterator(
-        rows=8, seconds=args.seconds, process=args.process, processes=args.processes
+        rows=8,
+        seconds=args.seconds,
+        process=args.process,
+        processes=args.processes,
+        signals={args.signal_at: args.signal},
     )
     try:
         trainer(args.workdir, plan(), iterator, shard_above=args.shard_above).run()

@@ -60,10 +60,8 @@ def bodies(module: ir.Module) -> list[Body]:
     """
     reader = _Reader(module)
     found: list[Body] = []
-    program = _Entry(
-        None, set(), [], reader.entries(reader.functions["main"].regions[0], {}), set()
-    )
-    _append(program, "", 0, 1, found)
+    program = reader.entries(reader.functions["main"].regions[0], {})
+    _append(program, set(), "", 0, 1, found)
     return found
 
 

@@ -62,7 +62,7 @@ def main() -> None:
     else:
         raise flags.ValidationError("give --workdir or --models")
     output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value or ".") / "report")
-    set_up_jax()
+    set_up_jax(several=True)
     recognizers = {name: Recognizer.load(d) for name, d in directories.items()}
     first = next(iter(recognizers.values()))
 

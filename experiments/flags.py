@@ -16,8 +16,10 @@ from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra import processes, program
 from rnnt_qat.infra.compilations import keep_programs
-from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
+from rnnt_qat.infra.config import ConfigError, field_paths, unknown_field_message
+from rnnt_qat.infra.config_overrides import from_config_dict
 from rnnt_qat.infra.host_memory import keep_freed_memory
+from rnnt_qat.infra.local_path import remote_path_message
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
@@ -36,6 +38,9 @@ _CPU_DEVICES = flags.DEFINE_integer(
     "steps are too small to share. Batches must hold a row for each.",
     lower_bound=1,
 )
+
+_PATHS = ("workdir", "model", "models", "output", "results")
+"""Flags that name folders and files."""
 
 _SHARED = ("data_dir", "cpu_devices", "coordinator", "process_id", "num_processes")
 
@@ -115,15 +120,27 @@ def test_sets(flag: flags.FlagHolder, by_default: Sequence[Split]) -> tuple[Spli
     return splits
 
 
-def set_up_jax(keep_above_s: float = 0.2) -> None:
+def set_up_jax(keep_above_s: float = 0.2, several: bool = False) -> None:
     """Configures the cache of compiled programs, the CPU devices and the processes of a job.
 
     Must be called before any computation.
 
     Args:
       keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
+      several: whether several processes may share the program's work. A program that does not
+        share it, e.g. a sweep that a job of several processes starts on one of them, joins nobody.
+
+    Raises:
+      ValidationError: if processes are asked for and the program does not share its work.
     """
     set_up_devices(num_cpu_devices(), keep_above_s)
+    if not several:
+        if _COORDINATOR.value is not None:
+            raise flags.ValidationError(
+                f"--coordinator={_COORDINATOR.value}: this program is one process; those of train "
+                "and evaluate share their work"
+            )
+        return
     if _COORDINATOR.value is not None:
         processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     else:
@@ -179,7 +196,22 @@ def _parse(argv: Sequence[str]) -> list[str]:
     problem = _missing_config(argv) or _misspelt_override(argv)
     if problem:
         raise flags.Error(problem)
-    return flags.FLAGS(argv)
+    positional = flags.FLAGS(argv)
+    _require_local_paths()
+    return positional
+
+
+def _require_local_paths() -> None:
+    """Checks the flags that name folders and files.
+
+    Raises:
+      IllegalFlagValueError: if one is on another machine.
+    """
+    for name in _PATHS:
+        value = flags.FLAGS[name].value if name in flags.FLAGS else None
+        for path in [value] if isinstance(value, str) else value or ():
+            if problem := remote_path_message(path):
+                raise flags.IllegalFlagValueError(f"--{name}={path}: {problem}")
 
 
 def _where(error: BaseException, config: str) -> str:

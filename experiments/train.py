@@ -31,7 +31,7 @@ flags.mark_flag_as_required("config")
 def main() -> int:
     """Trains to the end or until a signal; returns the exit code."""
     workdir = pathlib.Path(_WORKDIR.value)
-    set_up_jax()
+    set_up_jax(several=True)
     config, data_dir = experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value)
     experiment = Experiment(
         config, data_dir, workdir, diagnose=_DIAGNOSE.value, trackers=_TRACK.value

@@ -80,9 +80,9 @@ def states(spec):
     rng = np.random.default_rng(1)
 
     def draw(role, width):
-        format = spec.tensor(role).format
-        state = rng.integers(format.minimum, format.maximum + 1, (BATCH, width))
-        state[:2] = rng.choice([format.minimum, -1, 0, 1, format.maximum], (2, width))
+        qformat = spec.tensor(role).format
+        state = rng.integers(qformat.minimum, qformat.maximum + 1, (BATCH, width))
+        state[:2] = rng.choice([qformat.minimum, -1, 0, 1, qformat.maximum], (2, width))
         return state
 
     return {

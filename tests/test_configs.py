@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.infra.config import from_config_dict, from_json, to_json
+from rnnt_qat.infra.config import from_json, to_json
+from rnnt_qat.infra.config_overrides import from_config_dict
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.state import parameter_count
@@ -56,13 +57,15 @@ def test_config_is_an_experiment(name, variant):
 @pytest.mark.parametrize(("name", "variant"), sorted(CASES))
 def test_speech_is_trained_on_at_other_levels(name, variant):
     """All but the smoke tests and the first minutes of ``assistant``."""
-    low, high = experiment(name, variant).pipeline.augmentation.gain_db
+    augmentation = experiment(name, variant).pipeline.augmentation
+    low, high = augmentation.gain_db
     plain = (name, variant) in {
         ("prompts_smoke", ""),
         ("own_speech", "quick"),
         ("assistant", "short"),
     }
     assert (low, high) == (0, 0) if plain else low <= -12 < 6 <= high
+    assert (augmentation.offset > 0) != plain
 
 
 def test_fine_tuning_takes_the_shipped_model():

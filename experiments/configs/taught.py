@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import on_chip
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.infra.config import config_of
+from rnnt_qat.infra.config_overrides import config_of
 from rnnt_qat.objectives import LatticeDistillation, RecurrentStates
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.objective import Objectives, WeightedObjective

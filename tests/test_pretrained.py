@@ -18,6 +18,8 @@ from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 ROOT = pathlib.Path(__file__).parents[1]
 PRETRAINED = ROOT / "data/pretrained"
 FLOAT, W8, W4 = (PRETRAINED / name for name in ("assistant", "assistant_w8", "assistant_w4"))
+DIGITS, DIGITS_W8 = (PRETRAINED / name for name in ("digits", "digits_w8"))
+ALL = (FLOAT, W8, W4, DIGITS, DIGITS_W8)
 MEGABYTE = 10**6
 
 
@@ -26,26 +28,32 @@ def size(folder):
 
 
 def test_they_are_small():
-    assert all(size(folder) <= 8 * MEGABYTE for folder in (FLOAT, W8, W4))
+    assert all(size(folder) <= 8 * MEGABYTE for folder in ALL)
     assert size(PRETRAINED) <= 20 * MEGABYTE
 
 
-@pytest.mark.parametrize("folder", [FLOAT, W8, W4])
+@pytest.mark.parametrize("folder", ALL)
 def test_they_name_nothing_of_the_machine_that_made_them(folder):
     for path in folder.glob("*.json"):
         text = path.read_text("utf-8")
         assert not any(f'"{root}' in text for root in ("/tmp", "/home", "/work", "/root"))
 
 
-def test_the_float_one_is_read_whole():
-    recognizer = Recognizer.load(FLOAT)
+@pytest.mark.parametrize(
+    ("folder", "parent"),
+    [(FLOAT, ""), (DIGITS, "data/pretrained/assistant")],
+)
+def test_those_in_floating_point_are_read_whole(folder, parent):
+    recognizer = Recognizer.load(folder)
     assert recognizer.policy.name == "float32"
-    assert recognizer.config.initialize_from == ""
+    assert recognizer.config.initialize_from == parent
 
 
-@pytest.mark.parametrize(("folder", "policy"), [(W8, ""), (W4, "_w4")])
-def test_the_chips_is_the_same_network_in_integers(folder, policy):
-    read, whole = artefact.load(folder), Recognizer.load(FLOAT)
+@pytest.mark.parametrize(
+    ("folder", "policy", "parent"), [(W8, "", FLOAT), (W4, "_w4", FLOAT), (DIGITS_W8, "", DIGITS)]
+)
+def test_the_chips_is_the_same_network_in_integers(folder, policy, parent):
+    read, whole = artefact.load(folder), Recognizer.load(parent)
     assert read.origin["policy"] == f"ethos_u_8x8_16{policy}"
     values = {len(np.unique(layer.w_ih)) for layer in read.model.encoder.layers}
     assert max(values) <= 15 if policy else min(values) > 100

@@ -1,0 +1,44 @@
+"""The commands of the tutorial, run in order on a small folder of tones."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.experiments import tones
+
+ROOT = pathlib.Path(__file__).parents[1]
+TEXT = (ROOT / "TUTORIAL.md").read_text()
+COMMANDS = re.findall(r"^    python -m (.*)$", TEXT, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_every_command_works_in_order(tmp_path):
+    tones.record(tmp_path / "speech", speakers=tuple("123456"), utterances=4)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    for command in COMMANDS:
+        arguments = shlex.split(command.replace("own_speech.py", "own_speech.py:quick"))
+        if arguments[0] == "experiments.serve":
+            continue  # runs until Ctrl-C; tests/live starts it
+        if arguments[0] == "data.prepare":  # of six speakers, so that each split has some
+            arguments += ["--librispeech_validation_speakers=2", "--librispeech_test_speakers=3"]
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments], cwd=tmp_path, env=environment,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+        if arguments[0] == "experiments.options":
+            assert "--config.stages.float.steps=24" in done.stdout
+    own = tmp_path / "workdir" / "own"
+    for page in (own / "report", own / "export", own / "sweep" / "report"):
+        assert "<title>" in (page / "report.html").read_text("utf-8")
+    assert "Arithmetic" in (own / "report" / "report.html").read_text("utf-8")
+    both = (tmp_path / "workdir" / "both.html").read_text("utf-8")
+    assert both.count("own: ") > 3
+    assert list((own / "report" / "tensorboard").glob("events*"))

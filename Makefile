@@ -13,7 +13,7 @@ POLICIES ?= w8a8,ethos_u_8x8_16
 TARGET ?= u55-128
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor demo demo_from_scratch test lint clean
+.PHONY: help doctor demo demo_from_scratch test test_all lint clean
 
 help:  ## This list.
 	@echo "make TARGET, with TARGET one of"
@@ -64,7 +64,10 @@ recognizer:  ## Training and evaluation of CONFIG alone, on prepared corpora.
 	.venvs/tosa/bin/python -m pip install --quiet tosa-tools==2026.8.0 tosa-converter-for-tflite==2026.2.0
 	touch $@
 
-test: $(VENV)/installed .venvs/tosa/installed lint  ## Every test, the slow ones too, on two processes.
+test: $(VENV)/installed .venvs/tosa/installed lint  ## The tests, on two processes; of the slowest ones a few cases each.
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive"
+
+test_all: $(VENV)/installed .venvs/tosa/installed lint  ## Every case of every test.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The library's quick tests under each Python that this machine has, with the newest packages.

@@ -18,13 +18,12 @@ import numpy as np
 from absl import app, flags, logging
 
 from rnnt_qat.artefact.integers import (
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.latency.cpu_costs import (
@@ -113,7 +112,7 @@ def recognizer(sizes: Sizes, grid: str, wide: bool) -> RnntIntegers:
     """A recognizer with random weights on a grid, in a chip's formats."""
     rng = np.random.default_rng(1)
     activation, wide_bias = (np.int16, np.int64) if wide else (np.int8, np.int32)
-    input = TensorFormat(activation, 2.0**-11 if wide else 2.0**-4)
+    input_format = TensorFormat(activation, 2.0**-11 if wide else 2.0**-4)
     hidden = TensorFormat(activation, 2.0**-15 if wide else 2.0**-7)
     projection = TensorFormat(activation, 2.0**-12 if wide else 2.0**-5)
     logits = TensorFormat(activation, 2.0**-10 if wide else 2.0**-3)
@@ -121,12 +120,12 @@ def recognizer(sizes: Sizes, grid: str, wide: bool) -> RnntIntegers:
     def kernel(*shape: int) -> np.ndarray:
         return GRIDS[grid](rng, shape).astype(np.int8)
 
-    def lstm(inputs: int, units: int, format: TensorFormat) -> LstmIntegers:
+    def lstm(inputs: int, units: int, tensor_format: TensorFormat) -> LstmIntegers:
         return LstmIntegers(
             w_ih=kernel(4, units, inputs),
             w_hh=kernel(4, units, units),
             bias=np.zeros((4, units), wide_bias),
-            input=format,
+            input=tensor_format,
             hidden=hidden,
             cell=TensorFormat(np.int16, 2.0**-11),
             w_ih_scale=np.full(4, 2.0**-8, np.float32),
@@ -144,7 +143,9 @@ def recognizer(sizes: Sizes, grid: str, wide: bool) -> RnntIntegers:
         width = sizes.hidden * (sizes.time_reduction if reduced else 1)
         first = index == 0
         layers.append(
-            lstm(sizes.features if first else width, sizes.hidden, input if first else hidden)
+            lstm(
+                sizes.features if first else width, sizes.hidden, input_format if first else hidden
+            )
         )
     table = rng.integers(-127, 128, (sizes.vocabulary, sizes.embedding)).astype(activation)
     return RnntIntegers(
@@ -157,9 +158,9 @@ def recognizer(sizes: Sizes, grid: str, wide: bool) -> RnntIntegers:
         ),
         prediction=PredictionIntegers(
             table,
-            input,
+            input_format,
             1,
-            (lstm(sizes.embedding, sizes.prediction, input),),
+            (lstm(sizes.embedding, sizes.prediction, input_format),),
             dense(sizes.prediction, sizes.joint, projection),
         ),
         joint=JointIntegers(projection, hidden, dense(sizes.joint, sizes.vocabulary, logits)),

@@ -143,7 +143,8 @@ class SkipReport:
             lines.append(f"{'nothing':<34}{0:>11}")
         if self.normalised:
             shown = "; ".join(
-                f"{id} {old[:40]!r} -> {new[:40]!r}" for id, old, new in self.examples
+                f"{utterance_id} {old[:40]!r} -> {new[:40]!r}"
+                for utterance_id, old, new in self.examples
             )
             lines += ["", f"{'transcripts normalised':<34}{self.normalised:>11,}  {shown[:120]}"]
         return "\n".join(lines)

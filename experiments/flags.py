@@ -16,7 +16,8 @@ from data.data_dir import DATA_DIR as DATA_DIR
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra import processes, program
 from rnnt_qat.infra.compilations import keep_programs
-from rnnt_qat.infra.config import ConfigError, field_paths, from_config_dict, unknown_field_message
+from rnnt_qat.infra.config import ConfigError, field_paths, unknown_field_message
+from rnnt_qat.infra.config_overrides import from_config_dict
 from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.infra.local_path import remote_path_message
 from rnnt_qat.input_pipeline.corpus import open_corpus

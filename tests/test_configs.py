@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.infra.config import from_config_dict, from_json, to_json
+from rnnt_qat.infra.config import from_json, to_json
+from rnnt_qat.infra.config_overrides import from_config_dict
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.state import parameter_count

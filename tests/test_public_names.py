@@ -3,15 +3,22 @@
 import ast
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "rnnt_qat"
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-CORE = ("losses", "fixedpoint", "accelerators", "quant", "layers", "decoding")
+CORE = (
+    *("accelerators", "artefact", "decoding", "fixedpoint", "frontend", "layers", "losses"),
+    *("models", "objectives", "quant", "serving"),
+)
 """Rooms that the package's own dependencies are enough for; the others need an extra."""
+IMPORTED_AS = {"aqtp": "aqt"}
+"""Names of modules where they differ from the name of their distribution."""
 EXTRAS = (
     *("array_record", "grain", "jiwer", "matplotlib", "ml_collections", "orbax", "sentencepiece"),
     *("soundfile", "tensorboardX", "tensorflow_datasets", "av", "ai_edge_litert", "ethosu"),
@@ -50,6 +57,43 @@ def run_without(blocked: tuple[str, ...], program: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def dependencies() -> set[str]:
+    """Top-level modules of the distributions that ``pip install .`` installs."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    names = (re.match(r"[\w.-]+", line).group() for line in project["dependencies"])
+    return {IMPORTED_AS.get(name, name) for name in names}
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Dotted names that a file imports anywhere, functions included."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    members = [n for n in nodes if isinstance(n, ast.ImportFrom)]
+    return plain | {f"{n.module}.{alias.name}" for n in members for alias in n.names}
+
+
+def file_of(name: str) -> pathlib.Path | None:
+    """Returns the file of this package that holds what a dotted name imports."""
+    if not name.startswith(f"{PACKAGE.name}."):
+        return None
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    found = [path.with_suffix(".py"), path / "__init__.py", path.parent.with_suffix(".py")]
+    return next((candidate for candidate in found if candidate.is_file()), None)
+
+
+@pytest.mark.parametrize("room", CORE)
+def test_a_core_room_imports_only_the_package_s_dependencies(room):
+    allowed = dependencies() | sys.stdlib_module_names | {PACKAGE.name}
+    seen, waiting = set(), sorted((PACKAGE / room).rglob("*.py"))
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        names = imports(path)
+        needed = {name.partition(".")[0] for name in names} - allowed
+        assert not needed, f"{path}, which {room} imports, needs {needed}: not in [dependencies]"
+        waiting += {file for name in names if (file := file_of(name))} - seen
 
 
 @pytest.mark.slow

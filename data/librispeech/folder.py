@@ -161,18 +161,18 @@ def _chapters(folder: Path, skip_report: SkipReport) -> Iterator[_Chapter]:
             if not is_transcript and not name.lower().endswith(AUDIO_SUFFIXES):
                 continue
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            id = unicodedata.normalize("NFC", Path(name).stem)
+            utterance_id = unicodedata.normalize("NFC", Path(name).stem)
             if name.startswith("."):  # metadata that macOS stores as "._x.flac" beside x.flac
                 skip_report.skip(shown, SkipError(Cause.HIDDEN_FILE, place.name))
             elif shown != name:
                 skip_report.skip(shown, SkipError(Cause.BAD_NAME, f"in {place.name}"))
             elif is_transcript:
                 transcripts.append(place / name)
-            elif id in audio:
-                detail = f"{name} beside {audio[id].name}"
-                skip_report.skip(id, SkipError(Cause.DUPLICATE_ID, detail))
+            elif utterance_id in audio:
+                detail = f"{name} beside {audio[utterance_id].name}"
+                skip_report.skip(utterance_id, SkipError(Cause.DUPLICATE_ID, detail))
             else:
-                audio[id] = place / name
+                audio[utterance_id] = place / name
         if transcripts or audio:
             yield _Chapter(place, transcripts, audio)
 

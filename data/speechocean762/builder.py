@@ -28,7 +28,7 @@ class SpeechOcean762(CorpusBuilder):
     """Builder of non-native English in the corpus' own splits; half the speakers are children."""
 
     name = "speechocean762"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     DESCRIPTION = "speechocean762 (Zhang et al., Interspeech 2021): English by Mandarin speakers."
     HOMEPAGE = "https://www.openslr.org/101"
 
@@ -58,7 +58,7 @@ class SpeechOcean762(CorpusBuilder):
         return self._source.fingerprint() | {"validation": self._validation_speakers}
 
     def list_recordings(self) -> Mapping[str, list[Recording]]:
-        """Lists the splits; ``test_digits`` holds the digit strings of ``test`` again."""
+        """Lists the splits; ``train_digits`` and so on hold the digit strings of each again."""
         train, test = (
             list_part(self._source.folder, part, self.skip_report) for part in ("train", "test")
         )
@@ -66,9 +66,12 @@ class SpeechOcean762(CorpusBuilder):
         if heard_twice:
             raise CorpusError(f"speakers in train and test: {', '.join(sorted(heard_twice))}")
         validation = self._validation_speakers or _some({r.speaker for r in train})
-        digits = [r for r in test if set(r.text.split()) <= DIGITS]
         splits = split_recordings(train, test=NOBODY, validation=validation) | {"test": test}
-        return splits | ({"test_digits": digits} if digits else {})
+        digits = {
+            f"{split}_digits": [r for r in recordings if set(r.text.split()) <= DIGITS]
+            for split, recordings in splits.items()
+        }
+        return splits | {split: strings for split, strings in digits.items() if strings}
 
 
 def list_part(folder: Path, part: str, skip_report: SkipReport) -> list[Recording]:

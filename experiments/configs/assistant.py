@@ -12,6 +12,11 @@ python -m experiments.train --config=experiments/configs/assistant.py --workdir=
 python -m experiments.sweep --models=data/pretrained/assistant --workdir=workdir/chips \
     --config=experiments/configs/assistant.py:chip \
     --policies=ethos_u_8x8_16,ethos_u_8x8_16_w4,generic_nna_crude
+
+``assistant.py:digits`` and ``assistant.py:telephone`` are its descendants, which hear digit strings
+and telephone prompts alone:
+
+python -m experiments.train --config=experiments/configs/assistant.py:digits --workdir=workdir/d
 """
 
 import dataclasses
@@ -21,7 +26,7 @@ from ml_collections import ConfigDict
 from experiments.configs import prompts
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
-from rnnt_qat.infra.config import config_of
+from rnnt_qat.infra.config_overrides import config_of
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig
@@ -166,6 +171,96 @@ def chip() -> ExperimentConfig:
     )
 
 
+def digits() -> ExperimentConfig:
+    """Digit strings alone; speeds that make other speakers of the few there are."""
+    return _descendant(
+        DataConfig(
+            train=(
+                Split("connected_digits", "train", repeats=2),
+                Split("spoken_digits", "train"),
+                Split("synthetic_speech/digits_1h", "train"),
+                Split("speechocean762", "train_digits", repeats=16),
+                Split("speechocean762", "train_digits", repeats=16, joined_seconds=10.0),
+            ),
+            validation=(
+                Split("speechocean762", "validation_digits"),
+                Split("synthetic_speech/digits_1h", "validation"),
+            ),
+            test=(
+                Split("connected_digits", "test"),
+                Split("speechocean762", "test_digits"),
+                Split("synthetic_speech/digits_1h", "test"),
+            ),
+            held_out=(Split("connected_digits", "test"), Split("speechocean762", "test_digits")),
+        ),
+        WaveformAugmentation(
+            speeds=(0.75, 0.85, 0.95, 1.05, 1.15, 1.25),
+            gain_db=(-18.0, 8.0),
+            noise_probability=0.3,
+            room_probability=0.3,
+            offset=0.002,
+        ),
+    )
+
+
+def telephone() -> ExperimentConfig:
+    """Telephone prompts, recorded and synthetic, alone."""
+    return _descendant(
+        DataConfig(
+            train=(
+                Split(prompts.PROMPTS, "train", repeats=3),
+                Split(prompts.PROMPTS, "train", repeats=3, joined_seconds=16.0),
+                Split(prompts.SYNTHETIC, "train"),
+            ),
+            validation=(
+                Split(prompts.PROMPTS, "validation"),
+                Split(prompts.SYNTHETIC, "validation"),
+            ),
+            test=(Split(prompts.PROMPTS, "test"), Split(prompts.SYNTHETIC, "test")),
+        ),
+        experiment().pipeline.augmentation,
+    )
+
+
+def _descendant(data: DataConfig, augmentation: WaveformAugmentation) -> ExperimentConfig:
+    """Some thousand steps more of the shipped recognizer on a part of its speech."""
+    whole = experiment()
+    return dataclasses.replace(
+        whole,
+        initialize_from="data/pretrained/assistant",
+        data=data,
+        pipeline=dataclasses.replace(whole.pipeline, num_buckets=5, augmentation=augmentation),
+        stages=(
+            TrainingStage(
+                "float",
+                precision=FLOAT32,
+                steps=2000,
+                optimizer=OptimizerConfig(
+                    learning_rate=1e-3,
+                    warmup_steps=100,
+                    decay="linear",
+                    final_fraction=0.01,
+                    ema_decay=0.995,
+                ),
+            ),
+            Calibration(batches=20),
+            TrainingStage(
+                "aware",
+                steps=300,
+                optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=30, ema_decay=0.99),
+            ),
+        ),
+        loop=LoopConfig(log_every=50, evaluate_every=500, checkpoint=CheckpointConfig(every=250)),
+    )
+
+
 def get_config(variant: str = "experiment") -> ConfigDict:
     """The fields to override."""
-    return config_of(variant, {"experiment": experiment, "short": short, "chip": chip})
+    variants = {
+        "experiment": experiment,
+        "short": short,
+        "chip": chip,
+        "digits": digits,
+        "telephone": telephone,
+    }
+    return config_of(variant, variants)

@@ -23,7 +23,7 @@ from experiments.configs import assistant, prompts, prompts_large
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import MLPERF
-from rnnt_qat.infra.config import config_of
+from rnnt_qat.infra.config_overrides import config_of
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import assistant, prompts
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
-from rnnt_qat.infra.config import config_of
+from rnnt_qat.infra.config_overrides import config_of
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, TrainingStage

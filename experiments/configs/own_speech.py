@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from experiments.configs import prompts, prompts_smoke
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
-from rnnt_qat.infra.config import ConfigError, config_dict
+from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.config_overrides import config_dict
 
 CORPUS = "librispeech/by_speaker"
 DATA = DataConfig(

@@ -15,7 +15,7 @@ from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig
-from rnnt_qat.infra.config import config_of
+from rnnt_qat.infra.config_overrides import config_of
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.models.encoder import EncoderConfig

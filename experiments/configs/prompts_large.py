@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import prompts
 from rnnt_qat.experiment.config import ExperimentConfig
-from rnnt_qat.infra.config import config_dict
+from rnnt_qat.infra.config_overrides import config_dict
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig

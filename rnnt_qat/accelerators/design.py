@@ -220,15 +220,15 @@ def _changed_chip_fields(spec: AcceleratorSpec, changes: Mapping[str, Value]) ->
 
 def _changed_tensor(tensor: TensorSpec, kind: str, value: Value) -> TensorSpec:
     """Returns a tensor's entry with one field changed; its units are not fitted yet."""
-    format = tensor.format
+    qformat = tensor.format
     if kind == "bits":
         bits = int(value)
-        fixed = format.frac_bits is not None
-        frac_bits = bits - 1 - format.integer_bits if fixed else None
-        return replace(tensor, format=replace(format, bits=bits, frac_bits=frac_bits))
+        fixed = qformat.frac_bits is not None
+        frac_bits = bits - 1 - qformat.integer_bits if fixed else None
+        return replace(tensor, format=replace(qformat, bits=bits, frac_bits=frac_bits))
     if kind == "frac":
         frac_bits = None if value == "calibrated" else int(value)
-        return replace(tensor, format=replace(format, frac_bits=frac_bits))
+        return replace(tensor, format=replace(qformat, frac_bits=frac_bits))
     if kind == "scale":
         return replace(tensor, power_of_two=_SCALES[str(value)])
     if kind == "grain":
@@ -245,7 +245,7 @@ def _changed_tensor(tensor: TensorSpec, kind: str, value: Value) -> TensorSpec:
     for name in units:
         former = getattr(tensor, name)
         if former is not None:
-            unit: Any = named_unit(str(value), Function(name), format)
+            unit: Any = named_unit(str(value), Function(name), qformat)
             if hasattr(former, "rounding") and hasattr(unit, "rounding"):
                 unit = replace(unit, rounding=former.rounding)
             made[name] = unit
@@ -274,11 +274,11 @@ def _rounded(tensor: TensorSpec, rounding: Rounding) -> TensorSpec:
     return replace(tensor, **changed)
 
 
-def _check_range(role: Role, format: QFormat) -> None:
+def _check_range(role: Role, qformat: QFormat) -> None:
     """Raises ValueError for a format without any step in its range."""
-    if format.frac_bits is not None and format.frac_bits < 0:
+    if qformat.frac_bits is not None and qformat.frac_bits < 0:
         raise ValueError(
-            f"{role.value}.bits={format.bits}: too few for a range of +-2^{format.integer_bits}; "
+            f"{role.value}.bits={qformat.bits}: too few for a range of +-2^{qformat.integer_bits}; "
             f"set {role.value}.frac too"
         )
 

@@ -245,9 +245,9 @@ class AcceleratorSpec:
                     self._check_unit_input(where, unit, read)
 
     def _check_unit_input(self, where: str, unit: Activation, read: Role):
-        format = self.tensor(read).format
+        qformat = self.tensor(read).format
         try:
-            unit.check_input(format)
+            unit.check_input(qformat)
         except ValueError as error:
             self._refuse(where, f"cannot read {read.name}: {error}")
 

@@ -74,7 +74,7 @@ def fitted_unit(unit: Activation, output: QFormat, inputs: Iterable[QFormat]) ->
       inputs: formats that it reads; a table covers at least the widest.
     """
     if isinstance(unit, InterpolatedTable):
-        reaches = [format.integer_bits for format in inputs if format.frac_bits is not None]
+        reaches = [qformat.integer_bits for qformat in inputs if qformat.frac_bits is not None]
         return replace(unit, output=output, range_bits=max(unit.range_bits, *reaches, 0))
     if isinstance(unit, PiecewiseLinear | Int8Table):
         return replace(unit, output=output)

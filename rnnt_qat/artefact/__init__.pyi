@@ -1,20 +1,18 @@
-from .arithmetic import LITERT, TFLM, Arithmetic, RuntimeArithmetic
+from .arithmetic import Arithmetic
 from .artefact import MANIFEST, Artefact, ArtefactError, load, save
-from .integers import (
+from .integers import EncoderIntegers, JointIntegers, PredictionIntegers, RnntIntegers
+from .layer_integers import (
     GATE,
     GATE_NAMES,
     GATE_PRE,
     DenseIntegers,
-    EncoderIntegers,
-    JointIntegers,
     LstmIntegers,
-    PredictionIntegers,
     RecurrentIntegers,
-    RnntIntegers,
 )
 from .layer_player import LstmState, initial_lstm_state, initial_state, play_lstm
 from .player import BLANK_ID, Player, StreamingRecognizer, Transcript, greedy, quantize_features
 from .recorded_layer import INPUT, Constant, Node, NodeKind, RecordedLayer, StateTensor
+from .runtime_arithmetic import LITERT, TFLM, RuntimeArithmetic
 from .tensor_format import TensorFormat
 from .tosa_arithmetic import TOSA, TosaArithmetic
 

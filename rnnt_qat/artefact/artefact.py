@@ -23,16 +23,16 @@ from typing import Any
 
 import numpy as np
 
-from rnnt_qat.artefact.arithmetic import LstmActivation, Requantization, RuntimeArithmetic
+from rnnt_qat.artefact.fused_lstm_units import LstmActivation
 from rnnt_qat.artefact.integers import (
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.recorded_layer import Constant, Node, NodeKind, RecordedLayer, StateTensor
+from rnnt_qat.artefact.runtime_arithmetic import Requantization, RuntimeArithmetic
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.artefact.tosa_arithmetic import TosaArithmetic
 from rnnt_qat.infra.errors import UserError

@@ -27,20 +27,22 @@ def check_weights(where: str, weights: np.ndarray) -> None:
         )
 
 
-def check_bias(where: str, bias: np.ndarray, input: TensorFormat) -> None:
+def check_bias(where: str, bias: np.ndarray, input_format: TensorFormat) -> None:
     """Checks that biases are int32 for int8 inputs and int64 for int16 inputs.
 
     Args:
       where: name of the bias in the error message.
       bias: the bias.
-      input: format of the inputs.
+      input_format: format of the inputs.
 
     Raises:
       ValueError: they are not.
     """
-    expected = np.int64 if input.dtype == np.int16 else np.int32
+    expected = np.int64 if input_format.dtype == np.int16 else np.int32
     if bias.dtype != expected:
-        raise ValueError(f"{where} is {bias.dtype}; {input.dtype} inputs take {expected.__name__}")
+        raise ValueError(
+            f"{where} is {bias.dtype}; {input_format.dtype} inputs take {expected.__name__}"
+        )
 
 
 def check_shape(ok: bool, where: str, array: np.ndarray, expected: str) -> None:

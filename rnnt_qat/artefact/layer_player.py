@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact import arithmetic as fixed
-from rnnt_qat.artefact.arithmetic import Arithmetic, RuntimeArithmetic
-from rnnt_qat.artefact.integers import (
+from rnnt_qat.artefact import rescaling as fixed
+from rnnt_qat.artefact.arithmetic import Arithmetic
+from rnnt_qat.artefact.fused_lstm_units import lstm_sigmoid, lstm_tanh
+from rnnt_qat.artefact.layer_integers import (
     GATE,
     GATE_PRE,
     DenseIntegers,
@@ -20,6 +21,7 @@ from rnnt_qat.artefact.integers import (
     RecurrentIntegers,
 )
 from rnnt_qat.artefact.recorded_layer import RecordedLayer, play_recorded
+from rnnt_qat.artefact.runtime_arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
@@ -57,8 +59,8 @@ LayerState = Mapping[str, np.ndarray]
 def initial_state(layer: RecurrentIntegers) -> LayerState:
     """Returns the integers of zero in the formats of a layer's states."""
     return {
-        name: np.full(size, format.zero_point, format.dtype)
-        for name, (size, format) in layer.state_formats.items()
+        name: np.full(size, tensor_format.zero_point, tensor_format.dtype)
+        for name, (size, tensor_format) in layer.state_formats.items()
     }
 
 
@@ -174,12 +176,12 @@ def _step_fused(
         recurred = fixed.saturate(recurred, GATE_PRE)
     pre = fixed.saturate(fixed.saturate(projected, GATE_PRE).astype(np.int64) + recurred, GATE_PRE)
     activation = arithmetic.lstm_activation
-    i, f, o = (fixed.lstm_sigmoid(pre[gate], activation).astype(np.int64) for gate in (0, 1, 3))
-    g = fixed.lstm_tanh(pre[2], GATE_PRE.scale, activation)
+    i, f, o = (lstm_sigmoid(pre[gate], activation).astype(np.int64) for gate in (0, 1, 3))
+    g = lstm_tanh(pre[2], GATE_PRE.scale, activation)
     kept = _cell_product(f, state.cell, GATE.scale, arithmetic)
     written = _cell_product(i, g, GATE.scale**2 / layer.cell.scale, arithmetic)
     cell = fixed.saturate(kept + written, layer.cell)
-    squashed = fixed.lstm_tanh(cell, layer.cell.scale, activation)
+    squashed = lstm_tanh(cell, layer.cell.scale, activation)
     # Rescales o tanh(c) from 2^-30 to the scale of the hidden state.
     ratio = arithmetic.ratio(GATE.scale, GATE.scale, layer.hidden.scale)
     hidden = fixed.multiply_by_multiplier(o * squashed, *fixed.quantize_multiplier(ratio))
@@ -191,16 +193,15 @@ def _fused_products(
     weights: Integer[np.ndarray, "4 H K"],
     bias: Integer[np.ndarray, "4 H"] | None,
     layer: LstmIntegers,
-    format: TensorFormat,
+    tensor_format: TensorFormat,
 ) -> Integer[np.ndarray, "T 4 H"]:
     """Computes ``W x + b`` of each gate, rescaled to Q3.12 in int64, without saturation."""
     scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
     gates = []
     for gate, scale in enumerate(scales):
-        accumulator = fixed.accumulate(xs, weights[gate], format.zero_point)
-        if bias is not None:
-            accumulator += bias[gate]
-        ratio = float(np.float32(scale) * np.float32(format.scale)) / GATE_PRE.scale
+        added = None if bias is None else bias[gate]
+        accumulator = fixed.accumulate(xs, weights[gate], added, tensor_format.zero_point)
+        ratio = float(np.float32(scale) * np.float32(tensor_format.scale)) / GATE_PRE.scale
         gates.append(fixed.multiply_by_multiplier(accumulator, *fixed.quantize_multiplier(ratio)))
     return np.stack(gates, axis=1)
 

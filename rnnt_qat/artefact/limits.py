@@ -9,6 +9,7 @@ over all inputs from the actual weights, so no accepted recognizer can reach suc
 import numpy as np
 from jaxtyping import Integer
 
+from rnnt_qat.artefact.rescaled_operators import ADD_SHIFT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 _RESULT_BITS = 30
@@ -18,8 +19,6 @@ _FINEST_TANH = 2.0**-27
 
 TFLM multiplies by the scale times 2^27 and requires a left shift of at least 0.
 """
-_ADD_SHIFT = {np.dtype(np.int8): 20, np.dtype(np.int16): 15}
-"""Left shift of ADD's operands (LiteRT, reference/add.h)."""
 
 
 def check_product(
@@ -41,13 +40,13 @@ def check_product(
     Raises:
       ValueError: some input does; names the layer, the output and what to change.
     """
-    input, weight, output = formats
-    limits = np.iinfo(input.dtype)
-    reach = max(limits.max - input.zero_point, input.zero_point - limits.min)
+    input_format, weight_format, output_format = formats
+    limits = np.iinfo(input_format.dtype)
+    reach = max(limits.max - input_format.zero_point, input_format.zero_point - limits.min)
     largest = np.abs(weights.astype(np.int64)).sum(axis=1) * reach
     if bias is not None:
         largest = largest + np.abs(bias.astype(np.int64))
-    is_wide = np.dtype(input.dtype) == np.int16
+    is_wide = np.dtype(input_format.dtype) == np.int16
     bits = wide_bits if is_wide else 32
     worst = int(np.argmax(largest))
     if largest[worst] >= 2 ** (bits - 1):
@@ -60,7 +59,11 @@ def check_product(
     if is_wide:
         # A 16-bit multiplier has no left shift, so a product of one step must stay below 2^14.
         largest = np.maximum(largest, 2 ** (_RESULT_BITS - 14))
-    ratio = np.float64(input.scale) * np.asarray(weight.scale, np.float64) / output.scale
+    ratio = (
+        np.float64(input_format.scale)
+        * np.asarray(weight_format.scale, np.float64)
+        / output_format.scale
+    )
     check_result(where, float((largest * ratio).max(initial=0.0)))
 
 
@@ -109,7 +112,7 @@ def check_add(where: str, formats: tuple[TensorFormat, TensorFormat, TensorForma
       ValueError: it is; names the sum and what to change.
     """
     first, second, output = formats
-    shift = _ADD_SHIFT[np.dtype(first.dtype)]
+    shift = ADD_SHIFT[np.dtype(first.dtype)]
     coarsest = max(first.scale, second.scale)
     if 2 * coarsest >= 2.0**shift * output.scale:
         raise ValueError(

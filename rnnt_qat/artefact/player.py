@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Integer
 
-from rnnt_qat.artefact import arithmetic as fixed
+from rnnt_qat.artefact import rescaling as fixed
 from rnnt_qat.artefact.artefact import Artefact
-from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import RecurrentIntegers
 from rnnt_qat.artefact.layer_player import (
     LayerState,
     Recorder,
@@ -68,7 +69,7 @@ class Transcript:
 
 
 def quantize_features(
-    features: Float[np.ndarray, "T F"], format: TensorFormat
+    features: Float[np.ndarray, "T F"], tensor_format: TensorFormat
 ) -> Integer[np.ndarray, "T F"]:
     """Quantizes normalized features to the encoder's input format.
 
@@ -77,13 +78,13 @@ def quantize_features(
 
     Args:
       features: normalized features.
-      format: the encoder's input format.
+      tensor_format: the encoder's input format.
     """
-    scaled = np.asarray(features, np.float32) / np.float32(format.scale)
-    limits = np.iinfo(format.dtype)
+    scaled = np.asarray(features, np.float32) / np.float32(tensor_format.scale)
+    limits = np.iinfo(tensor_format.dtype)
     # Clipped before the cast, which is undefined for floats beyond the integers.
     bounded = np.clip(np.nan_to_num(scaled, nan=0.0), limits.min, limits.max).astype(np.float64)
-    return fixed.saturate(fixed.round_half_away(bounded) + format.zero_point, format)
+    return fixed.saturate(fixed.round_half_away(bounded) + tensor_format.zero_point, tensor_format)
 
 
 def greedy(
@@ -173,19 +174,20 @@ class Player:
           ValueError: the features do not have the encoder's input format or width.
         """
         encoder = self.model.encoder
-        x, format = features, encoder.layers[0].input
-        if features.dtype != format.dtype or features.shape[1:] != (encoder.feature_size,):
+        x, tensor_format = features, encoder.layers[0].input
+        if features.dtype != tensor_format.dtype or features.shape[1:] != (encoder.feature_size,):
             raise ValueError(
-                f"features are {features.dtype} {features.shape}; the encoder takes {format.dtype} "
-                f"[T, {encoder.feature_size}] (quantize them with the artefact's input format)"
+                f"features are {features.dtype} {features.shape}; the encoder takes "
+                f"{tensor_format.dtype} [T, {encoder.feature_size}] (quantize them with the "
+                f"artefact's input format)"
             )
         for index, layer in enumerate(encoder.layers):
             if index == encoder.layers_before_reduction:
-                x = _reduce(x, encoder.time_reduction, format)
+                x = _reduce(x, encoder.time_reduction, tensor_format)
                 self._record("encoder/reduced", x)
-            x = self._layer("encoder", index, layer, self._encoder, x, format)
-            format = layer.output
-        x = self._in_format(x, format, encoder.projection.input)
+            x = self._layer("encoder", index, layer, self._encoder, x, tensor_format)
+            tensor_format = layer.output
+        x = self._in_format(x, tensor_format, encoder.projection.input)
         encoded = play_dense(encoder.projection, x, self.model.arithmetic)
         self._record("encoder/encoded", encoded)
         return encoded
@@ -194,14 +196,14 @@ class Player:
         """Returns the prediction projection after the next label."""
         prediction = self.model.prediction
         self._labels = [*self._labels[1:], label]
-        format = prediction.embedding_format
+        tensor_format = prediction.embedding_format
         x = prediction.embedding[self._labels]
         self._record("prediction/embedded", x)
         x = x.reshape(1, -1)
         for index, layer in enumerate(prediction.layers):
-            x = self._layer("prediction", index, layer, self._prediction, x, format)
-            format = layer.output
-        x = self._in_format(x, format, prediction.projection.input)
+            x = self._layer("prediction", index, layer, self._prediction, x, tensor_format)
+            tensor_format = layer.output
+        x = self._in_format(x, tensor_format, prediction.projection.input)
         predicted = play_dense(prediction.projection, x, self.model.arithmetic)
         self._record("prediction/predicted", predicted)
         return predicted[0]
@@ -260,10 +262,10 @@ class Player:
         layer: RecurrentIntegers,
         states: list[LayerState],
         x: np.ndarray,
-        format: TensorFormat,
+        tensor_format: TensorFormat,
     ) -> np.ndarray:
         name = f"{network}/{layer.cell_kind}_{index}"
-        x = self._in_format(x, format, layer.input)
+        x = self._in_format(x, tensor_format, layer.input)
         ys, states[index] = play_layer(
             layer,
             x,
@@ -276,11 +278,11 @@ class Player:
             self._record(f"{name}/cell", states[index]["cell"][None])
         return ys
 
-    def _in_format(self, x: np.ndarray, source: TensorFormat, format: TensorFormat) -> np.ndarray:
-        return x if source == format else self.model.arithmetic.requantize(x, source, format)
+    def _in_format(self, x: np.ndarray, source: TensorFormat, target: TensorFormat) -> np.ndarray:
+        return x if source == target else self.model.arithmetic.requantize(x, source, target)
 
 
-def _reduce(x: np.ndarray, factor: int, format: TensorFormat) -> np.ndarray:
+def _reduce(x: np.ndarray, factor: int, tensor_format: TensorFormat) -> np.ndarray:
     """Stacks groups of ``factor`` rows; zeros replace the missing rows of the last group."""
-    missing = np.full((-len(x) % factor, x.shape[1]), format.zero_point, x.dtype)
+    missing = np.full((-len(x) % factor, x.shape[1]), tensor_format.zero_point, x.dtype)
     return np.concatenate([x, missing]).reshape(-1, factor * x.shape[1])

@@ -15,7 +15,7 @@ from jaxtyping import Integer
 
 from rnnt_qat.artefact import limits
 from rnnt_qat.artefact.arithmetic import Arithmetic
-from rnnt_qat.artefact.integers import DenseIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 INPUT = "x"

@@ -11,30 +11,40 @@ from functools import cache
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact.arithmetic import (
-    Formats,
-    accumulate,
-    quantize_multiplier,
-    round_half_away,
-    saturate,
-)
+from rnnt_qat.artefact.arithmetic import Formats
+from rnnt_qat.artefact.rescaled_operators import RescaledOperators
+from rnnt_qat.artefact.rescaling import accumulate, quantize_multiplier, round_half_away, saturate
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
-_ADD_SHIFT = 15
-"""Left shift of ADD's operands."""
 _SEGMENTS, _FRACTION_BITS = 512, 7
 """Segments of an int16 TABLE, and bits of interpolation in each."""
 _INT16 = TensorFormat(np.int16, 2.0**-15)
 
 
 @dataclass(frozen=True)
-class TosaArithmetic:
+class TosaArithmetic(RescaledOperators):
     """Operators of TOSA's integer profile with 16-bit activations."""
 
     @property
     def wide_accumulator_bits(self) -> int:
         """Width of the accumulator of int16 inputs."""
         return 48
+
+    def rescale(self, x: np.ndarray, ratio: float) -> np.ndarray:
+        """Computes RESCALE of int32 with a 31-bit multiplier and double rounding.
+
+        A right shift of more than 31 bits also adds 2^30 in the direction of the sign.
+
+        Args:
+          x: int32 values, as int64.
+          ratio: positive real ratio.
+        """
+        mantissa, left = quantize_multiplier(ratio)
+        shift = 31 - left
+        total = x.astype(np.int64) * mantissa + (1 << (shift - 1))
+        if shift > 31:
+            total = total + np.where(x >= 0, np.int64(1 << 30), np.int64(-(1 << 30)))
+        return total >> shift
 
     def dense(
         self,
@@ -51,61 +61,17 @@ class TosaArithmetic:
           bias: at the scale of the product.
           formats: formats of input, weights and output.
         """
-        input, weight, output = formats
-        accumulator = accumulate(x, weights, input.zero_point)
-        if bias is not None:
-            accumulator += bias
-        scales = np.float64(input.scale) * np.asarray(weight.scale, np.float64)
-        fraction, exponent = np.frexp(scales / np.float64(output.scale))
+        input_format, weight_format, output_format = formats
+        accumulator = accumulate(x, weights, bias, input_format.zero_point)
+        scales = np.float64(input_format.scale) * np.asarray(weight_format.scale, np.float64)
+        fraction, exponent = np.frexp(scales / np.float64(output_format.scale))
         multiplier = round_half_away(fraction * 2.0**15)
         # RESCALE shifts by at least 2: a multiplier of 2^15, rounded up, is halved.
         exponent = exponent + (multiplier == 1 << 15)
         multiplier = np.where(multiplier == 1 << 15, 1 << 14, multiplier)
         shift = (15 - exponent).astype(np.int64)
         rescaled = (accumulator * multiplier + (np.int64(1) << (shift - 1))) >> shift
-        return saturate(rescaled + output.zero_point, output)
-
-    def add(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
-        """Computes ADD of operands rescaled to a common step.
-
-        Args:
-          a: the first addend.
-          b: the second addend.
-          formats: formats of both addends and the sum.
-        """
-        first, second, output = formats
-        step = 2 * max(first.scale, second.scale)
-        total = np.zeros((), np.int64)
-        for values, format in ((a, first), (b, second)):
-            shifted = (values.astype(np.int64) - format.zero_point) << _ADD_SHIFT
-            total = total + rescale_32(shifted, format.scale / step)
-        rescaled = rescale_32(total, step / (2.0**_ADD_SHIFT * output.scale))
-        return saturate(rescaled + output.zero_point, output)
-
-    def mul(self, a: np.ndarray, b: np.ndarray, formats: Formats) -> np.ndarray:
-        """Computes MUL, whose int32 product a RESCALE brings to the result's format.
-
-        Args:
-          a: the first factor.
-          b: the second factor.
-          formats: formats of both factors and the product.
-        """
-        first, second, output = formats
-        product = (a.astype(np.int64) - first.zero_point) * (b.astype(np.int64) - second.zero_point)
-        rescaled = rescale_32(product, first.scale * second.scale / output.scale)
-        return saturate(rescaled + output.zero_point, output)
-
-    def requantize(self, x: np.ndarray, source: TensorFormat, output: TensorFormat) -> np.ndarray:
-        """Computes a RESCALE from one format to another.
-
-        Args:
-          x: the integers.
-          source: their format.
-          output: format of the result.
-        """
-        shifted = x.astype(np.int64) - source.zero_point
-        rescaled = rescale_32(shifted, source.scale / output.scale)
-        return saturate(rescaled + output.zero_point, output)
+        return saturate(rescaled + output_format.zero_point, output_format)
 
     def logistic(self, x: np.ndarray, source: TensorFormat) -> np.ndarray:
         """Computes the sigmoid of int16 by a TABLE, in Q0.15.
@@ -129,23 +95,6 @@ class TosaArithmetic:
 
 
 TOSA = TosaArithmetic()
-
-
-def rescale_32(x: np.ndarray, ratio: float) -> np.ndarray:
-    """Computes RESCALE of int32 with a 31-bit multiplier and double rounding.
-
-    A right shift of more than 31 bits also adds 2^30 in the direction of the sign.
-
-    Args:
-      x: int32 values, as int64.
-      ratio: positive real ratio.
-    """
-    mantissa, left = quantize_multiplier(ratio)
-    shift = 31 - left
-    total = x.astype(np.int64) * mantissa + (1 << (shift - 1))
-    if shift > 31:
-        total = total + np.where(x >= 0, np.int64(1 << 30), np.int64(-(1 << 30)))
-    return total >> shift
 
 
 @cache

@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnt_qat.batch import to_float
-from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.endpoint import EndpointConfig
 from rnnt_qat.decoding.hypothesis import Hypothesis
-from rnnt_qat.decoding.live_driver import SEGMENT_END, Emitted, LiveDriver
+from rnnt_qat.decoding.live_driver import SEGMENT_END
 from rnnt_qat.decoding.search import SearchConfig
+from rnnt_qat.experiment.model_engine import ModelEngine, tokens_of
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.transcriber import DecodedChunk, Token
 from rnnt_qat.typing import Int
 
 
-class RecognizerEngine:
+class RecognizerEngine(ModelEngine):
     """An ``Engine`` over a trained model.
 
     Args:
@@ -37,15 +37,8 @@ class RecognizerEngine:
         endpoint: EndpointConfig | None = None,
         alternatives: int = 1,
     ):
-        self.piece = recognizer.tokenizer.piece
-        self._transducer = recognizer.transducer()
-        frontend = recognizer.frontend
-        sizes = ChunkDriver(frontend, search.build())
-        self.chunk_samples = sizes.chunk_samples(self._transducer, chunk_ms)
-        self.sample_rate_hz = frontend.config.log_mel.sample_rate_hz
-        self.frame_s = sizes.encoder_frame_ms(self._transducer) / 1000
-        frames = self.chunk_samples // sizes.encoder_frame_samples(self._transducer)
-        driver = LiveDriver(frontend, search, frames, endpoint)
+        super().__init__(recognizer, search, chunk_ms, endpoint)
+        driver = self.driver
         self._alternatives = alternatives
         self._prefix: list[int] = []  # final tokens of the open segment, used for alternatives only
 
@@ -67,7 +60,7 @@ class RecognizerEngine:
 
     def start(self) -> None:
         """Starts a new stream."""
-        self._state = self._start(self._transducer)
+        self._state = self._start(self.transducer)
         self._prefix = []
 
     def push(self, audio: Int[np.ndarray, "N"]) -> DecodedChunk:
@@ -75,20 +68,20 @@ class RecognizerEngine:
         padded = np.pad(to_float(audio), (0, self.chunk_samples - len(audio)))
         length = jnp.array([len(audio)], jnp.int32)
         emitted, segments, partial, self._state = self._step(
-            self._transducer, padded[None], length, self._state
+            self.transducer, padded[None], length, self._state
         )
         emitted, segments, partial = jax.device_get((emitted, segments, partial))
-        final = _tokens(emitted)
+        final = tokens_of(emitted)
         ended = []
         if segments is not None:
             for t in np.flatnonzero(segments.ended[:, 0]):
                 ended.append(jax.tree.map(lambda x: x[t, 0], segments.alternatives))  # noqa: B023
-        return DecodedChunk(final, _tokens(partial), self._with_prefix(final, ended))
+        return DecodedChunk(final, tokens_of(partial), self._with_prefix(final, ended))
 
     def end(self) -> DecodedChunk:
         """Returns the remaining tokens after the last chunk."""
         emitted, alternatives = jax.device_get(self._finish(self._state))
-        final = _tokens(emitted)
+        final = tokens_of(emitted)
         last = jax.tree.map(lambda x: x[0], alternatives)
         return DecodedChunk(
             final, (), self._with_prefix(final, [last] if self._alternatives > 1 else [])
@@ -115,16 +108,3 @@ class RecognizerEngine:
             else:
                 self._prefix.append(token)
         return found
-
-
-def _tokens(emitted: Emitted | Hypothesis) -> list[Token]:
-    """Returns the tokens of the stream, which is the only row of the batch."""
-    n = int(emitted.length[0])
-    return list(
-        zip(
-            emitted.tokens[0, :n].tolist(),
-            emitted.emission_frames[0, :n].tolist(),
-            emitted.token_log_probs[0, :n].tolist(),
-            strict=True,
-        )
-    )

@@ -16,8 +16,10 @@ from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import AcceleratorSpec, Grain
 from rnnt_qat.accelerators.tosa_16x8 import TOSA_16X8
-from rnnt_qat.artefact.arithmetic import LITERT, Arithmetic
-from rnnt_qat.artefact.integers import DenseIntegers, RnntIntegers
+from rnnt_qat.artefact.arithmetic import Arithmetic
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.artefact.tosa_arithmetic import TOSA
 from rnnt_qat.export.layout import FreezeError as FreezeError
@@ -100,9 +102,9 @@ def exportable_chip(spec: AcceleratorSpec) -> AcceleratorSpec:
         # Narrow kernels lie on the 8-bit grid, and LiteRT's LSTM has one scale per gate in any
         # case.
         known = chip.tensor(Role.WEIGHT)
-        format = replace(known.format, bits=weights.format.bits)
+        tensor_format = replace(known.format, bits=weights.format.bits)
         grain = Grain.GATE if weights.grain is Grain.GATE else Grain.TENSOR
-        kernels = replace(known, format=format, grain=grain)
+        kernels = replace(known, format=tensor_format, grain=grain)
         tensors = tuple(kernels if t is known else t for t in chip.tensors)
         if replace(chip, name=spec.name, tensors=tensors) == spec:
             return chip
@@ -128,7 +130,7 @@ class _Reader:
         assert isinstance(operators, NnaOperators)  # every layer is on the chip
         return _Layer(operators, _at(self._params, path))
 
-    def table(self, path: Path, format: TensorFormat) -> Integer[np.ndarray, "V E"]:
+    def table(self, path: Path, tensor_format: TensorFormat) -> Integer[np.ndarray, "V E"]:
         """Returns a table, which was frozen in the format of the layer that reads it."""
         return np.asarray(_at(self._params, path[:-1])[path[-1]])
 
@@ -142,27 +144,27 @@ class _Layer:
 
     def format(self, site: str) -> TensorFormat:
         """Returns the format of a stored tensor."""
-        format = self._operators.spec.tensor(dict(self._operators.sites)[site]).format
-        scale = self._operators.load(site, jnp.zeros((), format.storage)).scale
-        return TensorFormat(np.dtype(format.storage), np.float32(scale))
+        tensor_format = self._operators.spec.tensor(dict(self._operators.sites)[site]).format
+        scale = self._operators.load(site, jnp.zeros((), tensor_format.storage)).scale
+        return TensorFormat(np.dtype(tensor_format.storage), np.float32(scale))
 
     def dense(
-        self, kernel: str, bias: str | None, input: TensorFormat, output: TensorFormat
+        self, kernel: str, bias: str | None, input_format: TensorFormat, output_format: TensorFormat
     ) -> DenseIntegers:
         """Returns a matrix product whose input has the given format.
 
         Args:
           kernel: name of the kernel.
           bias: name of the bias; None for no bias.
-          input: actual format of the input.
-          output: format of the result.
+          input_format: actual format of the input.
+          output_format: format of the result.
         """
         weights = self._operators.weight(kernel, self._params[kernel])
         return DenseIntegers(
             weights=np.ascontiguousarray(np.asarray(weights.values).T),
             bias=None if bias is None else _bias(self._params[bias]),
-            input=input,
-            output=output,
+            input=input_format,
+            output=output_format,
             weight_scale=np.asarray(weights.scale, np.float32),
         )
 

@@ -5,7 +5,7 @@ A recorded layer of any kind is written operator by operator.
 
 from collections.abc import Callable, Mapping
 
-from rnnt_qat.artefact.integers import LstmIntegers, RecurrentIntegers
+from rnnt_qat.artefact.layer_integers import LstmIntegers, RecurrentIntegers
 from rnnt_qat.artefact.recorded_layer import INPUT, Node, NodeKind, RecordedLayer
 from rnnt_qat.export.lstm_graphs import DenseNode, LstmNode16x8
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor

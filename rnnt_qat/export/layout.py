@@ -12,17 +12,20 @@ from jaxtyping import Integer
 
 from rnnt_qat.artefact.arithmetic import Arithmetic
 from rnnt_qat.artefact.integers import (
-    GATE_PRE,
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
-    RecurrentIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.layer_integers import (
+    GATE_PRE,
+    DenseIntegers,
+    LstmIntegers,
+    RecurrentIntegers,
+)
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.export.record_layer import LayerIntegers, RecordError, record_layer
+from rnnt_qat.export.record_layer import LayerIntegers, record_layer
+from rnnt_qat.export.symbolic_operators import RecordError
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.models.rnnt import RNNTConfig
@@ -127,32 +130,38 @@ class _Stack:
     ) -> None:
         self._record, self._params, self._source, self._fused = record, params, source, fused
 
-    def layers(self, layers: list[Layer], format: TensorFormat) -> tuple[RecurrentIntegers, ...]:
+    def layers(
+        self, layers: list[Layer], tensor_format: TensorFormat
+    ) -> tuple[RecurrentIntegers, ...]:
         """Lays out recurrent layers; each reads the format that the previous one stores."""
         found: list[RecurrentIntegers] = []
         for layer in layers:
-            found.append(self._recurrent(layer, format))
-            format = found[-1].output
+            found.append(self._recurrent(layer, tensor_format))
+            tensor_format = found[-1].output
         return tuple(found)
 
-    def product(self, layer: Layer, input: TensorFormat, output: TensorFormat) -> DenseIntegers:
+    def product(
+        self, layer: Layer, input_format: TensorFormat, output_format: TensorFormat
+    ) -> DenseIntegers:
         """Lays out a layer that is one matrix product.
 
         Args:
           layer: the layer.
-          input: actual format of its input.
-          output: format of the result.
+          input_format: actual format of its input.
+          output_format: format of the result.
         """
         calls = [call for call in self._record.calls if call.layer.path == layer.path]
         (kernel,) = {call.parameter for call in calls if call.operator == "weight"}
         (bias,) = {call.parameter for call in calls if call.operator == "accumulate"}
         assert kernel is not None
-        return self._source(layer.path, layer.sites).dense(kernel, bias, input, output)
+        return self._source(layer.path, layer.sites).dense(
+            kernel, bias, input_format, output_format
+        )
 
-    def _recurrent(self, layer: Layer, input: TensorFormat) -> RecurrentIntegers:
+    def _recurrent(self, layer: Layer, input_format: TensorFormat) -> RecurrentIntegers:
         integers = self._source(layer.path, layer.sites)
         if isinstance(layer.module, LSTM):
-            return _lstm(integers, input)
+            return _lstm(integers, input_format)
         if self._fused:
             raise FreezeError(
                 f"layer {'/'.join(layer.path)}: the chip's recurrent layers are LiteRT's fused "
@@ -166,7 +175,7 @@ class _Stack:
         kind = layer.path[-1].rpartition("_")[0]
         module = layer.module.clone(parent=None, name=None)
         try:
-            return record_layer(module, kind, params, integers, input, size)
+            return record_layer(module, kind, params, integers, input_format, size)
         except RecordError as error:
             raise FreezeError(f"layer {'/'.join(layer.path)}: {error}") from error
 
@@ -183,17 +192,17 @@ def _first_kernel(record: Record, layer: Layer) -> str:
     return name
 
 
-def _lstm(integers: LayerIntegers, input: TensorFormat) -> LstmIntegers:
+def _lstm(integers: LayerIntegers, input_format: TensorFormat) -> LstmIntegers:
     """Lays out a plain LSTM, gate by gate."""
     hidden = integers.format("hidden")
-    read = integers.dense("input_kernel", "bias", input, GATE_PRE)
+    read = integers.dense("input_kernel", "bias", input_format, GATE_PRE)
     recurrent = integers.dense("recurrent_kernel", None, hidden, GATE_PRE)
     assert read.bias is not None
     return LstmIntegers(
         w_ih=_by_gate(read.weights),
         w_hh=_by_gate(recurrent.weights),
         bias=read.bias.reshape(4, -1),
-        input=input,
+        input=input_format,
         hidden=hidden,
         cell=integers.format("cell"),
         w_ih_scale=_gate_scale(read),

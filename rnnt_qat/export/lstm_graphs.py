@@ -10,13 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnt_qat.artefact.integers import (
-    GATE,
-    GATE_NAMES,
-    GATE_PRE,
-    DenseIntegers,
-    LstmIntegers,
-)
+from rnnt_qat.artefact.layer_integers import GATE, GATE_NAMES, GATE_PRE, DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.tflite_graph import GraphBuilder, Tensor
 
@@ -31,8 +25,8 @@ class DenseNode:
         self._bias = None
         if layer.bias is not None:
             product = np.float32(layer.input.scale) * np.asarray(weight_format.scale, np.float32)
-            format = TensorFormat(layer.bias.dtype, product)
-            self._bias = graph.constant(f"{name}/bias", layer.bias, format)
+            tensor_format = TensorFormat(layer.bias.dtype, product)
+            self._bias = graph.constant(f"{name}/bias", layer.bias, tensor_format)
 
     def __call__(self, x: Tensor, name: str) -> Tensor:
         """Maps ``[N, K]`` to ``[N, M]``; an input in another format is requantized first."""
@@ -41,16 +35,16 @@ class DenseNode:
         return self._graph.fully_connected(x, weights, bias, self._layer.output, name)
 
 
-def in_format(graph: GraphBuilder, x: Tensor, format: TensorFormat, name: str) -> Tensor:
+def in_format(graph: GraphBuilder, x: Tensor, tensor_format: TensorFormat, name: str) -> Tensor:
     """Returns ``x``, requantized if it has another format.
 
     Args:
       graph: receives the operator.
       x: the tensor.
-      format: format of the result.
+      tensor_format: format of the result.
       name: name of the requantized tensor.
     """
-    return x if x.format == format else graph.quantize(x, format, name)
+    return x if x.format == tensor_format else graph.quantize(x, tensor_format, name)
 
 
 def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: str) -> Tensor:
@@ -73,12 +67,12 @@ def add_fused_lstm(graph: GraphBuilder, layer: LstmIntegers, x: Tensor, name: st
         ("w_hh", layer.w_hh, layer.w_hh_scale),
     ):
         for gate, array, scale in zip(GATE_NAMES, arrays, scales, strict=True):
-            format = TensorFormat(np.int8, scale)
-            constants.append(graph.constant(f"{name}/{site}_{gate}", array, format))
+            tensor_format = TensorFormat(np.int8, scale)
+            constants.append(graph.constant(f"{name}/{site}_{gate}", array, tensor_format))
     biases = []
     for gate, array, scale in zip(GATE_NAMES, layer.bias, layer.w_ih_scale, strict=True):
-        format = TensorFormat(np.int32, layer.input.scale * scale)
-        biases.append(graph.constant(f"{name}/bias_{gate}", array, format))
+        tensor_format = TensorFormat(np.int32, layer.input.scale * scale)
+        biases.append(graph.constant(f"{name}/bias_{gate}", array, tensor_format))
     batch = x.shape[0]
     hidden = graph.variable(f"{name}/hidden", (batch, layer.hidden_size), layer.hidden)
     cell = graph.variable(f"{name}/cell", (batch, layer.hidden_size), layer.cell)

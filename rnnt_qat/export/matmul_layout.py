@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
-from rnnt_qat.artefact.arithmetic import LITERT
-from rnnt_qat.artefact.integers import GATE, GATE_PRE, DenseIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import GATE, GATE_PRE, DenseIntegers
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.export.layout import lay_out
@@ -65,8 +66,8 @@ def matmul_layout(model: RNNT, variables: PyTree) -> RnntIntegers:
             )
         return _Layer(precision, sites, _at(params, path))
 
-    def table(path: Path, format: TensorFormat) -> Integer[np.ndarray, "V E"]:
-        rows = np.rint(np.asarray(_at(params, path)) / format.scale)
+    def table(path: Path, tensor_format: TensorFormat) -> Integer[np.ndarray, "V E"]:
+        rows = np.rint(np.asarray(_at(params, path)) / tensor_format.scale)
         return rows.clip(-32768, 32767).astype(np.int16)
 
     return lay_out(model.config, params, layer, table, ETHOS_U_16X8.name, False, LITERT)
@@ -83,21 +84,21 @@ class _Layer:
         return _NOMINAL[self._sites[site]]
 
     def dense(
-        self, kernel: str, bias: str | None, input: TensorFormat, output: TensorFormat
+        self, kernel: str, bias: str | None, input_format: TensorFormat, output_format: TensorFormat
     ) -> DenseIntegers:
         """Returns a matrix product with a nominal (zero) bias.
 
         Args:
           kernel: name of the kernel.
           bias: name of the bias; None for no bias.
-          input: nominal format of the input.
-          output: nominal format of the result.
+          input_format: nominal format of the input.
+          output_format: nominal format of the result.
         """
         held = self._precision.operators({}, {}).weight(kernel, self._params[kernel])
         scale = np.broadcast_to(np.asarray(held.scale, np.float32), held.values.shape[1:])
         weights = np.ascontiguousarray(np.asarray(held.values).T.astype(np.int8))
         zeros = None if bias is None else np.zeros(len(weights), np.int64)
-        return DenseIntegers(weights, zeros, input, output, scale)
+        return DenseIntegers(weights, zeros, input_format, output_format, scale)
 
 
 def _at(params: PyTree, path: Path) -> PyTree:

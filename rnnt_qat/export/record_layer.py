@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
-from jax.extend.core import Literal, Primitive
+from jax.extend.core import Literal
 
-from rnnt_qat.artefact import arithmetic as fixed
-from rnnt_qat.artefact.integers import DenseIntegers
+from rnnt_qat.artefact import rescaling as fixed
+from rnnt_qat.artefact.layer_integers import DenseIntegers
 from rnnt_qat.artefact.recorded_layer import (
     INPUT,
     Constant,
@@ -29,7 +27,7 @@ from rnnt_qat.artefact.recorded_layer import (
     StateTensor,
 )
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.quant.operators import Addends
+from rnnt_qat.export.symbolic_operators import OPERATOR, RecordError, SymbolicOperators
 from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.typing import Array, PyTree
 
@@ -41,93 +39,16 @@ class LayerIntegers(Protocol):
         """Returns the format of the tensor stored at a site."""
 
     def dense(
-        self, kernel: str, bias: str | None, input: TensorFormat, output: TensorFormat
+        self, kernel: str, bias: str | None, input_format: TensorFormat, output_format: TensorFormat
     ) -> DenseIntegers:
         """Returns a matrix product.
 
         Args:
           kernel: name of the kernel.
           bias: name of the bias; None for no bias.
-          input: format of the input.
-          output: format of the result.
+          input_format: format of the input.
+          output_format: format of the result.
         """
-
-
-class RecordError(ValueError):
-    """The operators of a layer cannot be recorded; the message describes the cause."""
-
-
-_operator = Primitive("recorded_operator")
-"""Primitive that represents an operator in a traced layer; it is never computed."""
-_operator.def_abstract_eval(lambda *_, shape, **__: ShapedArray(shape, jnp.float32))
-
-
-@flax.struct.dataclass
-class SymbolicOperators:
-    """An ``OperatorSet`` that marks its calls in the traced program and computes nothing."""
-
-    def weight(
-        self, site: str, w: Array, x: Array | None = None, bias: Array | None = None
-    ) -> Array:
-        """Marks the call."""
-        return _mark("weight", site, w.shape, w)
-
-    def lookup(self, table: Array, rows: Array) -> Array:
-        """Raises RecordError: the networks export their tables themselves."""
-        raise RecordError("lookup inside a recurrent layer")
-
-    def store(self, site: str, x: Array) -> Array:
-        """Marks the call."""
-        return _mark("store", site, x.shape, x)
-
-    def input(self, site: str, x: Array) -> Array:
-        """Marks the call."""
-        return _mark("input", site, x.shape, x)
-
-    def values(self, x: Array) -> Array:
-        """Returns the value unchanged."""
-        return x
-
-    def load(self, site: str, values: Array) -> Array:
-        """Marks the call, which determines the format of a state."""
-        return _mark("load", site, values.shape, values)
-
-    def accumulate(self, x: Array, w: Array, bias: Array | None = None) -> Array:
-        """Marks the call."""
-        operands = (x, w) if bias is None else (x, w, bias)
-        return _mark("accumulate", "", (*x.shape[:-1], w.shape[-1]), *operands)
-
-    def add(self, a: Array, b: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("add", out, jnp.broadcast_shapes(a.shape, b.shape), a, b)
-
-    def align(self, site: str, values: Array, addends: Addends, out: str) -> Array:
-        """Returns the addend unchanged."""
-        return values
-
-    def add_aligned(self, a: Array, b: Array, addends: Addends, out: str) -> Array:
-        """Marks the call as ``add``."""
-        return self.add(a, b, out)
-
-    def mul(self, a: Array, b: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("mul", out, jnp.broadcast_shapes(a.shape, b.shape), a, b)
-
-    def sigmoid(self, x: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("sigmoid", out, x.shape, x)
-
-    def tanh(self, x: Array, out: str) -> Array:
-        """Marks the call."""
-        return _mark("tanh", out, x.shape, x)
-
-    def layer_norm(self, x: Array, out: str) -> Array:
-        """Refuses the call: no runtime of the exported graphs has the operator.
-
-        Raises:
-          RecordError: always.
-        """
-        raise RecordError(f"layer normalization of {out!r} inside a recurrent layer")
 
 
 def record_layer(
@@ -135,7 +56,7 @@ def record_layer(
     kind: str,
     params: Mapping[str, Any],
     integers: LayerIntegers,
-    input: TensorFormat,
+    input_format: TensorFormat,
     input_size: int,
 ) -> RecordedLayer:
     """Records the operators of a recurrent layer.
@@ -145,7 +66,7 @@ def record_layer(
       kind: prefix of its module path.
       params: its parameters; only their shapes are used.
       integers: its integers and formats.
-      input: actual format of its input.
+      input_format: actual format of its input.
       input_size: width of its input.
 
     Raises:
@@ -164,7 +85,7 @@ def record_layer(
     program = jax.make_jaxpr(run)(shapes, x, state)
     walk = _Walk(integers)
     parameters = [_Parameter(keys[-1].key) for keys, _ in _leaves(shapes)]
-    frame = _Tensor(INPUT, input, input_size)
+    frame = _Tensor(INPUT, input_format, input_size)
     states = [_Tensor(keys[-1].name, None, leaf.shape[-1]) for keys, leaf in _leaves(state)]
     results = walk.run(program.jaxpr, program.consts, [*parameters, frame, *states])
     return walk.layer(kind, frame, states, results)
@@ -179,10 +100,6 @@ def _symbolic(method: Any, arguments: tuple, options: dict, context: Any) -> Any
     if context.method_name == "operators":
         return SymbolicOperators()
     return method(*arguments, **options)
-
-
-def _mark(operator: str, site: str, shape: Sequence[int], *operands: Array) -> Array:
-    return _operator.bind(*operands, operator=operator, site=site, shape=tuple(shape))
 
 
 @dataclass(frozen=True)
@@ -250,10 +167,10 @@ class _Walk:
                 before.append(node)
         held = []
         for state, new in zip(states, after, strict=True):
-            format = self._format(new)
-            if self._formats.get(state.name, format) != format:
+            tensor_format = self._format(new)
+            if self._formats.get(state.name, tensor_format) != tensor_format:
                 raise RecordError(f"state {state.name} is read and written in different formats")
-            held.append(StateTensor(state.name, new.name, state.size, format))
+            held.append(StateTensor(state.name, new.name, state.size, tensor_format))
         return RecordedLayer(
             cell_kind=kind,
             input=self._format(frame),
@@ -288,7 +205,7 @@ class _Walk:
 
     def _equation(self, equation: Any, read: list[Any]) -> Sequence[Any]:
         name, options = equation.primitive.name, equation.params
-        if equation.primitive is _operator:
+        if equation.primitive is OPERATOR:
             return [self._operator(options["operator"], options["site"], options["shape"], read)]
         inner = options.get("jaxpr", options.get("call_jaxpr"))
         if name == "scan":
@@ -333,36 +250,38 @@ class _Walk:
                 self._formats.setdefault(x.name, self._integers.format(site))
                 return _Tensor(x.name, self._formats[x.name], x.size)
             return x
-        format = self._integers.format(site)
+        tensor_format = self._integers.format(site)
         if operator in ("store", "input"):
             x = read[0]
             if isinstance(x, _Accumulated):
-                return self._dense(x, site, format)
+                return self._dense(x, site, tensor_format)
             if not isinstance(x, _Tensor | _Parameter):
-                return self._constant(np.asarray(x), site, format)
+                return self._constant(np.asarray(x), site, tensor_format)
             x = self._stored(x, f"what is stored at {site!r}")
             held = self._format(x)
-            kept = held == format or (operator == "input" and held.dtype == format.dtype)
-            return x if kept else self._node(NodeKind.REQUANTIZE, [x], site, format, x.size)
+            kept = held == tensor_format or (
+                operator == "input" and held.dtype == tensor_format.dtype
+            )
+            return x if kept else self._node(NodeKind.REQUANTIZE, [x], site, tensor_format, x.size)
         operands = [
-            self._dense(x, f"{site}/product", format)
+            self._dense(x, f"{site}/product", tensor_format)
             if isinstance(x, _Accumulated)
             else self._stored(x, f"an operand of {operator}")
             for x in read
         ]
         size = max(operand.size for operand in operands)
-        return self._node(_KINDS[operator], operands, site, format, size)
+        return self._node(_KINDS[operator], operands, site, tensor_format, size)
 
-    def _dense(self, x: _Accumulated, site: str, format: TensorFormat) -> _Tensor:
-        dense = self._integers.dense(x.kernel, x.bias, self._format(x.x), format)
-        return self._node(NodeKind.DENSE, [x.x], site, format, x.size, dense)
+    def _dense(self, x: _Accumulated, site: str, tensor_format: TensorFormat) -> _Tensor:
+        dense = self._integers.dense(x.kernel, x.bias, self._format(x.x), tensor_format)
+        return self._node(NodeKind.DENSE, [x.x], site, tensor_format, x.size, dense)
 
-    def _constant(self, x: np.ndarray, site: str, format: TensorFormat) -> _Tensor:
+    def _constant(self, x: np.ndarray, site: str, tensor_format: TensorFormat) -> _Tensor:
         """Adds a real constant, rounded as ``store`` does."""
-        row = np.atleast_1d(x.astype(np.float64)).reshape(1, -1) / np.float64(format.scale)
-        values = fixed.saturate(fixed.round_half_away(row), format)
-        self._constants.append(Constant(self._fresh(site), values, format))
-        return _Tensor(self._constants[-1].name, format, values.shape[1])
+        row = np.atleast_1d(x.astype(np.float64)).reshape(1, -1) / np.float64(tensor_format.scale)
+        values = fixed.saturate(fixed.round_half_away(row), tensor_format)
+        self._constants.append(Constant(self._fresh(site), values, tensor_format))
+        return _Tensor(self._constants[-1].name, tensor_format, values.shape[1])
 
     def _split(self, x: Any, sizes: Sequence[int]) -> list[_Tensor]:
         x = self._stored(x, "what is split")
@@ -377,14 +296,14 @@ class _Walk:
         kind: NodeKind,
         operands: Sequence[_Tensor],
         site: str,
-        format: TensorFormat,
+        tensor_format: TensorFormat,
         size: int,
         dense: DenseIntegers | None = None,
     ) -> _Tensor:
         name = self._fresh(site)
         inputs = tuple(operand.name for operand in operands)
-        self._nodes.append(Node(kind, inputs, (name,), format, dense))
-        return _Tensor(name, format, size)
+        self._nodes.append(Node(kind, inputs, (name,), tensor_format, dense))
+        return _Tensor(name, tensor_format, size)
 
     def _fresh(self, name: str) -> str:
         """Returns the name with the number of its use, from 1."""

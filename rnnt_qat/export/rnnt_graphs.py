@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnt_qat.artefact.integers import LstmIntegers, RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import LstmIntegers, RecurrentIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.layer_graphs import stateful_node
 from rnnt_qat.export.lstm_graphs import DenseNode, add_fused_lstm, in_format
@@ -145,8 +146,8 @@ class _Stack:
         self._graph, self._layers = graph, layers
         self._states = {
             n: [
-                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (streams, size), format)
-                for name, (size, format) in layer.state_formats.items()
+                graph.input(f"{layer.cell_kind}_{n}/{name}_in", (streams, size), tensor_format)
+                for name, (size, tensor_format) in layer.state_formats.items()
             ]
             for n, layer in enumerate(layers)
             if layer.carries_state

@@ -64,34 +64,38 @@ class GraphBuilder:
         self._inputs: list[Tensor] = []
         self._names: set[str] = set()
 
-    def input(self, name: str, shape: Sequence[int], format: TensorFormat) -> Tensor:
+    def input(self, name: str, shape: Sequence[int], tensor_format: TensorFormat) -> Tensor:
         """Adds an input of the graph; inputs keep the order of their declaration."""
-        tensor = self._tensor(name, shape, format)
+        tensor = self._tensor(name, shape, tensor_format)
         self._inputs.append(tensor)
         return tensor
 
-    def constant(self, name: str, array: np.ndarray, format: TensorFormat | None = None) -> Tensor:
+    def constant(
+        self, name: str, array: np.ndarray, tensor_format: TensorFormat | None = None
+    ) -> Tensor:
         """Adds an array stored in the file.
 
         Args:
           name: name of the tensor.
           array: the values, of the format's dtype.
-          format: their format; None for plain numbers.
+          tensor_format: their format; None for plain numbers.
 
         Raises:
           ValueError: the dtypes differ.
         """
-        format = format or TensorFormat(array.dtype)
-        if array.dtype != np.dtype(format.dtype):
-            raise ValueError(f"constant {name!r} is {array.dtype}, its format {format.dtype}")
+        tensor_format = tensor_format or TensorFormat(array.dtype)
+        if array.dtype != np.dtype(tensor_format.dtype):
+            raise ValueError(
+                f"constant {name!r} is {array.dtype}, its format {tensor_format.dtype}"
+            )
         little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         data = np.frombuffer(little_endian.tobytes(), np.uint8)
         self._buffers.append(schema.BufferT(data=data))
-        return self._tensor(name, array.shape, format, buffer=len(self._buffers) - 1)
+        return self._tensor(name, array.shape, tensor_format, buffer=len(self._buffers) - 1)
 
-    def variable(self, name: str, shape: Sequence[int], format: TensorFormat) -> Tensor:
+    def variable(self, name: str, shape: Sequence[int], tensor_format: TensorFormat) -> Tensor:
         """Adds a state that the runtime keeps between calls and resets to its zero point."""
-        return self._tensor(name, shape, format, is_variable=True)
+        return self._tensor(name, shape, tensor_format, is_variable=True)
 
     def fully_connected(
         self, x: Tensor, weights: Tensor, bias: Tensor | None, out: TensorFormat, name: str
@@ -227,9 +231,9 @@ class GraphBuilder:
         self._operators[-1].intermediates = [t.index for t in intermediates]
         return out
 
-    def intermediate(self, name: str, format: TensorFormat) -> Tensor:
+    def intermediate(self, name: str, tensor_format: TensorFormat) -> Tensor:
         """Adds a scratch tensor that only carries a format; TFLM requires the shape [0]."""
-        return self._tensor(name, (0,), format)
+        return self._tensor(name, (0,), tensor_format)
 
     def finish(self, outputs: Sequence[Tensor]) -> bytes:
         """Returns the file of a graph with the given outputs."""
@@ -267,7 +271,7 @@ class GraphBuilder:
         self,
         name: str,
         shape: Sequence[int],
-        format: TensorFormat,
+        tensor_format: TensorFormat,
         buffer: int = 0,
         is_variable: bool = False,
     ) -> Tensor:
@@ -275,25 +279,25 @@ class GraphBuilder:
             raise ValueError(f"the graph {self.name!r} already has a tensor named {name!r}")
         self._names.add(name)
         quantization = None
-        if format.scale is not None:
-            scales = np.atleast_1d(np.asarray(format.scale, np.float32))
+        if tensor_format.scale is not None:
+            scales = np.atleast_1d(np.asarray(tensor_format.scale, np.float32))
             quantization = schema.QuantizationParametersT(
                 scale=scales,
-                zeroPoint=np.full(len(scales), format.zero_point, np.int64),
-                quantizedDimension=format.axis,
+                zeroPoint=np.full(len(scales), tensor_format.zero_point, np.int64),
+                quantizedDimension=tensor_format.axis,
             )
         shape = tuple(int(n) for n in shape)
         self._tensors.append(
             schema.TensorT(
                 shape=np.array(shape, np.int32),
-                type=_TENSOR_TYPE[np.dtype(format.dtype)],
+                type=_TENSOR_TYPE[np.dtype(tensor_format.dtype)],
                 buffer=buffer,
                 name=name.encode(),
                 quantization=quantization,
                 isVariable=is_variable,
             )
         )
-        return Tensor(len(self._tensors) - 1, name, shape, format)
+        return Tensor(len(self._tensors) - 1, name, shape, tensor_format)
 
     def _apply(
         self,

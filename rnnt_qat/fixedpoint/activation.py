@@ -38,7 +38,7 @@ class Activation(Protocol):
     def output(self) -> QFormat:
         """Format of the output."""
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Raises ``ValueError`` if the unit does not support this input format."""
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: FracBits) -> Int[Array, "*S"]:

@@ -124,10 +124,14 @@ class GemmlowpActivation:
         """Q0.15."""
         return Q0_15
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Accepts 16 bits with 0 to 6 integer bits."""
-        if input.bits != 16 or input.frac_bits is None or not 0 <= input.integer_bits <= 6:
-            raise ValueError(f"gemmlowp's unit takes Q0.15 to Q6.9, not {input}")
+        if (
+            input_format.bits != 16
+            or input_format.frac_bits is None
+            or not 0 <= input_format.integer_bits <= 6
+        ):
+            raise ValueError(f"gemmlowp's unit takes Q0.15 to Q6.9, not {input_format}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
         """Computes the output in Q0.15, as int32."""

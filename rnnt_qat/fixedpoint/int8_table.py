@@ -71,10 +71,12 @@ class Int8Table:
     function: Function
     output: QFormat = Q0_7
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Accepts up to 8 bits."""
-        if input.bits > 8:
-            raise ValueError(f"a table of one entry an input takes up to 8 bits, not {input}")
+        if input_format.bits > 8:
+            raise ValueError(
+                f"a table of one entry an input takes up to 8 bits, not {input_format}"
+            )
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int | Int[Array, ""]) -> Int[Array, "*S"]:
         """Looks up the output as int32; ``frac_bits`` may be traced."""

@@ -36,14 +36,14 @@ class InterpolatedTable:
         if not 1 <= self.entries_bits <= 12:
             raise ValueError(f"InterpolatedTable.entries_bits={self.entries_bits} not in 1..12")
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Accepts fixed-point formats of up to 16 bits whose range the table covers."""
-        if input.frac_bits is None or input.bits > 16:
-            raise ValueError(f"the table takes a fixed format of up to 16 bits, not {input}")
-        if self.range_bits < input.integer_bits:
-            raise ValueError(f"the table ends at 2^{self.range_bits}, {input} goes further")
-        if self._shift(input.frac_bits) + self.output.bits > 31:
-            raise ValueError(f"interpolating {input} to {self.output} overflows 32 bits")
+        if input_format.frac_bits is None or input_format.bits > 16:
+            raise ValueError(f"the table takes a fixed format of up to 16 bits, not {input_format}")
+        if self.range_bits < input_format.integer_bits:
+            raise ValueError(f"the table ends at 2^{self.range_bits}, {input_format} goes further")
+        if self._shift(input_format.frac_bits) + self.output.bits > 31:
+            raise ValueError(f"interpolating {input_format} to {self.output} overflows 32 bits")
 
     def table(self) -> np.ndarray:
         """Computes the entries at the ends of all segments, in the format ``output``."""

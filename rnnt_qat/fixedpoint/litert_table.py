@@ -48,10 +48,14 @@ class LitertTable:
         """Q0.15."""
         return Q0_15
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Accepts up to 16 bits with a power-of-two scale."""
-        if input.bits > 16 or input.frac_bits is None or not 0 <= input.frac_bits <= 28:
-            raise ValueError(f"the int16 table takes Qm.n of up to 16 bits, not {input}")
+        if (
+            input_format.bits > 16
+            or input_format.frac_bits is None
+            or not 0 <= input_format.frac_bits <= 28
+        ):
+            raise ValueError(f"the int16 table takes Qm.n of up to 16 bits, not {input_format}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
         """Computes the output in Q0.15, as int32."""

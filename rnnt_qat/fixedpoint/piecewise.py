@@ -59,10 +59,10 @@ class PiecewiseLinear:
         if starts != sorted(starts) or not starts or starts[0] != 0.0:
             raise ValueError("PiecewiseLinear.lines must start at 0 and go up")
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Accepts fixed-point formats of up to 16 bits, so that the sums fit 32 bits."""
-        if input.frac_bits is None or input.bits > 16 or input.frac_bits < 1:
-            raise ValueError(f"lines take a fixed format of up to 16 bits, not {input}")
+        if input_format.frac_bits is None or input_format.bits > 16 or input_format.frac_bits < 1:
+            raise ValueError(f"lines take a fixed format of up to 16 bits, not {input_format}")
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
         """Computes the output in the format ``output``, as int32."""

@@ -84,7 +84,7 @@ Q0_7 = QFormat(8, 7)
 def quantize(
     x: Float[Array, "*S"],
     scale: Float[Array, "..."] | float,
-    format: QFormat,
+    qformat: QFormat,
     rounding: Rounding = Rounding.AWAY,
 ) -> Int[Array, "*S"]:
     """Rounds to the integers of a format, saturating; NaN becomes 0.
@@ -92,7 +92,7 @@ def quantize(
     Args:
       x: real values.
       scale: real value of one step; broadcasts with ``x``.
-      format: range of the integers.
+      qformat: range of the integers.
       rounding: rounding of ``x / scale``.
 
     Returns:
@@ -103,7 +103,7 @@ def quantize(
     # float32 below 2^31.
     bound = jnp.clip(rounded, -(2.0**31), 2.0**31 - 128)
     integers = jnp.where(jnp.isnan(x), 0, bound).astype(jnp.int32)
-    return jnp.clip(integers, format.minimum, format.maximum)
+    return jnp.clip(integers, qformat.minimum, qformat.maximum)
 
 
 def dequantize(q: Int[Array, "*S"], scale: Float[Array, "..."] | float) -> Float[Array, "*S"]:

@@ -48,7 +48,7 @@ def rounding_shift_right(
 
     Args:
       x: int32.
-      shift: 0 to 31; a Python int, or an int32 array that broadcasts.
+      shift: 0 to 31; a Python int, or an int32 array that broadcasts to the shape of ``x``.
       rounding: rounding mode.
 
     Returns:

@@ -66,10 +66,12 @@ class TosaTable:
         """Q0.15."""
         return Q0_15
 
-    def check_input(self, input: QFormat) -> None:
+    def check_input(self, input_format: QFormat) -> None:
         """Accepts int16 with a fixed scale, for which the table is computed."""
-        if input.bits != 16 or input.frac_bits is None:
-            raise ValueError(f"TOSA's int16 TABLE takes 16 bits of a fixed scale, not {input}")
+        if input_format.bits != 16 or input_format.frac_bits is None:
+            raise ValueError(
+                f"TOSA's int16 TABLE takes 16 bits of a fixed scale, not {input_format}"
+            )
 
     def __call__(self, x: Int[Array, "*S"], frac_bits: int) -> Int[Array, "*S"]:
         """Computes the output in Q0.15, as int32."""

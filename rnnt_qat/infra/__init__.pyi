@@ -2,16 +2,14 @@ from .config import (
     TYPE,
     ConfigError,
     class_path,
-    config_dict,
-    config_of,
     field_paths,
-    from_config_dict,
     from_json,
     require_at_least,
     to_json,
     unknown_field_message,
     upgraded,
 )
+from .config_overrides import config_dict, config_of, from_config_dict
 from .console import Console, format_duration
 from .durable_files import changed_files, checksums, is_partial, replaced_folder, write_text
 from .errors import UserError

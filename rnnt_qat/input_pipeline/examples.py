@@ -68,11 +68,11 @@ def all_examples(source: SpeechSource, tokenizer: Tokenizer) -> Examples:
       TokenizerError: a transcript cannot be tokenized; the message names the utterance.
     """
     labels = []
-    for id, text in zip(source.ids, source.texts, strict=True):
+    for utterance_id, text in zip(source.ids, source.texts, strict=True):
         try:
             labels.append(np.array(tokenizer.encode(text), np.int32))
         except TokenizerError as error:
-            raise TokenizerError(f"utterance {id}: {error}") from error
+            raise TokenizerError(f"utterance {utterance_id}: {error}") from error
     return Examples(np.arange(len(source)), np.asarray(source.num_samples), labels)
 
 
@@ -100,13 +100,13 @@ def feasible_examples(
     counts: collections.Counter[str] = collections.Counter()
     first: dict[str, str] = {}
     kept, labels = [], []
-    for i, (id, text) in enumerate(zip(source.ids, source.texts, strict=True)):
+    for i, (utterance_id, text) in enumerate(zip(source.ids, source.texts, strict=True)):
         spelled, cause, detail = _judge(
             text, int(source.num_samples[i]), tokenizer, max_samples, max_labels_per_sample
         )
         if cause:
             counts[cause] += 1
-            first.setdefault(cause, f"{id}: {detail}")
+            first.setdefault(cause, f"{utterance_id}: {detail}")
         else:
             kept.append(i)
             labels.append(np.array(spelled, np.int32))

@@ -49,7 +49,7 @@ class Mixture:
         self._sources = list(sources)
         self._ends = np.cumsum([len(source) for source in sources])
         self.texts = [text for source in sources for text in source.texts]
-        self.ids = [id for source in sources for id in source.ids]
+        self.ids = [utterance_id for source in sources for utterance_id in source.ids]
         self.num_samples = np.concatenate([source.num_samples for source in sources])
         self.repeats = np.repeat(repeats, [len(source) for source in sources])
 

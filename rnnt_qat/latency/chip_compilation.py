@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnt_qat.artefact.integers import LstmIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import LstmIntegers
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, call_time
 from rnnt_qat.latency.engine_latency import DecodeCounts, EngineLatency, GraphTimes, engine_latency

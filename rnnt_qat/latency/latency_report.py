@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnt_qat.artefact.arithmetic import LITERT, TFLM, RuntimeArithmetic
+from rnnt_qat.artefact.runtime_arithmetic import LITERT, TFLM, RuntimeArithmetic
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer
 from rnnt_qat.latency.cpu_costs import CORTEX_M55
 from rnnt_qat.latency.engine_latency import DecodeCounts

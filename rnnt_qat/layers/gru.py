@@ -5,10 +5,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rnnt_qat.layers.recurrent_layer import (
+    RecurrentLayer,
+    batch_major,
+    before_each_step,
+    gate_inputs,
+    time_major,
+)
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
-from rnnt_qat.quant.qtensor import map_values
-from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import Array, Bool, Num
 
@@ -40,7 +45,7 @@ class GRUState:
     memory: Num[Array, "B H"]
 
 
-class GRU(QuantizedModule):
+class GRU(RecurrentLayer):
     """GRU that computes with the operators of its policy; a ``StreamingLayer``.
 
     The reset gate is applied before the candidate's product, as in the original paper. The memory
@@ -59,11 +64,6 @@ class GRU(QuantizedModule):
 
     features: int
     rematerialize: bool = False
-
-    @property
-    def block_size(self) -> int:
-        """1: a chunk may have any number of frames."""
-        return 1
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
@@ -86,17 +86,13 @@ class GRU(QuantizedModule):
         ops = recording(self.operators(GRU_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
-        # Time is the leading axis here. Invalid frames become zero, so that NaN in padding cannot
-        # spread.
-        xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
-        xs = ops.input("input", xs)
+        xs = ops.input("input", time_major(xs, mask))
 
         depth, width = ops.values(xs).shape[-1], self.features
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
         input_kernel = self.param("input_kernel", lecun, (depth, GATES * width))
         bias = self.param("bias", nn.initializers.zeros, (GATES * width,))
-        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel, xs, bias), bias)
-        pre_x = ops.values(ops.store("gate_input", accumulated))
+        pre_x = gate_inputs(ops, xs, input_kernel, bias)
         reset, update, candidate = (
             ops.weight(name, self.param(name, orthogonal, (width, width)))
             for name in ("reset_kernel", "update_kernel", "candidate_kernel")
@@ -127,13 +123,13 @@ class GRU(QuantizedModule):
         masked = jax.checkpoint(masked) if self.rematerialize else masked
         final, memories = jax.lax.scan(masked, state, (pre_x, mask.T))
         if self.policy.diagnosing:  # repeats the steps of the scan, all at once
-            step(ops, pre_x, jnp.concatenate([state.memory[None], memories[:-1]]))
+            step(ops, pre_x, before_each_step(state.memory, memories))
         hidden = ops.store("hidden", ops.load("memory", memories))
-        ys = map_values(lambda v: v.swapaxes(0, 1), hidden)
+        ys = batch_major(hidden)
         self.observe(
             GRU_SITES,
             mask,
-            input=map_values(lambda v: v.swapaxes(0, 1), xs),
+            input=batch_major(xs),
             memory=ops.load("memory", memories.swapaxes(0, 1)),
             hidden=ys,
             reset=ys,

@@ -5,10 +5,15 @@ import jax.numpy as jnp
 
 from rnnt_qat.layers.cell_states import note_cells
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
+from rnnt_qat.layers.recurrent_layer import (
+    RecurrentLayer,
+    batch_major,
+    before_each_step,
+    gate_inputs,
+    time_major,
+)
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
-from rnnt_qat.quant.qtensor import map_values
-from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import Array, Bool, PRNGKey
 
@@ -31,7 +36,7 @@ def gate_bias(key: PRNGKey, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     return jnp.zeros(shape, dtype).at[width : 2 * width].set(1.0)
 
 
-class LSTM(QuantizedModule):
+class LSTM(RecurrentLayer):
     """LSTM that computes with the operators of its policy; a ``StreamingLayer``.
 
     The input projection of all frames is one product before the scan. There is one bias per gate,
@@ -44,11 +49,6 @@ class LSTM(QuantizedModule):
 
     features: int
     rematerialize: bool = False
-
-    @property
-    def block_size(self) -> int:
-        """1: a chunk may have any number of frames."""
-        return 1
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
@@ -75,10 +75,7 @@ class LSTM(QuantizedModule):
         ops = recording(self.operators(LSTM_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
-        # Time is the leading axis here. Invalid frames become zero, so that NaN in padding cannot
-        # spread.
-        xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
-        xs = ops.input("input", xs)
+        xs = ops.input("input", time_major(xs, mask))
 
         depth = ops.values(xs).shape[-1]
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
@@ -88,26 +85,21 @@ class LSTM(QuantizedModule):
         )
         bias = self.param("bias", gate_bias, (4 * self.features,))
 
-        input_weights = ops.weight("input_kernel", input_kernel, xs, bias)
-        accumulated = ops.accumulate(xs, input_weights, bias)
-        pre_x = ops.values(ops.store("gate_input", accumulated))
+        pre_x = gate_inputs(ops, xs, input_kernel, bias)
         weights = ops.weight("recurrent_kernel", recurrent_kernel)
         hiddens, cells, final = lstm_scan(
             self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
         )
         note_cells(self, ops, cells, mask)
         if self.policy.diagnosing:  # repeats the steps of the scan, all at once
-            before = [
-                jnp.concatenate([first[None], later[:-1]])
-                for first, later in ((state.hidden, hiddens), (state.cell, cells))
-            ]
-            recurrent = ops.accumulate(ops.load("hidden", before[0]), weights)
-            lstm_cell(ops, pre_x, recurrent, before[1])
-        ys = map_values(lambda v: v.swapaxes(0, 1), ops.load("hidden", hiddens))
+            hidden = ops.load("hidden", before_each_step(state.hidden, hiddens))
+            cell = before_each_step(state.cell, cells)
+            lstm_cell(ops, pre_x, ops.accumulate(hidden, weights), cell)
+        ys = batch_major(ops.load("hidden", hiddens))
         self.observe(
             LSTM_SITES,
             mask,
-            input=map_values(lambda v: v.swapaxes(0, 1), xs),
+            input=batch_major(xs),
             cell=ops.load("cell", cells.swapaxes(0, 1)),
             hidden=ys,
         )

@@ -7,10 +7,15 @@ import jax.numpy as jnp
 
 from rnnt_qat.layers.lstm import LSTM_SITES, gate_bias
 from rnnt_qat.layers.lstm_scan import lstm_cell
+from rnnt_qat.layers.recurrent_layer import (
+    RecurrentLayer,
+    batch_major,
+    before_each_step,
+    gate_inputs,
+    time_major,
+)
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
-from rnnt_qat.quant.qtensor import map_values
-from rnnt_qat.quant.quantized_module import QuantizedModule
 from rnnt_qat.quant.sites import Role
 from rnnt_qat.typing import Array, Bool, Num
 
@@ -33,7 +38,7 @@ class ProjectedLSTMState:
     cell: Num[Array, "B H"]
 
 
-class ProjectedLSTM(QuantizedModule):
+class ProjectedLSTM(RecurrentLayer):
     """LSTM whose output and recurrent state are a projection of its hidden state.
 
     The recurrent kernel reads P values instead of an LSTM's H, so that a wide cell needs a fraction
@@ -52,11 +57,6 @@ class ProjectedLSTM(QuantizedModule):
     features: int
     projection: int
     rematerialize: bool = False
-
-    @property
-    def block_size(self) -> int:
-        """1: a chunk may have any number of frames."""
-        return 1
 
     def initial_state(self, batch_size: int) -> ProjectedLSTMState:
         """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
@@ -82,10 +82,7 @@ class ProjectedLSTM(QuantizedModule):
         ops = recording(self.operators(PROJECTED_LSTM_SITES), mask.T)
         if state is None:
             state = self.initial_state(mask.shape[0])
-        # Time is the leading axis here. Invalid frames become zero, so that NaN in padding cannot
-        # spread.
-        xs = map_values(lambda v: jnp.where(mask[..., None], v, 0).swapaxes(0, 1), xs)
-        xs = ops.input("input", xs)
+        xs = ops.input("input", time_major(xs, mask))
 
         depth, gates = ops.values(xs).shape[-1], 4 * self.features
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
@@ -94,8 +91,7 @@ class ProjectedLSTM(QuantizedModule):
         projection_kernel = self.param("projection_kernel", lecun, (self.features, self.projection))
         bias = self.param("bias", gate_bias, (gates,))
 
-        accumulated = ops.accumulate(xs, ops.weight("input_kernel", input_kernel, xs, bias), bias)
-        pre_x = ops.values(ops.store("gate_input", accumulated))
+        pre_x = gate_inputs(ops, xs, input_kernel, bias)
         recurrent = ops.weight("recurrent_kernel", recurrent_kernel)
         projection = ops.weight("projection_kernel", projection_kernel)
 
@@ -120,16 +116,13 @@ class ProjectedLSTM(QuantizedModule):
         step = jax.checkpoint(step) if self.rematerialize else step
         final, (outputs, hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask.T))
         if self.policy.diagnosing:  # repeats the steps of the scan, all at once
-            before = [
-                jnp.concatenate([first[None], later[:-1]])
-                for first, later in ((state.projected, outputs), (state.cell, cells))
-            ]
-            cell(ops, before[0], pre_x, before[1])
-        ys = map_values(lambda v: v.swapaxes(0, 1), ops.load("projected", outputs))
+            projected = before_each_step(state.projected, outputs)
+            cell(ops, projected, pre_x, before_each_step(state.cell, cells))
+        ys = batch_major(ops.load("projected", outputs))
         self.observe(
             PROJECTED_LSTM_SITES,
             mask,
-            input=map_values(lambda v: v.swapaxes(0, 1), xs),
+            input=batch_major(xs),
             cell=ops.load("cell", cells.swapaxes(0, 1)),
             hidden=ops.load("hidden", hiddens.swapaxes(0, 1)),
             projected=ys,

@@ -11,13 +11,11 @@ import jax
 import numpy as np
 
 from rnnt_qat.batch import to_float
-from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.endpoint import EndpointConfig
-from rnnt_qat.decoding.hypothesis import Hypothesis
-from rnnt_qat.decoding.live_driver import Emitted, LiveDriver
 from rnnt_qat.decoding.search import SearchConfig, select_rows
+from rnnt_qat.experiment.model_engine import ModelEngine, tokens_of
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.experiment.transcriber import DecodedChunk, Token
+from rnnt_qat.experiment.transcriber import DecodedChunk
 from rnnt_qat.typing import Int
 
 
@@ -26,7 +24,8 @@ class Chunk:
     """The next audio of one stream.
 
     Attributes:
-      audio: int16 samples, at most ``chunk_samples``; only the last chunk may be shorter.
+      audio: int16 samples, at most ``chunk_samples``; only the last chunk may be shorter, or empty
+        where the end of the stream became known after its audio.
       first: whether the stream begins with it.
       last: whether the stream ends with it.
     """
@@ -36,7 +35,7 @@ class Chunk:
     last: bool
 
 
-class BatchEngine:
+class BatchEngine(ModelEngine):
     """A trained model on a fixed number of rows.
 
     Args:
@@ -58,18 +57,11 @@ class BatchEngine:
         rows: int,
         endpoint: EndpointConfig | None,
     ):
-        self.piece = recognizer.tokenizer.piece
+        super().__init__(recognizer, search, chunk_ms, endpoint)
         self.rows = rows
-        self._transducer = recognizer.transducer()
-        frontend = recognizer.frontend
-        sizes = ChunkDriver(frontend, search.build())
-        self.chunk_samples = sizes.chunk_samples(self._transducer, chunk_ms)
-        self.sample_rate_hz = frontend.config.log_mel.sample_rate_hz
-        self.frame_s = sizes.encoder_frame_ms(self._transducer) / 1000
-        frames = self.chunk_samples // sizes.encoder_frame_samples(self._transducer)
-        driver = LiveDriver(frontend, search, frames, endpoint)
+        driver = self.driver
         self._start = jax.jit(lambda transducer: driver.initial_state(transducer, rows))
-        self._state = self._start(self._transducer)
+        self._state = self._start(self.transducer)
 
         @jax.jit
         def step(transducer, audio, lengths, first, active, state):
@@ -87,7 +79,8 @@ class BatchEngine:
           chunks: chunks by row.
 
         Returns:
-          By row, what was recognised in the chunk, and then, if the stream ended, at its end.
+          By row, what was recognised in the chunk if it holds audio, and then, if the stream ended,
+          at its end.
         """
         audio = np.zeros((self.rows, self.chunk_samples), np.float32)
         lengths = np.zeros(self.rows, np.int32)
@@ -95,34 +88,24 @@ class BatchEngine:
         for row, chunk in chunks.items():
             audio[row, : len(chunk.audio)] = to_float(chunk.audio)
             lengths[row] = len(chunk.audio)
-            first[row], active[row] = chunk.first, True
+            first[row], active[row] = chunk.first, len(chunk.audio) > 0
         emitted, partial, self._state = self._step(
-            self._transducer, audio, lengths, first, active, self._state
+            self.transducer, audio, lengths, first, active, self._state
         )
         ending = [row for row, chunk in chunks.items() if chunk.last]
         rest = self._finish(self._state) if ending else None
         emitted, partial, rest = jax.device_get((emitted, partial, rest))
         heard: dict[int, Sequence[DecodedChunk]] = {
-            row: [DecodedChunk(_tokens(emitted, row), _tokens(partial, row))] for row in chunks
+            row: [DecodedChunk(tokens_of(emitted, row), tokens_of(partial, row))]
+            * bool(active[row])
+            for row in chunks
         }
         for row in ending:
-            heard[row] = [*heard[row], DecodedChunk(_tokens(rest, row))]
+            heard[row] = [*heard[row], DecodedChunk(tokens_of(rest, row))]
         return heard
 
     def compile(self) -> None:
         """Compiles both programs, so that the first stream does not wait for them."""
         silence = Chunk(np.zeros(self.chunk_samples, np.int16), True, True)
         self.step({0: silence})
-        self._state = self._start(self._transducer)
-
-
-def _tokens(emitted: Emitted | Hypothesis, row: int) -> list[Token]:
-    n = int(emitted.length[row])
-    return list(
-        zip(
-            emitted.tokens[row, :n].tolist(),
-            emitted.emission_frames[row, :n].tolist(),
-            emitted.token_log_probs[row, :n].tolist(),
-            strict=True,
-        )
-    )
+        self._state = self._start(self.transducer)

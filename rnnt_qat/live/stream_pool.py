@@ -209,8 +209,10 @@ class StreamPool:
         waited = now - stream.arrived_s(stream.taken)
         for name, rows in heard.items():
             engine = self.engines[name]
-            for number, result in enumerate(rows[stream.row]):
-                transcripts = stream.builders[name].add(result, seconds, number == 1)
+            results = rows[stream.row]
+            for number, result in enumerate(results, 1):
+                at_end = chunk.last and number == len(results)
+                transcripts = stream.builders[name].add(result, seconds, at_end)
                 stream.results.put_nowait(
                     {
                         "model": name,

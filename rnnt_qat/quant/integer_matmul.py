@@ -42,10 +42,10 @@ class IntegerMatmulOperators:
         bias: Float[Array, "M"] | None = None,
     ) -> QTensor:
         """Returns the quantized kernel; its range has no gradient, and the bias stays real."""
-        format = QFormat(self.weight_bits, narrow=True)
-        tensor = TensorSpec(Role.WEIGHT, format, power_of_two=False, grain=Grain.CHANNEL)
+        qformat = QFormat(self.weight_bits, narrow=True)
+        tensor = TensorSpec(Role.WEIGHT, qformat, power_of_two=False, grain=Grain.CHANNEL)
         scale = weight_scale(tensor, w)
-        return QTensor(quantize_straight_through(w, scale, format.minimum, format.maximum), scale)
+        return QTensor(quantize_straight_through(w, scale, qformat.minimum, qformat.maximum), scale)
 
     def lookup(self, table: Num[Array, "V E"], rows: Int[Array, "*S"]) -> Array:
         """Returns the rows unchanged: the layer that reads them stores them."""

@@ -107,15 +107,15 @@ class NnaOperators:
     @jax.named_scope(REQUANTIZE)
     def store(self, site: str, x: Value) -> QTensor:
         """Quantizes real values, requantizes accumulators and rescales stored tensors."""
-        role, scale, format = self._role(site), self._scale(site), self._format(site)
+        role, scale, qformat = self._role(site), self._scale(site), self._format(site)
         if not isinstance(x, QTensor):
             # Integers have no NaN. NaN is stored as 0, as it is in serving and in the player.
             with jax.named_scope(QUANTIZE):
                 x = jnp.where(jnp.isnan(x), 0, x)
-            return self._quantize(x, scale, format)
+            return self._quantize(x, scale, qformat)
         if x.format is None:
             result = self._rescale(x, role, scale)
-        elif format.frac_bits is not None and x.format == format:
+        elif qformat.frac_bits is not None and x.format == qformat:
             return x
         else:
             result = kernels.move(self.spec, _stored(x), scale)
@@ -222,7 +222,7 @@ class NnaOperators:
     def _activate(
         self, unit: Activation, x: QTensor, out: str, derivative: Callable[[Array], Array]
     ) -> QTensor:
-        format, scale = self._format(out), self._scale(out)
+        qformat, scale = self._format(out), self._scale(out)
         if x.format is None:
             raise ValueError(f"the unit that writes {out!r} reads stored tensors, not accumulators")
         integers, tabulated = _integers(x), x.format.frac_bits is not None
@@ -233,7 +233,7 @@ class NnaOperators:
         else:
             result = unit(integers, -exponent_of(x.scale))
         if self.integer:
-            return QTensor(result.astype(format.storage), scale, format=format)
+            return QTensor(result.astype(qformat.storage), scale, format=qformat)
         values = result.astype(jnp.float32)
         if self.slope is Slope.SMOOTH:
             slope = derivative(values * scale)
@@ -242,7 +242,7 @@ class NnaOperators:
         else:
             slope = unit.slope(integers, -exponent_of(x.scale))
         surrogate = jax.lax.stop_gradient(slope) * (x.values * (x.scale / scale))
-        return QTensor(straight_through(values, surrogate), scale, format=format)
+        return QTensor(straight_through(values, surrogate), scale, format=qformat)
 
     def _emit(
         self,
@@ -263,17 +263,17 @@ class NnaOperators:
         Returns:
           The stored tensor. Its gradient is zero where the chip saturated the result.
         """
-        role, format, scale = self._role(site), self._format(site), self._scale(site)
+        role, qformat, scale = self._role(site), self._format(site), self._scale(site)
         integers = kernels.into_range(self.spec, result, role)
         if self.integer:
-            return QTensor(integers.astype(format.storage), scale, format=format)
+            return QTensor(integers.astype(qformat.storage), scale, format=qformat)
         inside = jnp.bool_(True)
         if self.spec.overflow is Overflow.SATURATE:
             inside = integers == result
         for operand in operands:
             inside = inside & self._accumulator_held(operand)
         values = straight_through(integers.astype(jnp.float32), where_inside(inside, surrogate()))
-        return QTensor(values, scale, integers=integers, format=format)
+        return QTensor(values, scale, integers=integers, format=qformat)
 
     def _rescale(self, x: QTensor, role: Role, scale: Scale) -> Int[Array, "*S"]:
         """Rescales an accumulator to the scale of the result, without limiting it to its range."""
@@ -296,14 +296,14 @@ class NnaOperators:
         return (total > smallest) & (total < largest)
 
     @jax.named_scope(QUANTIZE)
-    def _quantize(self, x: Num[Array, "*S"], scale: Scale, format: QFormat) -> QTensor:
+    def _quantize(self, x: Num[Array, "*S"], scale: Scale, qformat: QFormat) -> QTensor:
         """Quantizes real values; integers are frozen and stay unchanged."""
         if not jnp.issubdtype(x.dtype, jnp.integer):
             if self.integer:
-                x = quantize(x, scale, format).astype(format.storage)
+                x = quantize(x, scale, qformat).astype(qformat.storage)
             else:
-                x = quantize_straight_through(x, scale, format.minimum, format.maximum)
-        return QTensor(x, scale, format=format)
+                x = quantize_straight_through(x, scale, qformat.minimum, qformat.maximum)
+        return QTensor(x, scale, format=qformat)
 
     def _bias(self, bias: Num[Array, "M"] | wide.Wide, scale: Scale) -> Sum:
         """Returns a bias at the accumulator's scale, as ``Wide`` above 32 bits.
@@ -354,8 +354,8 @@ class NnaOperators:
         return self.spec.tensor(self._role(site)).format
 
     def _scale(self, site: str) -> Scale:
-        format = self._format(site)
-        return self.scales[site] if format.frac_bits is None else format.scale
+        qformat = self._format(site)
+        return self.scales[site] if qformat.frac_bits is None else qformat.scale
 
 
 def _stored(x: QTensor) -> Stored:

@@ -49,9 +49,9 @@ def tensor_rows(config: RNNTConfig, policy: PrecisionPolicy) -> tuple[TensorRow,
     for path, sites in layers.items():
         precision = policy.resolve(path)
         for site, role in sites.items():
-            format = precision.tensor_format(role)
+            qformat = precision.tensor_format(role)
             operators = _placement(precision, writers.get((path, site), ()))
-            row = "/".join(path), site, role.value, format.numbers, format.scale, operators
+            row = "/".join(path), site, role.value, qformat.numbers, qformat.scale, operators
             rows.append(TensorRow(*row))
     return tuple(rows)
 

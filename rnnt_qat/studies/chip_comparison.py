@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.runtime_arithmetic import RuntimeArithmetic
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer

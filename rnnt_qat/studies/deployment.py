@@ -12,10 +12,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rnnt_qat.artefact.arithmetic import RuntimeArithmetic
 from rnnt_qat.artefact.artefact import Artefact, save
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.player import Transcript
+from rnnt_qat.artefact.runtime_arithmetic import RuntimeArithmetic
 from rnnt_qat.batch import to_float
 from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.greedy import GreedyConfig

@@ -48,8 +48,8 @@ def grid_rows(runs: Sequence[Sequence[EvaluationResult]], systems: Iterable[Syst
       systems: the systems named in the results.
     """
     by_name = {system.name: system for system in systems}
-    rows = []
-    for index, comparison in enumerate(compare(pool(runs))):
+    rows, pooled = [], pool(runs)
+    for index, comparison in enumerate(compare(pooled)):
         result, metrics = comparison.result, dict(comparison.result.metrics())
         system = by_name[result.system]
         row = {
@@ -63,28 +63,39 @@ def grid_rows(runs: Sequence[Sequence[EvaluationResult]], systems: Iterable[Syst
         for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
             row[f"difference{suffix}"] = getattr(difference, field) if difference else None
         row |= {f"{kind}_rate": metrics[f"{kind}_rate"] for kind in _KINDS}
-        row["won_back"] = None
+        row |= dict.fromkeys(("gain", "gain_low", "gain_high", "won_back"))
         row |= {f"wer_model_{n}": run[index].wer.value for n, run in enumerate(runs)}
         rows.append(row)
-    _win_back(rows, by_name)
+    _add_gains(rows, pooled, by_name)
     return rows
 
 
 _KINDS = ("deletion", "substitution", "insertion")
 
 
-def _win_back(rows: Sequence[Row], by_name: Mapping[str, System]) -> None:
-    """Adds the fraction of a calibrated system's loss that training through the policy recovers.
+def _add_gains(
+    rows: Sequence[Row], results: Sequence[EvaluationResult], by_name: Mapping[str, System]
+) -> None:
+    """Compares each system that was trained through a policy with the one only calibrated on it.
 
-    Rows whose loss has an interval that contains zero are skipped: the fraction would be a quotient
-    of noise.
+    Adds the paired difference, and the fraction of the calibrated system's loss that training
+    recovers. A loss whose interval contains zero has no such fraction: it would be a quotient of
+    noise.
     """
     found = {
-        (s.policy, s.stage, row["chunk_ms"]): row for row in rows for s in [by_name[row["system"]]]
+        (s.policy, s.stage, row["chunk_ms"]): (row, result)
+        for row, result in zip(rows, results, strict=True)
+        for s in [by_name[row["system"]]]
     }
-    for (policy, stage, chunk_ms), row in found.items():
-        calibrated = found.get((policy, CALIBRATION, chunk_ms))
-        if stage == AWARE and calibrated and (calibrated["difference_low"] or 0) > 0:
+    for (policy, stage, chunk_ms), (row, trained) in found.items():
+        if stage != AWARE or (policy, CALIBRATION, chunk_ms) not in found:
+            continue
+        calibrated, before = found[policy, CALIBRATION, chunk_ms]
+        difference = compare([before, trained])[1].difference
+        assert difference is not None  # the second of two has one
+        gain = difference.difference
+        row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        if (calibrated["difference_low"] or 0) > 0:
             row["won_back"] = 1 - (row["difference"] or 0) / calibrated["difference"]
 
 
@@ -104,7 +115,8 @@ def write_csv(path: pathlib.Path, rows: Sequence[Row]) -> None:
 def markdown_grid(rows: Sequence[Row]) -> str:
     """Returns the rows of one test set as a Markdown table."""
     models = [name for name in rows[0] if name.startswith("wer_model_")]
-    header = ["system", "parameters", "WER", "WER - float", "deletions", "won back"]
+    header = ["system", "parameters", "WER", "WER - float", "deletions"]
+    header += ["trained - calibrated", "won back"]
     header += ["WER of each model"] * (len(models) > 1)
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in rows:
@@ -112,8 +124,9 @@ def markdown_grid(rows: Sequence[Row]) -> str:
             row["system"],
             f"{row['model_bytes'] / 1000:,.0f} kB",
             f"{_percent(row['wer'])} {_range(row, 'wer')}",
-            "baseline" if row["difference"] is None else _difference(row),
+            "baseline" if row["difference"] is None else _difference(row, "difference"),
             _percent(row["deletion_rate"]),
+            "" if row["gain"] is None else _difference(row, "gain"),
             "" if row["won_back"] is None else f"{100 * row['won_back']:.0f} %",
         ]
         if len(models) > 1:
@@ -128,13 +141,13 @@ products, the other operators in floating point on the CPU; (d) trained through 
 arithmetic; *float32, trained*, where asked for: the same further steps in floating point.
 *parameters*: kernels, biases and embedding, packed. *won back*: share of what the same policy loses
 when only calibrated, where that loss is more than chance. Intervals are a bootstrap's over
-utterances, the errors of all models pooled by utterance; *WER - float* is paired, in points,
-in bold where it leaves out 0."""
+utterances, the errors of all models pooled by utterance; *WER - float* and *trained - calibrated*
+are paired, in points, in bold where they leave out 0."""
 
 
-def _difference(row: Row) -> str:
-    text = f"{100 * row['difference']:+.2f} {_range(row, 'difference', '+')}"
-    return f"**{text}**" if row["difference_low"] > 0 or row["difference_high"] < 0 else text
+def _difference(row: Row, name: str) -> str:
+    text = f"{100 * row[name]:+.2f} {_range(row, name, '+')}"
+    return f"**{text}**" if row[f"{name}_low"] > 0 or row[f"{name}_high"] < 0 else text
 
 
 def _range(row: Row, name: str, sign: str = "") -> str:

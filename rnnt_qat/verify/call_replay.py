@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
-from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import RecurrentIntegers
 from rnnt_qat.artefact.player import BLANK_ID, Player
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.verify.runtimes import Runtime

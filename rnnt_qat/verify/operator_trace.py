@@ -14,7 +14,8 @@ import flax.struct
 import jax
 import numpy as np
 
-from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import RecurrentIntegers
 from rnnt_qat.artefact.recorded_layer import RecordedLayer
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.quant.operators import OperatorSet, Value

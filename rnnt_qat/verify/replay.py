@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Integer, Num
 
-from rnnt_qat.artefact.integers import RecurrentIntegers, RnntIntegers
+from rnnt_qat.artefact.integers import RnntIntegers
+from rnnt_qat.artefact.layer_integers import RecurrentIntegers
 from rnnt_qat.artefact.layer_player import initial_state
 from rnnt_qat.artefact.player import BLANK_ID, Player, StreamingRecognizer
 from rnnt_qat.export.rnnt_graphs import (

@@ -87,7 +87,7 @@ class TransducerRecognizer:
         for network, states in (("encoder", self._encoder), ("prediction", self._prediction)):
             layers = getattr(self._model, network).layers
             for n, (layer, state) in enumerate(zip(layers, states, strict=False)):
-                for site, (_, format) in layer.state_formats.items():
-                    values = np.asarray(getattr(state, site)[0]).astype(format.dtype)
+                for site, (_, tensor_format) in layer.state_formats.items():
+                    values = np.asarray(getattr(state, site)[0]).astype(tensor_format.dtype)
                     found[f"{network}/{layer.cell_kind}_{n}/{site}"] = values
         return found

@@ -19,7 +19,6 @@ from itertools import zip_longest
 import numpy as np
 from jaxtyping import Float
 
-from rnnt_qat.artefact.arithmetic import TFLM, RuntimeArithmetic
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.player import (
     Player,
@@ -28,6 +27,7 @@ from rnnt_qat.artefact.player import (
     greedy,
     quantize_features,
 )
+from rnnt_qat.artefact.runtime_arithmetic import TFLM, RuntimeArithmetic
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.verify.call_replay import RecordedPlayer, compare_calls
 from rnnt_qat.verify.operator_trace import OperatorTrace
@@ -174,9 +174,9 @@ def _replay_on_tosa(
 ) -> Agreement:
     """Returns the agreement of TOSA's reference model with the player in every call."""
     player = RecordedPlayer(model)
-    format, frames = model.encoder.layers[0].input, chunk * model.encoder.time_reduction
+    tensor_format, frames = model.encoder.layers[0].input, chunk * model.encoder.time_reduction
     found = [
-        greedy(player, quantize_features(u.features, format), frames, max_symbols)
+        greedy(player, quantize_features(u.features, tensor_format), frames, max_symbols)
         for u in utterances
     ]
     compared = compare_calls(model, player.calls, TosaReference)

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rnnt_qat.artefact.arithmetic import LITERT, TFLM, LstmActivation, lstm_sigmoid, lstm_tanh
-from rnnt_qat.artefact.integers import LstmIntegers
+from rnnt_qat.artefact.fused_lstm_units import LstmActivation, lstm_sigmoid, lstm_tanh
+from rnnt_qat.artefact.layer_integers import LstmIntegers
 from rnnt_qat.artefact.layer_player import initial_lstm_state, play_lstm
+from rnnt_qat.artefact.runtime_arithmetic import LITERT, TFLM
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
 from rnnt_qat.verify.runtimes import LiteRt, Tflm

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnnt_qat.artefact import arithmetic as fixed
 from rnnt_qat.artefact import limits
-from rnnt_qat.artefact.arithmetic import TFLM
-from rnnt_qat.artefact.integers import DenseIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers
+from rnnt_qat.artefact.runtime_arithmetic import TFLM
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from tests.export.random_integers import random_rnnt
 
@@ -84,7 +83,7 @@ def test_a_ratio_that_no_16_bit_multiplier_has_is_refused_and_not_a_negative_shi
         layer.check_limits("layer", 40)
     x = np.zeros((1, 3), np.int16)
     with pytest.raises(ValueError, match=r"ratios below 2\^14"):
-        fixed.dense(x, layer.weights, layer.bias, layer.formats, TFLM.requantization)
+        TFLM.dense(x, layer.weights, layer.bias, layer.formats)
 
 
 @pytest.mark.parametrize(("dtype", "shift"), [(INT8, 20), (INT16, 15)])

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rnnt_qat.artefact.arithmetic import LITERT
-from rnnt_qat.artefact.integers import DenseIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers
 from rnnt_qat.artefact.layer_player import initial_state, play_layer
 from rnnt_qat.artefact.recorded_layer import (
     INPUT,
@@ -16,6 +15,7 @@ from rnnt_qat.artefact.recorded_layer import (
     RecordedLayer,
     StateTensor,
 )
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.layer_graphs import stateful_node
 from rnnt_qat.export.tflite_graph import GraphBuilder

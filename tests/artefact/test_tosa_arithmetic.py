@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnt_qat.artefact.tensor_format import TensorFormat
-from rnnt_qat.artefact.tosa_arithmetic import TOSA, rescale_32
+from rnnt_qat.artefact.tosa_arithmetic import TOSA
 from rnnt_qat.export.lstm_graphs import dense_graph
 from rnnt_qat.export.tflite_graph import GraphBuilder
 from rnnt_qat.verify.tosa import TosaReference
@@ -22,7 +22,7 @@ def test_rescale_equals_the_pseudocode(shift):
     x = np.r_[rng.integers(-(2**31), 2**31, 500), -(2**31), 2**31 - 1, np.arange(-9, 10)]
     for multiplier in (2**30, 2**31 - 1, *rng.integers(2**30, 2**31, 5).tolist()):
         expected = apply_scale_32(x, multiplier, shift)
-        np.testing.assert_array_equal(rescale_32(x, multiplier * 2.0**-shift), expected)
+        np.testing.assert_array_equal(TOSA.rescale(x, multiplier * 2.0**-shift), expected)
 
 
 @pytest.mark.slow
@@ -31,7 +31,9 @@ def test_operators_of_unequal_formats_equal_the_reference_model():
     rng = np.random.default_rng(0)
     formats = [TensorFormat(INT16, s) for s in (2.0**-12, 2.0**-9, 0.0007, 2.0**-14, 0.011)]
     graph = GraphBuilder("operators")
-    inputs = [graph.input(f"x{n}", (1, 4096), format) for n, format in enumerate(formats)]
+    inputs = [
+        graph.input(f"x{n}", (1, 4096), tensor_format) for n, tensor_format in enumerate(formats)
+    ]
     x = rng.integers(-(2**15), 2**15, (len(formats), 1, 4096)).astype(INT16)
     x[:, :, :4] = [-(2**15), 2**15 - 1, 0, -1]
     outputs, ours = [], []
@@ -54,8 +56,8 @@ def test_operators_of_unequal_formats_equal_the_reference_model():
 @pytest.mark.parametrize("per_output", [False, True])
 def test_dense_layers_equal_the_reference_model(per_output):
     rng = np.random.default_rng(1)
-    input, output = TensorFormat(INT16, 2.0**-11), TensorFormat(INT16, 2.0**-12)
-    layer = random_dense(rng, 48, 40, input, output, gain=2.0, per_output=per_output)
+    input_format, output_format = TensorFormat(INT16, 2.0**-11), TensorFormat(INT16, 2.0**-12)
+    layer = random_dense(rng, 48, 40, input_format, output_format, gain=2.0, per_output=per_output)
     x = rng.integers(-(2**15), 2**15, (512, 48)).astype(INT16)
     (theirs,) = TosaReference(dense_graph(layer, len(x))).run(x)
     ours = TOSA.dense(x, layer.weights, layer.bias, layer.formats)

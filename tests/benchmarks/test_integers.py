@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.drills import integers
-from rnnt_qat.artefact import arithmetic
+from rnnt_qat.artefact.runtime_arithmetic import RuntimeArithmetic
 
 
 @pytest.mark.slow
@@ -14,8 +14,8 @@ def test_random_graphs_of_extreme_scales_are_the_same_integers_everywhere():
 
 
 def test_a_difference_is_counted_and_told(monkeypatch):
-    add = arithmetic.add
-    monkeypatch.setattr(arithmetic, "add", lambda *args: add(*args) ^ 1)
+    add = RuntimeArithmetic.add
+    monkeypatch.setattr(RuntimeArithmetic, "add", lambda *args: add(*args) ^ 1)
     (count,) = integers.run(cases=3, seed=0, kinds=["ADD int8"])
     assert (count.cases, count.failures) == (3, 3)
     assert count.first_failure.startswith("case 0: DifferentIntegersError: player and LiteRt: ")

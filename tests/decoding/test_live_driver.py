@@ -202,7 +202,10 @@ def test_greedy_endpoints_are_those_of_a_loop_for_every_chunking(transducer, res
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("transducer", "restart_encoder"), [(TABLE, False), (REDUCED, True)])
+@pytest.mark.parametrize(
+    ("transducer", "restart_encoder"),
+    [(TABLE, False), pytest.param(REDUCED, True, marks=pytest.mark.exhaustive)],
+)
 def test_beam_endpoints_and_alternatives_do_not_depend_on_the_chunks(transducer, restart_encoder):
     endpoint = dataclasses.replace(RULES, restart_encoder=restart_encoder)
     search = BeamConfig(beam_size=3, max_symbols_per_frame=2)
@@ -239,7 +242,7 @@ def test_beam_endpoints_and_alternatives_do_not_depend_on_the_chunks(transducer,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pending", [3, 256])
+@pytest.mark.parametrize("pending", [3, pytest.param(256, marks=pytest.mark.exhaustive)])
 def test_beam_without_endpoints_hands_over_the_whole_recordings_tokens(pending):
     search = BeamConfig(3, 2, max_tokens=240, max_pending_tokens=pending)
     _, best = run_search(TABLE, jnp.asarray(AUDIO[..., None]), LENGTHS, search)

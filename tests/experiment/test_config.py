@@ -3,14 +3,8 @@ import dataclasses
 import pytest
 
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig, Split
-from rnnt_qat.infra.config import (
-    ConfigError,
-    config_dict,
-    from_config_dict,
-    from_json,
-    to_json,
-    upgraded,
-)
+from rnnt_qat.infra.config import ConfigError, from_json, to_json, upgraded
+from rnnt_qat.infra.config_overrides import config_dict, from_config_dict
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.objectives import CTC, Transducer
 from rnnt_qat.training.objective import WeightedObjective

@@ -136,7 +136,14 @@ def found_by(engine, audio):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("endpoint", [None, RULES, EndpointConfig(RULES.rules, True)])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        pytest.param(None, marks=pytest.mark.exhaustive),
+        RULES,
+        pytest.param(EndpointConfig(RULES.rules, True), marks=pytest.mark.exhaustive),
+    ],
+)
 def test_the_artefacts_player_says_what_the_model_says_for_every_chunk(endpoint):
     audio = tiny.noise(12.3)
     search = tiny.recognizer().config.evaluation.search

@@ -4,7 +4,7 @@ import dataclasses
 
 from experiments.configs import prompts_smoke
 from rnnt_qat.experiment.config import DataConfig, Split
-from rnnt_qat.infra.config import config_dict
+from rnnt_qat.infra.config_overrides import config_dict
 
 CORPUS = "librispeech/by_speaker"
 

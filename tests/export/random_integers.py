@@ -3,13 +3,12 @@
 import numpy as np
 
 from rnnt_qat.artefact.integers import (
-    DenseIntegers,
     EncoderIntegers,
     JointIntegers,
-    LstmIntegers,
     PredictionIntegers,
     RnntIntegers,
 )
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 
 
@@ -21,20 +20,20 @@ def random_lstm(
     power_of_two: bool = False,
     gain: float = 1.0,
     per_unit: bool = False,
-    input: TensorFormat | None = None,
-    output: TensorFormat | None = None,
+    input_format: TensorFormat | None = None,
+    output_format: TensorFormat | None = None,
 ) -> LstmIntegers:
     """An LSTM; ``gain`` moves its pre-activations between the quiet and the saturated."""
     bias = np.int64 if wide else np.int32
     if wide:
-        input = input or TensorFormat(np.int16, 2.0**-11)
-        output = output or TensorFormat(np.int16, 2.0**-15)
+        input_format = input_format or TensorFormat(np.int16, 2.0**-11)
+        output_format = output_format or TensorFormat(np.int16, 2.0**-15)
     elif power_of_two:
-        input = input or TensorFormat(np.int8, 2.0**-5)
-        output = output or TensorFormat(np.int8, 2.0**-7)
+        input_format = input_format or TensorFormat(np.int8, 2.0**-5)
+        output_format = output_format or TensorFormat(np.int8, 2.0**-7)
     else:
-        input = input or TensorFormat(np.int8, 0.034, 3)
-        output = output or TensorFormat(np.int8, 0.0073, -5)
+        input_format = input_format or TensorFormat(np.int8, 0.034, 3)
+        output_format = output_format or TensorFormat(np.int8, 0.0073, -5)
     gain = gain / 256 if wide else gain
 
     def scales() -> np.ndarray:
@@ -47,8 +46,8 @@ def random_lstm(
         w_ih=rng.integers(-127, 128, (4, hidden, inputs)).astype(np.int8),
         w_hh=rng.integers(-127, 128, (4, hidden, hidden)).astype(np.int8),
         bias=rng.integers(-2000, 2000, (4, hidden)).astype(bias),
-        input=input,
-        hidden=output,
+        input=input_format,
+        hidden=output_format,
         cell=TensorFormat(np.int16, 2.0**-11),
         w_ih_scale=scales(),
         w_hh_scale=scales(),
@@ -59,21 +58,27 @@ def random_dense(
     rng: np.random.Generator,
     inputs: int,
     outputs: int,
-    input: TensorFormat,
-    output: TensorFormat,
+    input_format: TensorFormat,
+    output_format: TensorFormat,
     gain: float = 1.0,
     per_output: bool = False,
 ) -> DenseIntegers:
     """A dense layer whose outputs fill about ``gain`` of their format."""
-    bias = np.int64 if input.dtype == np.int16 else np.int32
-    spread = 73 * np.iinfo(input.dtype).max / np.sqrt(3) * np.sqrt(inputs)
-    scale = gain * np.iinfo(output.dtype).max / 3 * output.scale / (spread * input.scale)
+    bias = np.int64 if input_format.dtype == np.int16 else np.int32
+    spread = 73 * np.iinfo(input_format.dtype).max / np.sqrt(3) * np.sqrt(inputs)
+    scale = (
+        gain
+        * np.iinfo(output_format.dtype).max
+        / 3
+        * output_format.scale
+        / (spread * input_format.scale)
+    )
     scales = scale * rng.uniform(0.7, 1.4, outputs if per_output else ())
     return DenseIntegers(
         weights=rng.integers(-127, 128, (outputs, inputs)).astype(np.int8),
         bias=rng.integers(-2000, 2000, outputs).astype(bias),
-        input=input,
-        output=output,
+        input=input_format,
+        output=output_format,
         weight_scale=np.asarray(scales, np.float32),
     )
 
@@ -96,9 +101,11 @@ def random_rnnt(
         projection, total = TensorFormat(np.int8, 2.0**-5), TensorFormat(np.int8, 2.0**-4)
         squashed, logits = TensorFormat(np.int8, 2.0**-7), TensorFormat(np.int8, 2.0**-4)
 
-    def lstm(inputs: int, input: TensorFormat) -> LstmIntegers:
-        gain = activation.scale / input.scale
-        return random_lstm(rng, inputs, hidden, wide, gain=gain, input=input, output=state)
+    def lstm(inputs: int, input_format: TensorFormat) -> LstmIntegers:
+        gain = activation.scale / input_format.scale
+        return random_lstm(
+            rng, inputs, hidden, wide, gain=gain, input_format=input_format, output_format=state
+        )
 
     prediction_layers = (lstm(embedding, activation),) if context == 1 else ()
     last = state if prediction_layers else activation

@@ -72,7 +72,11 @@ def utterances(features):
     [
         (ETHOS_U_8X8_16, LSTM_PREDICTION),
         (ETHOS_U_16X8, LSTM_PREDICTION),
-        (ETHOS_U_16X8.with_weight_bits(4), StatelessPredictionConfig(6, context=2)),
+        pytest.param(
+            ETHOS_U_16X8.with_weight_bits(4),
+            StatelessPredictionConfig(6, context=2),
+            marks=pytest.mark.exhaustive,
+        ),
     ],
     ids=["8x8_16", "16x8", "16x8_w4_stateless"],
 )

@@ -47,7 +47,7 @@ def test_stacked_16x8_steps_run_with_their_states_outside():
     hidden = TensorFormat(np.int16, 2.0**-15)
     stack = [
         random_lstm(rng, 40, 32, wide=True),
-        random_lstm(rng, 32, 32, wide=True, input=hidden, gain=16),
+        random_lstm(rng, 32, 32, wide=True, input_format=hidden, gain=16),
     ]
     runtime = LiteRt(lstm_step_16x8(stack))
     state = [np.zeros((1, 32), np.int16)] * 4

@@ -14,16 +14,16 @@ int32s = st.integers(INT32_MIN, INT32_MAX)
 @pytest.mark.parametrize("rounding", Rounding)
 def test_every_int16_by_every_shift(rounding):
     shifts = np.arange(18)[:, None]
-    ours = rounding_shift_right(jnp.asarray(ALL_INT16, jnp.int32), jnp.asarray(shifts), rounding)
+    x = jnp.broadcast_to(jnp.asarray(ALL_INT16, jnp.int32), (18, 2**16))
+    ours = rounding_shift_right(x, jnp.asarray(shifts), rounding)
     np.testing.assert_array_equal(ours, divide(ALL_INT16, 2**shifts, rounding))
 
 
 @pytest.mark.parametrize("rounding", Rounding)
 def test_corners_by_every_shift(rounding):
     shifts = np.arange(32)[:, None]
-    ours = rounding_shift_right(
-        jnp.asarray(INT32_CORNERS, jnp.int32), jnp.asarray(shifts), rounding
-    )
+    x = jnp.broadcast_to(jnp.asarray(INT32_CORNERS, jnp.int32), (32, len(INT32_CORNERS)))
+    ours = rounding_shift_right(x, jnp.asarray(shifts), rounding)
     np.testing.assert_array_equal(ours, divide(INT32_CORNERS, 2**shifts, rounding))
 
 

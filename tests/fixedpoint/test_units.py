@@ -43,44 +43,44 @@ UNITS = [
 
 
 def ids(case):
-    unit, input, _ = case
-    return f"{type(unit).__name__}-{unit.function.value}-{input}"
+    unit, input_format, _ = case
+    return f"{type(unit).__name__}-{unit.function.value}-{input_format}"
 
 
-@pytest.mark.parametrize(("unit", "input", "error"), UNITS, ids=[ids(c) for c in UNITS])
+@pytest.mark.parametrize(("unit", "input_format", "error"), UNITS, ids=[ids(c) for c in UNITS])
 class TestEveryInput:
-    def test_near_the_function(self, unit, input, error):
-        x = np.arange(input.minimum, input.maximum + 1.0)
-        real = unit.function.exact(x * 2.0**-input.frac_bits) * 2.0**unit.output.frac_bits
+    def test_near_the_function(self, unit, input_format, error):
+        x = np.arange(input_format.minimum, input_format.maximum + 1.0)
+        real = unit.function.exact(x * 2.0**-input_format.frac_bits) * 2.0**unit.output.frac_bits
         real = np.minimum(real, unit.output.maximum)
-        assert np.abs(tabulate.values(unit, input) - real).max() <= error
+        assert np.abs(tabulate.values(unit, input_format) - real).max() <= error
 
-    def test_symmetric(self, unit, input, error):
-        y = tabulate.values(unit, input).astype(int)[1:]
+    def test_symmetric(self, unit, input_format, error):
+        y = tabulate.values(unit, input_format).astype(int)[1:]
         one = 2**unit.output.frac_bits if unit.function is SIGMOID else 0
         # One step where the largest integer stands for one.
         assert np.abs(y + y[::-1] - one).max() <= 1
 
-    def test_slope_is_the_rise_of_the_curve(self, unit, input, error):
+    def test_slope_is_the_rise_of_the_curve(self, unit, input_format, error):
         noise = {GemmlowpActivation: 16, Int8Table: 4}.get(type(unit), 2)
-        y = tabulate.values(unit, input) * 2.0**-unit.output.frac_bits
-        slope = tabulate.slopes(unit, input)
+        y = tabulate.values(unit, input_format) * 2.0**-unit.output.frac_bits
+        slope = tabulate.slopes(unit, input_format)
         # Over some input steps and away from kinks, rise and slope agree to the noise of the ends.
-        reach = max(input.maximum // 1024, 2)
-        run = 2 * reach * 2.0**-input.frac_bits
+        reach = max(input_format.maximum // 1024, 2)
+        run = 2 * reach * 2.0**-input_format.frac_bits
         rise = (y[2 * reach :] - y[: -2 * reach]) / run
         tolerance = 2 * noise * 2.0**-unit.output.frac_bits / run
         assert np.quantile(np.abs(rise - slope[reach:-reach]), 0.9) <= tolerance + 0.005
 
-    def test_looked_up_is_evaluated(self, unit, input, error):
-        x = jnp.arange(input.minimum, input.maximum + 1, 97, dtype=jnp.int32)
-        looked_up = tabulate.look_up(tabulate.values(unit, input), x, input)
-        np.testing.assert_array_equal(looked_up, unit(x, input.frac_bits))
+    def test_looked_up_is_evaluated(self, unit, input_format, error):
+        x = jnp.arange(input_format.minimum, input_format.maximum + 1, 97, dtype=jnp.int32)
+        looked_up = tabulate.look_up(tabulate.values(unit, input_format), x, input_format)
+        np.testing.assert_array_equal(looked_up, unit(x, input_format.frac_bits))
 
 
 @pytest.mark.parametrize("rounding", Rounding)
 @pytest.mark.parametrize(
-    ("unit", "input", "expected"),
+    ("unit", "input_format", "expected"),
     [
         (InterpolatedTable(SIGMOID), Q3_12, partial(oracle.interpolated, entries=256, reach=8)),
         (
@@ -121,18 +121,18 @@ class TestEveryInput:
         (PiecewiseLinear(TANH, HARD, output=Q0_7), Q3_12, partial(oracle.lines, lines=HARD)),
     ],
 )
-def test_every_input_equals_the_definition_in_int64(unit, input, expected, rounding):
+def test_every_input_equals_the_definition_in_int64(unit, input_format, expected, rounding):
     """The Ethos-U units are compared with LiteRT's own kernels, likewise at every input."""
     unit = replace(unit, rounding=rounding)
-    unit.check_input(input)
-    x = np.arange(input.minimum, input.maximum + 1)
-    ours = unit(jnp.asarray(x, jnp.int32), input.frac_bits)
-    np.testing.assert_array_equal(ours, expected(unit, x, input.frac_bits))
-    np.testing.assert_array_equal(tabulate.values(unit, input), ours)
+    unit.check_input(input_format)
+    x = np.arange(input_format.minimum, input_format.maximum + 1)
+    ours = unit(jnp.asarray(x, jnp.int32), input_format.frac_bits)
+    np.testing.assert_array_equal(ours, expected(unit, x, input_format.frac_bits))
+    np.testing.assert_array_equal(tabulate.values(unit, input_format), ours)
 
 
 @pytest.mark.parametrize(
-    ("unit", "input", "message"),
+    ("unit", "input_format", "message"),
     [
         (GemmlowpActivation(SIGMOID), QFormat(16, 5), "Q0.15 to Q6.9"),
         (GemmlowpActivation(SIGMOID), QFormat(16), "Q0.15 to Q6.9"),
@@ -142,9 +142,9 @@ def test_every_input_equals_the_definition_in_int64(unit, input, expected, round
         (Int8Table(TANH), Q3_12, "up to 8 bits"),
     ],
 )
-def test_formats_that_a_unit_cannot_read(unit, input, message):
+def test_formats_that_a_unit_cannot_read(unit, input_format, message):
     with pytest.raises(ValueError, match=message):
-        unit.check_input(input)
+        unit.check_input(input_format)
 
 
 def test_int8_table_takes_a_scale_of_the_program():

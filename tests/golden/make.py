@@ -50,8 +50,8 @@ def decoded(recognizer):
 
 def played(artefact):
     """What the player makes of them."""
-    format = artefact.model.encoder.layers[0].input
-    features = quantize_features(random_features(), format)
+    tensor_format = artefact.model.encoder.layers[0].input
+    features = quantize_features(random_features(), tensor_format)
     found = greedy(Player(artefact.model), features, CHUNK, 2)
     return {"tokens": list(found.tokens), "emission_frames": list(found.emission_frames)}
 

@@ -167,7 +167,10 @@ def reals(values):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("policy", "bfloat16"), CASES[:2])
+@pytest.mark.parametrize(
+    ("policy", "bfloat16"),
+    [CASES[0], *(pytest.param(*case, marks=pytest.mark.exhaustive) for case in CASES[1:])],
+)
 def test_training_is_that_of_before(policy, bfloat16, tmp_path):
     golden = json.loads(GOLDEN.read_text())
     before, now = golden[policy], run(policy, bfloat16, tmp_path)

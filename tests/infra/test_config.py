@@ -6,14 +6,8 @@ import pytest
 
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
-from rnnt_qat.infra.config import (
-    ConfigError,
-    config_dict,
-    from_config_dict,
-    from_json,
-    to_json,
-    upgraded,
-)
+from rnnt_qat.infra.config import ConfigError, from_json, to_json, upgraded
+from rnnt_qat.infra.config_overrides import config_dict, from_config_dict
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.training.stages import Stage, default_stages

@@ -112,6 +112,7 @@ def test_a_process_of_its_own_joins_nobody(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_four_devices_learn_the_same_and_talk_once():
     """In a process of its own: devices are counted once, at start."""
     done = subprocess.run(

@@ -119,7 +119,13 @@ def train(name, workdir, iterator):
     return to_host(trainer.run())
 
 
-@pytest.fixture(scope="module", params=LEARNING_RATES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.exhaustive) if "tqt" in name else name
+        for name in LEARNING_RATES
+    ],
+)
 def trained(request, tmp_path_factory):
     """A policy's name, the working directory and the last state of its run."""
     workdir = tmp_path_factory.mktemp("run")

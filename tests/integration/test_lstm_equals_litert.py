@@ -16,7 +16,7 @@ from rnnt_qat.accelerators.ethos_u_8x8_16_tflm import ETHOS_U_8X8_16_TFLM
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.accelerators.spec import Grain
-from rnnt_qat.artefact.integers import LstmIntegers
+from rnnt_qat.artefact.layer_integers import LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import fused_lstm, lstm_step_16x8
 from rnnt_qat.fixedpoint import wide
@@ -112,13 +112,13 @@ def run_ours(spec, variables, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hidden and cell states of the served layer after every step."""
     policy = PrecisionPolicy("chip", (Rule("*", OnAccelerator(spec)),)).for_serving()
     layer = LSTM(policy, variables["params"]["recurrent_kernel"].shape[0])
-    format = spec.tensor(Role.INPUT).format
+    qformat = spec.tensor(Role.INPUT).format
     scale = range_to_scale(spec.tensor(Role.INPUT), variables[QUANT_STATS]["input"])
 
     @jax.jit
     def run(variables, xs):
         def step(state, x):
-            heard = QTensor(x[None, None], scale, format=format)
+            heard = QTensor(x[None, None], scale, format=qformat)
             _, _, state = layer.apply(variables, heard, jnp.ones((1, 1), bool), state)
             return state, state
 

@@ -174,7 +174,9 @@ def played(model, variables, features, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ethos_u_8x8_16", "ethos_u_16x8_w4"])
+@pytest.mark.parametrize(
+    "name", ["ethos_u_8x8_16", pytest.param("ethos_u_16x8_w4", marks=pytest.mark.exhaustive)]
+)
 def test_ethos_u(name, batch):
     features, _, labels, _ = batch
     model, variables = calibrated(name, batch)

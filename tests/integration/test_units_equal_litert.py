@@ -10,8 +10,8 @@ from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.kernels import Stored
 from rnnt_qat.accelerators.roles import Role
-from rnnt_qat.artefact.arithmetic import LITERT
-from rnnt_qat.artefact.integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
+from rnnt_qat.artefact.runtime_arithmetic import LITERT
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm
 from rnnt_qat.export.tflite_graph import GraphBuilder
@@ -29,12 +29,12 @@ GATE = TensorFormat(np.int16, 2.0**-15)
 
 
 def unit_graph(
-    function: Function, x: np.ndarray, input: TensorFormat, output: TensorFormat
+    function: Function, x: np.ndarray, input_format: TensorFormat, output_format: TensorFormat
 ) -> bytes:
     graph = GraphBuilder("unit")
-    tensor = graph.input("x", (1, len(x)), input)
+    tensor = graph.input("x", (1, len(x)), input_format)
     add = graph.logistic if function is Function.SIGMOID else graph.tanh
-    return graph.finish([add(tensor, output, "y")])
+    return graph.finish([add(tensor, output_format, "y")])
 
 
 @pytest.mark.parametrize("runtime", [LiteRt, Tflm])
@@ -62,9 +62,9 @@ def test_int8_tanh(frac_bits):
     [(Function.SIGMOID, 2.0**-8, -128), (Function.TANH, 2.0**-7, 0)],
 )
 def test_int8_tables_of_any_scale(function, output_scale, output_zero_point, scale):
-    input = TensorFormat(np.int8, scale, 7)
-    output = TensorFormat(np.int8, output_scale, output_zero_point)
-    (theirs,) = LiteRt(unit_graph(function, INT8, input, output)).run(INT8[None])
+    input_format = TensorFormat(np.int8, scale, 7)
+    output_format = TensorFormat(np.int8, output_scale, output_zero_point)
+    (theirs,) = LiteRt(unit_graph(function, INT8, input_format, output_format)).run(INT8[None])
     ours = int8_table(function, scale, 7, output_scale, output_zero_point)
     np.testing.assert_array_equal(ours, theirs[0])
 

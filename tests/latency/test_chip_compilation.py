@@ -58,7 +58,7 @@ def test_a_layer_on_which_the_compiler_crashes_is_refused_by_name():
     rng = np.random.default_rng(0)
     model = random_rnnt(rng, wide=False)
     one = random_lstm(
-        rng, 20, 1, wide=False, power_of_two=True, output=TensorFormat(np.int8, 2**-7)
+        rng, 20, 1, wide=False, power_of_two=True, output_format=TensorFormat(np.int8, 2**-7)
     )
     projection = random_dense(rng, 1, 16, one.hidden, model.encoder.projection.output)
     layers = (*model.encoder.layers[:2], one)

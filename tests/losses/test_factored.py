@@ -163,6 +163,7 @@ def test_memory_does_not_grow_with_time_beyond_the_cells():
         ({"labels": np.zeros((2, 5), int)}, r"labels have shape \(2, 5\).*needs \(2, 4\)"),
     ],
 )
+@pytest.mark.unchecked_annotations
 def test_arguments_that_do_not_fit_are_refused(change, message):
     given = {
         "head": random_head(FloatHead, 0, 4, 6),

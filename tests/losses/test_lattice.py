@@ -22,13 +22,13 @@ def random_arcs(seed, B, T, U):
 @pytest.mark.parametrize(("T", "U"), [(1, 0), (1, 4), (5, 0), (3, 2), (4, 7)])
 def test_skew_puts_a_diagonal_in_a_row(T, U):
     cells = np.arange(1.0, 1 + 2 * T * (U + 1), dtype=np.float32).reshape(2, T, U + 1)
-    diagonals = np.asarray(skew(cells))
+    diagonals = np.asarray(skew(jnp.asarray(cells)))
     assert diagonals.shape == (T + U, 2, U + 1)
     for n in range(T + U):
         for u in range(U + 1):
             expected = cells[:, n - u, u] if 0 <= n - u < T else IMPOSSIBLE
             np.testing.assert_array_equal(diagonals[n, :, u], np.float32(expected))
-    np.testing.assert_array_equal(unskew(diagonals), cells)
+    np.testing.assert_array_equal(unskew(jnp.asarray(diagonals)), cells)
 
 
 LENGTHS = [(12, 5), (1, 5), (12, 0), (1, 0), (7, 3), (2, 5)]
@@ -38,7 +38,7 @@ LENGTHS = [(12, 5), (1, 5), (12, 0), (1, 0), (7, 3), (2, 5)]
 def test_recursions_equal_the_float64_loops(seed):
     blank, label = random_arcs(seed, len(LENGTHS), 12, 5)
     frames, labels = (jnp.array(x) for x in zip(*LENGTHS, strict=True))
-    masked = [skew(x) for x in mask_arcs(blank, label, frames, labels)]
+    masked = [skew(x) for x in mask_arcs(jnp.asarray(blank), jnp.asarray(label), frames, labels)]
     alpha = jax.device_get(log_prob_alpha(*masked))
     beta = jax.device_get(log_prob_beta(*masked, frames, labels))
     loss, posteriors = jax.device_get(lattice_loss_and_posteriors(blank, label, frames, labels))
@@ -64,7 +64,7 @@ def test_recursions_equal_the_float64_loops(seed):
 def test_alpha_times_beta_is_the_likelihood_on_every_diagonal():
     blank, label = random_arcs(1, len(LENGTHS), 12, 5)
     frames, labels = (jnp.array(x) for x in zip(*LENGTHS, strict=True))
-    masked = [skew(x) for x in mask_arcs(blank, label, frames, labels)]
+    masked = [skew(x) for x in mask_arcs(jnp.asarray(blank), jnp.asarray(label), frames, labels)]
     alpha, beta = log_prob_alpha(*masked), log_prob_beta(*masked, frames, labels)
     each = jax.nn.logsumexp(alpha.values + beta.values, axis=-1) + alpha.log_scale + beta.log_scale
     loss = lattice_loss(blank, label, frames, labels)

@@ -151,6 +151,7 @@ def test_the_band_follows_the_posterior():
     assert inside / (T + U) > 0.98
 
 
+@pytest.mark.unchecked_annotations
 def test_a_band_needs_room_to_climb():
     with pytest.raises(ValueError, match="width is 1"):
         pruned_loss(None, (jnp.zeros((1, 2, 3)),) * 5, (jnp.zeros((1, 2, 3)),) * 2, width=1)

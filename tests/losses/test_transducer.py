@@ -155,6 +155,7 @@ def test_no_second_array_of_logits_is_held():
         ({"blank_id": 7}, "blank_id 7 is outside the vocabulary of 7"),
     ],
 )
+@pytest.mark.unchecked_annotations
 def test_shapes_that_do_not_fit_are_refused(change, message):
     given = {
         "logits": np.zeros((2, 6, 5, 7), np.float32),

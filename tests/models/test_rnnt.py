@@ -62,8 +62,14 @@ def variables_of(config, policy):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "config"),
-    [*((name, CONFIG) for name in ["float32", "w8a8", *CHIPS]), ("generic_nna", STATELESS)],
-    ids=["float32", "w8a8", *CHIPS, "stateless"],
+    [
+        ("float32", CONFIG),
+        ("w8a8", CONFIG),
+        ("generic_nna", STATELESS),
+        ("ethos_u_8x8_16", CONFIG),
+        pytest.param("generic_nna", CONFIG, marks=pytest.mark.exhaustive),
+        pytest.param("ethos_u_16x8", CONFIG, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_streaming_equals_offline(name, config, batch):
     """Encoder outputs, states and decoded tokens, for every chunk; bit for bit on a chip."""

@@ -51,17 +51,17 @@ def test_gradients_of_a_site(spec, learned, operator, site):
     by_parameter = jax.jacobian(real)(parameter, X)
     by_value = jax.grad(lambda x: real(parameter, x).sum())(X)
 
-    format = spec.tensor(JOINT_SITES[site]).format
+    qformat = spec.tensor(JOINT_SITES[site]).format
     steps = np.asarray(X, np.float64) / scale
     rounded = np.trunc(steps + np.copysign(0.5, steps))
-    clipped = np.clip(rounded, format.minimum, format.maximum)
+    clipped = np.clip(rounded, qformat.minimum, qformat.maximum)
     inside = clipped == rounded
     assert 0 < inside.sum() < inside.size
     # Jain et al. (2020), equation 8, without s ln 2; Esser et al. (2020), equation 3.
     of_scale = np.where(inside, rounded - steps, clipped)
     # The threshold t has scale s(t) with s' = s ln 2; a step keeps its share of the range.
     slope = scale * np.log(2) if learned is TQT else scale / max_abs
-    np.testing.assert_allclose(by_parameter, of_scale * slope, atol=2e-4 * slope * format.maximum)
+    np.testing.assert_allclose(by_parameter, of_scale * slope, atol=2e-4 * slope * qformat.maximum)
     np.testing.assert_allclose(by_value, inside, rtol=1e-6)  # Esser et al., equation 5
 
 

@@ -327,8 +327,8 @@ def test_addends_aligned_beforehand_give_the_same_sum_and_gradient(spec, ranges)
     calibrated = OnAccelerator(spec).calibrated_roles()
     ranges = {site: ranges[site] for site, role in JOINT.items() if role in calibrated}
     ops = OnAccelerator(spec).operators(JOINT, ranges)
-    format = spec.tensor(Role.PROJECTION).format
-    steps = np.unique(np.linspace(format.minimum, format.maximum, 257).round())
+    qformat = spec.tensor(Role.PROJECTION).format
+    steps = np.unique(np.linspace(qformat.minimum, qformat.maximum, 257).round())
     a, b = jnp.asarray(steps, jnp.float32)[:, None], jnp.asarray(steps, jnp.float32)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(a.size, b.size)), jnp.float32)
 
@@ -348,8 +348,8 @@ def test_addends_aligned_beforehand_give_the_same_sum_and_gradient(spec, ranges)
     jax.tree.map(np.testing.assert_array_equal, *both)
     served = ops.replace(integer=True)
     total = served.add(
-        served.load("encoded", a.astype(format.storage)),
-        served.load("predicted", b.astype(format.storage)),
+        served.load("encoded", a.astype(qformat.storage)),
+        served.load("predicted", b.astype(qformat.storage)),
         "hidden_pre",
     )
     np.testing.assert_array_equal(both[0][0][1], total.values)

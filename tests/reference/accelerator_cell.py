@@ -6,8 +6,9 @@ equals LiteRT; everything else is 64-bit arithmetic on whole integers.
 
 import numpy as np
 
-from rnnt_qat.artefact.arithmetic import LstmActivation, logistic, lstm_tanh
 from rnnt_qat.artefact.exponential_gates import exponential_sigmoid, exponential_tanh
+from rnnt_qat.artefact.fused_lstm_units import LstmActivation, lstm_tanh
+from rnnt_qat.artefact.sigmoid_table import logistic
 from rnnt_qat.fixedpoint.multiplier import quantize_multiplier
 from rnnt_qat.fixedpoint.rounding import Rounding
 from tests.reference.fixedpoint_int64 import (

@@ -7,6 +7,8 @@ import pytest
 
 from rnnt_qat.evaluation.report import ResultError
 from rnnt_qat.report import page
+from rnnt_qat.report.content import page_content
+from rnnt_qat.report.headline_tables import differences_to_first
 from rnnt_qat.report.stored_run import StoredRun
 from tests.report.stored import BAD, GOOD, REFERENCES, recordings, write_run
 
@@ -39,7 +41,7 @@ def test_a_folder_without_results_says_what_to_give(tmp_path):
 
 
 def test_every_utterance_is_there_with_alignment_tokens_and_speaker(run):
-    content = page.page_content([run], recordings())
+    content = page_content([run], recordings())
     (group,) = content["sets"]
     assert [u["r"] for u in group["utterances"]] == list(REFERENCES)
     first = group["utterances"][0]
@@ -53,7 +55,7 @@ def test_every_utterance_is_there_with_alignment_tokens_and_speaker(run):
 
 
 def test_every_figure_is_one_that_plotly_draws(run):
-    figures = page.page_content([run], recordings())["figures"]
+    figures = page_content([run], recordings())["figures"]
     titles = [figure["title"] for figure in figures]
     for part in ("Training loss", "Validation", "Throughput", "By length", "By speaker"):
         assert any(part in title for title in titles), part
@@ -88,12 +90,12 @@ def test_runs_side_by_side(run, written, tmp_path):
     text = written(run, other)
     for name in ("one: good", "one: bad", "other: good"):
         assert name in text
-    content = page.page_content([run, other], {})
+    content = page_content([run, other], {})
     assert [len(u["h"]) for u in content["sets"][0]["utterances"]] == [3] * len(REFERENCES)
 
 
 def test_differences_need_the_same_utterances(run):
     good, bad = run.results
-    assert page.differences_to_first([good, bad])[1].value > 0
+    assert differences_to_first([good, bad])[1].value > 0
     shorter = dataclasses.replace(bad, utterances=bad.utterances[:2])
-    assert page.differences_to_first([good, shorter]) == [None, None]
+    assert differences_to_first([good, shorter]) == [None, None]

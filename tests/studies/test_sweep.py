@@ -113,6 +113,9 @@ def test_grid(tmp_path):
     assert float(read[1]["difference"]) == float(read[1]["wer"]) == 4 / 12
     assert [float(read[1][f"wer_model_{n}"]) for n in (0, 1)] == [1 / 6, 3 / 6]
     assert float(read[1]["deletion_rate"]) == 2 / 12
+    assert read[0]["gain"] == read[1]["gain"] == ""
+    assert float(read[2]["gain"]) == 1 / 12 - 4 / 12
+    assert float(read[2]["gain_low"]) <= 1 / 12 - 4 / 12 <= float(read[2]["gain_high"])
     assert float(read[2]["won_back"]) == 1 - (1 / 12) / (4 / 12)  # the loss leaves out zero
     table = markdown_grid(rows).splitlines()
     assert len(table) == 5

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rnnt_qat.artefact.arithmetic import LITERT, TFLM
 from rnnt_qat.artefact.player import Player, greedy, quantize_features
+from rnnt_qat.artefact.runtime_arithmetic import LITERT, TFLM
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.rnnt_graphs import Boundary, encoder_chunk, joint_step, prediction_step
 from rnnt_qat.verify.replay import GraphRecognizer, first_difference
@@ -79,10 +79,10 @@ def test_a_runtime_that_hides_its_states_refuses_another_chunk_length():
 
 
 def test_features_are_rounded_as_in_training():
-    format = TensorFormat(np.int8, 2.0**-4)
+    tensor_format = TensorFormat(np.int8, 2.0**-4)
     features = np.array([[0.03125, -0.03125, 0.09375, 100.0, -np.inf, np.nan]], np.float32)
     expected = [[1, -1, 2, 127, -128, 0]]
-    np.testing.assert_array_equal(quantize_features(features, format), expected)
+    np.testing.assert_array_equal(quantize_features(features, tensor_format), expected)
 
 
 def test_features_in_another_format_are_refused():

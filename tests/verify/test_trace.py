@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from rnnt_qat.artefact.arithmetic import TFLM
 from rnnt_qat.artefact.player import Player, greedy
+from rnnt_qat.artefact.runtime_arithmetic import TFLM
 from rnnt_qat.verify.trace import Traced, compare_traces
 from rnnt_qat.verify.verification import differing_tokens, first_differing_token
 from tests.export.random_integers import random_features, random_rnnt

@@ -162,7 +162,7 @@ def test_an_id_in_two_chapters_is_kept_once_and_counted(miniature, tmp_path):
     (skip,) = builder.skip_report.skips
     assert (skip.id, skip.cause) == ("same-id", Cause.DUPLICATE_ID)
     open_all = functools.partial(open_corpus, tmp_path / "corpora", "librispeech/by_speaker")
-    ids = [id for split in ("train", "validation", "test") for id in open_all(split).ids]
+    ids = [name for split in ("train", "validation", "test") for name in open_all(split).ids]
     assert ids.count("same-id") == 2  # one in each of two splits
     assert len(ids) == 14
     for split in ("train", "test"):

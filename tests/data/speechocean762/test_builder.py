@@ -53,11 +53,12 @@ def test_both_layouts_give_the_same_splits(write, tmp_path):
     builder(write(tmp_path / "corpus"), tmp_path, validation_speakers=["0002"]).prepare()
     read = {
         split: open_corpus(tmp_path / "corpora", "speechocean762", split)
-        for split in ("train", "validation", "test", "test_digits")
+        for split in ("train", "train_digits", "validation", "test", "test_digits")
     }
     texts = {split: sorted(corpus.texts) for split, corpus in read.items()}
     assert texts == {
         "train": ["fine day", "one two", "we call it bear"],
+        "train_digits": ["one two"],
         "validation": ["it's so"],
         "test": ["go", "three oh nine", "we walk"],
         "test_digits": ["three oh nine"],

@@ -5,9 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from rnnt_qat.artefact import arithmetic as fixed
-from rnnt_qat.artefact.arithmetic import LITERT, TFLM, LstmActivation, Requantization
-from rnnt_qat.artefact.integers import GATE, GATE_PRE, LstmIntegers
+from rnnt_qat.artefact.fused_lstm_units import LstmActivation, lstm_sigmoid, lstm_tanh
+from rnnt_qat.artefact.layer_integers import GATE, GATE_PRE, LstmIntegers
+from rnnt_qat.artefact.rescaling import rounding_divide_by_power_of_two
+from rnnt_qat.artefact.runtime_arithmetic import LITERT, TFLM
+from rnnt_qat.artefact.sigmoid_table import logistic
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.lstm_graphs import dense_graph, fused_lstm
 from rnnt_qat.export.tflite_graph import GraphBuilder
@@ -23,8 +25,8 @@ def run(runtime, formats, arrays, add_operator):
     """One operator in a graph of its own."""
     graph = GraphBuilder("one")
     inputs = [
-        graph.input(f"x{n}", array.shape, format)
-        for n, (array, format) in enumerate(zip(arrays, formats, strict=True))
+        graph.input(f"x{n}", array.shape, tensor_format)
+        for n, (array, tensor_format) in enumerate(zip(arrays, formats, strict=True))
     ]
     output = add_operator(graph, *inputs)
     (result,) = runtime(graph.finish([output])).run(*arrays)
@@ -34,7 +36,7 @@ def run(runtime, formats, arrays, add_operator):
 @RUNTIMES
 def test_logistic_of_every_int16(runtime):
     theirs = run(runtime, [GATE_PRE], [ALL_INT16], lambda g, x: g.logistic(x, GATE, "y"))
-    np.testing.assert_array_equal(fixed.logistic(ALL_INT16), theirs)
+    np.testing.assert_array_equal(logistic(ALL_INT16), theirs)
 
 
 @RUNTIMES
@@ -42,14 +44,14 @@ def test_logistic_of_every_int16(runtime):
 def test_tanh_of_every_int16(runtime, power):
     source = TensorFormat(np.int16, 2.0**power)
     theirs = run(runtime, [source], [ALL_INT16], lambda g, x: g.tanh(x, GATE, "y"))
-    np.testing.assert_array_equal(fixed.tanh(ALL_INT16, source, GATE), theirs)
+    np.testing.assert_array_equal(LITERT.tanh(ALL_INT16, source, GATE), theirs)
 
 
 @pytest.mark.parametrize("source", [(2.0**-4, 0), (2.0**-5, 0), (0.031, 7)])
 def test_tanh_of_every_int8_is_litert_s(source):
     source, output = TensorFormat(np.int8, *source), TensorFormat(np.int8, 2.0**-7)
     theirs = run(LiteRt, [source], [ALL_INT8], lambda g, x: g.tanh(x, output, "y"))
-    np.testing.assert_array_equal(fixed.tanh(ALL_INT8, source, output), theirs)
+    np.testing.assert_array_equal(LITERT.tanh(ALL_INT8, source, output), theirs)
 
 
 @RUNTIMES
@@ -60,7 +62,7 @@ def test_add_of_every_pair_of_int8(runtime):
         theirs = run(
             runtime, formats[:2], [a, b], partial(GraphBuilder.add, out=formats[2], name="z")
         )
-        np.testing.assert_array_equal(fixed.add(a, b, tuple(formats)), theirs)
+        np.testing.assert_array_equal(LITERT.add(a, b, tuple(formats)), theirs)
 
 
 @RUNTIMES
@@ -70,7 +72,7 @@ def test_add_and_mul_of_int16_up_to_saturation(runtime):
     a[0, :4], b[0, :4] = (-32768, 32767, -32768, 0), (-32768, 32767, 32767, -32768)
     cell = TensorFormat(np.int16, 2.0**-11)
     theirs = run(runtime, [cell, cell], [a, b], lambda g, x, y: g.add(x, y, cell, "z"))
-    np.testing.assert_array_equal(fixed.add(a, b, (cell, cell, cell)), theirs)
+    np.testing.assert_array_equal(LITERT.add(a, b, (cell, cell, cell)), theirs)
     arithmetic = LITERT if runtime is LiteRt else TFLM
     for formats in ((GATE, cell, cell), (GATE, GATE, cell), (GATE, GATE, GATE)):
         theirs = run(
@@ -79,7 +81,7 @@ def test_add_and_mul_of_int16_up_to_saturation(runtime):
             [a, b],
             partial(GraphBuilder.mul, out=formats[2], name="z"),
         )
-        np.testing.assert_array_equal(fixed.mul(a, b, formats, arithmetic), theirs)
+        np.testing.assert_array_equal(arithmetic.mul(a, b, formats), theirs)
 
 
 @RUNTIMES
@@ -91,7 +93,7 @@ def test_requantize_between_formats(runtime):
         (TensorFormat(np.int8, 0.03, 4), TensorFormat(np.int8, 0.05, -9), ALL_INT8),
     ):
         theirs = run(runtime, [source], [x], partial(GraphBuilder.quantize, out=output, name="y"))
-        np.testing.assert_array_equal(fixed.requantize(x, source, output), theirs)
+        np.testing.assert_array_equal(LITERT.requantize(x, source, output), theirs)
 
 
 @RUNTIMES
@@ -108,8 +110,8 @@ def test_dense_layers(runtime, wide, per_output, inputs):
     limits = np.iinfo(formats[0].dtype)
     x = rng.integers(limits.min, limits.max + 1, (50, inputs)).astype(formats[0].dtype)
     (theirs,) = runtime(dense_graph(layer, rows=50)).run(x)
-    requantization = (LITERT if runtime is LiteRt else TFLM).requantization
-    ours = fixed.dense(x, layer.weights, layer.bias, layer.formats, requantization)
+    arithmetic = LITERT if runtime is LiteRt else TFLM
+    ours = arithmetic.dense(x, layer.weights, layer.bias, layer.formats)
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -119,8 +121,8 @@ def test_the_runtimes_dense_layers_differ():
     layer = random_dense(rng, 300, 64, *formats)
     x = rng.integers(-32768, 32768, (50, 300)).astype(np.int16)
     real, integer = (
-        fixed.dense(x, layer.weights, layer.bias, layer.formats, choice).astype(int)
-        for choice in (Requantization.REAL_SCALE, Requantization.MULTIPLIER)
+        arithmetic.dense(x, layer.weights, layer.bias, layer.formats).astype(int)
+        for arithmetic in (LITERT, TFLM)
     )
     assert np.abs(real - integer).max() == 1
 
@@ -148,7 +150,7 @@ def test_gates_of_the_fused_lstm_at_every_int16(gate):
         )
         graph = LiteRt(fused_lstm(layer))
         graph.run(np.zeros((1, 1, 1), np.int8))
-        i = fixed.lstm_sigmoid(bias[0].astype(np.int16), exponential).astype(np.int64)
-        g = fixed.lstm_tanh(bias[2].astype(np.int16), 2.0**-12, exponential)
-        ours = fixed.rounding_divide_by_power_of_two(i * g, 15)
+        i = lstm_sigmoid(bias[0].astype(np.int16), exponential).astype(np.int64)
+        g = lstm_tanh(bias[2].astype(np.int16), 2.0**-12, exponential)
+        ours = rounding_divide_by_power_of_two(i * g, 15)
         np.testing.assert_array_equal(ours, graph.tensor("lstm/cell")[0])

@@ -89,12 +89,25 @@ def gaussian(rng: np.random.Generator, shape: tuple[int, ...], largest: int) -> 
     return np.rint(rng.normal(0.0, largest / 3.5, shape)).clip(-largest, largest)
 
 
-def with_zeros(share: float) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
-    """8-bit weights of which the smallest ``share`` is zero."""
+def with_zeros(
+    share: float, largest: int = 127
+) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+    """Weights up to ``largest`` of which the smallest ``share`` is zero."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        weights = rng.normal(0.0, largest / 3.5, shape)
+        kept = np.abs(weights) > np.quantile(np.abs(weights), share)
+        return np.where(kept, np.rint(weights).clip(-largest, largest), 0)
+
+    return draw
+
+
+def with_zero_columns(share: float) -> Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]:
+    """8-bit weights of which a ``share`` of the outputs reads nothing; outputs are last but one."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         weights = gaussian(rng, shape, 127)
-        return np.where(np.abs(weights) > np.quantile(np.abs(weights), share), weights, 0)
+        return weights * (rng.permuted(np.linspace(0, 1, shape[-2])) > share)[:, None]
 
     return draw
 
@@ -105,6 +118,12 @@ GRIDS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
     "w2": lambda rng, shape: gaussian(rng, shape, 1),
     "zeros50": with_zeros(0.5),
     "zeros80": with_zeros(0.8),
+    "zeros90": with_zeros(0.9),
+    "columns50": with_zero_columns(0.5),
+    "columns80": with_zero_columns(0.8),
+    "w4_zeros50": with_zeros(0.5, 7),
+    "w4_zeros80": with_zeros(0.8, 7),
+    "w4_zeros90": with_zeros(0.9, 7),
 }
 
 

@@ -24,7 +24,11 @@ from rnnt_qat.infra.progress import Progress
 from rnnt_qat.report.board import write_examples
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
+from rnnt_qat.studies.comparison import (
+    compare_recognizers,
+    name_with_beam,
+    write_comparison,
+)
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A training run: its models, its curves.")
@@ -81,7 +85,7 @@ def main() -> None:
     if _BEAM.value:
         search = BeamConfig(beam_size=_BEAM.value)
         beam = dataclasses.replace(evaluation, search=search)
-        named = {f"{name}, beam of {_BEAM.value}": r for name, r in recognizers.items()}
+        named = {name_with_beam(name, _BEAM.value): r for name, r in recognizers.items()}
         results += compare_recognizers(named, splits, beam, data_dir, console)
     if jax.process_index():
         return  # every process has all results, so only one writes them

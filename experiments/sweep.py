@@ -77,7 +77,7 @@ from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import cells_of, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
-from rnnt_qat.studies.comparison import write_comparison
+from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
@@ -85,6 +85,9 @@ from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.ray_engine import RayEngine
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
+
+_TIMED_REPEATS = 3
+"""Decodes of a batch of each shape that measure a search's real-time factor (``--beam``)."""
 
 _RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
 """Records of the training runs of a sweep, below its working directory."""
@@ -126,8 +129,8 @@ _RAY_GPUS = flags.DEFINE_float("ray_gpus", 0, "Accelerators of a policy.", lower
 _BEAM = flags.DEFINE_integer(
     "beam",
     0,
-    "Measure every system by a beam search of this width as well; its cost is the real-time factor "
-    "in evaluate's report. 0: by the models' own search alone.",
+    "Measure every system by a beam search of this width as well, with the real-time factors of "
+    "both searches. 0: by the models' own search alone.",
     lower_bound=0,
 )
 _EXPORT = flags.DEFINE_list(
@@ -148,6 +151,7 @@ def main() -> int:
     config = SweepConfig(_policies(), _AWARE_STEPS.value)
     set_up_jax()
     console, beam_runs = Console(), []
+    first_by_beam: list[EvaluationResult] = []
     engine = _engine(workdir)  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
@@ -158,6 +162,8 @@ def main() -> int:
         asked = experiment_config(_CONFIG) if given else None
         recipe = asked or base.config
         splits, evaluation = recipe.data.test, recipe.evaluation
+        if _BEAM.value:
+            evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
         cells = [
             cells_of(model, config, splits, evaluation, data_dir, workdir / f"model_{n}", asked)
             for n, model in enumerate(models)
@@ -178,10 +184,12 @@ def main() -> int:
                 results_of([m for cell in of_model for m in cell.measurements()])
                 for of_model in again
             ]
+            first_by_beam = _named_by_beam(beam_runs[0])
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
-    report = write_comparison(workdir / "report", pool(runs), data_dir, base)
+    pooled = [*pool(runs), *_named_by_beam(pool(beam_runs))]
+    report = write_comparison(workdir / "report", pooled, data_dir, base)
     tables = _tables(runs, systems)
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
     sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
@@ -207,12 +215,29 @@ def main() -> int:
     shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
     command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
     chip_report, exact = deploy_sweep(
-        first, models[0], workdir / "model_0", splits, targets, data_dir, output, console, command
+        first,
+        models[0],
+        workdir / "model_0",
+        splits,
+        targets,
+        data_dir,
+        output,
+        console,
+        command,
+        first_by_beam,
     )
     console.say(chip_report.read_text("utf-8").split("\n\n")[2])
     shutil.copy(chip_report.with_name("latency.csv"), report.parent)
     console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
     return int(not exact)
+
+
+def _named_by_beam(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
+    """Returns results of the beam search of ``--beam`` under names that say so."""
+    return [
+        dataclasses.replace(result, system=name_with_beam(result.system, _BEAM.value))
+        for result in results
+    ]
 
 
 def _page(folder: pathlib.Path, data_dir: pathlib.Path, console: Console) -> pathlib.Path:

@@ -59,6 +59,10 @@ _ENDPOINT = flags.DEFINE_string(
 _FORMAT = flags.DEFINE_enum("format", "text", list(FORMATS), "What is printed.")
 
 
+_SHOWN_WORDS = 16
+"""Words of a partial transcript: a recording is one segment, which may be hours long."""
+
+
 class TranscribeFlagError(flags.Error):
     """A flag value that is incompatible with the model or another flag."""
 
@@ -187,7 +191,9 @@ def _transcribe(
     for transcript in transcriber.transcribe(interrupt.until(readable())):
         said += transcript.words
         if not transcript.final:
-            text = " ".join([*(word.text for word in said), transcript.pending]).strip()
+            recent = ["..."] * (len(said) > _SHOWN_WORDS)
+            recent += [word.text for word in said[-_SHOWN_WORDS:]]
+            text = " ".join([*recent, transcript.pending]).strip()
             if text != shown:
                 console.progress(f"{transcript.seconds:7.2f} s  {text}", force=True)
             shown = text

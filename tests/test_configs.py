@@ -21,6 +21,9 @@ VARIANTS = {
     "assistant": ["short", "chip"],
     "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
+    "taught": ["w2", "crude_alone"],
+    "pruned": ["zeros_50", "w4_zeros_80", "columns_50"],
+    "precision_schedule": ["at_once", "by_error", "products", "products_at_once"],
     "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
 }
 CASES = [
@@ -48,19 +51,21 @@ def shapes(config):
 def test_config_is_an_experiment(name, variant):
     config = experiment(name, variant)
     assert config.model.vocabulary == (config.data.sentencepiece or 29)
-    assert config.stage("float").steps > 0
+    assert config.initialize_from or config.stage("float").steps > 0
 
 
 @pytest.mark.parametrize(("name", "variant"), sorted(CASES))
 def test_speech_is_trained_on_at_other_levels(name, variant):
     """All but the smoke tests and the first minutes of ``assistant``."""
-    low, high = experiment(name, variant).pipeline.augmentation.gain_db
+    augmentation = experiment(name, variant).pipeline.augmentation
+    low, high = augmentation.gain_db
     plain = (name, variant) in {
         ("prompts_smoke", ""),
         ("own_speech", "quick"),
         ("assistant", "short"),
     }
     assert (low, high) == (0, 0) if plain else low <= -12 < 6 <= high
+    assert (augmentation.offset > 0) != plain
 
 
 def test_fine_tuning_takes_the_shipped_model():

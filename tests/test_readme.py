@@ -48,6 +48,21 @@ def test_every_command_is_parsed(module):
         assert ended.code == 0, f"{name}\n{ended.err}"
 
 
+def test_readme_installs_accelerators_at_the_pinned_version_and_shows_curves():
+    text, pins = ((ROOT / name).read_text() for name in ("README.md", "requirements.txt"))
+    (pinned,) = re.findall(r"^jax==([\d.]+)", pins, re.M)
+    assert set(re.findall(r"jax\[([a-z]+)\d*\]==([\d.]+)", text)) == {
+        ("cuda", pinned),
+        ("tpu", pinned),
+    }
+    assert "tensorboard --logdir=" in text
+
+
+def test_the_first_training_of_the_readme_uses_two_cores():
+    first = next(argv for m, argv in commands(ROOT / "README.md") if m == "experiments.train")
+    assert "--cpu_devices=2" in first
+
+
 def test_readme_names_the_environment_before_the_first_command():
     text = (ROOT / "README.md").read_text()
     assert text.index(".venv/bin/activate") < text.index("python -m ")

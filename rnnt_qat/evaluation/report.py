@@ -141,6 +141,9 @@ def markdown_table(results: Sequence[EvaluationResult]) -> str:
         "utterances wrong",
         "S / D / I",
     ]
+    # Searches differ in cost as well as in errors, so what was measured of it stands beside them.
+    timed = any(result.real_time_factor is not None for result in results)
+    header += ["real-time factor"] * timed
     rows = []
     for comparison in compare(results):
         result, words = comparison.result, comparison.result.words
@@ -153,6 +156,7 @@ def markdown_table(results: Sequence[EvaluationResult]) -> str:
                 _percent(result.cer.value),
                 _percent(result.utterance_error_rate),
                 f"{words.substitutions} / {words.deletions} / {words.insertions}",
+                *[_median(result.real_time_factor)] * timed,
             ]
         )
     return _markdown(header, rows)
@@ -344,6 +348,10 @@ def _difference(paired: PairedDifference | None) -> str:
         f"{100 * difference.value:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
     )
     return f"**{text}**" if paired.significant else text
+
+
+def _median(factor: RealTimeFactor | None) -> str:
+    return "-" if factor is None else f"{factor.median:.3g}"
 
 
 def _speed(factor: RealTimeFactor | None) -> str:

@@ -4,6 +4,6 @@
 class UserError(Exception):
     """An error that the user can correct from its message.
 
-    The binaries print it as one line without a traceback (``experiments/run.py``). Its message
+    The binaries print it as one line without a traceback (``infra/program.py``). Its message
     names the flag, field, file or folder at fault and says what to do.
     """

@@ -7,6 +7,7 @@ from .lstm import LSTM
 from .lstm_scan import LSTMState
 from .projected_lstm import ProjectedLSTM, ProjectedLSTMState
 from .streaming import StreamingLayer
+from .temporal_gradient import TemporalGradient
 from .time_reduction import TimeReduction
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "ProjectedLSTM",
     "ProjectedLSTMState",
     "StreamingLayer",
+    "TemporalGradient",
     "TimeReduction",
 ]

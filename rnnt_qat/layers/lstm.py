@@ -12,6 +12,7 @@ from rnnt_qat.layers.recurrent_layer import (
     gate_inputs,
     time_major,
 )
+from rnnt_qat.layers.temporal_gradient import FULL, TemporalGradient
 from rnnt_qat.quant.diagnostics import recording, unrecorded
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.sites import Role
@@ -45,10 +46,12 @@ class LSTM(RecurrentLayer):
     Attributes:
       features: hidden width H.
       rematerialize: whether the backward pass recomputes the cells except for their products.
+      gradient: paths through time that the gradient includes.
     """
 
     features: int
     rematerialize: bool = False
+    gradient: TemporalGradient = FULL
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Returns zeros in the chip's dtypes; requires a bound layer, whose precision is known."""
@@ -88,9 +91,9 @@ class LSTM(RecurrentLayer):
         pre_x = gate_inputs(ops, xs, input_kernel, bias)
         weights = ops.weight("recurrent_kernel", recurrent_kernel)
         hiddens, cells, final = lstm_scan(
-            self.rematerialize, unrecorded(ops), weights, pre_x, mask.T, state
+            self.rematerialize, self.gradient, unrecorded(ops), weights, pre_x, mask.T, state
         )
-        note_cells(self, ops, cells, mask)
+        note_cells(self, ops, hiddens, cells, mask)
         if self.policy.diagnosing:  # repeats the steps of the scan, all at once
             hidden = ops.load("hidden", before_each_step(state.hidden, hiddens))
             cell = before_each_step(state.cell, cells)

@@ -10,7 +10,8 @@ their arithmetic into that concatenation, which then is not vectorized (benchmar
 
 The forward scan keeps the derivative of each step: the gates and states in floating point, several
 vectors per gate of an emulated cell. With ``rematerialize`` it keeps only the accumulator and the
-states, from which the backward pass recomputes the cell.
+states, from which the backward pass recomputes the cell. ``TemporalGradient`` removes paths through
+time from the backward scan.
 """
 
 from functools import partial
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.layers.distinct_scan import distinct_scan
 from rnnt_qat.layers.gates import cut_gates
+from rnnt_qat.layers.temporal_gradient import TemporalGradient
 from rnnt_qat.quant.operators import OperatorSet, Value
 from rnnt_qat.typing import Array, Bool, Num, PyTree
 
@@ -71,9 +73,10 @@ def _select(mask: Bool[Array, "B"], new: Array | float, old: Array | float) -> A
     return jnp.where(mask[:, None], new, old)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def lstm_scan(
     rematerialize: bool,
+    gradient: TemporalGradient,
     ops: OperatorSet,
     kernel: Value,
     pre_x: Num[Array, "T B H4"],
@@ -85,6 +88,7 @@ def lstm_scan(
     Args:
       rematerialize: whether the backward pass recomputes the cells except for their products. It
         gives the same gradients and saves memory for emulated cells.
+      gradient: paths through time that the gradient includes.
       ops: operators of the layer.
       kernel: recurrent kernel [H, 4H] as the chip stores it.
       pre_x: the input's part of the gate pre-activations, stored at "gate_input".
@@ -107,7 +111,7 @@ def lstm_scan(
     return hiddens, cells, final
 
 
-def _lstm_scan_fwd(rematerialize, ops, kernel, pre_x, mask, state):
+def _lstm_scan_fwd(rematerialize, gradient, ops, kernel, pre_x, mask, state):
     def step(carry: LSTMState, x):
         pre_x_t, mask_t = x
         accumulated = _recurrent(ops, kernel, carry.hidden)
@@ -117,13 +121,14 @@ def _lstm_scan_fwd(rematerialize, ops, kernel, pre_x, mask, state):
         )
         return new, (new.hidden, new.cell, accumulated if rematerialize else cell_vjp)
 
+    del gradient
     final, (hiddens, cells, kept) = distinct_scan(step, state, (pre_x, mask))
     if rematerialize:
         kept = (pre_x, kept, _previous(state.cell, cells))
     return (hiddens, cells, final), (ops, kernel, mask, state.hidden, hiddens, kept)
 
 
-def _lstm_scan_bwd(rematerialize, residuals, cotangents):
+def _lstm_scan_bwd(rematerialize, gradient, residuals, cotangents):
     ops, kernel, mask, first_hidden, hiddens, kept = residuals
     d_hiddens, d_cells, d_final = cotangents
     previous_hiddens = _previous(first_hidden, hiddens)
@@ -131,24 +136,28 @@ def _lstm_scan_bwd(rematerialize, residuals, cotangents):
 
     def step(carry, x):
         d_state, d_ops = carry
-        d_hidden_out, d_cell_out, mask_t, kept_t = x
+        d_hidden_out, d_cell_out, mask_t, kept_t, carries = x
         cell_vjp = jax.vjp(lstm_cell, ops, *kept_t)[1] if rematerialize else kept_t
         d_hidden = d_state.hidden + d_hidden_out
         d_cell = d_state.cell + d_cell_out
         d_ops_t, d_pre_x, d_accumulated, d_previous_cell = cell_vjp(
             (_select(mask_t, d_hidden, 0.0), _select(mask_t, d_cell, 0.0))
         )
-        (d_previous_hidden,) = hidden_vjp(d_accumulated)
+        # A masked frame passes its state on, whatever paths there are through a cell.
         d_previous = LSTMState(
-            hidden=_select(mask_t, d_previous_hidden, d_hidden),
-            cell=_select(mask_t, d_previous_cell, d_cell),
+            hidden=_select(
+                mask_t, hidden_vjp(d_accumulated)[0] if gradient.through_hidden else 0.0, d_hidden
+            ),
+            cell=_select(mask_t, d_previous_cell if gradient.through_cell else 0.0, d_cell),
         )
+        if carries is not None:
+            d_previous = jax.tree.map(lambda d: jnp.where(carries, d, 0.0), d_previous)
         return (d_previous, _add(d_ops, d_ops_t)), (d_pre_x, d_accumulated)
 
     (d_state, d_ops), (d_pre_x, d_accumulated) = distinct_scan(
         step,
         (d_final, jax.tree.map(jnp.zeros_like, ops)),
-        (d_hiddens, d_cells, mask, kept),
+        (d_hiddens, d_cells, mask, kept, gradient.carries(len(mask))),
         reverse=True,
     )
     products, product_vjp = jax.vjp(

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from rnnt_qat.losses.lattice import (
     IMPOSSIBLE,
+    ArcPosteriors,
     lattice_loss,
     lattice_loss_and_posteriors,
     no_cotangent,
@@ -105,26 +106,84 @@ def transducer_loss_factored(
     Raises:
       ValueError: the shapes are inconsistent, or ``chunk_frames`` is below 1.
     """
+    lattice = _lattice(
+        encoded, predicted, encoded_lengths, labels, label_lengths, band, chunk_frames
+    )
+    if not len(labels):
+        return jnp.zeros(0, jnp.float32)
+    static = _Static(lattice.tiling, lattice.tiles_per_turn, blank_id, float(fastemit_lambda))
+    inputs = lattice.encoded, lattice.predicted, lattice.live
+    return _loss(static, head, *inputs, encoded_lengths, labels, label_lengths)
+
+
+def lattice_arcs_factored(
+    head: JointHead,
+    encoded: PyTree,
+    predicted: PyTree,
+    encoded_lengths: Int[Array, "B"],
+    labels: Int[Array, "B U"],
+    label_lengths: Int[Array, "B"],
+    *,
+    chunk_frames: int = 2,
+    blank_id: int = BLANK_ID,
+) -> tuple[Float[Array, "B T U1"], Float[Array, "B T U1"]]:
+    """Computes the log-probabilities of the arcs of every cell from the inputs of the joint.
+
+    They are differentiable with respect to ``head``, ``encoded`` and ``predicted``; arguments are
+    those of ``transducer_loss_factored``. Memory for logits is needed for the current tiles only.
+
+    Returns:
+      Log-probabilities of the blank and of the next label, float32. Values in the padding, and
+      those of the label after the last one, have no meaning.
+
+    Raises:
+      ValueError: the shapes are inconsistent, or ``chunk_frames`` is below 1.
+    """
+    lattice = _lattice(
+        encoded, predicted, encoded_lengths, labels, label_lengths, None, chunk_frames
+    )
+    if not len(labels):
+        empty = jnp.zeros((0, lattice.tiling.frames, lattice.tiling.columns))
+        return empty, empty
+    static = _Static(lattice.tiling, lattice.tiles_per_turn, blank_id, 0.0)
+    return _log_probs(static, head, lattice.encoded, lattice.predicted, lattice.live, labels)
+
+
+class _Lattice(NamedTuple):
+    tiling: Tiling
+    tiles_per_turn: int
+    encoded: PyTree
+    predicted: PyTree
+    live: Bool[Array, "N1"]
+
+
+def _lattice(
+    encoded: PyTree,
+    predicted: PyTree,
+    encoded_lengths: Int[Array, "B"],
+    labels: Int[Array, "B U"],
+    label_lengths: Int[Array, "B"],
+    band: Bool[Array, "B T U1"] | None,
+    chunk_frames: int,
+) -> _Lattice:
+    """Checks the arguments of a loss, clears the padding of its inputs and divides its lattice."""
     (B, T), (rows, U1) = (jax.tree.leaves(x)[0].shape[:2] for x in (encoded, predicted))
     if rows != B:
         raise ValueError(f"encoded and predicted differ in B: {B} and {rows} rows")
     if chunk_frames < 1:
         raise ValueError(f"chunk_frames is {chunk_frames}, expected at least 1")
     check_lattice_shapes((B, T, U1), encoded_lengths, labels, label_lengths)
+    if band is not None and band.shape != (B, T, U1):
+        raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
     # NaN in the padding must not reach the gradient of the joint as 0 * NaN.
     encoded = _zero_padding(encoded, _valid(encoded_lengths, T))
     predicted = _zero_padding(predicted, _valid(label_lengths + 1, U1))
-    if band is not None and band.shape != (B, T, U1):
-        raise ValueError(f"band has shape {band.shape}, expected {(B, T, U1)}")
-    if not B:
-        return jnp.zeros(0, jnp.float32)
     tiling = Tiling(B, T, U1)
     cells_per_turn = chunk_frames * U1 * B
     tiles_per_turn = min(max(1, cells_per_turn // (TILE_FRAMES * TILE_LABELS)), tiling.count)
-    static = _Static(tiling, tiles_per_turn, blank_id, float(fastemit_lambda))
     cells = _valid(encoded_lengths, T)[:, :, None] & _valid(label_lengths + 1, U1)[:, None, :]
     live = tiling.cut_cells(cells if band is None else cells & band).any((1, 2))
-    return _loss(static, head, encoded, predicted, live, encoded_lengths, labels, label_lengths)
+    return _Lattice(tiling, tiles_per_turn, encoded, predicted, live)
 
 
 class _Static(NamedTuple):
@@ -207,13 +266,20 @@ def _loss_fwd(static, head, encoded, predicted, live, encoded_lengths, labels, l
 def _loss_bwd(static, residuals, cotangent):
     head, encoded, predicted, normaliser, posteriors, integers = residuals
     tiling, (_, _, labels, _) = static.tiling, integers
-    frames = jax.tree.map(tiling.cut_frames, encoded)
-    columns = jax.tree.map(tiling.cut_columns, predicted)
-    targets = tiling.cut_columns(arc_targets(labels))
     floor = OCCUPANCY_FLOOR / max(tiling.frames, tiling.columns)
     # "Not below" instead of "above" keeps tiles with NaN live, so that NaN is not hidden.
     live = tiling.cut_cells(~(posteriors.blank + posteriors.label <= floor)).any((1, 2))
     weights = scale_arcs(posteriors, cotangent, static.fastemit_lambda)
+    gradients = _pull_back(static, head, encoded, predicted, live, labels, normaliser, weights)
+    return (*gradients, *map(no_cotangent, integers))
+
+
+def _pull_back(static, head, encoded, predicted, live, labels, normaliser, weights):
+    """Returns the gradients of head and projections for the weights of arcs in live tiles."""
+    tiling = static.tiling
+    frames = jax.tree.map(tiling.cut_frames, encoded)
+    columns = jax.tree.map(tiling.cut_columns, predicted)
+    targets = tiling.cut_columns(arc_targets(labels))
     cells = jax.tree.map(tiling.cut_cells, (normaliser, weights))
     inputs = head, frames, columns
 
@@ -248,8 +314,28 @@ def _loss_bwd(static, residuals, cotangent):
         _cotangent(head, d_parameters),
         _cotangent(encoded, [tiling.join_frames(d) for d in d_frames]),
         _cotangent(predicted, [tiling.join_columns(d) for d in d_columns]),
-        *map(no_cotangent, integers),
     )
 
 
 _loss.defvjp(_loss_fwd, _loss_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _log_probs(static, head, encoded, predicted, live, labels):
+    return _arcs(static, head, encoded, predicted, live, labels)[:2]
+
+
+def _log_probs_fwd(static, head, encoded, predicted, live, labels):
+    *log_probs, normaliser = _arcs(static, head, encoded, predicted, live, labels)
+    return tuple(log_probs), (head, encoded, predicted, live, labels, normaliser)
+
+
+def _log_probs_bwd(static, residuals, cotangents):
+    head, encoded, predicted, live, labels, normaliser = residuals
+    # The loss is the negative of a log-probability, so its posteriors are negative gradients.
+    weights = ArcPosteriors(*(-d for d in cotangents))
+    gradients = _pull_back(static, head, encoded, predicted, live, labels, normaliser, weights)
+    return (*gradients, no_cotangent(live), no_cotangent(labels))
+
+
+_log_probs.defvjp(_log_probs_fwd, _log_probs_bwd)

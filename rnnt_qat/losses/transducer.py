@@ -136,7 +136,8 @@ def logits_cotangent(
       logits: unnormalised scores.
       normaliser: log-sum-exp of each cell.
       targets: label of the label arc leaving each column.
-      arcs: arc posteriors as scaled by ``scale_arcs``.
+      arcs: arc posteriors as scaled by ``scale_arcs``, or the negative gradients with respect to
+        any function's arc log-probabilities.
       blank_id: index of the blank in the vocabulary.
 
     Returns:
@@ -149,7 +150,8 @@ def logits_cotangent(
     gradient -= jnp.where(v == blank_id, arcs.blank[..., None], 0.0)
     gradient -= jnp.where(v == targets[:, None, :, None], arcs.label[..., None], 0.0)
     # The padding may hold arbitrary values, including NaN; its gradient is zero.
-    return jnp.where(occupancy[..., None] != 0, gradient, 0.0).astype(logits.dtype)
+    live = (arcs.blank != 0) | (arcs.label != 0)
+    return jnp.where(live[..., None], gradient, 0.0).astype(logits.dtype)
 
 
 def scale_arcs(

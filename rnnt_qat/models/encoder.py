@@ -29,6 +29,9 @@ class EncoderConfig:
       rematerialize: whether the backward pass recomputes the derivatives of the cells instead of
         keeping them; saves memory under emulated arithmetic.
       layer: kind of the recurrent layers.
+      window_frames: frames whose values the backward pass of training keeps at once, a multiple of
+        ``time_reduction``; the values of other windows are recomputed from their first states
+        (``models.windows``). 0 keeps all. Dropout draws other masks in windows.
     """
 
     num_layers: int = 3
@@ -38,10 +41,17 @@ class EncoderConfig:
     dropout_rate: float = 0.0
     rematerialize: bool = False
     layer: RecurrentConfig = field(default_factory=LSTMConfig)
+    window_frames: int = 0
 
     def __post_init__(self):
-        """Rejects sizes below 1 and a time reduction after the last layer."""
+        """Rejects sizes below 1, partial windows and a time reduction after the last layer."""
         require_at_least(1, self, "num_layers", "hidden_size", "time_reduction")
+        require_at_least(0, self, "window_frames")
+        if self.window_frames % self.time_reduction:
+            raise ValueError(
+                f"EncoderConfig.window_frames={self.window_frames} must be a multiple of "
+                f"time_reduction={self.time_reduction}"
+            )
         if not 0 <= self.layers_before_reduction < self.num_layers:
             raise ValueError(
                 f"EncoderConfig.layers_before_reduction={self.layers_before_reduction} must lie in "

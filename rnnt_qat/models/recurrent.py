@@ -9,6 +9,7 @@ from rnnt_qat.layers.gru import GRU
 from rnnt_qat.layers.layer_norm import LayerNorm
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.layers.projected_lstm import ProjectedLSTM
+from rnnt_qat.layers.temporal_gradient import FULL, TemporalGradient
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import Array, Bool, PyTree
@@ -16,7 +17,13 @@ from rnnt_qat.typing import Array, Bool, PyTree
 
 @dataclass(frozen=True)
 class LSTMConfig:
-    """Plain LSTM (Hochreiter & Schmidhuber, 1997); its layers are named ``lstm_{n}``."""
+    """Plain LSTM (Hochreiter & Schmidhuber, 1997); its layers are named ``lstm_{n}``.
+
+    Attributes:
+      gradient: paths through time that the gradient includes.
+    """
+
+    gradient: TemporalGradient = FULL
 
     @property
     def name(self) -> str:
@@ -31,7 +38,7 @@ class LSTMConfig:
           features: hidden width.
           rematerialize: whether the backward pass recomputes derivatives instead of keeping them.
         """
-        return LSTM(policy, features, rematerialize)
+        return LSTM(policy, features, rematerialize, self.gradient)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The RNN transducer: assembly of its three networks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import flax.linen as nn
@@ -8,10 +9,14 @@ import jax.numpy as jnp
 
 from rnnt_qat.batch import mask_from_lengths
 from rnnt_qat.infra.config import require_at_least
+from rnnt_qat.infra.random_keys import descend
+from rnnt_qat.layers.cell_states import CELLS
 from rnnt_qat.models.dropout import place_keys
 from rnnt_qat.models.encoder import Encoder, EncoderConfig
 from rnnt_qat.models.joint import Joint, JointHead
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
+from rnnt_qat.models.state_projection import StateProjection
+from rnnt_qat.models.windows import Window, in_windows
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Float, Int, Num, PRNGKey, PyTree
 
@@ -29,6 +34,9 @@ class RNNTConfig:
         (``losses.ctc``); it is not part of the chip's program.
       simple_joiner: whether training has the joiner without a hidden layer that selects the band of
         the pruned loss (``losses.pruned``); it is not part of the chip's program.
+      teacher_width: width of the LSTMs of a teacher's encoder to which training projects the states
+        of this encoder (``objectives.recurrent_states``); 0 has no projections. They are not part
+        of the chip's program.
     """
 
     vocabulary: int
@@ -39,10 +47,12 @@ class RNNTConfig:
     joint_size: int = 256
     ctc_head: bool = True
     simple_joiner: bool = False
+    teacher_width: int = 0
 
     def __post_init__(self):
         """Rejects sizes below 1, and a vocabulary without a label besides the blank."""
         require_at_least(1, self, "joint_size")
+        require_at_least(0, self, "teacher_width")
         require_at_least(2, self, "vocabulary")
 
 
@@ -57,6 +67,8 @@ class Lattice:
       head: the joint.
       ctc_logits: logits of the labels from the encoder alone; None for a model without that head.
       simple: the two addends of the simple joiner's logits; None for a model without it.
+      state_projections: kernels ``[H, H_teacher]`` of the hidden and the cell states of each layer
+        of the encoder; empty for a model without them.
     """
 
     encoded: Num[Array, "B Tr J"]
@@ -65,6 +77,7 @@ class Lattice:
     head: JointHead
     ctc_logits: Float[Array, "B Tr V"] | None = None
     simple: tuple[Float[Array, "B Tr V"], Float[Array, "B U1 V"]] | None = None
+    state_projections: Sequence[Mapping[str, Float[Array, "H Ht"]]] = ()
 
 
 class RNNT(nn.Module):
@@ -90,6 +103,10 @@ class RNNT(nn.Module):
         simple = config.simple_joiner
         self.simple_encoded = nn.Dense(config.vocabulary) if simple else None
         self.simple_predicted = nn.Dense(config.vocabulary) if simple else None
+        self.state_projection = [
+            StateProjection(config.encoder.hidden_size, config.teacher_width)
+            for _ in range(config.encoder.num_layers if config.teacher_width else 0)
+        ]
 
     def __call__(
         self,
@@ -112,7 +129,8 @@ class RNNT(nn.Module):
         reduction = self.config.encoder.time_reduction
         features = jnp.pad(features, ((0, 0), (0, -features.shape[1] % reduction), (0, 0)))
         mask = mask_from_lengths(feature_lengths, features.shape[1])
-        encoded, encoded_mask, _ = self.encode(features, mask, None, encoder_keys)
+        encode = self.encode if self._encodes_at_once(features) else self._encode_in_windows
+        encoded, encoded_mask, _ = encode(features, mask, None, encoder_keys)
         encoded_lengths = encoded_mask.sum(axis=1, dtype=jnp.int32)
 
         inputs = jnp.pad(labels, ((0, 0), (1, 0)), constant_values=BLANK_ID)
@@ -127,7 +145,10 @@ class RNNT(nn.Module):
                 self.simple_encoded(self.joint.real_encoded(encoded)),
                 self.simple_predicted(self.joint.real_predicted(predicted)),
             )
-        return Lattice(encoded, encoded_lengths, predicted, self.head(), ctc_logits, simple)
+        projections = tuple(projection() for projection in self.state_projection)
+        return Lattice(
+            encoded, encoded_lengths, predicted, self.head(), ctc_logits, simple, projections
+        )
 
     def encode(
         self,
@@ -149,6 +170,39 @@ class RNNT(nn.Module):
         """
         projection, mask, state = self.encoder(features, mask, state, row_keys)
         return self.joint.store_encoded(projection, mask), mask, state
+
+    def _encodes_at_once(self, features: Float[Array, "B T F"]) -> bool:
+        """Returns whether the frames make one window, or values of all frames are observed."""
+        window = self.config.encoder.window_frames
+        observed = self.is_initializing() or self.policy.calibrating or self.policy.diagnosing
+        return observed or not window or features.shape[1] <= window
+
+    def _encode_in_windows(
+        self,
+        features: Float[Array, "B T F"],
+        mask: Bool[Array, "B T"],
+        _: None,
+        row_keys: PRNGKey | None,
+    ) -> tuple[Num[Array, "B Tr J"], Bool[Array, "B Tr"], PyTree]:
+        """Encodes as ``encode`` does, and keeps the values of one window for the backward pass."""
+        # JAX's transformations need a function of arrays, which a bound module is not.
+        model, variables = self.unbind()
+
+        def run(state: PyTree, window: Window) -> tuple[PyTree, PyTree]:
+            xs, mask, number = window
+            keys = None if row_keys is None else descend(row_keys, number)
+            (encoded, mask, state), noted = model.apply(
+                variables, xs, mask, state, keys, method=RNNT.encode, mutable=[CELLS]
+            )
+            return state, (encoded, mask, noted.get(CELLS, {}))
+
+        first = self.encoder.initial_state(len(features))
+        size = self.config.encoder.window_frames
+        state, (encoded, mask, noted) = in_windows(run, first, features, mask, size)
+        if self.is_mutable_collection(CELLS):
+            for name, of_layer in noted.get("encoder", {}).items():
+                self.encoder.put_variable(CELLS, name, of_layer)
+        return encoded, mask, state
 
     def predict(
         self,

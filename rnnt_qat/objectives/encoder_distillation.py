@@ -3,11 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
-import jax.numpy as jnp
-
 from rnnt_qat.batch import Batch, mask_from_lengths
 from rnnt_qat.models.rnnt import Lattice, RNNTConfig
-from rnnt_qat.objectives.outputs import Outputs
+from rnnt_qat.objectives.outputs import Outputs, squared_distance
 from rnnt_qat.quant.qtensor import dequantize
 from rnnt_qat.typing import Array, Float, Int
 
@@ -43,14 +41,10 @@ class EncoderDistillation:
                 f"encoder projections {ours.shape} cannot imitate the teacher's {theirs.shape}: "
                 "model.joint_size and model.encoder.time_reduction must be the teacher's"
             )
-        distance = jnp.mean((ours - theirs) ** 2, axis=-1)
         mask = mask_from_lengths(outputs.lattice.encoded_lengths, ours.shape[1])
-        return {"encoder": jnp.where(mask, distance, 0.0).sum(axis=1)}
+        return {"encoder": squared_distance(ours, theirs, mask)}
 
 
 def _projections(lattice: Lattice) -> Float[Array, "B Tr J"]:
     """Returns the dequantized encoder projections stored by the joint network."""
-    stored = dequantize(lattice.head.ops.load("encoded", lattice.encoded))
-    # Mask before squaring, so that values in the padding cannot affect the gradient.
-    mask = mask_from_lengths(lattice.encoded_lengths, stored.shape[1])
-    return jnp.where(mask[..., None], stored, 0.0).astype(jnp.float32)
+    return dequantize(lattice.head.ops.load("encoded", lattice.encoded))

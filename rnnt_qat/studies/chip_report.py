@@ -74,8 +74,10 @@ def write_chip_report(
 
 
 _HEADLINE = """\
-Greedy search on a stream; in brackets 95 % intervals of a bootstrap over utterances, the
-difference paired by utterance, in bold where it leaves out 0."""
+Greedy search on a stream where no beam is named; in brackets 95 % intervals of a bootstrap over
+utterances, the difference paired by utterance, in bold where it leaves out 0. Weights, placement
+and time on the chip are those of the greedy search. *Real-time factor*, where it was measured: wall
+time of the batched decode on this machine per second of audio."""
 
 _REPLAY = """\
 Every utterance of the test set, decoded by each program on its own; results and recurrent states

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
@@ -31,6 +32,7 @@ def deploy_sweep(
     output: pathlib.Path,
     console: Console,
     command: str,
+    by_beam: Sequence[EvaluationResult] = (),
 ) -> tuple[pathlib.Path, bool]:
     """Takes the systems of one float model to chips and writes the report.
 
@@ -46,6 +48,7 @@ def deploy_sweep(
       output: output folder; must not exist.
       console: output of progress lines.
       command: command line to show in the report.
+      by_beam: results of the same systems by a beam search, under names of their own.
 
     Returns:
       The report's path, and whether every replay equals the player in all tokens and integers.
@@ -66,6 +69,8 @@ def deploy_sweep(
             for result in each.results
             if result.chunk_ms == chunk_ms
         ]
+    shown = {result.chunk_ms for result in results}
+    results += [result for result in by_beam if result.chunk_ms in shown]
     require_a_chip(systems)
     config = ChipComparisonConfig(
         tuple(splits),

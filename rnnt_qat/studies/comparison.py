@@ -70,6 +70,11 @@ def compare_recognizers(
     return sorted(results, key=lambda result: order.index(result.test_set))
 
 
+def name_with_beam(system: str, beam_size: int) -> str:
+    """Returns the name of a system in results of a beam search of ``beam_size``."""
+    return f"{system}, beam of {beam_size}"
+
+
 def decode_test_sets(
     recognizer: Recognizer,
     splits: Sequence[Split],

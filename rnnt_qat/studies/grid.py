@@ -64,6 +64,7 @@ def grid_rows(runs: Sequence[Sequence[EvaluationResult]], systems: Iterable[Syst
             row[f"difference{suffix}"] = getattr(difference, field) if difference else None
         row |= {f"{kind}_rate": metrics[f"{kind}_rate"] for kind in _KINDS}
         row |= dict.fromkeys(("gain", "gain_low", "gain_high", "won_back"))
+        row["real_time_factor"] = metrics.get("real_time_factor")
         row |= {f"wer_model_{n}": run[index].wer.value for n, run in enumerate(runs)}
         rows.append(row)
     _add_gains(rows, pooled, by_name)
@@ -117,6 +118,8 @@ def markdown_grid(rows: Sequence[Row]) -> str:
     models = [name for name in rows[0] if name.startswith("wer_model_")]
     header = ["system", "parameters", "WER", "WER - float", "deletions"]
     header += ["trained - calibrated", "won back"]
+    timed = any(row["real_time_factor"] is not None for row in rows)
+    header += ["real-time factor"] * timed
     header += ["WER of each model"] * (len(models) > 1)
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in rows:
@@ -129,6 +132,9 @@ def markdown_grid(rows: Sequence[Row]) -> str:
             "" if row["gain"] is None else _difference(row, "gain"),
             "" if row["won_back"] is None else f"{100 * row['won_back']:.0f} %",
         ]
+        if timed:
+            factor = row["real_time_factor"]
+            cells.append("-" if factor is None else f"{factor:.3g}")
         if len(models) > 1:
             cells.append(", ".join(f"{100 * row[name]:.2f}" for name in models))
         lines.append(cells)
@@ -142,7 +148,8 @@ arithmetic; *float32, trained*, where asked for: the same further steps in float
 *parameters*: kernels, biases and embedding, packed. *won back*: share of what the same policy loses
 when only calibrated, where that loss is more than chance. Intervals are a bootstrap's over
 utterances, the errors of all models pooled by utterance; *WER - float* and *trained - calibrated*
-are paired, in points, in bold where they leave out 0."""
+are paired, in points, in bold where they leave out 0. *real-time factor*, with `--beam`: wall time
+of the batched decode on this machine per second of audio, of the first model."""
 
 
 def _difference(row: Row, name: str) -> str:

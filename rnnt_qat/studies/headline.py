@@ -16,13 +16,16 @@ def headline_table(
     """Returns a Markdown table with one line per test set and system.
 
     Args:
-      results: greedy results of the systems; the first one of each test set is the baseline.
+      results: results of the systems, by one search or several; the first one of each test set is
+        the baseline.
       rows: latency rows of the systems that run on a chip.
       target: name of the chip to show.
       chunk_frames: encoder frames per chunk to show.
     """
     header = ["test set", "system", "WER", "WER - float, points", "deletions"]
     header += ["weights, KiB", "operators on the NPU", f"{target}: ms per s of audio"]
+    timed = any(result.real_time_factor is not None for result in results)
+    header += ["real-time factor"] * timed
     lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     on_chip = {
         (row.test_set, row.system): row
@@ -45,6 +48,9 @@ def headline_table(
             cells += [f"{100 * wer.value:.1f} % [{100 * wer.low:.1f}, {100 * wer.high:.1f}]"]
             cells += [_difference(comparison.difference and comparison.difference.difference)]
             cells += [f"{100 * counts.deletions / max(words, 1):.1f} %", size, share, latency]
+            if timed:
+                factor = result.real_time_factor
+                cells.append("-" if factor is None else f"{factor.median:.3g}")
             lines.append(cells)
             title = ""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -30,7 +30,8 @@ from rnnt_qat.training.checkpoints import (
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.device_batches import DeviceBatches, ResumableIterator
 from rnnt_qat.training.earlier_states import NEW_FIELD, earlier_form, from_earlier_form
-from rnnt_qat.training.metrics import MetricsWriter
+from rnnt_qat.training.metrics import METRICS, MetricsWriter, read_records
+from rnnt_qat.training.plateau import plateaued
 from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.run_folder import stage_directory
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
@@ -279,6 +280,7 @@ class Trainer:
             loop.shard_above,
         )
         progress = Progress(stage.name, step, last_step, self._first_steps[-1])
+        errors = self._errors_until(stage.name, step) if stage.patience else []
         saved, before = step, compilations()
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
@@ -312,6 +314,12 @@ class Trainer:
                 if ended:
                     stage.check(to_host(state))
                 wer = self._evaluate(stage, step, state) if evaluate else None
+                if wer is not None and stage.patience and not ended:
+                    errors.append(wer)
+                    if plateaued(errors, stage.patience):
+                        stage.check(to_host(state))
+                        state = self._leave_out(stage, state, step, last_step)
+                        step = last_step
                 self._checkpoints[index].save(step, state, self._input.position, wer)
                 saved = step
                 if stop:
@@ -322,6 +330,22 @@ class Trainer:
         counts = {"compilations": update.count, "compile_seconds": update.seconds}
         self._writer.write_throughput(step, stage.name, counts | made.record())
         return state
+
+    def _errors_until(self, stage: str, step: int) -> list[float]:
+        """Returns the validation errors of a stage that a resumed run has recorded."""
+        records = read_records(self._workdir / METRICS)
+        return [r[WER] for r in records if r["stage"] == stage and r["step"] <= step and WER in r]
+
+    def _leave_out(self, stage: BoundStage, state: TrainState, step: int, to: int) -> TrainState:
+        """Returns a state that counts the rest of a stage as done."""
+        self._console.say(
+            f"{stage.name} {step}: no lower WER in {stage.patience} evaluations; the stage ends, "
+            f"{to - step} steps are left out"
+        )
+        self._writer.write(step, stage.name, {"left_out_steps": to - step})
+        return dataclasses.replace(
+            state, step=jax.device_put(np.int32(to), self._shardings(state).step)
+        )
 
     def _compile(
         self, stage: str, update: CompiledUpdate, state: TrainState, batch: PyTree, all_saved: bool

@@ -10,6 +10,9 @@ import tensorboardX
 
 from rnnt_qat.training.tracker import Tracker
 
+METRICS = "metrics.jsonl"
+"""Name of the file of the model's metrics."""
+
 
 class MetricsWriter:
     """A writer of scalar metrics by step.
@@ -39,7 +42,7 @@ class MetricsWriter:
             return
         directory.mkdir(parents=True, exist_ok=True)
         last = -1 if restored_step is None else restored_step
-        self._metrics_path = directory / "metrics.jsonl"
+        self._metrics_path = directory / METRICS
         self._metrics = _open_truncated(self._metrics_path, last)
         self._throughput = _open_truncated(directory / "throughput.jsonl", last)
         # A resumed run continues the stage numbers of the interrupted run.

@@ -1,4 +1,4 @@
-"""Magnitude pruning: sets the smallest weights to zero and keeps them there.
+"""Magnitude pruning: sets the smallest weights or columns to zero and keeps them there.
 
 Every kernel format represents zero exactly (its zero point is 0), so weights pruned in floating
 point are zero on the chip, where compressed weights take less memory and time.
@@ -6,6 +6,7 @@ point are zero on the chip, where compressed weights take less memory and time.
 
 import dataclasses
 import fnmatch
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,8 @@ class MagnitudePruning:
       ramp_steps: number of steps from ``begin_step`` to the final sparsity, >= 0.
       every: steps between updates of the masks, >= 1.
       pattern: shell pattern over parameter paths, e.g. ``encoder/*_kernel``.
+      unit: ``weight`` prunes single weights by magnitude; ``column`` prunes whole columns (the
+        weights of one output, of one gate in an LSTM) by Euclidean norm.
     """
 
     name: str = "pruning"
@@ -41,6 +44,7 @@ class MagnitudePruning:
     ramp_steps: int = 500
     every: int = 50
     pattern: str = "*kernel"
+    unit: Literal["weight", "column"] = "weight"
 
     def __post_init__(self):
         if not 0 <= self.initial_sparsity < 1 or not 0 <= self.final_sparsity < 1:
@@ -107,7 +111,8 @@ class MagnitudePruning:
 
         def choose(masks: Masks) -> Masks:
             sparsity = self.sparsity(step)
-            return {path: _largest(leaves[path], mask, sparsity) for path, mask in masks.items()}
+            largest = _largest_columns if self.unit == "column" else _largest
+            return {path: largest(leaves[path], mask, sparsity) for path, mask in masks.items()}
 
         # Sorting a kernel costs more than its update, so it runs only when due.
         masks = jax.lax.cond(due, choose, lambda masks: masks, state)
@@ -132,6 +137,15 @@ def _largest(
     ascending = jnp.sort(magnitudes.ravel())
     threshold = jnp.where(count > 0, ascending[jnp.maximum(count - 1, 0)], -1.0)
     return magnitudes > threshold
+
+
+def _largest_columns(
+    weights: Float[Array, "*S M"], mask: Bool[Array, "*S M"], sparsity: Float[Array, ""]
+) -> Bool[Array, "*S M"]:
+    """Returns the mask of the columns kept when a fraction of them, the smallest, is pruned."""
+    rows = tuple(range(weights.ndim - 1))
+    norms = jnp.sqrt(jnp.sum(jnp.where(mask, weights, 0.0) ** 2, axis=rows))
+    return mask & _largest(norms, mask.any(axis=rows), sparsity)
 
 
 def _masked(params: PyTree, masks: Masks) -> PyTree:

@@ -39,6 +39,7 @@ class BoundStage:
         network that the stage starts from.
       evaluate: evaluates a state's averaged parameters; None to skip evaluation.
       check: raises an error if the stage's final state is unusable.
+      patience: see ``TrainingStage.patience``.
     """
 
     name: str
@@ -51,6 +52,7 @@ class BoundStage:
     teacher: PyTree | None
     evaluate: Evaluator | None
     check: Callable[[TrainState], None]
+    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,9 @@ class TrainingStage:
         on the student's features.
       bfloat16: whether to compute in bfloat16; parameters, their averages and the loss stay
         float32.
+      patience: number of evaluations without a lower validation WER after which the stage ends and
+        its other steps are left out; 0 runs all steps. Schedules of rates and weights are those of
+        all steps.
     """
 
     name: str
@@ -81,10 +86,13 @@ class TrainingStage:
     hooks: tuple[Hook, ...] = ()
     teacher: str = ""
     bfloat16: bool = False
+    patience: int = 0
 
     def __post_init__(self):
         if self.steps < 0:
             raise ValueError(f"{self.name}: steps is {self.steps}; 0 leaves the stage out")
+        if self.patience < 0:
+            raise ValueError(f"{self.name}: patience is {self.patience}; it must not be < 0")
         if self.bfloat16 and self.precision != FLOAT32:
             raise ValueError(
                 f"{self.name}: bfloat16=True is for precision='{FLOAT32}': the arithmetic of other "
@@ -134,6 +142,7 @@ class TrainingStage:
             teacher=None if teacher is None else teacher.params,
             evaluate=model.evaluate,
             check=_check_ranges(model),
+            patience=self.patience,
         )
 
     def _optimizer(self, model: ModelUnderPolicy):

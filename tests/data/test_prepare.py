@@ -7,6 +7,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from data import prepare
+from data.languages import LANGUAGES
+from data.librispeech.folder import FolderSource
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,17 @@ def test_missing_sources_say_how_to_mend_them(named, message, tmp_path):
         pytest.raises(CorpusError, match=f"^{named['corpora'][0]}: .*{message}"),
     ):
         prepare.main()
+
+
+def test_language_encoding_and_normalising_are_chosen_by_flags(tmp_path):
+    flags.FLAGS.mark_as_parsed()
+    chosen = {"librispeech_language": "de", "librispeech_encoding": "latin-1"}
+    for normalise in (True, False):
+        with flagsaver.flagsaver(
+            librispeech_dir=str(tmp_path), librispeech_normalise=normalise, **chosen
+        ):
+            source = prepare._librispeech()._source
+        assert source == FolderSource(tmp_path, LANGUAGES["de"], normalise, "latin-1")
 
 
 def test_an_unknown_corpus_names_the_known():

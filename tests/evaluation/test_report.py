@@ -87,6 +87,9 @@ def test_the_table_says_what_was_found():
     assert "10 / 0 / 0" in first
     assert "baseline" in first
     assert "20 / 10 / 10" in second
+    columns = [[cell.strip() for cell in line.split("|")] for line in (header, first, second)]
+    assert [line[-2] for line in columns] == ["real-time factor", "0.02", "-"]
+    assert "real-time factor" not in markdown_table([CHIP])
     assert "**+37.50 [" in second
     header, rule, first, second = timing_table([FLOAT, CHIP]).splitlines()
     assert header.count("|") == rule.count("|") == first.count("|") == second.count("|")

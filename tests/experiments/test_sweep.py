@@ -1,6 +1,7 @@
 """What the sweep's flags ask for."""
 
 import io
+import types
 
 import pytest
 from absl import flags
@@ -10,6 +11,8 @@ from experiments import sweep
 from experiments.configs import prompts_smoke
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.studies.cells import Cell, Measurement
+from tests.studies.test_chip_sweep import CHIP, FLOAT, timed
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +105,56 @@ def test_export_is_refused_before_any_training_where_no_runtime_has_the_arithmet
         sweep._targets()
     with flagsaver.flagsaver(export=["u55-256"], policies="w8a8,ethos_u_8x8_16"):
         assert [target.name for target in sweep._targets()] == ["u55-256"]
+
+
+def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monkeypatch):
+    measured, compared, deployed = [], [], []
+    report = tmp_path / "report/report.md"
+    report.parent.mkdir()
+    report.write_text("title\n\ncommand\n\nheadline\n\nnotes")
+    (report.parent / "latency.csv").touch()
+
+    class Engine:
+        def run(self, cells, console):
+            for cell in cells:
+                search = type(cell.evaluation.search).__name__
+                measured.append((cell.policy, cell.into, search, cell.evaluation.timed_repeats))
+
+    def measurements(cell):
+        system = CHIP if cell.policy else FLOAT
+        return [Measurement(system, (timed(system.name, 0.07 if "beam" in cell.into else 0.01),))]
+
+    def write_comparison(folder, results, *_):
+        compared.extend(results)
+        return folder / "report.md"
+
+    def deploy_sweep(*given):
+        deployed.extend(given[-1])
+        folder = tmp_path / "chip"
+        folder.mkdir()
+        for name in ("report.md", "latency.csv"):
+            (folder / name).write_text(report.read_text())
+        return folder / "report.md", True
+
+    model = types.SimpleNamespace(config=prompts_smoke.experiment())
+    monkeypatch.setattr(sweep.Recognizer, "load", lambda path: model)
+    monkeypatch.setattr(Cell, "measurements", measurements)
+    monkeypatch.setattr(sweep, "_engine", lambda workdir: Engine())
+    for function in (write_comparison, deploy_sweep):
+        monkeypatch.setattr(sweep, function.__name__, function)
+    for name in ("set_up_jax", "save_curves", "_page"):
+        monkeypatch.setattr(sweep, name, lambda *_: None)
+    asked = {"models": ["a/models/float"], "policies": CHIP.policy, "workdir": str(tmp_path)}
+    with flagsaver.flagsaver(**asked, beam=4, export=["u55-128"]):
+        assert sweep.main() == 0
+    assert measured == [
+        (policy, *how)
+        for how in (("results", "GreedyConfig", 3), ("results_beam_4", "BeamConfig", 3))
+        for policy in (None, CHIP.policy)
+    ]
+    by_beam = [f"{system.name}, beam of 4" for system in (FLOAT, CHIP)]
+    assert [result.system for result in deployed] == by_beam
+    assert [result.system for result in compared] == [FLOAT.name, CHIP.name, *by_beam]
+    grid = report.with_name("grid.md").read_text()
+    assert "## set:test, beam of 4" in grid
+    assert [f"| {factor} |" in grid for factor in (0.01, 0.07)] == [True, True]

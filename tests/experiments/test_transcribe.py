@@ -16,6 +16,11 @@ from absl.testing import flagsaver
 from experiments import transcribe
 from experiments.interrupt import Interrupt
 from rnnt_qat.artefact.artefact import save
+from rnnt_qat.decoding.beam import BeamConfig
+from rnnt_qat.decoding.live_driver import SEGMENT_END
+from rnnt_qat.experiment.transcriber import DecodedChunk, LiveTranscriber
+from rnnt_qat.experiment.transcript_formats import FORMATS
+from rnnt_qat.infra.console import Console
 from tests.experiment import tiny
 
 
@@ -128,6 +133,70 @@ def test_evaluate_refuses_in_one_line(flag, message):
     assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_programs_of_any_size_are_kept_for_the_next_call(models, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("experiments.flags.keep_programs", kept.append)
+    assert run(models, [tmp_path / "none.wav"], model=str(models / "artefact")) == 1
+    assert kept == [0.0]
+
+
+class CountingEngine:
+    """An engine of 8 kHz that counts its samples and emits ``words`` words per chunk."""
+
+    chunk_samples, sample_rate_hz, frame_s = 160, 8_000, 0.01
+    piece = staticmethod(" a".__getitem__)
+    words = samples = chunks = 0
+
+    def start(self):
+        pass
+
+    def push(self, samples):
+        self.samples += len(samples)
+        self.chunks += 1
+        word = [(1, 2 * self.chunks, -0.1), (0, 2 * self.chunks, -0.1)]
+        return DecodedChunk(word * self.words)
+
+    def end(self):
+        return DecodedChunk([(SEGMENT_END, 2 * self.chunks, 0.0)])
+
+    def transcribe(self, audio, form):
+        """Returns the partial transcripts of a file; prints the final one."""
+        partials = io.StringIO()
+        console = Console(partials, period_seconds=0.0)
+        with Interrupt() as interrupt:
+            engine = LiveTranscriber(self)
+            transcribe._transcribe(str(audio), engine, FORMATS[form](), console, interrupt)
+        return partials.getvalue().splitlines()
+
+
+def test_the_beam_and_its_readings_reach_the_search(models, tmp_path, monkeypatch):
+    asked = []
+
+    def engine(model, *chosen):
+        asked.append(chosen)
+        return CountingEngine()
+
+    monkeypatch.setattr(transcribe, "RecognizerEngine", engine)
+    assert run(models, [tmp_path / "none.wav"], beam_size=3, nbest=2) == 1
+    assert asked == [(BeamConfig(beam_size=3), 240.0, None, 2)]
+
+
+def test_a_file_is_heard_at_the_rate_of_the_model(audio, capsys):
+    engine = CountingEngine()
+    engine.transcribe(audio, "jsonl")
+    assert engine.samples == 6 * 8_000
+    assert json.loads(capsys.readouterr().out)["end_s"] == 6.0
+
+
+def test_partial_transcripts_of_a_long_recording_stay_short(audio, capsys):
+    engine = CountingEngine()
+    engine.words = 1
+    lines = engine.transcribe(audio, "text")
+    assert lines[-1].split("s  ")[1] == " ".join(["...", *"a" * 16])
+    assert len(lines) <= 18
+    assert len(capsys.readouterr().out.split()) == 1 + 300
 
 
 def test_an_interrupt_ends_the_stream_while_it_waits_and_while_it_computes():

@@ -31,6 +31,7 @@ TRAIN = [
     ("--config.evaluation.chunk_ms=(50.0,)", 2, "50"),
     ("--config.evaluation.chunk_ms=abc", 2, "evaluation.chunk_ms"),
     ("--config.pipeline.batch_seconds=0.1", 2, "batch_seconds"),
+    ("--config.pipeline.batch_seconds=1", 2, "batch_seconds"),
     ("--config.pipeline.max_seconds=0.1", 2, "max_seconds"),
     ("--config.model.vocabulary=40", 2, "model.vocabulary=40"),
     ("--config.model.encoder.hidden_size=0", 2, "hidden_size"),
@@ -186,6 +187,7 @@ def test_a_mistake_is_one_message(ended, names, binary, arguments, code, message
     assert "Traceback" not in end.err
     assert message.format(**names) in end.err
     assert end.code == code
+    assert "WER" not in end.out + end.err  # nothing was decoded before
     assert not (pathlib.Path(names["new"]) / "config.json").exists()
     assert len([line for line in end.err.splitlines() if line]) <= 8
 

@@ -45,6 +45,28 @@ def test_fewer_distinct_weights_take_fewer_bytes_and_less_time():
     assert coarse_report.inference_ms < 0.7 * fine_report.inference_ms
 
 
+@pytest.mark.slow
+def test_zeros_take_fewer_bytes_and_less_time():
+    """Pruned weights, single ones and those of whole outputs, against dense ones."""
+    rng = np.random.default_rng(3)
+    layer = random_lstm(rng, 256, 256, wide=True)
+    kept = {name: np.abs(getattr(layer, name)) > 101 for name in ("w_ih", "w_hh")}
+    outputs = {name: np.arange(256)[None, :, None] % 5 == 0 for name in ("w_ih", "w_hh")}
+
+    def report(masks):
+        changed = {name: getattr(layer, name) * mask for name, mask in masks.items()}
+        pruned = dataclasses.replace(layer, **changed)
+        return compile_graph(lstm_step_16x8(pruned), "pruned", U55_128)
+
+    dense = report({name: 1 for name in kept})
+    for masks in (kept, outputs):
+        assert all(0.15 < mask.mean() < 0.25 for mask in masks.values())
+        zeros = report(masks)
+        assert zeros.original_weight_bytes == dense.original_weight_bytes
+        assert zeros.encoded_weight_bytes < 0.5 * dense.encoded_weight_bytes
+        assert zeros.inference_ms < 0.6 * dense.inference_ms
+
+
 def test_operators_kept_from_the_npu_cut_the_graph():
     layer = random_lstm(np.random.default_rng(2), 40, 64, wide=True)
     model = lstm_step_16x8(layer)

@@ -9,6 +9,7 @@ from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
 from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.layers.lstm import LSTM_SITES
 from rnnt_qat.layers.lstm_scan import LSTMState, lstm_cell, lstm_scan
+from rnnt_qat.layers.temporal_gradient import FULL
 from rnnt_qat.quant.nna_operators import NnaOperators, Slope
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import FloatOperators
@@ -99,7 +100,7 @@ def run_lstm(ops, xs, parameters, batch, width):
     )
     mask = jnp.ones((ops.values(pre_x).shape[0], batch), bool)
     recurrent = ops.weight("recurrent_kernel", recurrent)
-    hiddens, cells, _ = lstm_scan(False, ops, recurrent, ops.values(pre_x), mask, state)
+    hiddens, cells, _ = lstm_scan(False, FULL, ops, recurrent, ops.values(pre_x), mask, state)
     return ops.load("hidden", hiddens), ops.load("cell", cells)
 
 

@@ -9,11 +9,13 @@ import pytest
 from experiments.configs import on_chip, prompts_smoke
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.infra.console import Console
+from rnnt_qat.metrics.latency import RealTimeFactor
 from rnnt_qat.metrics.wer import character_errors, word_errors
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.studies import sweep as sweep_module
 from rnnt_qat.studies.grid import grid_rows, markdown_grid, pool, write_csv
-from rnnt_qat.studies.sweep import SweepConfig, System, sweep
+from rnnt_qat.studies.sweep import SweepConfig, System, require_one_config, sweep
+from rnnt_qat.training.checkpoints import ConfigMismatchError
 
 REFERENCES = ("one two", "three", "four five six")
 
@@ -121,6 +123,32 @@ def test_grid(tmp_path):
     assert len(table) == 5
     assert "| w8a8, calibrated | 1 kB | 33.33 % [" in table[3]
     assert table[4].endswith("| 75 % | 0.00, 16.67 |")
+    assert "real-time factor" not in table[0]
+
+
+def test_what_a_search_costs_stands_beside_its_errors():
+    speed = RealTimeFactor(0.034, 0.03, 0.04, 60.0, 3)
+    runs = [[dataclasses.replace(r, real_time_factor=speed) for r in run] for run in RUNS]
+    table = markdown_grid(grid_rows(runs, SYSTEMS)).splitlines()
+    columns = [[cell.strip() for cell in line.split("|")] for line in table]
+    assert [line[-3] for line in columns if "---" not in line[1]] == [
+        "real-time factor",
+        *["0.034"] * 3,
+    ]
+
+
+def test_models_that_are_no_seeds_of_one_config_are_not_pooled():
+    config = prompts_smoke.experiment()
+    models = {
+        "a": config,
+        "b": dataclasses.replace(config, seed=1, initialize_from="elsewhere"),
+    }
+    require_one_config({name: types.SimpleNamespace(config=c) for name, c in models.items()})
+    models["c"] = dataclasses.replace(
+        config, pipeline=dataclasses.replace(config.pipeline, num_buckets=3)
+    )
+    with pytest.raises(ConfigMismatchError, match=r"(?s)a and c .*pipeline\.num_buckets: 2 before"):
+        require_one_config({name: types.SimpleNamespace(config=c) for name, c in models.items()})
 
 
 @pytest.mark.parametrize("recipe", [None, on_chip.experiment()])

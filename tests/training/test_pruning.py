@@ -44,6 +44,25 @@ def test_the_smallest_weights_are_pruned_and_stay_pruned():
     assert (weights == 0).mean() == 0.75
 
 
+def test_the_smallest_columns_are_pruned_and_stay_pruned():
+    """Against norms in NumPy; a zero within a kept column stays as well."""
+    rng = np.random.default_rng(0)
+    hook = MagnitudePruning(final_sparsity=0.5, ramp_steps=4, every=1, pattern="w", unit="column")
+    start = rng.normal(size=(5, 8)).astype(np.float32)
+    start[0, :] = 0.0
+    masks, kept = hook.init({"w": start}), np.ones(8, bool)
+    for step in range(6):
+        moved = start + rng.normal(size=start.shape).astype(np.float32)
+        params, masks = jax.jit(hook.post_update)({"w": moved}, masks, step)
+        count = int(np.floor(np.float32(hook.sparsity(step)) * 8))
+        norms = np.where(kept, np.linalg.norm(moved[1:], axis=0), -1)
+        kept[np.argsort(norms)[:count]] = False
+        expected = np.where(kept, moved, 0)
+        expected[0] = 0
+        np.testing.assert_array_equal(params["w"], expected, err_msg=str(step))
+    assert kept.sum() == 4
+
+
 def test_zeros_that_are_there_are_kept():
     hook = MagnitudePruning(final_sparsity=0.0, ramp_steps=0, every=1, pattern="*")
     masks = hook.init({"w": jnp.array([0.0, 1.0])})

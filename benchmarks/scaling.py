@@ -115,16 +115,17 @@ def main(argv: list[str]) -> None:
     print(f"\n{recipe}\n{machine}\n")
     runs = [tuple(map(float, run.split(":"))) for run in _EPOCHS.value]
     titles = [f"{hours:g} h, {epochs:g} epochs" for hours, epochs in runs]
-    print("| chips | rows a chip | step ms | all-reduce ms | efficiency | " + " | ".join(titles))
-    print("|---:" * (5 + len(titles)) + "|")
+    titles = ["chips", "rows a chip", "step ms", "all-reduce ms", "efficiency", *titles]
+    print("| " + " | ".join(titles) + " |\n" + "|---:" * len(titles) + "|")
     for chips in (8, 16, 32, 64, 128, 256, 512, 1024):
         step = recipe.step_s(chips, machine)
-        days = [e * h * 3600 / recipe.batch_s * step / 86_400 for h, e in runs]
+        took = [epochs * hours / recipe.batch_s * step for hours, epochs in runs]
         print(
             f"| {chips} | {math.ceil(recipe.batch_s / recipe.row_s / chips)} | {1e3 * step:.1f} "
             f"| {1e3 * machine.all_reduce_s(recipe.gradient_bytes, chips):.2f} "
             f"| {recipe.efficiency(chips, machine):.2f} | "
-            + " | ".join(f"{d:.2f} days" for d in days)
+            + " | ".join(f"{hours:.1f} h" for hours in took)
+            + " |"
         )
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
+import experiments.flags
 from experiments.flags import _missing_config, _misspelt_override, _parse, _with_equals_signs
 from rnnt_qat.infra.config import ConfigError
 
@@ -52,3 +54,25 @@ def test_values_may_follow_after_a_space():
     joined = ["train", "--config=a.py", "--workdir", "x", "--config.seed=-3", "--diagnose"]
     assert _with_equals_signs(argv) == joined
     assert _with_equals_signs(joined) == joined
+
+
+def test_only_programs_that_share_their_work_join_other_processes(monkeypatch):
+    """A sweep on Ray may be one process of a Slurm job whose others will never join."""
+    joined = []
+    monkeypatch.setattr(experiments.flags, "set_up_devices", lambda *_: None)
+    monkeypatch.setattr("rnnt_qat.infra.processes.join", lambda *where: joined.append(where))
+    monkeypatch.setattr("rnnt_qat.infra.processes.join_detected", lambda: joined.append("found"))
+    flags.FLAGS.mark_as_parsed()
+    try:
+        experiments.flags.set_up_jax()
+        assert not joined
+        experiments.flags.set_up_jax(several=True)
+        assert joined == ["found"]
+        with flagsaver.flagsaver(coordinator="host:1", num_processes=2, process_id=1):
+            experiments.flags.set_up_jax(several=True)
+            assert joined[1:] == [("host:1", 2, 1)]
+            with pytest.raises(flags.ValidationError, match=r"--coordinator=host:1: this program"):
+                experiments.flags.set_up_jax()
+        assert len(joined) == 2
+    finally:
+        flags.FLAGS.unparse_flags()

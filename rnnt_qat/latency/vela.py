@@ -1,7 +1,7 @@
 """Arm's compiler for Ethos-U and its report on a graph: placement, cycles, memory, weight bytes.
 
 Every latency in this project comes from Vela's own performance model
-(https://pypi.org/project/ethos-u-vela/), applied to the exported graph with its real weights. The
+(the package ethos-u-vela), applied to the exported graph with its real weights. The
 weights matter: Vela compresses them without loss, and with small memories, reading them takes most
 of the time.
 """

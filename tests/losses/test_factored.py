@@ -219,3 +219,39 @@ def test_a_batch_of_no_rows_has_no_losses():
     simple = jnp.zeros((0, 6, 5)), jnp.zeros((0, 3, 5))
     both = losses.transducer_loss_pruned(head, *rows, *simple, *rest)
     assert [each.shape for each in both] == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("kind", [FloatHead, EmulatedHead])
+def test_arcs_and_their_gradients_equal_those_of_the_whole_lattice(kind):
+    """Gradients of a function that raises some arcs and lowers others, by autodiff of logits."""
+    head, (encoded, predicted, frames, labels, lengths) = (
+        random_head(kind, 3, 6, 9),
+        random_batch(4, 3, 11, 5, 6, 9),
+    )
+    t, u = jnp.arange(11)[None, :, None], jnp.arange(6)[None, None, :]
+    inside = (t < frames[:, None, None]) & (u <= lengths[:, None, None])
+    labelled = inside & (u < lengths[:, None, None])
+    weights = np.random.default_rng(5).normal(size=(2, 3, 11, 6)).astype(np.float32)
+
+    def value(arcs):
+        blank, label = arcs
+        blank, label = jnp.where(inside, blank, 0), jnp.where(labelled, label, 0)
+        return jnp.sum(weights[0] * blank + weights[1] * jnp.sin(label))
+
+    def tiled(*floats):
+        return value(losses.lattice_arcs_factored(*floats, frames, labels, lengths))
+
+    def whole(head, encoded, predicted):
+        log_probs = jax.nn.log_softmax(head(encoded[:, :, None], predicted[:, None]))
+        index = jnp.pad(labels, ((0, 0), (0, 1)))[:, None, :, None]
+        index = jnp.broadcast_to(index, (*log_probs.shape[:3], 1))
+        return value((log_probs[..., 0], jnp.take_along_axis(log_probs, index, -1)[..., 0]))
+
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(f, (0, 1, 2), allow_int=True))(head, encoded, predicted)
+        for f in (tiled, whole)
+    )
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+    for mine, other in zip(jax.tree.leaves(ours[1]), jax.tree.leaves(theirs[1]), strict=True):
+        if mine.dtype != jax.dtypes.float0:
+            np.testing.assert_allclose(mine, other, rtol=1e-4, atol=2e-5)

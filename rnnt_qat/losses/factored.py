@@ -145,7 +145,7 @@ def lattice_arcs_factored(
     if not len(labels):
         empty = jnp.zeros((0, lattice.tiling.frames, lattice.tiling.columns))
         return empty, empty
-    static = _Static(lattice.tiling, lattice.tiles_per_turn, blank_id, 0.0)
+    static = _Static(lattice.tiling, lattice.tiles_per_turn, blank_id, 0.0, signed_arcs=True)
     return _log_probs(static, head, lattice.encoded, lattice.predicted, lattice.live, labels)
 
 
@@ -191,6 +191,7 @@ class _Static(NamedTuple):
     tiles_per_turn: int
     blank_id: int
     fastemit_lambda: float
+    signed_arcs: bool = False
 
 
 def _valid(lengths: Int[Array, "B"], size: int) -> Array:
@@ -298,7 +299,12 @@ def _pull_back(static, head, encoded, predicted, live, labels, normaliser, weigh
         normaliser_here, weights_here = jax.tree.map(lambda x: take(x, tiles), cells)
         by_parameters, by_frames, by_columns = pullback(
             logits_cotangent(
-                logits, normaliser_here, take(targets, label_tile), weights_here, static.blank_id
+                logits,
+                normaliser_here,
+                take(targets, label_tile),
+                weights_here,
+                static.blank_id,
+                static.signed_arcs,
             )
         )
         d_parameters, d_frames, d_columns = gradients

@@ -129,6 +129,7 @@ def logits_cotangent(
     targets: Int[Array, "B U1"],
     arcs: ArcPosteriors,
     blank_id: int,
+    signed: bool = False,
 ) -> Float[Array, "B T U1 V"]:
     """Computes the gradient with respect to the logits by the formula in the module docstring.
 
@@ -139,6 +140,7 @@ def logits_cotangent(
       arcs: arc posteriors as scaled by ``scale_arcs``, or the negative gradients with respect to
         any function's arc log-probabilities.
       blank_id: index of the blank in the vocabulary.
+      signed: whether arcs may be negative, so that those of a cell may cancel.
 
     Returns:
       The gradient, in the dtype of ``logits``.
@@ -150,7 +152,7 @@ def logits_cotangent(
     gradient -= jnp.where(v == blank_id, arcs.blank[..., None], 0.0)
     gradient -= jnp.where(v == targets[:, None, :, None], arcs.label[..., None], 0.0)
     # The padding may hold arbitrary values, including NaN; its gradient is zero.
-    live = (arcs.blank != 0) | (arcs.label != 0)
+    live = (arcs.blank != 0) | (arcs.label != 0) if signed else occupancy != 0
     return jnp.where(live[..., None], gradient, 0.0).astype(logits.dtype)
 
 

@@ -236,7 +236,9 @@ def test_arcs_and_their_gradients_equal_those_of_the_whole_lattice(kind):
     def value(arcs):
         blank, label = arcs
         blank, label = jnp.where(inside, blank, 0), jnp.where(labelled, label, 0)
-        return jnp.sum(weights[0] * blank + weights[1] * jnp.sin(label))
+        # In every second frame the weights of a cell's arcs cancel.
+        label = jnp.where(t % 2 == 0, -weights[0] * label, weights[1] * jnp.sin(label))
+        return jnp.sum(weights[0] * blank + label)
 
     def tiled(*floats):
         return value(losses.lattice_arcs_factored(*floats, frames, labels, lengths))

@@ -8,7 +8,6 @@ raised, because they would otherwise skip all recordings.
 import collections
 import concurrent.futures
 import dataclasses
-import errno
 import functools
 import itertools
 import multiprocessing
@@ -19,11 +18,10 @@ from jaxtyping import Int16
 
 from data.audio import Limits, encode_flac
 from data.skips import Cause, SkipError
+from rnnt_qat.infra.errors import is_machine_fault
 
 CHUNK = 16
 """Number of recordings per task of a worker process."""
-
-_MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,10 +146,8 @@ def _encode(recordings: list[Recording], limits: Limits) -> list[Encoded]:
             encoded.append(Encoded(*fields, len(audio), encode_flac(audio)))
         except SkipError as error:
             encoded.append(Encoded(*fields, error=error))
-        except MemoryError:
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in _MACHINE_FAULTS:
+        except Exception as error:  # decoders raise their own
+            if is_machine_fault(error):
                 raise
             reason = SkipError(Cause.DECODER_FAILED, f"{type(error).__name__}: {error}")
             encoded.append(Encoded(*fields, error=reason))

@@ -21,7 +21,7 @@ from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.infra.config import ConfigError, from_json, to_json
 from rnnt_qat.infra.durable_files import changed_files, checksums, is_partial, replaced_folder
-from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.errors import UserError, is_machine_fault
 from rnnt_qat.infra.mesh import make_mesh
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
@@ -223,12 +223,14 @@ def _damaged(path: pathlib.Path, reason: str) -> str:
 
 @contextlib.contextmanager
 def _named(path: pathlib.Path) -> Iterator[None]:
-    """Converts any error from reading a file to a ModelDirectoryError with the path."""
+    """Converts any error that a file is to blame for to a ModelDirectoryError with the path."""
     try:
         yield
-    except ModelDirectoryError:
+    except (ModelDirectoryError, PermissionError):
         raise
     except Exception as error:  # zipfile, zlib, json, NumPy and SentencePiece raise their own
+        if is_machine_fault(error):
+            raise
         raise ModelDirectoryError(_damaged(path, str(error) or repr(error))) from error
 
 

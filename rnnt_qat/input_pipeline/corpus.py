@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Int16, Int64
 
-from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.errors import UserError, is_machine_fault
 
 SAMPLE_RATE_HZ = 16_000
 """Sample rate of every prepared corpus."""
@@ -161,6 +161,8 @@ class Corpus(Sequence[Utterance]):
         try:
             records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
         except Exception as error:  # array_record raises many error classes
+            if is_machine_fault(error) or isinstance(error, PermissionError):
+                raise
             raise CorpusError(
                 f"{self.directory}: the records of {self.split} cannot be opened ({error}); delete "
                 "the directory and prepare it again"
@@ -197,6 +199,8 @@ class Corpus(Sequence[Utterance]):
         except CorpusError:
             raise
         except Exception as error:  # array_record raises many error classes
+            if is_machine_fault(error) or isinstance(error, PermissionError):
+                raise
             raise CorpusError(
                 f"{self.directory}: record {index} of {self.split}, {self.ids[index]!r}, is "
                 f"damaged ({error}); delete the directory and prepare it again"

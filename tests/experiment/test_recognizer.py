@@ -1,10 +1,12 @@
 """Model directories: their names, the policies that they hold, what is said of damaged ones."""
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
 import shutil
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -118,6 +120,17 @@ def test_a_damaged_file_is_named(model, name, damage, checked):
     assert str(model) in str(error.value)
     if (name, damage) != ("recognizer.json", "missing"):
         assert "delete it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("8 GB"), OSError(errno.EMFILE, "open files"), PermissionError(errno.EACCES, "no")],
+)
+def test_what_the_machine_lacks_is_not_blamed_on_a_file(model, error, monkeypatch):
+    monkeypatch.setattr(np, "load", Mock(side_effect=error))
+    with pytest.raises(type(error)) as raised:
+        Recognizer.load(model)
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(

@@ -18,4 +18,4 @@ def test_stores_are_named_with_a_way_out(path):
 
 
 def test_a_file_url_is_its_folder():
-    assert remote_path_message("file:///tmp/run") == "give the folder itself: /tmp/run"
+    assert remote_path_message("file:///data/run") == "give the folder itself: /data/run"

@@ -1,10 +1,13 @@
+import errno
 import itertools
 import json
 import pickle
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import soundfile
 
 from data.audio import to_corpus_audio
 from data.corpus import CorpusBuilder, Recording
@@ -167,3 +170,15 @@ def test_no_tensorflow(data_dir):
 
     list(itertools.islice(open_corpus(data_dir, "noises", "train"), 2))
     assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("8 GB"), OSError(errno.EMFILE, "open files"), PermissionError(errno.EACCES, "no")],
+)
+def test_what_the_machine_lacks_is_not_blamed_on_a_record(data_dir, error, monkeypatch):
+    corpus = open_corpus(data_dir, "noises", "train")
+    monkeypatch.setattr(soundfile, "read", Mock(side_effect=error))
+    with pytest.raises(type(error)) as raised:
+        corpus[0]
+    assert raised.value is error

@@ -17,13 +17,15 @@ is a legal artefact like any other. The same command goes on with a search that 
 import dataclasses
 import json
 import pathlib
+import shutil
+from typing import Any
 
 from absl import flags
 
 from experiments.flags import DATA_DIR, output_folder, run, set_up_jax
 from rnnt_qat.adaptation.bit_errors import flip_bits
 from rnnt_qat.adaptation.evolution import EvolutionConfig, evolve, mean_loss
-from rnnt_qat.adaptation.frozen_recognizer import Chosen, FrozenRecognizer, divided
+from rnnt_qat.adaptation.frozen_recognizer import FrozenRecognizer
 from rnnt_qat.adaptation.grid import BIASES, LAST_LAYER, SCALES, Grid
 from rnnt_qat.adaptation.objectives import OBJECTIVES
 from rnnt_qat.evaluation.result import EvaluationResult
@@ -31,6 +33,7 @@ from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.progress import Progress
+from rnnt_qat.input_pipeline.chosen import Chosen, divided
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.metrics.bootstrap import paired_difference
 
@@ -57,7 +60,7 @@ _BIT_ERRORS = flags.DEFINE_float(
     "bit_errors", 0.0, "Probability that a bit of the weights is flipped first.", 0.0, 1.0
 )
 _GENERATIONS = flags.DEFINE_integer("generations", 30, "Generations.", lower_bound=1)
-_POPULATION = flags.DEFINE_integer("population", 16, "Candidates of each.", lower_bound=4)
+_POPULATION = flags.DEFINE_integer("population", 16, "Candidates of each.", lower_bound=5)
 _DEVIATION = flags.DEFINE_float(
     "deviation", 0.05, "Of the first candidates, of the variables' RMS."
 )
@@ -93,8 +96,8 @@ def main() -> None:
         for name in ("speech", "speaker", "seconds", "objective", "change", "rank", "bit_errors")
     } | dataclasses.asdict(config)
     adapted = damaged.with_variables(grid.at(found.vector), {"adapted": settings})
-    if not (output / "artefact").exists():
-        adapted.save(output / "artefact")
+    shutil.rmtree(output / "artefact", ignore_errors=True)  # of fewer generations
+    adapted.save(output / "artefact")
     with Progress("measuring", console):
         systems = {"unchanged": whole, "damaged": damaged, "adapted": adapted}
         if damaged is whole:
@@ -106,7 +109,7 @@ def main() -> None:
         [u.words for u in results[before].utterances],
         [u.words for u in results["adapted"].utterances],
     ).difference
-    report = {
+    report: dict[str, Any] = {
         **settings,
         "numbers": grid.size(),
         "changed": grid.changed(found.vector),

@@ -18,11 +18,13 @@ import pathlib
 from absl import flags
 
 from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
+from rnnt_qat.batch import AudioBatch
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.progress import Progress
+from rnnt_qat.input_pipeline.chosen import sampled
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.mixture import Mixture
@@ -53,8 +55,8 @@ _JOBS = flags.DEFINE_integer("jobs", 1, "Candidates evaluated at a time.", lower
 _CALIBRATION = flags.DEFINE_list(
     "calibration", None, "CORPUS:SPLIT; by default the config's train."
 )
-_BATCHES = flags.DEFINE_integer("calibration_batches", 4, "Batches to calibrate on.", lower_bound=1)
 _VALIDATION = flags.DEFINE_list("validation", None, "CORPUS:SPLIT; by default the config's.")
+_SECONDS = flags.DEFINE_float("seconds", 300.0, "Speech of either, chosen at random.", 1.0)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the search.")
 _CHECKED = flags.DEFINE_bool("compile_front", True, "Compile the front's recognizers whole, too.")
 
@@ -80,9 +82,9 @@ def main() -> None:
         )
     data = recognizer.config.data
     with Progress("calibrating and freezing", console):
-        heard = _batches(recognizer, test_sets(_CALIBRATION, data.train))[: _BATCHES.value]
+        heard = _batches(recognizer, test_sets(_CALIBRATION, data.train), _SECONDS.value)
         model = SearchModel.of(recognizer, _CHIP.value, config.bits, heard)
-    validation = _batches(recognizer, test_sets(_VALIDATION, data.validation))
+    validation = _batches(recognizer, test_sets(_VALIDATION, data.validation), _SECONDS.value)
     target = next(each for each in TARGETS if each.name == _TARGET.value)
     costs = {
         width: {c: _costs(model, width, c, target, output, console) for c in config.chunks}
@@ -104,14 +106,21 @@ def main() -> None:
     console.say(f"{table}\n\nwrote {output}/front.md, front.png, policies.txt")
 
 
-def _batches(recognizer: Recognizer, splits: tuple[Split, ...]) -> list:
-    """Returns batches of audio of some splits."""
+def _batches(recognizer: Recognizer, splits: tuple[Split, ...], seconds: float) -> list[AudioBatch]:
+    """Returns batches of audio of utterances of some splits, chosen at random.
+
+    Args:
+      recognizer: its frontend and pipeline are used.
+      splits: the splits.
+      seconds: duration of all of them, at most.
+    """
     rate = recognizer.frontend.config.log_mel.sample_rate_hz
     data_dir = pathlib.Path(DATA_DIR.value)
     source = Mixture([open_corpus(data_dir, s.corpus, s.split, rate) for s in splits])
     config = recognizer.config
     pipeline = dataclasses.replace(config.pipeline, num_buckets=2)
-    return list(EvalBatches(source, recognizer.tokenizer, config.frontend, pipeline))
+    chosen = sampled(source, seconds * rate)
+    return list(EvalBatches(chosen, recognizer.tokenizer, config.frontend, pipeline))
 
 
 def _costs(

@@ -39,7 +39,7 @@ class EvolutionConfig:
 
     Attributes:
       generations: number of generations.
-      population: candidates of a generation, besides the mean.
+      population: candidates of a generation, the mean among them.
       deviation: deviation of the first candidates, in units of the grid.
       at_once: candidates that are evaluated in one batch of the program.
       seed: of the draws.
@@ -54,7 +54,7 @@ class EvolutionConfig:
     def __post_init__(self) -> None:
         """Rejects sizes below 1 and a deviation of nothing."""
         require_at_least(1, self, "generations", "at_once")
-        require_at_least(4, self, "population")
+        require_at_least(5, self, "population")
         if not 0 < self.deviation < float("inf"):
             raise ValueError(f"EvolutionConfig.deviation={self.deviation}: it must be above 0")
 
@@ -96,7 +96,7 @@ def evolve(
       ConfigError: the folder holds the state of another search.
     """
     zeros = grid.zeros()
-    strategy = SNES(population_size=config.population, solution=zeros)
+    strategy = SNES(population_size=config.population - 1, solution=zeros)
     params = strategy.default_params.replace(std_init=config.deviation)
     first = strategy.init(jax.random.key(config.seed), zeros, params)
     name = _fingerprint(grid, config, task)

@@ -5,8 +5,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from rnnt_qat.artefact.artefact import Artefact, ArtefactError, load, save
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.batch import Batch
@@ -19,74 +17,15 @@ from rnnt_qat.export.thaw import thaw
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.infra.config import from_json
 from rnnt_qat.input_pipeline.config import PipelineConfig
-from rnnt_qat.input_pipeline.corpus import Corpus, Utterance
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
+from rnnt_qat.input_pipeline.mixture import SpeechSource
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import build_policy, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.policy_spec import PolicySpec
-from rnnt_qat.typing import Int, PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """Some utterances of a corpus; implements ``input_pipeline.mixture.SpeechSource``.
-
-    Attributes:
-      corpus: the corpus.
-      positions: positions of the utterances in it.
-    """
-
-    corpus: Corpus
-    positions: tuple[int, ...]
-
-    @property
-    def texts(self) -> list[str]:
-        """Transcripts."""
-        return [self.corpus.texts[i] for i in self.positions]
-
-    @property
-    def ids(self) -> list[str]:
-        """Names."""
-        return [self.corpus.ids[i] for i in self.positions]
-
-    @property
-    def num_samples(self) -> Int[np.ndarray, "E"]:
-        """Lengths in samples."""
-        return self.corpus.num_samples[list(self.positions)]
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, index: int) -> Utterance:
-        return self.corpus[self.positions[index]]
-
-
-def divided(
-    corpus: Corpus, seconds: float, speaker: str = "", seed: int = 0
-) -> tuple[Chosen, Chosen]:
-    """Divides the utterances of a speaker into some to adapt to and the others, at random.
-
-    Args:
-      corpus: the utterances.
-      seconds: speech to adapt to, at most.
-      speaker: name of the speaker; empty for all.
-      seed: of the random order.
-
-    Raises:
-      ValueError: there is no such speaker, or no utterance is short enough.
-    """
-    own = [i for i, name in enumerate(corpus.speakers) if speaker in ("", name)]
-    if not own:
-        raise ValueError(f"{corpus!r} has no speaker {speaker!r}")
-    order = np.random.default_rng(seed).permutation(own).tolist()
-    ends = np.cumsum(corpus.num_samples[order]) / corpus.sample_rate_hz
-    count = int(np.searchsorted(ends, seconds, side="right"))
-    if not count:
-        raise ValueError(f"the first utterance is longer than {seconds:g} s")
-    return Chosen(corpus, tuple(order[:count])), Chosen(corpus, tuple(order[count:]))
+from rnnt_qat.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +99,7 @@ class FrozenRecognizer:
         """Writes the artefact; raises FileExistsError if the folder exists."""
         return save(self.artefact, folder)
 
-    def batches(self, source: Chosen | Corpus, buckets: int = 2) -> list[Batch]:
+    def batches(self, source: SpeechSource, buckets: int = 2) -> list[Batch]:
         """Returns the features and labels of utterances, padded to a few shapes.
 
         Args:
@@ -171,7 +110,7 @@ class FrozenRecognizer:
         return [self.frontend.batch(batch) for batch in found]
 
     def evaluate(
-        self, source: Chosen | Corpus, name: str, variables: Sequence[PyTree] = ()
+        self, source: SpeechSource, name: str, variables: Sequence[PyTree] = ()
     ) -> list[EvaluationResult]:
         """Decodes utterances by greedy search with variables that share one program.
 

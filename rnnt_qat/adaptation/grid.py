@@ -25,6 +25,8 @@ from rnnt_qat.typing import Array, Float, Num, PyTree
 LARGEST_WEIGHT = 127
 _ACCUMULATOR = 2**31 - 1
 _LARGEST_INPUT = 128
+_LARGEST_BIAS = 2**24
+"""Magnitude up to which a bias may grow: far beyond what the format of a result holds."""
 _LARGEST_FACTOR = 4.0
 """Factor by which a kernel's scale may grow or shrink."""
 
@@ -129,8 +131,7 @@ class Grid:
                 # The sum is one of integers: float32 does not hold all of them.
                 change = jnp.clip(jnp.round(_unit(leaf) * x), -(2.0**29), 2.0**29)
                 bound = self.bounds[path]
-                near = jnp.clip(leaf, -(2**30), 2**30)
-                flat[path] = jnp.clip(near + change.astype(jnp.int32), -bound, bound)
+                flat[path] = jnp.clip(leaf + change.astype(jnp.int32), -bound, bound)
             else:
                 limit = jnp.log(_LARGEST_FACTOR)
                 flat[path] = leaf * jnp.exp(jnp.clip(x, -limit, limit))
@@ -183,8 +184,9 @@ def _largest_bias(flat: PyTree, path: str) -> Num[Array, "M"]:
     layer = path.rpartition("/")[0]
     kernels = [k for p, k in flat.items() if p.rpartition("/")[0] == layer and jnp.ndim(k) == 2]
     kernels = [k for k in kernels if k.dtype == jnp.int8 and k.shape[1] == flat[path].shape[0]]
-    reach = max(np.abs(np.asarray(k, np.int64)).sum(axis=0).max() for k in kernels)
-    largest = min(_ACCUMULATOR - _LARGEST_INPUT * int(reach), 2**30)
-    if largest < 0:
-        raise GridError(f"{path}: the products of its layer alone fill the accumulator")
+    reach = max(int(np.abs(np.asarray(k, np.int64)).sum(axis=0).max()) for k in kernels)
+    own = int(np.abs(np.asarray(flat[path], np.int64)).max())
+    largest = min(_ACCUMULATOR - _LARGEST_INPUT * reach, max(own, _LARGEST_BIAS))
+    if largest < own or own > 2**30:
+        raise GridError(f"{path}: its biases and products together fill the accumulator")
     return jnp.full(flat[path].shape, largest, jnp.int32)

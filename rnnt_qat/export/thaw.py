@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from rnnt_qat.accelerators.spec import TensorSpec
+from rnnt_qat.accelerators.spec import Grain, TensorSpec
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers, RecurrentIntegers
 from rnnt_qat.export.freeze import FreezeError, laid_out
@@ -220,7 +220,7 @@ def _scales(
                     raise ThawError(
                         f"the artefact does not hold the scale of {'/'.join((*path, site))}"
                     )
-                scale = np.asarray(known[path][site], np.float32)
-                if scale.ndim and (scale == scale.flat[0]).all():
+                tensor, scale = precision.spec.tensor(role), np.asarray(known[path][site])
+                if tensor.grain is Grain.TENSOR and scale.ndim:
                     scale = scale.flat[0]  # a scale of the whole kernel, repeated for each gate
-                yield path, site, precision.spec.tensor(role), jnp.asarray(scale)
+                yield path, site, tensor, jnp.asarray(scale, jnp.float32)

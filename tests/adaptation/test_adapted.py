@@ -8,7 +8,7 @@ import pytest
 
 from rnnt_qat.adaptation.bit_errors import flip_bits
 from rnnt_qat.adaptation.evolution import EvolutionConfig, evolve, mean_loss
-from rnnt_qat.adaptation.frozen_recognizer import Chosen, FrozenRecognizer, divided
+from rnnt_qat.adaptation.frozen_recognizer import FrozenRecognizer
 from rnnt_qat.adaptation.grid import Grid
 from rnnt_qat.adaptation.objectives import label_loss, uncertainty
 from rnnt_qat.artefact.artefact import ArtefactError, load
@@ -72,24 +72,6 @@ def test_a_damaged_recognizer_is_improved_and_remains_one(tmp_path):
     result = verify(artefact.model, adapted.transducer, heard, (1,), tiny.MAX_SYMBOLS)
     assert {a.decoder.split()[0] for a in result.agreements} == {"JAX", "LiteRT", "TFLM"}
     assert all(a.exact and a.integers for a in result.agreements)
-
-
-def test_speech_is_divided_by_speaker_and_duration():
-    class Corpus:
-        speakers = ("a", "b", "a", "a", "a", "b")
-        ids = texts = tuple("uvwxyz")
-        num_samples = np.array([4, 4, 3, 3, 2, 4])
-        sample_rate_hz = 1
-
-    speech, rest = divided(Corpus(), 8, "a", seed=1)
-    assert sorted((*speech.positions, *rest.positions)) == [0, 2, 3, 4]
-    assert sum(speech.num_samples) <= 8
-    assert isinstance(rest, Chosen)
-    assert rest.ids == ["uvwxyz"[i] for i in rest.positions]
-    with pytest.raises(ValueError, match="no speaker 'c'"):
-        divided(Corpus(), 8, "c")
-    with pytest.raises(ValueError, match="longer than 1 s"):
-        divided(Corpus(), 1)
 
 
 def test_units_of_several_characters_are_refused():

@@ -12,6 +12,7 @@ import io
 import json
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +142,7 @@ def mean_loss(
     sizes = [float(batch.label_lengths.sum()) for batch in batches]
 
     def loss(variables: PyTree) -> Float[Array, ""]:
-        bound = transducer.replace(variables=variables)
+        bound = dataclasses.replace(transducer, variables=variables)
         parts = [n * objective(bound, batch) for n, batch in zip(sizes, batches, strict=True)]
         return sum(parts, jnp.float32(0)) / sum(sizes)
 
@@ -167,15 +168,14 @@ class _Run:
     def save(self) -> None:
         if self.folder is None:
             return
-        leaves = {f"state_{n}": np.asarray(x) for n, x in enumerate(jax.tree.leaves(self.state))}
+        arrays: dict[str, Any] = {
+            "best": self.best,
+            "losses": self.losses,
+            "fingerprint": self.fingerprint,
+            **{f"state_{n}": leaf for n, leaf in enumerate(jax.tree.leaves(self.state))},
+        }
         buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            best=np.asarray(self.best),
-            losses=np.asarray(self.losses),
-            fingerprint=np.asarray(self.fingerprint),
-            **leaves,
-        )
+        np.savez(buffer, **arrays)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_bytes(self.folder / STATE, buffer.getvalue())
 
@@ -192,7 +192,8 @@ class _Run:
             leaves, structure = jax.tree.flatten(self.state)
             saved = [file[f"state_{n}"] for n in range(len(leaves))]
             pairs = zip(saved, leaves, strict=True)
-            state = structure.unflatten([jnp.asarray(x, jnp.result_type(y)) for x, y in pairs])
+            read = [jnp.asarray(x, jnp.result_type(y)) for x, y in pairs]
+            state = jax.tree.unflatten(structure, read)
             losses = tuple(map(float, file["losses"]))
             return dataclasses.replace(self, state=state, best=file["best"], losses=losses)
 

@@ -92,7 +92,7 @@ class FrozenRecognizer:
             model=laid_out(model, variables),
             origin=self.artefact.origin | origin,
         )
-        transducer = self.transducer.replace(variables=variables)
+        transducer = dataclasses.replace(self.transducer, variables=variables)
         return dataclasses.replace(self, artefact=artefact, transducer=transducer)
 
     def save(self, folder: pathlib.Path) -> pathlib.Path:
@@ -122,7 +122,7 @@ class FrozenRecognizer:
         search = GreedyConfig(max_symbols_per_frame=self.artefact.max_symbols_per_frame)
         evaluator = StreamingEvaluator(
             EvaluationConfig(search, chunk_ms=(0.0,)),
-            lambda found: self.transducer.replace(variables=found),
+            lambda found: dataclasses.replace(self.transducer, variables=found),
             self.frontend,
             self.tokenizer,
             EvalBatches(source, self.tokenizer, self.frontend.config, self._pipeline(2)),

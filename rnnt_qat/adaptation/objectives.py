@@ -1,6 +1,7 @@
 """What an adaptation minimises: losses of a frozen transducer on a batch, forward only."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -8,7 +9,6 @@ from rnnt_qat.batch import Batch, mask_from_lengths
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.losses import transducer_loss_factored
 from rnnt_qat.models.bound_transducer import BoundTransducer
-from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.typing import Array, Float
 
 Objective = Callable[[BoundTransducer, Batch], Float[Array, ""]]
@@ -21,7 +21,8 @@ def label_loss(transducer: BoundTransducer, batch: Batch) -> Float[Array, ""]:
       transducer: the recognizer.
       batch: its rows of no labels do not count.
     """
-    lattice = transducer.model.apply(
+    # `apply` may return changed variables too, but here it does not.
+    lattice: Any = transducer.model.apply(
         transducer.variables,
         batch.features,
         batch.feature_lengths,
@@ -55,9 +56,7 @@ def uncertainty(transducer: BoundTransducer, batch: Batch) -> Float[Array, ""]:
     mask = mask_from_lengths(lengths, features.shape[1])
     rows, capacity = features.shape[0], features.shape[1]
     state = transducer.initial_encoder_state(rows)
-    encoded, mask, _ = transducer.model.apply(
-        transducer.variables, features, mask, state, method=RNNT.encode
-    )
+    encoded, mask, _ = transducer.encode(features, mask, state)
     search = GreedyConfig(max_symbols_per_frame=4, max_tokens=capacity).build()
     found = search.step(transducer, encoded, mask, search.initial_state(transducer, rows))
     return -found.hypothesis.log_prob.sum() / jnp.maximum(mask.sum(), 1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.layer_integers import DenseIntegers, RecurrentIntegers
@@ -167,7 +168,7 @@ def search(
       ConfigError: the folder holds a search with other options.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / STORAGE))
+    backend = JournalFileBackend(str(folder / STORAGE))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     several = len(config.chunks) > 1
     study = optuna.create_study(

@@ -67,7 +67,7 @@ class SearchModel:
 
         @jax.jit
         def of_variables(variables: PyTree, batch: Batch) -> jax.Array:
-            return label_loss(program.replace(variables=variables), batch)
+            return label_loss(dataclasses.replace(program, variables=variables), batch)
 
         def loss(bits: Bits) -> float:
             variables = thaw(mixed(self.uniform, bits), policy).variables

@@ -85,9 +85,10 @@ def test_units_of_several_characters_are_refused():
 def test_losses_of_batches_weigh_by_labels():
     given = batch()
     short = given.replace(label_lengths=np.array([1, 0], np.int32))
-    loss = mean_loss(
-        lambda bound, b: jnp.float32(b.label_lengths.sum()),
-        FrozenRecognizer.of(tiny.artefact()).transducer,
-        [given, short],
-    )
+    transducer = FrozenRecognizer.of(tiny.artefact()).transducer
+
+    def labels(bound, batch):
+        return jnp.float32(batch.label_lengths.sum())
+
+    loss = mean_loss(labels, transducer, [given, short])
     assert float(loss({})) == pytest.approx((5 * 5 + 1 * 1) / 6)

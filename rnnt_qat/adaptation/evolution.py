@@ -119,9 +119,9 @@ def evolve(
             )
             found = np.asarray(losses_of(grid, everyone))
             run = run.measured(float(found[0]))
-            if done < config.generations:
-                fitness = jnp.asarray(np.where(np.isfinite(found[1:]), found[1:], np.inf))
-                state, _ = strategy.tell(key, population, fitness, state, params)
+            # After the last one too, so that a longer search goes on as if it had not ended there.
+            fitness = jnp.asarray(np.where(np.isfinite(found[1:]), found[1:], np.inf))
+            state, _ = strategy.tell(key, population, fitness, state, params)
             run = dataclasses.replace(run, state=state)
             run.save()
             progress.at(done + 1, config.generations + 1)

@@ -54,11 +54,15 @@ def thaw(integers: RnntIntegers, policy: PrecisionPolicy) -> BoundTransducer:
         for path, site, tensor, scale in _scales(model, integers)
     }
     variables = {"params": unflatten_dict(params), QUANT_STATS: unflatten_dict(ranges)}
-    difference = first_difference(integers, laid_out(model, variables))
+    advice = "thaw it under the policy that it was frozen under (origin.policy)"
+    try:
+        difference = first_difference(integers, laid_out(model, variables))
+    except ValueError as error:
+        raise ThawError(f"policy {policy.name!r} is another chip's: {error}; {advice}") from error
     if difference:
         raise ThawError(
             f"{difference} of the artefact is not what policy {policy.name!r} makes of its "
-            "integers: thaw it under the policy that it was frozen under (origin.policy)"
+            f"integers: {advice}"
         )
     return BoundTransducer(variables=variables, model=RNNT(config, policy.for_serving()))
 

@@ -10,11 +10,9 @@ from rnnt_qat.export.thaw import thaw
 from rnnt_qat.models.rnnt import RNNT
 from tests.experiment import tiny
 
-POLICY = tiny.recognizer().policy
-
 
 def frozen():
-    return thaw(tiny.artefact().model, POLICY)
+    return thaw(tiny.artefact().model, tiny.recognizer().policy)
 
 
 def test_zeros_change_nothing_and_any_vector_is_a_legal_recognizer():
@@ -22,7 +20,7 @@ def test_zeros_change_nothing_and_any_vector_is_a_legal_recognizer():
     grid = Grid.of(transducer.variables, (*BIASES, *SCALES, *LAST_LAYER), rank=2)
     assert grid.size() == 2 * 32 + 2 * 8 + 7 + 2 * (8 + 7) + 2 * 3 + 1  # biases, joint, scales
     assert grid.changed(grid.zeros()) == 0
-    model = RNNT(transducer.model.config, POLICY)
+    model = RNNT(transducer.model.config, tiny.recognizer().policy)
     for deviation in (0.1, 30.0, 1e9):
         rng = np.random.default_rng(0)
         vector = jax.tree.map(

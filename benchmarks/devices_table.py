@@ -22,20 +22,21 @@ class Machine:
 
     @property
     def key(self) -> str:
-        """Name of the machine in the table; a later commit's rows replace an earlier one's."""
+        """Name of the machine in the table, whatever the commit."""
         return f"{self.device}, {self.host}"
 
 
 def merged(stored: str, machine: Machine, rows: Sequence[Mapping]) -> list[dict]:
-    """Returns all rows after those of one machine were measured again.
+    """Returns all rows after some cases of one machine were measured again.
 
     Args:
       stored: JSON lines of former rows.
       machine: where the new ones were measured.
       rows: the new ones.
     """
+    measured = {(machine.key, row["devices"], row["case"]) for row in rows}
     kept = [json.loads(line) for line in stored.splitlines()]
-    kept = [row for row in kept if row["machine"] != machine.key]
+    kept = [row for row in kept if (row["machine"], row["devices"], row["case"]) not in measured]
     new = [{"machine": machine.key, "commit": machine.commit, **row} for row in rows]
     return kept + _finite(new)
 

@@ -13,15 +13,24 @@ from benchmarks.devices_table import Machine, merged, roof, share, table
 HERE = Machine("a processor", "2 cores", "abc")
 
 
-def test_rows_of_a_machine_replace_its_former_ones():
-    first = merged("", HERE, [{"devices": 1, "case": "matmul", "ms": 2.0, "joules": math.nan}])
+def stored(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_rows_of_a_case_replace_its_former_ones_on_that_machine():
+    first = merged("", HERE, [{"devices": 1, "case": "loss", "ms": 2.0, "joules": math.nan}])
     assert "joules" not in first[0]
-    stored = "".join(json.dumps(row) + "\n" for row in first)
-    other = merged(stored, Machine("b", "1 cores", "x"), [{"devices": 1, "case": "lstm", "ms": 1}])
-    assert [row["case"] for row in other] == ["matmul", "lstm"]
-    stored = "".join(json.dumps(row) + "\n" for row in other)
-    again = merged(stored, Machine("a processor", "2 cores", "def"), [{"case": "loss"}])
-    assert [row["case"] for row in again] == ["lstm", "loss"]
+    two = [{"devices": n, "case": "lstm", "ms": n} for n in (1, 2)]
+    rows = merged(stored(first), Machine("b", "1 cores", "x"), two)
+    rows = merged(stored(rows), HERE, two)
+    assert [(row["case"], row["ms"]) for row in rows] == [
+        ("loss", 2),
+        *[("lstm", 1), ("lstm", 2)] * 2,
+    ]
+    later = Machine("a processor", "2 cores", "def")
+    rows = merged(stored(rows), later, [{"devices": 2, "case": "lstm", "ms": 9.0}])
+    assert [row["ms"] for row in rows if row["case"] == "lstm"] == [1, 2, 1, 9]
+    assert rows[-1]["commit"] == "def"
 
 
 def test_the_share_is_that_of_the_products_and_of_all_devices():

@@ -48,17 +48,17 @@ def thaw(integers: RnntIntegers, policy: PrecisionPolicy) -> BoundTransducer:
     """
     config = _config(integers)
     model = RNNT(config, policy)
-    params = _params(integers)
-    ranges = {
-        (*path, site): scale_to_range(tensor, scale)
-        for path, site, tensor, scale in _scales(model, integers)
-    }
-    variables = {"params": unflatten_dict(params), QUANT_STATS: unflatten_dict(ranges)}
     advice = "thaw it under the policy that it was frozen under (origin.policy)"
     try:
+        ranges = {
+            (*path, site): scale_to_range(tensor, scale)
+            for path, site, tensor, scale in _scales(model, integers)
+        }
+        params = unflatten_dict(_params(integers))
+        variables = {"params": params, QUANT_STATS: unflatten_dict(ranges)}
         difference = first_difference(integers, laid_out(model, variables))
     except ValueError as error:
-        raise ThawError(f"policy {policy.name!r} is another chip's: {error}; {advice}") from error
+        raise ThawError(f"policy {policy.name!r} does not fit: {error}; {advice}") from error
     if difference:
         raise ThawError(
             f"{difference} of the artefact is not what policy {policy.name!r} makes of its "

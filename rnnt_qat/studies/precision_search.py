@@ -103,7 +103,7 @@ def policy_line(chip: str, bits: Bits) -> str:
         (width,) = chosen
         return chip if width == WIDEST else f"{chip}_w{width}"
     rules = [f"{path}:weights={width}" for path, width in bits.items() if width != WIDEST]
-    return f"{chip}[{','.join(rules)}]"
+    return f"{chip}[{', '.join(rules)}]"
 
 
 def mixed(uniform: Mapping[int, RnntIntegers], bits: Bits) -> RnntIntegers:

@@ -29,6 +29,7 @@ def test_a_range_gives_every_scale_back():
         scale_to_range(coarse, jnp.float32(1.0001))
 
 
+@pytest.mark.slow
 def test_the_thawed_variables_are_the_frozen_ones():
     """Every parameter; and every range whose scale the chip reads."""
     made = tiny.recognizer()

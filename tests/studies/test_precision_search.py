@@ -52,10 +52,11 @@ def test_a_line_is_the_policy_that_it_says():
     assert policy_line("ethos_u_8x8_16", {"a": 8, "b": 8}) == "ethos_u_8x8_16"
     assert policy_line("ethos_u_8x8_16", {"a": 4, "b": 4}) == "ethos_u_8x8_16_w4"
     line = policy_line("ethos_u_8x8_16", {"encoder/lstm_0": 2, "joint": 8, "encoder/lstm_1": 4})
-    assert line == "ethos_u_8x8_16[encoder/lstm_0:weights=2,encoder/lstm_1:weights=4]"
+    assert line == "ethos_u_8x8_16[encoder/lstm_0:weights=2, encoder/lstm_1:weights=4]"
     assert policy_by_name(line).name == line
 
 
+@pytest.mark.slow
 def test_mixed_integers_are_those_of_the_policy():
     made = tiny.recognizer()
     lines = {8: "ethos_u_8x8_16", 4: "ethos_u_8x8_16_w4", 2: "ethos_u_8x8_16_w2"}

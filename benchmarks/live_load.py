@@ -128,8 +128,8 @@ def main(_) -> None:
         audio = np.concatenate([audio, audio])
     header = ("streams", "wait p50, ms", "wait p99, ms", "held", "processor, s / s", "one more")
     print(
-        f"chunks of {_CHUNK_MS.value:g} ms of audio, {_SECONDS.value:g} s a stream; ms of wall time "
-        "from the last sample of a chunk to its result\n"
+        f"chunks of {_CHUNK_MS.value:g} ms of audio, {_SECONDS.value:g} s a stream; ms of wall "
+        "time from the last sample of a chunk to its result\n"
     )
     print(f"| {' | '.join(header)} |\n|{'---:|' * len(header)}", flush=True)
     for streams in _STREAMS.value:

@@ -387,24 +387,10 @@ class Trainer:
         return self._wer
 
     def _log(self, stage: str, step: int, report: StepReport, progress: Progress) -> None:
-        interval, skips, learning_rate = jax.device_get(
-            (report.interval, report.skips, report.learning_rate)
-        )
-        rows = max(float(interval.rows), 1.0)
-        progress.loss = float(interval.loss) / rows if interval.updates else float("nan")
-        metrics = {
-            "learning_rate": float(learning_rate),
-            "skipped_batches": int(skips.batches),
-            "infeasible_rows": int(skips.infeasible_rows),
-        }
-        if interval.updates:
-            metrics |= {
-                "loss": progress.loss,
-                "loss_per_label": float(interval.loss) / max(float(interval.labels), 1.0),
-                "gradient_norm": float(interval.gradient_norm) / float(interval.updates),
-            }
-            metrics |= {f"terms/{k}": float(v) / rows for k, v in interval.terms.items()}
-        self._writer.write(step, stage, metrics)
+        report = jax.device_get(report)
+        interval, skips, record = report.interval, report.skips, report.record()
+        progress.loss = record.get("loss", float("nan"))
+        self._writer.write(step, stage, record)
         progress.measure(step, float(interval.utterances), float(interval.audio_seconds))
         self._writer.write_throughput(step, stage, progress.rates())
         if skips.longest_run >= self._loop.skipped_in_a_row_limit:

@@ -120,8 +120,8 @@ def main(_) -> None:
         print(
             f"{_UTTERANCES.value:,} utterances, {_SYSTEMS.value} systems; ms, median of "
             f"{_REPEATS.value}\n\n"
-            "| page without its audio, MB | table shown, wall time | loaded | figures ready | a search "
-            "| until the figures are ready, processor time |\n"
+            "| page without its audio, MB | table shown | loaded | figures ready | a search "
+            "| processor time until figures |\n"
             "|---:|---:|---:|---:|---:|---:|"
         )
         path = write_page(folder / "report.html", [run], recordings)

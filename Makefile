@@ -17,7 +17,7 @@ TARGET ?= u55-128
 
 help:  ## This list.
 	@echo "make TARGET, with TARGET one of"
-	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 	@echo "Variables: PYTHON=$(PYTHON) DATA_DIR=$(DATA_DIR) WORKDIR=$(WORKDIR) DEVICES=$(DEVICES)"
 	@echo "Then: . $(VENV)/bin/activate, and any command of README.md or TUTORIAL.md."
 

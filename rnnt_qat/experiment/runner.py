@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.experiment.alphabet import check_alphabet
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
+from rnnt_qat.experiment.initial_recognizer import load_initial_recognizer
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
 from rnnt_qat.experiment.task import Measurement, RecognizerTask
 from rnnt_qat.experiment.teacher import load_teacher
@@ -40,15 +40,9 @@ from rnnt_qat.input_pipeline.tokenizer import (
     Tokenizer,
 )
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
-from rnnt_qat.models.rnnt import RNNT, example_inputs
-from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.training.best_state import BestState
-from rnnt_qat.training.checkpoints import (
-    ConfigMismatchError,
-    differing_fields,
-    require_same_config,
-)
+from rnnt_qat.training.checkpoints import require_same_config
 from rnnt_qat.training.loop import Trainer
 from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import TrainingStage, bind
@@ -130,27 +124,7 @@ class Experiment:
         Raises:
           ConfigMismatchError: if its parameter shapes or features differ from the config's.
         """
-        if not self.config.initialize_from:
-            return None
-        directory = pathlib.Path(self.config.initialize_from)
-        recognizer = Recognizer.load(directory)
-        theirs, ours = recognizer.config, self.config
-        if lines := differing_fields(to_json(theirs.frontend), to_json(ours.frontend), "frontend"):
-            raise ConfigMismatchError(
-                f"initialize_from={directory} was trained on other features:\n  "
-                + "\n  ".join(lines)
-                + "\nGive those fields the values that they had before."
-            )
-        lines = differing_fields(to_json(theirs.model), to_json(ours.model), "model")
-        if wrong := _other_shapes(recognizer, self.config):
-            raise ConfigMismatchError(
-                f"initialize_from={directory} has parameters of other shapes:\n  "
-                + "\n  ".join(lines or wrong)
-                + "\nGive those fields the values that they had before."
-            )
-        for line in lines:
-            self.console.say(f"initialize_from={directory}: {line}; no parameter's shape changes")
-        return recognizer
+        return load_initial_recognizer(self.config, self.console.say)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -189,7 +163,7 @@ class Experiment:
         rng = np.random.default_rng(self.config.seed)
         order = rng.permutation(len(self.training_data))
         chosen = order[: self.config.data.statistics_utterances]
-        with Progress("feature statistics", self.console) as progress:
+        with Progress("feature statistics", self.console, unit="recordings") as progress:
             stats = measure_stats(
                 (self.training_data[int(i)].audio for i in progress.each(chosen, len(chosen))),
                 self.config.frontend.log_mel,
@@ -390,16 +364,3 @@ class Experiment:
         if jax.process_index() == 0:
             recognizer.save(self._model_directory(best.stage))
         return recognizer
-
-
-def _other_shapes(recognizer: Recognizer, config: ExperimentConfig) -> list[str]:
-    """Returns the names of parameters that a recognizer lacks or has in another shape."""
-    inputs = example_inputs(config.model, config.frontend.feature_size)
-    ours = jax.eval_shape(RNNT(config.model, FLOAT32).init, jax.random.key(0), *inputs)["params"]
-    expected = {name: leaf.shape for name, leaf in flatten_dict(ours, sep="/").items()}
-    found = {
-        name: leaf.shape
-        for name, leaf in flatten_dict(recognizer.variables["params"], sep="/").items()
-    }
-    names = sorted({*expected, *found})
-    return [name for name in names if expected.get(name) != found.get(name)]

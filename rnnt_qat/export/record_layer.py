@@ -29,6 +29,7 @@ from rnnt_qat.artefact.recorded_layer import (
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.symbolic_operators import OPERATOR, RecordError, SymbolicOperators
 from rnnt_qat.quant.quantized_module import QuantizedModule
+from rnnt_qat.quant.scan_equation import scan_sizes
 from rnnt_qat.typing import Array, PyTree
 
 
@@ -209,9 +210,9 @@ class _Walk:
             return [self._operator(options["operator"], options["site"], options["shape"], read)]
         inner = options.get("jaxpr", options.get("call_jaxpr"))
         if name == "scan":
-            return self._scan(options, read)
+            return self._scan(equation, read)
         if inner is not None:
-            return self.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), read)
+            return self._inner(inner, read)
         symbolic = [x for x in read if isinstance(x, _Tensor | _Accumulated | _Parameter)]
         if not symbolic:
             results = equation.primitive.bind(*map(jnp.asarray, read), **options)
@@ -227,14 +228,18 @@ class _Walk:
             "layer's operator set for what is computed"
         )
 
-    def _scan(self, options: Mapping[str, Any], read: list[Any]) -> Sequence[Any]:
+    def _scan(self, equation: Any, read: list[Any]) -> Sequence[Any]:
         """Runs one step, because leading axes of length 1 have no effect."""
-        if options["length"] != 1:
-            raise RecordError(f"a scan of {options['length']} steps over one frame")
-        first = options["num_consts"] + options["num_carry"]
+        length, body = equation.params["length"], equation.params["jaxpr"]
+        if length != 1:
+            raise RecordError(f"a scan of {length} steps over one frame")
+        first = sum(scan_sizes(equation))
         steps = [x if isinstance(x, _Tensor | _Accumulated) else x[0] for x in read[first:]]
-        body = options["jaxpr"]
-        return self.run(body.jaxpr, body.consts, [*read[:first], *steps])
+        return self._inner(body, [*read[:first], *steps])
+
+    def _inner(self, program: Any, read: list[Any]) -> Sequence[Any]:
+        """Runs a (closed) jaxpr that an equation holds."""
+        return self.run(getattr(program, "jaxpr", program), getattr(program, "consts", ()), read)
 
     def _operator(self, operator: str, site: str, shape: Sequence[int], read: list[Any]) -> Any:
         if operator == "weight":

@@ -18,6 +18,7 @@ from rnnt_qat.infra.errors import UserError
 from rnnt_qat.quant.nna_operators import QUANTIZE, REQUANTIZE
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.quant.scan_equation import scan_sizes
 
 
 class Kind(enum.IntEnum):
@@ -135,7 +136,7 @@ class _Walk:
         name, parts = equation.primitive.name, equation.params
         programs = list(jaxprs_in_params(parts))
         if name == "scan":
-            return self._scan(parts, read, scope)
+            return self._scan(equation, read, scope)
         if not programs:
             if name == "gather" and read[0] == Kind.CONSTANT:
                 results = [Kind.DATA]
@@ -147,10 +148,10 @@ class _Walk:
             self.through(program, [most] * len(program.invars), scope)
         return results
 
-    def _scan(self, parts: Any, read: list[Kind], scope: tuple[str, ...]) -> list[Kind]:
-        first, carried = parts["num_consts"], parts["num_carry"]
+    def _scan(self, equation: Any, read: list[Kind], scope: tuple[str, ...]) -> list[Kind]:
+        first, carried = scan_sizes(equation)
         while True:  # repeats until the kinds of the carry are stable
-            results = self.through(parts["jaxpr"], read, scope)
+            results = self.through(equation.params["jaxpr"], read, scope)
             before = read[first : first + carried]
             after = [max(pair) for pair in zip(before, results[:carried], strict=True)]
             if after == before:

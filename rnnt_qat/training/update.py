@@ -90,6 +90,27 @@ class StepReport:
     skips: Skips
     learning_rate: Float[Array, ""]
 
+    def record(self) -> dict[str, float]:
+        """Returns what is recorded of a report on the host: means over the interval.
+
+        Losses and terms are means per row in nats; they are absent if no batch was used.
+        """
+        interval, skips = self.interval, self.skips
+        rows, labels = max(float(interval.rows), 1.0), max(float(interval.labels), 1.0)
+        record = {
+            "learning_rate": float(self.learning_rate),
+            "skipped_batches": int(skips.batches),
+            "infeasible_rows": int(skips.infeasible_rows),
+        }
+        if interval.updates:
+            record |= {
+                "loss": float(interval.loss) / rows,
+                "loss_per_label": float(interval.loss) / labels,
+                "gradient_norm": float(interval.gradient_norm) / float(interval.updates),
+            }
+            record |= {f"terms/{name}": float(term) / rows for name, term in interval.terms.items()}
+        return record
+
 
 @flax.struct.dataclass
 class BatchSums:

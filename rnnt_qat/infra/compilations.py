@@ -97,11 +97,12 @@ def keep_programs(above_s: float) -> pathlib.Path:
     Returns:
       The folder. It only ever grows; it can be deleted at any time.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(_user_cache() / machine_kind()))
+    # Set in either case: JAX reads the variable when it is imported, which may have been before.
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(_user_cache() / machine_kind())
+    jax.config.update("jax_compilation_cache_dir", folder)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", above_s)
-    return pathlib.Path(jax.config.values["jax_compilation_cache_dir"])
+    return pathlib.Path(folder)
 
 
 def machine_kind() -> str:

@@ -169,7 +169,10 @@ def loop(transducer, row, length, max_symbols, endpoint):
     return [*found, (SEGMENT_END, -(-length // r), total)]
 
 
-@pytest.mark.parametrize("transducer", [TABLE, REDUCED, CHATTERBOX, TOY])
+@pytest.mark.parametrize(
+    "transducer",
+    [TABLE, *(pytest.param(t, marks=pytest.mark.exhaustive) for t in (REDUCED, CHATTERBOX)), TOY],
+)
 def test_greedy_hands_over_what_the_whole_recording_gives(transducer):
     search = GreedyConfig(max_symbols_per_frame=3, max_tokens=1)  # a chunk's room is its own
     reference = GreedyReference(transducer)
@@ -187,8 +190,15 @@ def test_greedy_hands_over_what_the_whole_recording_gives(transducer):
         ]
 
 
-@pytest.mark.parametrize("restart_encoder", [False, True])
-@pytest.mark.parametrize("transducer", [TABLE, TOY])
+@pytest.mark.parametrize(
+    ("transducer", "restart_encoder"),
+    [
+        (TABLE, False),
+        (TOY, True),
+        pytest.param(TABLE, True, marks=pytest.mark.exhaustive),
+        pytest.param(TOY, False, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_greedy_endpoints_are_those_of_a_loop_for_every_chunking(transducer, restart_encoder):
     endpoint = dataclasses.replace(RULES, restart_encoder=restart_encoder)
     want = [

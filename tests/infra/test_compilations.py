@@ -50,9 +50,10 @@ def test_small_programs_are_not_kept_by_default(home):
 
 
 def test_the_variable_of_jax_goes_first(home, monkeypatch):
+    """Also where it was set after jax was imported, which reads it then."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(home / "elsewhere"))
-    jax.config.update("jax_compilation_cache_dir", str(home / "elsewhere"))
     assert keep_programs(0.2) == home / "elsewhere"
+    assert jax.config.values["jax_compilation_cache_dir"] == str(home / "elsewhere")
 
 
 def test_machines_of_other_features_have_other_folders(monkeypatch):

@@ -121,10 +121,7 @@ def train(name, workdir, iterator):
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.exhaustive) if "tqt" in name else name
-        for name in LEARNING_RATES
-    ],
+    params=[pytest.param(name, marks=pytest.mark.exhaustive) for name in LEARNING_RATES],
 )
 def trained(request, tmp_path_factory):
     """A policy's name, the working directory and the last state of its run."""

@@ -123,7 +123,17 @@ def test_prediction_step_by_step_equals_teacher_forcing(config, batch):
         np.testing.assert_allclose(predicted[valid], lattice.predicted[valid, u], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["float32", "w8a8", *CHIPS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "float32",
+        "ethos_u_8x8_16",
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in ("w8a8", "generic_nna", "ethos_u_16x8")
+        ),
+    ],
+)
 def test_every_parameter_learns_under_every_policy(name, batch):
     policy = policy_by_name(name)
     variables = variables_of(CONFIG, policy)
@@ -154,7 +164,11 @@ def test_a_layer_that_no_rule_covers_is_refused(batch):
         RNNT(CONFIG, policy).init(jax.random.key(0), *batch)
 
 
-@pytest.mark.parametrize("policy", [W8A8, policy_by_name("ethos_u_8x8_16")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "policy",
+    [W8A8, pytest.param(policy_by_name("ethos_u_8x8_16"), marks=pytest.mark.exhaustive)],
+    ids=lambda p: p.name,
+)
 def test_dropout_in_every_arithmetic(policy, batch):
     rates = dataclasses.replace(CONFIG.encoder, dropout_rate=0.3)
     variables = variables_of(CONFIG, policy)

@@ -56,21 +56,25 @@ def main(argv: list[str]) -> None:
 
     found = curves(pathlib.Path(_WORKDIR.value), _BEFORE.value)
     losses = found.pop("", [])
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     groups = [losses[i : i + 5] for i in range(0, len(losses), 5)]
     smooth = [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
     left.plot(*zip(*smooth, strict=True), color=INK, linewidth=1.2)
     left.set_ylabel("training loss, nats a label")
     print("| validation set | hours of audio: WER |\n|---|---|")
-    for (name, points), colour in zip(found.items(), itertools.cycle(COLOURS)):
-        right.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=name)
+    signs = zip(itertools.cycle(COLOURS), itertools.cycle("osD^"))
+    for (name, points), (colour, marker) in zip(found.items(), signs, strict=False):
+        right.plot(
+            *zip(*points, strict=True), color=colour, marker=marker, markersize=5, label=name
+        )
         print(f"| {name} | {', '.join(f'{h:.0f} h: {wer:.1f} %' for h, wer in points)} |")
     right.set_ylabel("validation WER, %")
     right.set_ylim(0)
-    right.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper right", ncols=len(found), frameon=False, fontsize=8)
     for panel in (left, right):
         panel.set_xlabel("hours of audio processed")
+        panel.grid(axis="y", color="#eeeeee")
         panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(_OUTPUT.value, dpi=130)
 

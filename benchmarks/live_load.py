@@ -3,9 +3,9 @@
     python -m benchmarks.live_load --model=data/pretrained/assistant --streams=1,8,16,32
 
 For each number of streams a server with that many rows is started on one core. As many clients
-send speech of a test set at real time, 80 ms a message, and note how long after the last sample of
-a chunk was sent its result arrived. One more client must be refused. A number of streams is held
-if the 99th percentile is below the chunk's own length.
+(`live_client.py`) send speech of a test set at real time, 80 ms a message, and note how long after
+the last sample of a chunk was sent its result arrived. One more client must be refused. A number of
+streams is held if the 99th percentile is below the chunk's own length.
 """
 
 import asyncio
@@ -20,8 +20,9 @@ import urllib.request
 
 import numpy as np
 import websockets
-from absl import app, flags
+from absl import app, flags, logging
 
+from benchmarks.live_client import latencies_ms
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _MODEL = flags.DEFINE_string("model", "data/pretrained/assistant", "Model directories, by comma.")
@@ -32,7 +33,6 @@ _CORE = flags.DEFINE_integer("core", 0, "The server's core.")
 _TEST = flags.DEFINE_string("test", "asterisk_prompts:test", "CORPUS:SPLIT whose speech is sent.")
 _DATA = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
 _PORT = 8765
-_MESSAGE_S = 0.08
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,33 +61,6 @@ class Row:
         )
 
 
-async def _client(audio: np.ndarray, rate: int, wait_s: float) -> list[float]:
-    """Sends audio at real time; returns the latency of each whole chunk in ms."""
-    await asyncio.sleep(wait_s)
-    chunk_s, sent, latencies = _CHUNK_MS.value / 1000, {}, []
-    async with websockets.connect(f"ws://127.0.0.1:{_PORT}/stream", max_size=None) as socket:
-
-        async def send() -> None:
-            size, began = round(_MESSAGE_S * rate), time.perf_counter()
-            for number, start in enumerate(range(0, len(audio), size)):
-                await asyncio.sleep(began + number * _MESSAGE_S - time.perf_counter())
-                await socket.send(audio[start : start + size].tobytes())
-                chunks = int((start + size) / rate / chunk_s + 1e-6)
-                sent.setdefault(chunks, time.perf_counter())
-            await socket.send("end")
-
-        sending = asyncio.create_task(send())
-        async for text in socket:
-            message = json.loads(text)
-            if "error" in message:
-                raise RuntimeError(message["error"])
-            chunk = message.get("seconds", 0.0) / chunk_s
-            if abs(chunk - round(chunk)) < 1e-3 and round(chunk) in sent:
-                latencies.append(1000 * (time.perf_counter() - sent[round(chunk)]))
-        await sending
-    return latencies
-
-
 async def _one_more() -> bool:
     """Returns whether another stream is refused."""
     await asyncio.sleep(3.0)
@@ -112,7 +85,11 @@ def _measure(streams: int, audio: np.ndarray, rate: int) -> Row:
 
         async def everyone():
             parts = [audio[p : p + samples] for p in places]
-            clients = [_client(a, rate, w) for a, w in zip(parts, waits, strict=True)]
+            address, chunk_s = f"ws://127.0.0.1:{_PORT}/stream", _CHUNK_MS.value / 1000
+            clients = [
+                latencies_ms(address, audio, rate, chunk_s, wait)
+                for audio, wait in zip(parts, waits, strict=True)
+            ]
             *found, refused = await asyncio.gather(*clients, _one_more())
             return np.concatenate(found), refused
 
@@ -143,12 +120,17 @@ def _processor_s(pid: int) -> float:
 
 def main(_) -> None:
     """Prints a table."""
+    logging.set_verbosity(logging.WARNING)  # tfds logs what it reads
     corpus, _, split = _TEST.value.rpartition(":")
     source = open_corpus(_DATA.value, corpus, split)
     audio = np.concatenate([source[i].audio for i in range(min(len(source), 40))])
     while len(audio) < 2 * _SECONDS.value * source.sample_rate_hz:
         audio = np.concatenate([audio, audio])
-    header = ("streams", "p50, ms", "p99, ms", "held", "processor s / s", "one more")
+    header = ("streams", "wait p50, ms", "wait p99, ms", "held", "processor, s / s", "one more")
+    print(
+        f"chunks of {_CHUNK_MS.value:g} ms of audio, {_SECONDS.value:g} s a stream; ms of wall "
+        "time from the last sample of a chunk to its result\n"
+    )
     print(f"| {' | '.join(header)} |\n|{'---:|' * len(header)}", flush=True)
     for streams in _STREAMS.value:
         print(_measure(int(streams), audio, source.sample_rate_hz), flush=True)

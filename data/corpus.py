@@ -6,6 +6,7 @@ encodes them (in parallel, in bounded memory), writes the records and counts wha
 """
 
 import abc
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -18,13 +19,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 
 from data.audio import Limits
 from data.encoding import Recording as Recording
 from data.encoding import encode_all
 from data.languages import ENGLISH, Language
 from data.skips import Cause, SkipError, SkipReport
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.input_pipeline.corpus import (
     CHECKSUM,
     SAMPLE_RATE_HZ,
@@ -73,6 +75,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         self.workers = workers or len(os.sched_getaffinity(0))
         self.skip_report = SkipReport()
         self._num_samples: dict[tuple[str, str], int] = {}  # by split and id
+        self._console = Console()
+        self._writing = contextlib.ExitStack()
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
     @abc.abstractmethod
@@ -124,14 +128,20 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         print(self.skip_report.table(), flush=True)
         return directory
 
+    def _step(self, title: str, unit: str = "") -> Progress:
+        config = f"/{self.builder_config.name}" if self.builder_config else ""
+        return Progress(f"{self.name}{config}: {title}", self._console, unit)
+
     def _log_download_bytes(self) -> None:
         """Suppresses the message of tfds about downloads, which do not happen."""
 
     _log_download_done = _log_download_bytes
 
     def _preparation(self) -> dict[str, Any]:
+        with self._step("checking sources"):
+            sources = self.sources()
         return {
-            "sources": self.sources(),
+            "sources": sources,
             "limits": dataclasses.asdict(self.limits),
             "language": self.language.code,
             "characters": self.language.characters,
@@ -176,16 +186,28 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # tfds downloads nothing
+        with self._step("listing recordings"):
+            listed = self.list_recordings()
         return {
             split: self._generate_examples(split, recordings)
-            for split, recordings in self.list_recordings().items()
+            for split, recordings in listed.items()
         }
 
     def _generate_examples(
         self, split: str, recordings: Iterable[Recording]
     ) -> Iterator[tuple[str, dict]]:
+        self._writing.close()  # of the split before
         total = len(recordings) if isinstance(recordings, Sized) else None
-        listed = tqdm.tqdm(recordings, f"{self.name}/{split}", total, unit=" utt", smoothing=0.05)
+        with self._step(f"encoding {split}", "recordings") as progress:
+            listed = progress.each(recordings, total)
+            yield from self._encoded(split, listed)
+        if not self.skip_report.kept[split].utterances:
+            raise CorpusError(f"{self.name}: nothing is left for split {split!r}")
+        # tfds writes a split when its examples are exhausted.
+        self._writing.enter_context(self._step(f"writing {split}"))
+
+    def _encoded(self, split: str, listed: Iterable[Recording]) -> Iterator[tuple[str, dict]]:
+        """Yields the records of the recordings that are kept, by id, and counts the others."""
         for item in encode_all(listed, self.limits, self.workers):
             if item.error is not None:
                 self.skip_report.skip(item.id, item.error)
@@ -207,11 +229,10 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                     "duration_s": seconds,
                 },
             )
-        if not self.skip_report.kept[split].utterances:
-            raise CorpusError(f"{self.name}: nothing is left for split {split!r}")
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
-        super()._download_and_prepare(dl_manager, download_config)
+        with self._writing:
+            super()._download_and_prepare(dl_manager, download_config)
         # Write all files of the reader before tfds renames the temporary directory.
         directory = Path(self.data_dir)
         self.info.write_to_directory(directory)
@@ -226,8 +247,12 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     def _write_index(self, directory: Path, split: str) -> None:
         records = tfds.builder_from_directory(directory).as_data_source(split)
-        with (directory / f"index-{split}.jsonl").open("w", encoding="utf-8") as index:
-            for record in (records[i] for i in range(len(records))):
+        with (
+            (directory / f"index-{split}.jsonl").open("w", encoding="utf-8") as index,
+            self._step(f"indexing {split}", "recordings") as progress,
+        ):
+            for i in progress.each(range(len(records)), len(records)):
+                record = records[i]
                 row = {key: record[key].decode() for key in ("id", "speaker", "text")}
                 row["num_samples"] = self._num_samples[split, row["id"]]
                 index.write(json.dumps(row) + "\n")

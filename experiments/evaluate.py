@@ -21,6 +21,7 @@ from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
+from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.report.board import write_examples
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
@@ -93,17 +94,21 @@ def main() -> None:
     links = {}
     if _DIAGNOSE.value:
         for name, recognizer in recognizers.items():
-            with Progress(f"diagnosing {name}", console):
-                rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value)
+            if recognizer.policy == FLOAT32:
+                continue  # it has no formats
+            with Progress(f"diagnosing {name}", console, unit="batches") as progress:
+                rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value, progress.at)
             picture = write_diagnosis(output, name, rows)
             links[f"What the arithmetic of {name} does to its values"] = f"{picture.stem}.md"
             console.say(f"wrote {picture}")
-    report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
+    with Progress("comparing the results", console):
+        report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
     console.say(f"wrote {report}")
     if _WORKDIR.value:
         save_curves(output, {pathlib.Path(_WORKDIR.value).name: pathlib.Path(_WORKDIR.value)})
     step = max(recognizer.origin.get("step", 0) for recognizer in recognizers.values())
-    board = write_examples(output, results, data_dir, step)
+    with Progress("writing TensorBoard's examples", console):
+        board = write_examples(output, results, data_dir, step)
     page = load_and_write([output], output / "report.html", data_dir, console)
     console.say(f"wrote {page} and {board}")
 

@@ -68,6 +68,7 @@ from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.latency.systems import describe
 from rnnt_qat.latency.vela import TARGETS, NpuTarget
 from rnnt_qat.quant.ablation import ablations
@@ -189,7 +190,8 @@ def main() -> int:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
     pooled = [*pool(runs), *_named_by_beam(pool(beam_runs))]
-    report = write_comparison(workdir / "report", pooled, data_dir, base)
+    with Progress("comparing the results", console):
+        report = write_comparison(workdir / "report", pooled, data_dir, base)
     tables = _tables(runs, systems)
     write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
     sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]

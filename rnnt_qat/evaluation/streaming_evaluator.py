@@ -6,8 +6,9 @@ mesh, and each device decodes its rows without synchronizing with the others.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Protocol
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -28,6 +29,9 @@ from rnnt_qat.metrics.latency import measure_real_time_factor
 from rnnt_qat.metrics.wer import character_errors, word_errors
 from rnnt_qat.typing import PyTree
 
+_WARM_UPS = 1
+"""Decodes before those that are timed."""
+
 
 class Tokenizer(Protocol):
     """The part of a tokenizer that the evaluator uses."""
@@ -37,6 +41,18 @@ class Tokenizer(Protocol):
 
     def piece(self, label: int) -> str:
         """Returns the text of one token, with a space where a word starts."""
+
+
+@runtime_checkable
+class PlannedBatches(Protocol):
+    """Batches that are known before they are read, e.g. ``EvalBatches``."""
+
+    @property
+    def num_shapes(self) -> int:
+        """Number of different shapes."""
+
+    def __len__(self) -> int:
+        """Number of batches."""
 
 
 class References(Protocol):
@@ -141,6 +157,8 @@ class StreamingEvaluator:
         self._references = references
         self._mesh = make_mesh() if mesh is None else mesh
         self._programs = {ms: self._program(ms or None) for ms in config.chunk_ms}
+        self._ready: set[tuple[float, tuple[int, ...]]] = set()  # compiled: chunk size and shape
+        self._timed_passes = config.timed_repeats + _WARM_UPS if config.timed_repeats else 0
 
     def run(self, params: PyTree) -> Iterator[tuple[str, float]]:
         """Yields the metrics of the test set as ``(name/metric, value)``, for training records.
@@ -156,21 +174,27 @@ class StreamingEvaluator:
         self,
         params: PyTree,
         system: str = "model",
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[int, int, int], None] = lambda done, total, programs_left: None,
     ) -> list[EvaluationResult]:
         """Decodes the test set and returns one result per chunk size.
 
         Args:
           params: parameters for ``make_transducer``, on the host or on any devices.
           system: name of the system, for comparisons.
-          progress: called with the numbers of decoded and of all batches, if the latter is known.
+          progress: called with the numbers of decoded and of all batches, those of the timed
+            repeats included, and of programs still to be compiled, if the batches are planned.
         """
         params, sizes = self._place(params), self.config.chunk_ms
-        batches = len(self._batches) if isinstance(self._batches, Sized) else 0
+        if isinstance(self._batches, PlannedBatches):
+            shapes = self._batches.num_shapes
+            batches = len(self._batches) + shapes * self._timed_passes
+        else:
+            shapes = batches = 0
 
         def report(number: int, done: int) -> None:
             if batches:
-                progress(number * batches + done, len(sizes) * batches)
+                programs_left = max(0, len(sizes) * shapes - len(self._ready))
+                progress(number * batches + done, len(sizes) * batches, programs_left)
 
         return [
             self._evaluate(params, system, ms, functools.partial(report, number))
@@ -217,6 +241,7 @@ class StreamingEvaluator:
         for number, batch in enumerate(self._batches):
             batch = global_batch(_pad_rows(batch, len(self._mesh.local_devices)), self._mesh)
             hypothesis = program(params, batch.audio, batch.audio_lengths)
+            self._ready.add((ms, batch.audio.shape))
             if self.config.timed_repeats:
                 timed.setdefault(batch.audio.shape, batch)
             # The host prepares the next batch while the devices decode this one.
@@ -243,10 +268,14 @@ class StreamingEvaluator:
             return result
         rate = self._driver.frontend.config.log_mel.sample_rate_hz
         audio_s = sum(int(to_host(b.audio_lengths).sum()) for b in timed.values()) / rate
+        passes = itertools.count()
+
+        def decode_again() -> list[Hypothesis]:
+            report(number + 1 + next(passes) * len(timed))
+            return [program(params, b.audio, b.audio_lengths) for b in timed.values()]
+
         factor = measure_real_time_factor(
-            lambda: [program(params, b.audio, b.audio_lengths) for b in timed.values()],
-            audio_s,
-            self.config.timed_repeats,
+            decode_again, audio_s, self.config.timed_repeats, warmup=_WARM_UPS
         )
         return dataclasses.replace(result, real_time_factor=factor)
 

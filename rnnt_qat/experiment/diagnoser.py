@@ -3,7 +3,7 @@
 import itertools
 import operator
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 
@@ -42,12 +42,22 @@ class Diagnoser:
         self._model = RNNT(config, policy.diagnosis())
         self._tally = jax.jit(self._noted)
 
-    def __call__(self, variables: PyTree) -> list[Diagnosis]:
-        """Returns one row per operator of each layer; global arrays are fetched to this process."""
+    def __call__(
+        self,
+        variables: PyTree,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[Diagnosis]:
+        """Returns one row per operator of each layer.
+
+        Args:
+          variables: variables of the model; global arrays are fetched to this process.
+          progress: called with the numbers of finished and of all batches.
+        """
         total, variables = None, to_host(variables)
-        for batch in self._batches:
-            tallies = self._tally(variables, batch)
+        for done, batch in enumerate(self._batches, 1):
+            tallies = jax.block_until_ready(self._tally(variables, batch))
             total = tallies if total is None else _add(total, tallies)
+            progress(done, len(self._batches))
         return summarize(jax.device_get(total), self._policy)
 
     def _noted(self, variables: PyTree, audio: AudioBatch) -> PyTree:

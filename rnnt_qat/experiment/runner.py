@@ -163,7 +163,7 @@ class Experiment:
         rng = np.random.default_rng(self.config.seed)
         order = rng.permutation(len(self.training_data))
         chosen = order[: self.config.data.statistics_utterances]
-        with Progress("feature statistics", self.console) as progress:
+        with Progress("feature statistics", self.console, unit="recordings") as progress:
             stats = measure_stats(
                 (self.training_data[int(i)].audio for i in progress.each(chosen, len(chosen))),
                 self.config.frontend.log_mel,

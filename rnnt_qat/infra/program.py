@@ -163,8 +163,17 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         print(explained[0], file=sys.stderr)
 
 
+_NO_FAULTS = (
+    "Metadata file does not exist",  # Orbax, of each checkpoint: it writes none for one item
+    "Using custom data configuration",  # tfds, of each corpus whose config a flag names
+)
+"""Beginnings of warnings that say nothing to a user."""
+
+
 def _is_a_fault(record: python_logging.LogRecord) -> bool:
-    """Leaves out of Orbax' log the errors that it raises again in the main thread."""
+    """Leaves out of the log what is no fault, and what is raised again in the main thread."""
+    if str(record.msg).startswith(_NO_FAULTS):
+        return False
     error = record.exc_info[1] if record.exc_info else None
     return error is None or (explain(error) is None and not _of_a_closed_loop(error))
 

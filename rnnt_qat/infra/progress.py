@@ -1,5 +1,6 @@
 """Progress of one step of a program: what it is, how far, and how long it takes."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,16 +14,33 @@ QUIET_SECONDS = 5.0
 """A step shorter than this is not shown."""
 
 
+class _Pace:
+    """Mean time of repeated work; NaN before any is done."""
+
+    def __init__(self) -> None:
+        self._seconds, self._times = 0.0, 0
+
+    def add(self, seconds: float, times: int) -> None:
+        self._seconds += seconds
+        self._times += times
+
+    @property
+    def mean_s(self) -> float:
+        return self._seconds / self._times if self._times else math.nan
+
+
 class Progress:
     """A context that shows a step on the console while it runs.
 
     A step that reports its parts with ``at`` shows their share and an estimate of the time left. A
-    step that cannot, e.g. a compilation, shows the time since it began. On exit one line remains
-    of a step that took longer than ``QUIET_SECONDS``.
+    step that cannot, e.g. a compilation, shows the time since it began. On exit one line may
+    remain.
 
     Args:
       title: what the step does.
       console: output; None shows nothing.
+      unit: what the parts are, in the plural.
+      remains: whether a line remains of a step that took longer than ``QUIET_SECONDS``.
       clock: returns the time in seconds; replaceable in tests.
     """
 
@@ -30,12 +48,17 @@ class Progress:
         self,
         title: str,
         console: Console | None,
+        unit: str = "",
+        remains: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._title, self._console, self._clock = title, console, clock
+        self._remains = remains
+        self._unit = f" {unit}" if unit else ""
         self._began = clock()
         self._counted = False
-        self._first = 0.0, 0
+        self._before = 0.0, 0, 0  # time, parts done and programs left at the last call of `at`
+        self._plain, self._compiling = _Pace(), _Pace()
         self._ended = threading.Event()
         self._watch: threading.Thread | None = None
 
@@ -53,35 +76,45 @@ class Progress:
         if self._watch is not None:
             self._watch.join()
         elapsed = self._elapsed()
-        if self._console is not None and elapsed >= QUIET_SECONDS and kind is None:
+        if self._remains and self._console and elapsed >= QUIET_SECONDS and kind is None:
             self._console.finish(f"{self._title}: {format_duration(elapsed)}")
 
-    def at(self, done: int, total: int) -> None:
+    def at(self, done: int, total: int | None, programs_left: int = 0) -> None:
         """Shows how far the step is.
 
         Args:
           done: number of finished parts.
-          total: number of all parts.
+          total: number of all parts; None if it is unknown.
+          programs_left: number of parts ahead that have to compile a program first.
         """
         now = self._elapsed()
-        if not self._counted:
-            self._counted = done > 0
-            self._first = now, done
-        began, before = self._first
+        then, before, programs_before = self._before
+        # The first part may include a compilation, so only the later ones tell how fast it goes.
+        compiled = programs_before - programs_left if self._counted else 1
+        if compiled > 0:
+            self._compiling.add(now - then, compiled)
+        elif done > before:
+            self._plain.add(now - then, done - before)
+        if compiled > 0 or done > before:
+            self._before = now, done, programs_left
+        self._counted = True
         if self._console is None or now < QUIET_SECONDS or not done:
             return
-        # The first part may include a compilation, so only the later ones tell how fast it goes.
-        left = ""
-        if done > before:
-            left = f", {format_duration((now - began) * (total - done) / (done - before))} left"
-        self._console.progress(f"{self._title}: {done} of {total} ({done / total:.0%}){left}")
+        if total is None:
+            share = f"{done:,}{self._unit} in {format_duration(now)}"
+        else:
+            share = f"{done:,} of {total:,}{self._unit} ({done / total:.0%})"
+            left = (total - done - programs_left) * self._plain.mean_s
+            left += programs_left * self._compiling.mean_s if programs_left else 0.0
+            share += "" if math.isnan(left) else f", {format_duration(left)} left"
+        self._console.progress(f"{self._title}: {share}")
 
-    def each(self, parts: Iterable[Part], total: int) -> Iterator[Part]:
+    def each(self, parts: Iterable[Part], total: int | None) -> Iterator[Part]:
         """Yields parts, and shows how many of them have been finished.
 
         Args:
           parts: the parts of the step.
-          total: number of all parts.
+          total: number of all parts; None if it is unknown, which leaves no estimate.
         """
         for done, part in enumerate(parts):
             yield part
@@ -93,5 +126,5 @@ class Progress:
     def _show_elapsed(self) -> None:
         """Shows the elapsed time of a step that does not count its parts."""
         while not self._ended.wait(1.0):
-            if not self._counted and self._elapsed() >= QUIET_SECONDS and self._console is not None:
+            if not self._before[1] and self._elapsed() >= QUIET_SECONDS and self._console:
                 self._console.progress(f"{self._title}: {format_duration(self._elapsed())} so far")

@@ -74,6 +74,11 @@ class EvalBatches:
     def __len__(self) -> int:
         return len(self._plan)
 
+    @property
+    def num_shapes(self) -> int:
+        """Number of different shapes of the batches, i.e. of programs that decode them."""
+        return len({planned.bucket for planned in self._plan})
+
     def __iter__(self) -> Iterator[AudioBatch]:
         options = grain.ReadOptions(
             num_threads=self._config.read_threads,

@@ -12,8 +12,10 @@ from matplotlib.transforms import Bbox
 
 from rnnt_qat.latency.cpu_costs import Sensitivity
 
-_COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa3377", "#999933", "#332288", "#000000")
-_LOW, _HIGH = "#4477aa", "#cc6677"
+# Wong's palette for colour-blind readers (Nature Methods 2011), without its brighter half.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
+_MARKERS = "osD^v"
+_LOW, _HIGH = "#0072b2", "#e69f00"
 
 
 def plot_sensitivity(
@@ -43,7 +45,7 @@ def plot_sensitivity(
     axes.set_yticks(range(len(names)), names)
     axes.axvline(value, color="black", linewidth=1)
     if reference is not None:
-        axes.axvline(reference, color="#228833", linestyle="--", label="all on the NPU")
+        axes.axvline(reference, color="#009e73", linestyle="--", label="all on the NPU")
     axes.set_xlabel(unit)
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)
@@ -100,15 +102,17 @@ def _pareto_panel(axes: Axes, points: Sequence[ParetoPoint], floor: float | None
     if floor is not None:
         axes.axhline(floor, color="black", linestyle="--", linewidth=1, label="float")
     groups = dict.fromkeys(point.group for point in points)
-    for group, colour in zip(groups, itertools.cycle(_COLOURS), strict=False):
+    signs = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False)
+    for group, (colour, marker) in zip(groups, signs, strict=False):
         members = sorted((p for p in points if p.group == group), key=lambda p: p.ms_per_second)
         latency = [p.ms_per_second for p in members]
         wer = [p.wer for p in members]
         below = [max(0.0, p.wer - p.wer_interval[0]) for p in members]
         above = [max(0.0, p.wer_interval[1] - p.wer) for p in members]
         axes.errorbar(
-            latency, wer, yerr=[below, above], marker="o", capsize=3, label=group, color=colour
-        )
+            latency, wer, yerr=[below, above], marker=marker, capsize=3, elinewidth=0.8,
+            linewidth=1.5, label=group, color=colour,
+        )  # fmt: skip
     axes.margins(y=0.15)
     # Leaves room for the label of the last point, and keeps points near 0 away from the axis.
     right = max(point.ms_per_second for point in points)
@@ -138,6 +142,8 @@ def _label_points(axes: Axes, points: Sequence[ParetoPoint]) -> None:
             xytext=(0, 0),
             fontsize=8,
             color=colours[point.group],
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+            zorder=5,
         )
         best, least = (6.0, 6.0), float("inf")
         for offset in _offsets(text.get_window_extent().width * 72 / axes.figure.dpi):

@@ -47,7 +47,6 @@ def page_content(
         for title, figure in curve_figures(run.curves).items():
             prefix = f"{run.name}: " if len(runs) > 1 else ""
             figures.append({"section": "curves", "title": prefix + title, **figure})
-        figures += _latency_figures(run)
         for diagnosis in run.diagnoses:
             figures.append(
                 {
@@ -61,6 +60,8 @@ def page_content(
     for test_set, group in groups.items():
         sets.append(_set_content(test_set, group, recordings))
         figures += _set_figures(test_set, group, sets[-1], recordings)
+    for run in runs:
+        figures += _latency_figures(run)
     return {"sets": sets, "figures": figures}
 
 
@@ -144,7 +145,7 @@ def _set_figures(
     ]
     if len(sizes) > 1:
         title = "parameters, kB"
-        figures.append(("summary", "Error rate against size", pareto_figure(sizes, title)))
+        figures.append(("cost", "Error rate against size", pareto_figure(sizes, title)))
     lengths = {name: by_length(result) for name, result in named.items()}
     figures.append(("errors", "By length", class_figure(lengths, "length of the audio")))
     if recordings:
@@ -161,24 +162,30 @@ def _set_figures(
 
 
 def _latency_figures(run: StoredRun) -> list[Json]:
+    systems = list(dict.fromkeys(result.system for result in run.results))
     figures = []
     for place in dict.fromkeys((r["test_set"], r["target"]) for r in run.latency):
-        rows = [r for r in run.latency if (r["test_set"], r["target"]) == place]
-        points = [
-            (
-                f"{r['system']}, {r['chunk_frames']} frames a chunk",
-                float(r["ms_per_second"]),
-                100 * float(r["wer"]),
-                100 * float(r["wer_low"]),
-                100 * float(r["wer_high"]),
-            )
-            for r in rows
-            if r["ms_per_second"]
+        rows = [
+            row
+            for row in run.latency
+            if (row["test_set"], row["target"]) == place and row["ms_per_second"]
         ]
-        if points:
-            title = f"Error rate against engine latency: {place[0]} on {place[1]}"
-            figure = pareto_figure(points, "engine ms a second of audio")
-            figures.append({"section": "summary", "title": title, **figure})
+        if not rows:
+            continue
+        sizes = list(dict.fromkeys(row["chunk_frames"] for row in rows))
+        points, signs = [], []
+        for row in rows:
+            name = row["system"]
+            if len(sizes) > 1:
+                name += f", chunks of {row['chunk_frames']} frames"
+            wer = [100 * float(row[column]) for column in ("wer", "wer_low", "wer_high")]
+            points.append((name, float(row["ms_per_second"]), wer[0], wer[1], wer[2]))
+            signs.append((systems.index(row["system"]), row["chunk_frames"] == sizes[0]))
+        title = f"Error rate against engine latency: {place[0]} on {place[1]}"
+        if len(sizes) == 1:
+            title += f", chunks of {sizes[0]} frames"
+        figure = pareto_figure(points, "engine time, ms a second of audio", signs)
+        figures.append({"section": "cost", "title": title, **figure})
     return figures
 
 

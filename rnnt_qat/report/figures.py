@@ -32,7 +32,7 @@ def curve_figures(curves: Mapping[str, Curves]) -> dict[str, Figure]:
     """
     figures: dict[str, Figure] = {}
     loss = [
-        _line(_titled(name, len(curves)), run.metrics, "loss", i)
+        _line(_titled(name, len(curves)), run.metrics, "loss", i, marks=len(run.metrics) < 30)
         for i, (name, run) in enumerate(curves.items())
     ]
     _put(figures, "Training loss (nats an utterance)", loss, "step", "nats", log=True)
@@ -110,9 +110,8 @@ def wer_figure(results: Sequence[EvaluationResult], names: Sequence[str]) -> Fig
             "hovertemplate": "%{y}<br>WER %{x:.2f} %<extra></extra>",
         }
     )
-    layout = _layout("word error rate, %", "", height=165 + 34 * len(results))
+    layout = _layout("word error rate, %", "", height=75 + 34 * len(results))
     layout |= {"barmode": "stack"}
-    layout["margin"] |= {"t": 100}  # the legend's four lines, where labels leave it no width
     layout["yaxis"] |= {"autorange": "reversed"}
     layout["xaxis"] |= {"rangemode": "tozero"}
     return {"data": traces, "layout": layout}
@@ -140,7 +139,7 @@ def difference_figure(rows: Sequence[tuple[str, float, float, float]]) -> Figure
         "hovertemplate": "%{y}<br>%{x:+.2f} points [%{customdata[0]:+.2f}, %{customdata[1]:+.2f}]"
         "<extra></extra>",
     }
-    layout = _layout("WER - baseline, points (paired, 95 %)", "", height=110 + 34 * len(rows))
+    layout = _layout("WER - baseline, points (paired, 95 %)", "", height=75 + 34 * len(rows))
     layout["yaxis"] |= {"autorange": "reversed"}
     layout["shapes"] = [
         {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1,
@@ -149,13 +148,20 @@ def difference_figure(rows: Sequence[tuple[str, float, float, float]]) -> Figure
     return {"data": [trace], "layout": layout}
 
 
-def pareto_figure(points: Sequence[tuple[str, float, float, float, float]], x_title: str) -> Figure:
+def pareto_figure(
+    points: Sequence[tuple[str, float, float, float, float]],
+    x_title: str,
+    signs: Sequence[tuple[int, bool]] = (),
+) -> Figure:
     """Returns word error rate against a cost, with the Pareto front of the systems.
 
     Args:
       points: name, cost, and in % the error rate and the ends of its interval.
       x_title: title of the cost with its unit.
+      signs: number of each point's colour and marker, and whether the marker is filled; by default
+        points are numbered and filled.
     """
+    signs = signs or [(number, True) for number in range(len(points))]
     traces: list[dict[str, Any]] = []
     front, best = [], math.inf
     for point in sorted(points, key=lambda p: (p[1], p[2])):
@@ -169,9 +175,8 @@ def pareto_figure(points: Sequence[tuple[str, float, float, float, float]], x_ti
             "name": "Pareto front", "hoverinfo": "skip",
         }
     )  # fmt: skip
-    for (name, x, y, low, high), colour, marker in zip(
-        points, itertools.cycle(COLOURS), itertools.cycle(_MARKERS), strict=False
-    ):
+    for (name, x, y, low, high), (number, filled) in zip(points, signs, strict=True):
+        marker = _MARKERS[number % len(_MARKERS)] + ("" if filled else "-open")
         traces.append(
             {
                 "type": "scatter",
@@ -179,16 +184,20 @@ def pareto_figure(points: Sequence[tuple[str, float, float, float, float]], x_ti
                 "name": name,
                 "x": [x],
                 "y": [y],
-                "marker": {"color": colour, "symbol": marker, "size": 10},
+                "marker": {
+                    "color": COLOURS[number % len(COLOURS)], "symbol": marker, "size": 10,
+                },
                 "error_y": {
                     "type": "data", "symmetric": False, "array": [high - y],
-                    "arrayminus": [y - low], "thickness": 1,
+                    "arrayminus": [y - low], "thickness": 1, "width": 5,
                 },
                 "hovertemplate": f"{name}<br>%{{x:,.3f}} {x_title}<br>WER %{{y:.2f}} %"
                 f" [{low:.2f}, {high:.2f}]<extra></extra>",
             }
         )  # fmt: skip
-    return {"data": traces, "layout": _layout(x_title, "word error rate, %", height=380)}
+    layout = _layout(x_title, "word error rate, %", height=380)
+    layout["xaxis"] |= {"tickformat": ",", "rangemode": "tozero"}
+    return {"data": traces, "layout": layout}
 
 
 def class_figure(systems: Mapping[str, Sequence[Class]], title: str) -> Figure:
@@ -226,12 +235,13 @@ def heat_map_figure(diagnosis: Mapping[str, Any]) -> Figure:
       diagnosis: record of ``diagnosis-<system>.json``.
     """
     rows = diagnosis["rows"]
-    columns = ["saturated", "clipped", "table ends", "headroom", "raised", "SQNR"]
+    columns = ["saturated, %", "clipped, %", "table ends, %", "headroom, bits", "raised, bits"]
+    columns.append("SQNR, dB")
     texts = [_diagnosis_texts(row) for row in rows]
     trace = {
         "type": "heatmap",
         "x": columns,
-        "y": [f"{row['layer']}  {row['tensor']}  {row['operator']}" for row in rows],
+        "y": _aligned([(row["layer"], row["tensor"], row["operator"]) for row in rows]),
         "z": [row["badness"] for row in rows],
         "text": texts,
         "texttemplate": "%{text}",
@@ -244,19 +254,37 @@ def heat_map_figure(diagnosis: Mapping[str, Any]) -> Figure:
         "ygap": 1,
         "hovertemplate": "%{y}<br>%{x}: %{text}<extra>click: histogram</extra>",
     }
-    layout = _layout("", "", height=90 + 19 * len(rows))
-    layout["yaxis"] |= {"autorange": "reversed", "tickfont": {"family": "monospace", "size": 10}}
-    layout["xaxis"] |= {"side": "top"}
+    layout = _layout("", "", height=50 + 19 * len(rows))
+    plain = {"showgrid": False, "showline": False, "ticks": ""}
+    layout["yaxis"] |= plain | {"autorange": "reversed"}
+    layout["yaxis"]["tickfont"] = {"family": "monospace", "size": 11}
+    layout["xaxis"] |= plain | {"side": "top"}
+    layout["plot_bgcolor"] = "#f2f2f2"  # what does not apply
+    layout["margin"] |= {"t": 30, "b": 8}
     return {"data": [trace], "layout": layout}
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Joins the cells of each row, padded so that a monospaced font aligns them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "".join(f"{cell:{width}}  " for cell, width in zip(row, widths, strict=True)).replace(
+            " ", "\N{NO-BREAK SPACE}"
+        )
+        for row in rows
+    ]
 
 
 def _diagnosis_texts(row: Mapping[str, Any]) -> list[str]:
     rates = ("saturation_rate", "clip_rate", "table_end_rate")
-    texts = [f"{100 * row[name]:.2g} %" if row[name] else "" for name in rates]
+    texts = [
+        "" if not row[name] else "< 0.01" if row[name] < 1e-4 else f"{100 * row[name]:.2g}"
+        for name in rates
+    ]
     headroom, raised, sqnr = row["headroom_bits"], row["raised_bits"], row["sqnr_db"]
-    texts.append("" if headroom is None else f"{headroom:.1f} bits")
-    texts.append(f"{raised:.1f} bits" if raised else "")
-    texts.append("exact" if sqnr is None else f"{sqnr:.0f} dB")
+    texts.append("" if headroom is None else f"{headroom:.1f}")
+    texts.append(f"{raised:.1f}" if raised else "")
+    texts.append("exact" if sqnr is None else f"{sqnr:.0f}")
     return texts
 
 
@@ -325,7 +353,8 @@ def _put(
     traces = [trace for trace in traces if trace["x"]]
     if traces:
         layout = _layout(x_title, y_title, height=300)
-        if log:
+        values = [y for trace in traces for y in trace["y"]]
+        if log and min(values) > 0 and max(values) / min(values) > 4:
             layout["yaxis"] |= {"type": "log", "dtick": "D2"}
         figures[title] = {"data": list(traces), "layout": layout}
 
@@ -354,11 +383,11 @@ def _layout(x_title: str, y_title: str, height: int) -> dict[str, Any]:
         "xaxis": _AXIS | {"title": {"text": x_title}},
         "yaxis": _AXIS | {"title": {"text": y_title}},
         "height": height,
-        "margin": {"l": 55, "r": 40, "t": 45, "b": 45},
+        "margin": {"l": 55, "r": 40, "t": 14, "b": 45},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#222"},
-        "legend": {"orientation": "h", "xref": "container", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        "showlegend": False,  # the page has legends of its own
         "modebar": {"orientation": "v", "bgcolor": "rgba(0,0,0,0)", "color": "#9a9a9a"},
         "hoverlabel": {"align": "left"},
     }

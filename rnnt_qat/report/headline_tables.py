@@ -40,7 +40,7 @@ def headline_tables(runs: Sequence[StoredRun], content: Json) -> list[Json]:
                 {
                     "system": system["name"],
                     "wer": f"{100 * result.wer.value:.2f}",
-                    "range": f"{100 * result.wer.low:.1f} - {100 * result.wer.high:.1f}",
+                    "range": f"{100 * result.wer.low:.1f}, {100 * result.wer.high:.1f}",
                     "low": 100 * result.wer.low / highest,
                     "span": 100 * (result.wer.high - result.wer.low) / highest,
                     "value": 100 * result.wer.value / highest,

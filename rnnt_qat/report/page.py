@@ -42,31 +42,21 @@ class Audio(enum.Enum):
 def write_page(
     path: pathlib.Path,
     runs: Sequence[StoredRun],
-    data_dir: pathlib.Path | None,
+    recordings: Mapping[tuple[str, str], Recording],
     audio: Audio = Audio.AUTO,
-    console: Console | None = None,
 ) -> pathlib.Path:
     """Writes a page about one or several runs.
 
     Args:
       path: HTML file to write.
       runs: stored results; systems of several runs are shown side by side.
-      data_dir: folder of the prepared corpora, for audio, speakers and signal-to-noise ratios;
-        None for a page without them.
+      recordings: recordings by test set and id; empty for a page without audio, speakers and
+        signal-to-noise ratios.
       audio: where the audio goes.
-      console: output of progress; None for none.
 
     Returns:
       The page's path.
-
-    Raises:
-      CorpusError: if a corpus of the results is not in ``data_dir``.
     """
-    results = [result for run in runs for result in run.results]
-    recordings: dict[tuple[str, str], Recording] = {}
-    if data_dir is not None:
-        with Progress("recordings of the report", console) as progress:
-            recordings = read_recordings(results, data_dir, audio is not Audio.NONE, progress.at)
     content = page_content(runs, recordings)
     shards = _shards(content["sets"], recordings)
     size = sum(map(len, shards))
@@ -154,7 +144,22 @@ def load_and_write(
     console: Console,
     audio: Audio = Audio.AUTO,
 ) -> pathlib.Path:
-    """Reads folders of results and writes their page; see ``write_page``."""
+    """Reads folders of results and the recordings of their utterances, and writes the page.
+
+    Args:
+      folders: folders of results; the first one has the baseline.
+      path: HTML file to write.
+      data_dir: folder of the prepared corpora; None for a page without recordings.
+      console: output of progress.
+      audio: where the audio goes.
+
+    Returns:
+      The page's path.
+
+    Raises:
+      CorpusError: if a corpus of the results is not in ``data_dir``.
+      ResultError: if a folder has no results, or a file is damaged.
+    """
     runs = [StoredRun.load(folder) for folder in folders]
     names = [run.name for run in runs]
     distinct = [
@@ -163,4 +168,10 @@ def load_and_write(
         else run
         for run in runs
     ]
-    return write_page(path, distinct, data_dir, audio, console)
+    recordings: dict[tuple[str, str], Recording] = {}
+    if data_dir is not None:
+        results = [result for run in runs for result in run.results]
+        with Progress("reading the report's audio", console, unit="recordings") as progress:
+            recordings = read_recordings(results, data_dir, audio is not Audio.NONE, progress.at)
+    with Progress(f"writing {path.name}", console):
+        return write_page(path, distinct, recordings, audio)

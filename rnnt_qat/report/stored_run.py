@@ -54,7 +54,7 @@ class StoredRun:
       curves: records of training, by name of the training run.
       grid: rows of a sweep's table.
       latency: rows of an export's table of engine latencies.
-      diagnoses: diagnoses of arithmetic, one per system.
+      diagnoses: diagnoses of arithmetic, one per system, in the order of the results.
     """
 
     name: str
@@ -89,6 +89,8 @@ class StoredRun:
                 "or `export` wrote, e.g. WORKDIR/report"
             )
         sets = list(dict.fromkeys(result.test_set for result in results))
+        order = {result.system: number for number, result in enumerate(results)}
+        found = sorted(map(_json, diagnoses), key=lambda d: order.get(d["system"], len(order)))
         curves = _json(evaluation / "curves.json")
         return cls(
             name=folder.absolute().parent.name if folder.name == "report" else folder.name,
@@ -102,7 +104,7 @@ class StoredRun:
             },
             grid=_rows(folder / "grid.csv"),
             latency=_rows(folder / "latency.csv"),
-            diagnoses=tuple(map(_json, diagnoses)),
+            diagnoses=tuple(found),
         )
 
 

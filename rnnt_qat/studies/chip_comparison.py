@@ -116,7 +116,7 @@ def compare_on_chips(
             continue
         for split in config.replay:
             name = f"{system.name}, {split.name}"
-            with Progress(f"replay of {name}", console) as progress:
+            with Progress(f"replay of {name}", console, unit="frames") as progress:
                 verifications[name] = replay_test_set(
                     systems[system],
                     model,
@@ -182,7 +182,7 @@ def _compile(
     """Compiles every system by target and chunk; saves the graphs of systems without fallback."""
     pairs = list(itertools.product(models.items(), config.targets))
     compiled = {}
-    with Progress("compiling with Vela", console) as progress:
+    with Progress("compiling with Vela", console, unit="systems and targets") as progress:
         for (system, model), target in progress.each(pairs, len(pairs)):
             fallback = system.method is Method.FALLBACK
             for one in compile_recognizer(

@@ -99,7 +99,7 @@ def decode_test_sets(
     corpora = [open_corpus(data_dir, split.corpus, split.split) for split in splits]
     ends = itertools.accumulate(map(len, corpora))
     evaluator = recognizer.evaluator(splits, evaluation, data_dir)
-    with Progress(f"decoding with {name}", console) as progress:
+    with Progress(f"decoding with {name}", console, unit="batches") as progress:
         whole = evaluator.evaluate(recognizer.variables, name, progress.at)
     return [
         dataclasses.replace(

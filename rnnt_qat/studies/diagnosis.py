@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,7 +18,11 @@ RATES = ("saturation_rate", "clip_rate", "table_end_rate")
 
 
 def diagnose(
-    recognizer: Recognizer, split: Split, data_dir: pathlib.Path, num_batches: int
+    recognizer: Recognizer,
+    split: Split,
+    data_dir: pathlib.Path,
+    num_batches: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Diagnosis]:
     """Diagnoses a recognizer on the first batches of a split.
 
@@ -27,6 +31,7 @@ def diagnose(
       split: part of a corpus.
       data_dir: folder of the prepared corpora.
       num_batches: number of batches.
+      progress: called with the numbers of finished and of all batches.
 
     Returns:
       One row per operator of each layer.
@@ -34,7 +39,7 @@ def diagnose(
     config, tokenizer = recognizer.config, recognizer.tokenizer
     batches = utterances(config, tokenizer, split, data_dir, num_batches)
     diagnoser = Diagnoser(config.model, recognizer.policy, recognizer.frontend, batches)
-    return diagnoser(recognizer.variables)
+    return diagnoser(recognizer.variables, progress)
 
 
 def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis]) -> pathlib.Path:
@@ -85,11 +90,18 @@ operands to the operator's own error. Dark is bad: a rate of 1 % and more, no he
 
 
 def _figures(row: Diagnosis) -> list[str]:
-    rates = [f"{100 * getattr(row, name):.2g} %" if getattr(row, name) else "" for name in RATES]
+    rates = [_rate_text(getattr(row, name)) for name in RATES]
     headroom = "" if np.isnan(row.headroom_bits) else f"{row.headroom_bits:.1f} bits"
     sqnr = f"{row.sqnr_db:.0f} dB" if np.isfinite(row.sqnr_db) else "exact"
     raised = f"{row.raised_bits:.1f} bits" if row.raised_bits else ""
     return [*rates, headroom, raised, sqnr]
+
+
+def _rate_text(rate: float) -> str:
+    """Returns a share of the values in %; empty if it is zero."""
+    if not rate:
+        return ""
+    return "< 0.01 %" if rate < 1e-4 else f"{100 * rate:.2g} %"
 
 
 def _badness(row: Diagnosis, name: str) -> float:

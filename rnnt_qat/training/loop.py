@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from rnnt_qat.infra import progress as steps
 from rnnt_qat.infra.compilations import compilations
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
@@ -352,12 +353,12 @@ class Trainer:
     ) -> tuple[TrainState, StepReport]:
         """Runs an update that compiles; if all is saved, a signal ends the process at once."""
         number, before = update.count + 1, update.seconds
-        self._console.progress(
-            f"{stage}: compiling for batch shape {number}; this can take minutes", force=True
-        )
+        title = f"{stage}: compiling for batch shape {number}"
+        self._console.progress(f"{title}; this can take minutes", force=True)
         alone = jax.process_count() == 1  # otherwise the other processes would wait for this one
         unsaved = contextlib.nullcontext()
-        with self._stop.nothing_to_save("compiling") if all_saved and alone else unsaved:
+        ending = self._stop.nothing_to_save("compiling") if all_saved and alone else unsaved
+        with ending, steps.Progress(title, self._console, remains=False):
             updated = update(state, batch)
         seconds = format_duration(update.seconds - before)
         self._console.say(f"{stage}: compiled for batch shape {number} in {seconds}")
@@ -374,9 +375,9 @@ class Trainer:
 
     def _evaluate(self, stage: BoundStage, step: int, state: TrainState) -> float:
         assert stage.evaluate is not None
-        self._console.progress(f"{stage.name}: evaluating at step {step}", force=True)
         begun = time.monotonic()
-        metrics = stage.evaluate(state.ema_params, state.quant_stats)
+        with steps.Progress(f"{stage.name} {step}: evaluating", self._console, remains=False):
+            metrics = stage.evaluate(state.ema_params, state.quant_stats)
         self._writer.write(step, stage.name, metrics)
         self._wer = metrics[WER]
         seconds = format_duration(time.monotonic() - begun)

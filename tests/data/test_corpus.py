@@ -1,4 +1,6 @@
+import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -6,6 +8,8 @@ import pytest
 from data.audio import Limits
 from data.librispeech.builder import LibriSpeech
 from data.librispeech.folder import FolderSource
+from rnnt_qat.infra import progress
+from rnnt_qat.infra.console import Console
 from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
 
 
@@ -33,6 +37,19 @@ def test_a_prepared_corpus_is_reused_wherever_its_sources_lie(miniature, tmp_pat
     assert builder(moved, tmp_path / "corpora").prepare() == directory
     assert (directory / "preparation.json").stat().st_mtime_ns == written
     assert capsys.readouterr().out == f"{directory}: prepared already, reused\n{table}"
+
+
+def test_every_step_is_shown_in_lines(miniature, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    made, shown = builder(miniature, tmp_path / "corpora"), io.StringIO()
+    monkeypatch.setattr(made, "_console", Console(shown, period_seconds=0.0))
+    made.prepare()
+    assert "\r" not in shown.getvalue()
+    lines = shown.getvalue().splitlines()
+    for step in ("checking sources", "listing recordings", "writing train", "indexing train"):
+        assert any(line.startswith(f"librispeech/by_speaker: {step}: ") for line in lines), step
+    counted = re.compile(r"librispeech/by_speaker: encoding train: 1 of \d+ recordings \(\d+%\)")
+    assert any(map(counted.fullmatch, lines)), lines
 
 
 def test_other_sources_or_limits_are_not_mixed_up(miniature, tmp_path):

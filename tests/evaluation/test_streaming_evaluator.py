@@ -30,12 +30,22 @@ PARAMS = RECOGNIZER.params
 CHUNKS_MS = (0, 40, 200, 640)
 
 
+class Planned(list):
+    num_shapes = 1
+
+
 @pytest.fixture(scope="module")
-def results():
-    """The toy set by chunk size; 0 is whole utterances."""
-    config = EvaluationConfig(GreedyConfig(3), chunk_ms=CHUNKS_MS)
-    found = evaluator(config, references=REFERENCES).evaluate(PARAMS, "toy")
-    return dict(zip(CHUNKS_MS, found, strict=True))
+def evaluated():
+    """The toy set by chunk size, 0 is whole utterances; and the calls of `progress`."""
+    config, calls = EvaluationConfig(GreedyConfig(3), chunk_ms=CHUNKS_MS), []
+    subject = evaluator(config, references=REFERENCES, batches=Planned(batches()))
+    found = subject.evaluate(PARAMS, "toy", lambda *call: calls.append(call))
+    return dict(zip(CHUNKS_MS, found, strict=True)), calls
+
+
+@pytest.fixture
+def results(evaluated):
+    return evaluated[0]
 
 
 @pytest.fixture
@@ -55,6 +65,15 @@ def shared():
         return subject.evaluate(PARAMS)[0]
 
     return decode
+
+
+def test_progress_counts_batches_and_programs_ahead(evaluated):
+    sizes, total = len(CHUNKS_MS), len(batches())
+    assert evaluated[1] == [
+        (size * total + done, sizes * total, sizes - size - 1)
+        for size in range(sizes)
+        for done in range(total)
+    ]
 
 
 def test_equals_decoding_each_utterance_alone(whole):

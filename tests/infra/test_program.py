@@ -110,3 +110,12 @@ def test_what_the_main_thread_tells_is_not_logged_as_well(error, kept, monkeypat
         )
         _unraisable(types.SimpleNamespace(exc_value=error))
         assert told == ([] if not kept else [error])
+
+
+def test_warnings_of_libraries_that_say_nothing_are_not_logged():
+    def kept(message):
+        return _is_a_fault(logging.LogRecord("absl", logging.WARNING, "", 1, message, ("x",), None))
+
+    assert not kept("Metadata file does not exist: %s")
+    assert not kept("Using custom data configuration: %s")
+    assert kept("Training data: %s")

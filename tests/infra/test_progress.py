@@ -26,7 +26,7 @@ def shown():
 
 def test_a_short_step_is_silent(shown):
     stream, clock, console = shown
-    with Progress("decoding", console, clock) as progress:
+    with Progress("decoding", console, clock=clock) as progress:
         clock.now = 4.0
         progress.at(1, 2)
     assert stream.getvalue() == ""
@@ -34,7 +34,7 @@ def test_a_short_step_is_silent(shown):
 
 def test_a_long_step_says_how_far_and_how_long(shown):
     stream, clock, console = shown
-    with Progress("decoding", console, clock) as progress:
+    with Progress("decoding", console, clock=clock) as progress:
         clock.now = 20.0
         progress.at(10, 100)  # includes a compilation
         clock.now = 30.0  # lines of a log are 15 s apart
@@ -51,9 +51,33 @@ def test_a_long_step_says_how_far_and_how_long(shown):
     ]
 
 
+def test_programs_ahead_are_estimated_from_those_compiled(shown):
+    stream, clock, console = shown
+    with Progress("decoding", console, unit="batches", clock=clock) as progress:
+        for seconds, done, programs_left in ((30, 0, 1), (2, 1, 1), (2, 2, 1), (32, 3, 0)):
+            clock.now += seconds
+            progress.at(done, 10, programs_left)
+        clock.now += 20
+        progress.at(10, 10)
+    assert stream.getvalue().splitlines() == [
+        "decoding: 1 of 10 batches (10%), 46 s left",  # 8 batches of 2 s, a program of 30 s
+        "decoding: 3 of 10 batches (30%), 14 s left",
+        "decoding: 10 of 10 batches (100%), 0 s left",
+        "decoding: 1 min 26 s",
+    ]
+
+
+def test_an_unknown_number_of_parts_is_counted(shown):
+    stream, clock, console = shown
+    with Progress("listing", console, unit="files", clock=clock) as progress:
+        clock.now = 20.0
+        progress.at(1234, None)
+    assert stream.getvalue().splitlines() == ["listing: 1,234 files in 20 s", "listing: 20 s"]
+
+
 def test_parts_are_counted_as_they_are_taken(shown):
     stream, clock, console = shown
-    with Progress("reading", console, clock) as progress:
+    with Progress("reading", console, clock=clock) as progress:
         for part in progress.each("abc", 3):
             clock.now += 10.0
             assert part in "abc"
@@ -65,7 +89,7 @@ def test_parts_are_counted_as_they_are_taken(shown):
 
 def test_a_step_without_parts_shows_its_time(shown):
     stream, clock, console = shown
-    with Progress("compiling", console, clock) as progress:
+    with Progress("compiling", console, clock=clock) as progress:
         clock.now = 20.0
         for _ in range(50):
             if progress._ended.wait(0.1) or stream.getvalue():
@@ -75,6 +99,6 @@ def test_a_step_without_parts_shows_its_time(shown):
 
 def test_a_failed_step_leaves_no_line(shown):
     stream, clock, console = shown
-    with pytest.raises(ZeroDivisionError), Progress("decoding", console, clock):
+    with pytest.raises(ZeroDivisionError), Progress("decoding", console, clock=clock):
         _fail_after_a_minute(clock)
     assert "1 min 0 s\n" not in stream.getvalue()

@@ -12,7 +12,7 @@ def test_every_package_that_results_depend_on_is_named_with_its_version():
     tools = {
         "absl-py", "hibari-tts", "hypothesis", "jaxtyping", "jiwer", "matplotlib",
         "ml_collections", "mypy", "py-nanotts", "pytest", "pytest-xdist", "ruff", "tensorboardX",
-        "tensorflow-datasets", "tqdm", "ray", "beartype", "jinja2", "lazy_loader",
+        "tensorflow-datasets", "ray", "beartype", "jinja2", "lazy_loader",
         "mlflow-skinny", "plotly", "starlette", "uvicorn", "wandb", "websockets",
     }  # fmt: skip
     packages = provenance.provenance()["packages"]

@@ -64,8 +64,37 @@ class Tab:
         """Loads a page."""
         await self.call("Page.enable")
         await self.call("Runtime.enable")
+        before = await self.run("performance.timeOrigin")
         await self.call("Page.navigate", url=url)
-        await self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
+        another = f"performance.timeOrigin !== {before}"
+        await self.wait_for(f"document.readyState === 'complete' && {another}")
+
+    async def click(self, place):
+        """Clicks with the mouse.
+
+        Args:
+          place: JavaScript that gives an element, whose centre is clicked, or ``[x, y]`` in pixels
+            of the window.
+        """
+        x, y = await self.run(
+            f"(() => {{ const at = {place}; if (Array.isArray(at)) return at;"
+            " at.scrollIntoView({block: 'nearest'}); const box = at.getBoundingClientRect();"
+            " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+
+    async def type(self, text):
+        """Types a text where the focus is."""
+        await self.call("Input.insertText", text=text)
+
+    async def resize(self, width, height):
+        """Gives the window another size in pixels."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        )
 
     async def screenshot(self, path: pathlib.Path):
         """Writes a picture of what is visible."""

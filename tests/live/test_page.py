@@ -1,4 +1,4 @@
-"""The live page and the report in a real browser."""
+"""The live page in a real browser."""
 
 import asyncio
 
@@ -6,21 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from rnnt_qat.report import page
-from rnnt_qat.report.stored_run import StoredRun
 from tests.live import browser
 from tests.live.served import serving
-from tests.report.stored import BAD, GOOD, recordings, write_run
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium is installed"),
 ]
-
-_CELLS = (
-    "[...document.querySelectorAll('.alignment tr')].map("
-    "row => [...row.children].slice(1).map(cell => cell.textContent))"
-)
 
 
 def test_a_fake_microphone_is_transcribed(tmp_path):
@@ -54,39 +46,3 @@ def test_a_fake_microphone_is_transcribed(tmp_path):
     assert drawn > 100
     assert status == "Done."
     assert (tmp_path / "live.png").stat().st_size > 10_000
-
-
-def test_a_report_is_searched_sorted_and_played(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "read_recordings", lambda *_: recordings())
-    run = StoredRun.load(write_run(tmp_path / "report", good=GOOD, bad=BAD))
-    for audio in (page.Audio.EMBED,):
-        path = page.write_page(tmp_path / f"{audio.value}.html", [run], tmp_path, audio)
-
-        async def look(path=path):
-            async with browser.tab() as tab:
-                await tab.open(path.as_uri())
-                await tab.wait_for("document.body.dataset.figures")
-                rows = "[...document.querySelectorAll('.row')].map(r => r.firstChild.textContent)"
-                everything = await tab.run(rows)
-                assert sorted(everything) == sorted(u.id for u in run.results[0].utterances)
-                await tab.run("$('search').value = 'past DOG'; $('search').oninput()")
-                assert await tab.run(rows) == ["utt/1", "utt/5", "utt/9"]
-                await tab.run("$('search').value = ''; $('differ').checked = true; filter()")
-                assert len(await tab.run(rows)) == 6  # of the four sentences two differ
-                await tab.run(
-                    "$('differ').checked = false; sorting = {by: 's', down: true}; filter()"
-                )
-                assert (await tab.run(rows))[0] == "utt/11"
-                await tab.run("choose(1)")
-                await tab.wait_for("document.querySelector('#detail audio')?.duration > 0.4")
-                await tab.wait_for("document.querySelector('.picture canvas') !== null")
-                assert await tab.run(_CELLS) == [
-                    ["a", "dog", "ran", "past"],
-                    ["a", "dog", "ran", "past"],
-                    ["\u2014", "dog", "\u2014", "past"],
-                ]
-                await tab.run("document.querySelector('#pairs li[data-said]').click()")
-                assert set(await tab.run(rows)) == {"utt/2", "utt/6", "utt/10"}
-                assert tab.errors == []
-
-        asyncio.run(look())

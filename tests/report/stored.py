@@ -65,7 +65,9 @@ def write_run(folder: pathlib.Path, **systems) -> pathlib.Path:
         "sqnr_db": 30.0, "bound": 8.0, "histogram": [0.0, 3.0, 1.0],
         "badness": [1, 0, 0, None, 0, 0.6],
     }  # fmt: skip
-    diagnosis = {"system": "bad", "histogram_bits": [-1.0, -0.5, 0.0], "rows": [row]}
+    good = {"tensor": "hidden", "histogram": [2.0, 2.0, 0.0], "badness": [0, 0, 0, None, 0, 0.1]}
+    rows = [row, row | good]
+    diagnosis = {"system": "bad", "histogram_bits": [-1.0, -0.5, 0.0], "rows": rows}
     (folder / "diagnosis-bad.json").write_text(json.dumps(diagnosis))
     return folder
 

@@ -19,11 +19,10 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def written(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "read_recordings", lambda *_: recordings())
-
+def written(tmp_path):
     def write(*runs, audio=page.Audio.AUTO):
-        return page.write_page(tmp_path / "page.html", runs, tmp_path, audio).read_text("utf-8")
+        path = page.write_page(tmp_path / "page.html", runs, recordings(), audio)
+        return path.read_text("utf-8")
 
     return write
 

@@ -19,8 +19,11 @@ class ModelView {
   constructor(name) {
     this.root = element("section", "model");
     this.tokens = element("div", "tokens"); this.text = element("div", "text"); this.figures = element("dl");
-    this.root.append(element("h2", "", name), this.tokens, this.text, this.figures);
+    this.root.append(element("h2", "", name), this.text, this.figures);
     $("models").append(this.root);
+    const strip = element("div", "strip");
+    strip.append(element("span", "", name), this.tokens);
+    $("strips").append(strip);
     this.reset();
   }
   reset() {
@@ -41,22 +44,25 @@ class ModelView {
     this.show();
   }
   show() {
-    const rows = [["latency p50 / p99, ms", this.latencies.length ? `${percentile(this.latencies, .5).toFixed(0)} / ${percentile(this.latencies, .99).toFixed(0)}` : "-"],
-      ["real-time factor", this.seconds ? (this.computed / 1000 / this.seconds).toFixed(3) : "-"], ["audio heard, s", this.seconds.toFixed(1)], ["streams in the batch", this.batch || "-"]];
+    const wait = this.latencies.length ? `${percentile(this.latencies, .5).toFixed(0)} / ${percentile(this.latencies, .99).toFixed(0)}` : "-";
+    const rows = [["wait p50 / p99, wall ms", wait], ["real-time factor, s / s", this.seconds ? (this.computed / 1000 / this.seconds).toFixed(3) : "-"],
+      ["audio heard, s", this.seconds.toFixed(1)], ["streams at once", this.batch || "-"]];
     this.figures.replaceChildren(...rows.map(([name, value]) => { const pair = element("div"); pair.append(element("dt", "", name), element("dd", "", value)); return pair; }));
   }
+  // Tokens that would cover each other stand one below the other.
   place(now) {
-    const width = this.tokens.clientWidth, ends = [0, 0];
+    const width = this.tokens.clientWidth, ends = Array(ROWS).fill(-Infinity);
     const made = [...this.emitted.map(t => [...t, ""]), ...this.pending.map(t => [...t, "pending"])].map(([piece, ms, kind]) => {
       const x = width * (1 - (now - ms / 1000) / WINDOW_S), mark = element("b", kind, piece.replaceAll(" ", "\u2423"));
-      const row = ends[0] <= x - 5 ? 0 : 1;
-      ends[row] = x + 5;
-      mark.style.left = `${x}px`; mark.style.top = `${2 + 20 * row}px`;
+      const half = 4 * piece.length + 1, free = ends.findIndex(end => end <= x - half), row = free < 0 ? ends.indexOf(Math.min(...ends)) : free;
+      ends[row] = x + half;
+      mark.style.left = `${x}px`; mark.style.top = `${15 * row}px`;
       return mark;
     });
     this.tokens.replaceChildren(...made);
   }
 }
+const ROWS = 4; // of tokens
 
 const views = new Map(facts.models.map(name => [name, new ModelView(name)]));
 

@@ -8,44 +8,71 @@ const element = (tag, attributes = {}, ...children) => {
   made.append(...children);
   return made;
 };
-const short = name => name.length > 12 ? `\u2026${name.slice(-11)}` : name;
 
 // ---- Figures: drawn when they come into view.
 
 const drawn = new Map();
+const OPTIONS = { responsive: true, displaylogo: false, modeBarButtons: [["resetScale2d", "toImage"]], toImageButtonOptions: { format: "svg" } };
 function drawFigures() {
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d"], toImageButtonOptions: { format: "svg" } };
+  performance.mark("figures");
   document.body.dataset.figures = "ready";
   const seen = new IntersectionObserver(entries => entries.filter(e => e.isIntersecting).forEach(e => {
     seen.unobserve(e.target);
     const figure = drawn.get(e.target);
-    Plotly.newPlot(e.target, figure.data, figure.layout, options);
-    if (figure.diagnosis) e.target.on("plotly_click", click => histogram(figure.diagnosis, click.points[0].pointIndex[0]));
+    Plotly.newPlot(e.target, figure.data, figure.layout, OPTIONS);
+    if (!figure.diagnosis) return;
+    e.target.on("plotly_click", click => histogram(e.target, figure.diagnosis, click.points[0].pointIndex[0]));
+    if (!$("histogram").data) histogram(e.target, figure.diagnosis, worst(figure.diagnosis));
   }), { rootMargin: "300px" });
   for (const figure of data.figures) {
     const plot = element("div"), holder = document.querySelector(`.figures[data-section=${figure.section}]`);
     plot.style.minHeight = `${figure.layout.height}px`;
-    holder.append(element("figure", {}, element("figcaption", { textContent: figure.title }), plot));
+    holder.append(element("figure", {}, element("figcaption", { textContent: figure.title }), legend(figure, plot), plot));
     drawn.set(plot, figure);
     seen.observe(plot);
   }
 }
 
-function histogram(diagnosis, index) {
-  const row = diagnosis.rows[index], total = row.histogram.reduce((a, b) => a + b, 0);
-  if (!total) { $("histogram").textContent = `${row.layer} ${row.tensor} ${row.operator}: no format, so no range`; return; }
+// Plotly's own legend takes its room from the plot, and long names leave none.
+const SIGNS = { circle: "\u25cf", square: "\u25a0", diamond: "\u25c6", "triangle-up": "\u25b2", x: "\u2716", cross: "\u271a" };
+function legend(figure, plot) {
+  const named = figure.data.map((trace, i) => [trace, i]).filter(([trace]) => trace.name && trace.showlegend !== false);
+  if (named.length < 2) return "";
+  return element("div", { className: "legend" }, ...named.map(([trace, i]) => {
+    const lines = (trace.mode || "") === "lines", sign = element("i", { textContent: lines ? (trace.line.dash ? "\u2505" : "\u2501") : trace.error_x ? "\u2194" : trace.type === "bar" ? "\u25a0" : SIGNS[trace.marker.symbol || "circle"] || "\u25cb" });
+    sign.style.color = (!lines && trace.marker.color) || trace.line.color;
+    const entry = element("button", { title: "hide or show", onclick: () => {
+      const hide = !entry.classList.toggle("hidden") ? true : "legendonly";
+      figure.data.forEach((other, k) => { if (other.legendgroup && other.legendgroup === trace.legendgroup || k === i) { other.visible = hide; if (plot.data) Plotly.restyle(plot, { visible: hide }, [k]); } });
+    } }, sign, trace.name);
+    return entry;
+  }));
+}
+
+// The row with the darkest cells among those that have a histogram.
+function worst(diagnosis) {
+  const badness = row => row.histogram.some(n => n) ? row.badness.reduce((sum, b) => sum + (b || 0), 0) : -1;
+  return diagnosis.rows.reduce((best, row, i) => badness(row) > badness(diagnosis.rows[best]) ? i : best, 0);
+}
+
+function histogram(plot, diagnosis, index) {
+  const row = diagnosis.rows[index], total = row.histogram.reduce((a, b) => a + b, 0), holder = $("histogram");
+  Plotly.purge(holder);
+  for (const [other, figure] of drawn) if (figure.diagnosis && other.data) Plotly.relayout(other, { shapes: other === plot ? [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: index - 0.5, y1: index + 0.5, line: { color: "#222", width: 2 } }] : [] });
+  const title = `${diagnosis.system}: ${row.layer} ${row.tensor}, ${row.operator}`;
+  if (!total) { holder.textContent = `${title}: no format, so no range`; return; }
+  holder.textContent = "";
   const x = diagnosis.histogram_bits.map(b => b + 0.25), shares = row.histogram.map(n => 100 * n / total);
   const outside = diagnosis.histogram_bits.map(b => b >= 0);
-  Plotly.newPlot("histogram", [{
+  Plotly.newPlot(holder, [{
     type: "bar", x, y: shares, width: 0.5, marker: { color: outside.map(o => o ? "#d55e00" : "#0072b2") },
     hovertemplate: "2^%{x:.2f} of the largest: %{y:.3g} % of the values<extra></extra>",
   }], {
-    title: { text: `${diagnosis.system}: ${row.layer} ${row.tensor}, ${row.operator}; largest ${row.bound.toPrecision(4)}, ${total.toLocaleString("en")} values`, font: { size: 13 } },
-    xaxis: { title: { text: "magnitude: log2 of its ratio to the format's largest (right of 0: out of range)" }, range: [-20.2, 4.2], dtick: 2, gridcolor: "#e6e6e6" },
-    yaxis: { title: { text: "values, %" }, gridcolor: "#e6e6e6" }, height: 300, margin: { l: 55, r: 15, t: 40, b: 45 }, bargap: 0,
+    title: { text: `${title}; largest ${row.bound.toPrecision(4)}, ${total.toLocaleString("en")} values`, font: { size: 13 } }, font: { family: "system-ui, sans-serif", color: "#222" },
+    xaxis: { title: { text: "log2 of a value's magnitude to the largest of its format; orange: out of range" }, range: [-20.2, 4.2], dtick: 2, gridcolor: "#e6e6e6" },
+    yaxis: { title: { text: "values, %" }, gridcolor: "#e6e6e6" }, height: 240, margin: { l: 55, r: 40, t: 34, b: 45 }, bargap: 0,
     shapes: [{ type: "line", x0: 0, x1: 0, yref: "paper", y0: 0, y1: 1, line: { color: "#222", dash: "dot" } }],
-  }, { responsive: true, displaylogo: false });
-  $("histogram").scrollIntoView({ behavior: "smooth", block: "center" });
+  }, OPTIONS);
 }
 
 // ---- The list of utterances: only the visible rows are in the document.
@@ -57,6 +84,8 @@ const errorsOf = (u, i) => u.h[i] ? u.h[i].e : null;
 const totalOf = u => u.h.reduce((sum, h) => sum + (h ? h.e : 0), 0);
 const differs = u => new Set(u.h.filter(h => h).map(h => h.t)).size > 1;
 
+for (const group of data.sets) for (const u of group.utterances) u.words = u.r ? u.r.split(" ").length : 0;
+
 function* edits(reference, hypothesis, operations) {
   const r = reference.split(" "), h = hypothesis.split(" ");
   let i = 0, j = 0;
@@ -64,14 +93,16 @@ function* edits(reference, hypothesis, operations) {
 }
 
 function columns() {
-  const group = data.sets[set], some = group.utterances[0];
-  const fixed = [{ key: "id", name: "utterance", of: u => u.id, width: "minmax(7rem,2fr)" }];
-  if (some.who !== null) fixed.push({ key: "who", name: "speaker", of: u => u.who, width: "minmax(4rem,1fr)" });
-  fixed.push({ key: "s", name: "s", of: u => u.s, text: u => u.s.toFixed(1), width: "2.8rem", number: true });
-  if (some.snr !== null) fixed.push({ key: "snr", name: "SNR, dB", of: u => u.snr, text: u => u.snr.toFixed(0), width: "4rem", number: true });
-  group.systems.forEach((system, i) => fixed.push({ key: `e${i}`, name: group.systems.length > 1 ? short(system.name) : "words", title: `word errors of ${system.name}`, of: u => errorsOf(u, i), width: "minmax(2.6rem,5rem)", number: true, errors: true }));
-  fixed.push({ key: "total", name: "errors", of: totalOf, width: "3.4rem", number: true });
-  return fixed;
+  const group = data.sets[set], some = group.utterances[0], several = group.systems.length > 1;
+  const all = [{ key: "id", name: "utterance", of: u => u.id, width: 118, grows: 2 }];
+  if (some.who !== null) all.push({ key: "who", name: "speaker", of: u => u.who, width: 66, grows: 1 });
+  all.push({ key: "s", name: "s", title: "seconds of audio", of: u => u.s, text: u => u.s.toFixed(1), width: 38, number: true });
+  if (some.snr !== null) all.push({ key: "snr", name: "SNR, dB", title: "estimated signal-to-noise ratio", of: u => u.snr, text: u => u.snr.toFixed(0), width: 66, number: true });
+  group.systems.forEach((system, i) => all.push({ key: `e${i}`, name: several ? `${i + 1}` : "errors", title: `word errors of ${system.name}`, of: u => errorsOf(u, i), width: several ? 32 : 56, number: true, errors: true }));
+  if (several) all.push({ key: "total", name: "all", title: "word errors of all systems", of: totalOf, width: 38, number: true });
+  all.grid = all.map(c => c.grows ? `minmax(${c.width}px,${c.grows}fr)` : `${c.width}px`).join(" ");
+  all.least = `${all.reduce((sum, c) => sum + c.width + 5, 11)}px`;
+  return all;
 }
 
 function filter() {
@@ -91,14 +122,16 @@ function filter() {
   shown.sort((a, b) => { const x = key(a), y = key(b); return sign * (typeof x === "string" ? x.localeCompare(y) : x - y) || a - b; });
   $("count").textContent = `${shown.length.toLocaleString("en")} of ${data.sets[set].utterances.length.toLocaleString("en")} utterances`;
   $("pair").replaceChildren(...(pair && pair.set === set ? [element("button", { textContent: `${pair.said || "-"} \u2192 ${pair.heard || "-"}  \u00d7`, onclick: () => { pair = null; filter(); } })] : []));
+  $("systems").replaceChildren(...(data.sets[set].systems.length > 1 ? data.sets[set].systems.map((s, i) => element("span", {}, element("b", { textContent: i + 1 }), ` ${s.name}`)) : []));
   $("list").scrollTop = 0;
   head();
   paintRows();
 }
 
 function head() {
-  const all = columns(), grid = all.map(c => c.width).join(" ");
-  $("listhead").style.gridTemplateColumns = grid;
+  const all = columns();
+  $("listhead").style.gridTemplateColumns = all.grid;
+  $("listhead").style.minWidth = $("rows").style.minWidth = all.least;
   $("listhead").replaceChildren(...all.map(c => element("span", {
     className: c.number ? "n" : "", title: c.title || c.name, textContent: c.name + (sorting.by === c.key ? (sorting.down ? " \u25bc" : " \u25b2") : ""),
     onclick: () => { sorting = { by: c.key, down: sorting.by === c.key ? !sorting.down : !!c.number }; filter(); },
@@ -106,15 +139,15 @@ function head() {
 }
 
 function paintRows() {
-  const all = columns(), grid = all.map(c => c.width).join(" "), list = $("list");
+  const all = columns(), list = $("list");
   const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 5), last = Math.min(shown.length, first + Math.ceil(list.clientHeight / ROW) + 10);
   $("rows").style.height = `${shown.length * ROW}px`;
   $("rows").replaceChildren(...shown.slice(first, last).map((index, k) => {
     const u = data.sets[set].utterances[index], row = element("div", { className: `row${index === chosen ? " chosen" : ""}`, onclick: () => choose(index) });
     row.style.top = `${(first + k) * ROW}px`;
-    row.style.gridTemplateColumns = grid;
+    row.style.gridTemplateColumns = all.grid;
     for (const c of all) {
-      const value = c.of(u), level = c.errors ? ` bad${Math.min(3, value || 0)}` : "";
+      const value = c.of(u), share = value / Math.max(1, u.words), level = c.errors ? ` bad${!value ? 0 : share <= 0.2 ? 1 : share <= 0.5 ? 2 : 3}` : "";
       row.append(element("span", { className: (c.number ? "n" : "") + level, textContent: value === null ? "" : c.text ? c.text(u) : value, title: c.number ? "" : value }));
     }
     return row;
@@ -147,7 +180,7 @@ async function choose(index) {
   paintRows();
   const group = set, u = data.sets[group].utterances[index], detail = $("detail");
   const picker = element("select", { ariaLabel: "tokens of" });
-  data.sets[group].systems.forEach((s, i) => { if (u.h[i]) picker.append(element("option", { value: i, textContent: s.name })); });
+  data.sets[group].systems.forEach((s, i) => { if (u.h[i]) picker.append(element("option", { value: i, textContent: data.sets[group].systems.length > 1 ? `${i + 1} ${s.name}` : s.name })); });
   const picture = element("div", { className: "picture" }), player = element("audio", { controls: true }), said = element("p", { className: "note" });
   detail.replaceChildren(element("h3", { textContent: u.id }), player, element("div", { className: "controls" }, "tokens of ", picker), picture, said, alignment(data.sets[group], u));
   if (!data.audio.there) { player.remove(); said.textContent = "This page was made without audio."; drawTokens(picture, null, 0, u, picker, group); return; }
@@ -216,7 +249,8 @@ function drawTokens(picture, image, seconds, u, picker, group) {
   picture.replaceChildren(canvas, element("div", { id: "playhead" }));
 }
 
-// Reference and hypotheses in columns: one for each word, and one for each place of insertions.
+// Reference and hypotheses in columns, one for each word and one for each place of insertions, cut
+// into as many tables as the width asks for.
 function alignment(group, u) {
   const words = u.r ? u.r.split(" ") : [], all = u.h.map(h => {
     if (!h) return null;
@@ -231,17 +265,25 @@ function alignment(group, u) {
   });
   const used = Array.from({ length: 2 * words.length + 1 }, (_, c) => c).filter(c => c % 2 || all.some(cells => cells && cells[c]));
   const differing = new Set(used.filter(c => new Set(all.filter(x => x).map(x => x[c] ? x[c].text : "")).size > 1));
-  const line = (name, cells, reference) => {
-    const row = element("tr", { className: reference ? "ref" : "" }, element("td", { textContent: name }));
-    for (const c of used) row.append(element("td", { textContent: cells[c] ? cells[c].text : "", className: (cells[c] ? cells[c].o : "") + (reference && differing.has(c) ? " differs" : "") }));
-    return row;
-  };
-  const table = element("table", {}, line("reference", used.reduce((row, c) => { if (c % 2) row[c] = { o: "", text: words[(c - 1) / 2] }; return row; }, {}), true));
-  group.systems.forEach((s, i) => { if (all[i]) table.append(line(`${s.name}: ${u.h[i].e} of ${words.length} words`, all[i], false)); });
-  const key = element("p", { className: "note legend" });
-  key.innerHTML = "<span class=s>substituted</span><span class=d>\u2014 deleted</span><span class=i>inserted</span>" + (group.systems.length > 1 ? "<span style='border-top:3px solid #cc79a7'>systems differ</span>" : "");
-  return element("div", { className: "alignment" }, table, key);
+  const rows = [{ name: "reference", reference: true, cells: used.reduce((row, c) => { if (c % 2) row[c] = { o: "", text: words[(c - 1) / 2] }; return row; }, {}) }];
+  const named = (s, i) => group.systems.length > 1 ? `${i + 1} ${s.name.length > 24 ? `\u2026${s.name.slice(-23)}` : s.name}` : s.name;
+  group.systems.forEach((s, i) => { if (all[i]) rows.push({ name: named(s, i), title: s.name, errors: `${u.h[i].e} / ${words.length}`, cells: all[i] }); });
+  const room = $("detail").clientWidth - NAME, wide = c => Math.max(...rows.map(r => r.cells[c] ? Math.max(1, r.cells[c].text.length) : 1)) * 9.4 + 14;
+  const blocks = [[]];
+  let taken = 0;
+  for (const c of used) {
+    if (taken + wide(c) > room && blocks.at(-1).length) { blocks.push([]); taken = 0; }
+    blocks.at(-1).push(c);
+    taken += wide(c);
+  }
+  const tables = blocks.map((columns, number) => element("table", {}, ...rows.map(r => element("tr", { className: r.reference ? "ref" : "" },
+    element("td", { textContent: r.name, title: r.title || "" }), element("td", { textContent: number ? "" : r.reference ? "errors" : r.errors }),
+    ...columns.map(c => element("td", { textContent: r.cells[c] ? r.cells[c].text : "", className: (r.cells[c] ? r.cells[c].o : "") + (r.reference && differing.has(c) ? " differs" : "") }))))));
+  const key = element("p", { className: "note key" });
+  key.innerHTML = "<span class=s>substituted</span><span class=d>\u2014 deleted</span><span class=i>inserted</span>" + (group.systems.length > 1 ? "<span class=differs>systems differ</span>" : "");
+  return element("div", { className: "alignment" }, key, ...tables);
 }
+const NAME = 270; // pixels that the names and counts of a row take
 
 // ---- Confusions.
 
@@ -276,14 +318,18 @@ function begin() {
     if (next === undefined) return;
     const place = shown.indexOf(next) * ROW;
     if (place < $("list").scrollTop) $("list").scrollTop = place;
-    if (place + ROW > $("list").scrollTop + $("list").clientHeight) $("list").scrollTop = place + ROW - $("list").clientHeight;
+    const room = $("list").clientHeight - $("listhead").offsetHeight;
+    if (place + ROW > $("list").scrollTop + room) $("list").scrollTop = place + ROW - room;
     choose(next);
   };
   filter();
   systems();
+  performance.mark("table");
   window.addEventListener("load", () => {
     if (shown.length) choose(shown[0]);
-    setTimeout(() => { document.head.append(element("script", { textContent: $("plotly").textContent })); drawFigures(); }, 50);
+    // As a file of its own the browser compiles the library beside what the page does.
+    const library = URL.createObjectURL(new Blob([$("plotly").textContent], { type: "text/javascript" }));
+    document.head.append(element("script", { src: library, onload: drawFigures }));
   });
 }
 begin();

@@ -69,6 +69,7 @@ from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
+from rnnt_qat.infra.text_table import as_text
 from rnnt_qat.latency.systems import describe
 from rnnt_qat.latency.vela import TARGETS, NpuTarget
 from rnnt_qat.quant.ablation import ablations
@@ -228,7 +229,7 @@ def main() -> int:
         command,
         first_by_beam,
     )
-    console.say(chip_report.read_text("utf-8").split("\n\n")[2])
+    console.say(as_text(chip_report.read_text("utf-8").split("\n\n")[2]))
     shutil.copy(chip_report.with_name("latency.csv"), report.parent)
     console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
     return int(not exact)

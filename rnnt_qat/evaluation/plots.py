@@ -1,5 +1,6 @@
 """Plots of training runs and evaluation results, as PNG files."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,35 +62,45 @@ def plot_training_curves(path: str | Path, records: Sequence[Mapping[str, Any]])
         raise ValueError("nothing to plot: no record has a `loss` or a `<test set>/wer`")
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        loss_axes, wer_axes = figure.subplots(2, 1, sharex=True)
-        steps, values = np.array(losses or [(np.nan, np.nan)]).T
-        loss_axes.plot(steps, values, color=COLOURS[0], linewidth=0.6, alpha=0.35)
-        loss_axes.plot(steps, _smooth(values), color=COLOURS[0], linewidth=1.6)
-        loss_axes.set_yscale("log")
-        loss_axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        loss_axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        loss_axes.yaxis.set_minor_locator(LogLocator(subs=()))
-        loss_axes.margins(y=0.1)
-        loss_axes.set_title("Training loss (nats an utterance)")
-        loss_axes.grid(axis="y", color="#eeeeee")
-        for colour, (name, points) in zip(_colours(), curves.items(), strict=False):
-            steps, wer, low, high = np.array(points).T
-            wer_axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            label = f"{name}: {100 * wer[-1]:.1f} % at the end"
-            wer_axes.plot(
-                steps, wer, color=colour, marker="o", markersize=3, linewidth=1.6, label=label
-            )
-        wer_axes.set_title("Word error rate (band: bootstrap interval)")
-        wer_axes.yaxis.set_major_formatter(_PERCENT)
-        wer_axes.set_ylim(bottom=0)
-        wer_axes.grid(axis="y", color="#eeeeee")
-        wer_axes.set_xlabel("step")
-        wer_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels = bool(losses) + bool(curves)
+        figure = Figure(figsize=(7, 2.5 * panels), layout="constrained")
+        axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+        if losses:
+            _loss_panel(axes[0], losses)
         if curves:
-            wer_axes.legend(frameon=True, edgecolor="none", framealpha=0.9)
+            _error_panel(axes[-1], curves)
+        for panel in axes:
+            panel.grid(axis="y", color="#eeeeee")
+        axes[-1].set_xlabel("step")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         _mark_stages(figure.axes, records)
         figure.savefig(path, dpi=150)
+
+
+def _loss_panel(axes: Axes, losses: Sequence[tuple[int, float]]) -> None:
+    steps, values = np.array(losses).T
+    axes.plot(steps, values, color=COLOURS[0], linewidth=0.6, alpha=0.35)
+    axes.plot(steps, _smooth(values), color=COLOURS[0], linewidth=1.6)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.yaxis.set_minor_locator(LogLocator(subs=()))
+    axes.margins(y=0.1)
+    axes.set_title("Training loss (nats an utterance)")
+
+
+def _error_panel(axes: Axes, curves: Mapping[str, list]) -> None:
+    for colour, marker, (name, points) in zip(
+        itertools.cycle(COLOURS), itertools.cycle("osD^vP"), curves.items(), strict=False
+    ):
+        steps, wer, low, high = np.array(points).T
+        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        label = f"{name}: {100 * wer[-1]:.1f} % at the end"
+        axes.plot(steps, wer, color=colour, marker=marker, markersize=3, linewidth=1.6, label=label)
+    axes.set_title("Word error rate (band: bootstrap interval)")
+    axes.yaxis.set_major_formatter(_PERCENT)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=True, edgecolor="none", framealpha=0.9)
 
 
 def plot_emissions(
@@ -263,11 +274,6 @@ def _wer_panel(axes: Axes, group: Sequence[EvaluationResult]) -> None:
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-
-
-def _colours():
-    while True:
-        yield from COLOURS
 
 
 def _smooth(values: Float[np.ndarray, "S"]) -> Float[np.ndarray, "S"]:

@@ -168,9 +168,9 @@ def timing_table(results: Sequence[EvaluationResult]) -> str:
         "system",
         "chunk, ms of audio",
         "first token shown, ms of audio",
-        "first token emitted",
-        "last token before end",
-        "emission - baseline",
+        "first token emitted, ms",
+        "last token before end, ms",
+        "emission - baseline, ms",
         "real-time factor, wall time [fastest, slowest]",
     ]
     rows = []
@@ -221,7 +221,7 @@ def markdown_report(
         parts += [
             f"## {test_set}",
             f"{len(first.utterances)} utterances, {first.audio_s / 60:.1f} minutes, "
-            f"{first.words.reference_length} words, decoded in a stream with "
+            f"{first.words.reference_length:,} words, decoded in a stream with "
             + ", ".join(f"`{search}`" for search in dict.fromkeys(r.search for r in group))
             + ".",
             markdown_table(group),

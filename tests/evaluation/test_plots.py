@@ -55,6 +55,7 @@ def test_training_curves(saved):
     assert loss.get_title(loc="right") == "float, aware from 50"  # its first record is at 60
     plot_training_curves(path, records[:1])
     plot_training_curves(path, records[-1:])
+    assert [len(figure.axes) for figure in figures] == [2, 1, 1]  # no empty panel
     with pytest.raises(ValueError, match="nothing to plot"):
         plot_training_curves(path, [{"step": 1, "stage": "float"}])
 

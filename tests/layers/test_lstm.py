@@ -35,7 +35,11 @@ def test_float_layer_equals_a_float64_reference(ragged):
     np.testing.assert_allclose(state.cell, cell, atol=2e-6)
 
 
-@pytest.mark.parametrize("policy", [FLOAT32, W8A8, W4A8], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "policy",
+    [FLOAT32, pytest.param(W8A8, marks=pytest.mark.exhaustive), W4A8],
+    ids=lambda p: p.name,
+)
 def test_streaming_contract(policy, ragged):
     layer = LSTM(policy, HIDDEN)
     variables = calibrated(policy, ragged)

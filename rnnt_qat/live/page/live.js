@@ -45,7 +45,7 @@ class ModelView {
   }
   show() {
     const wait = this.latencies.length ? `${percentile(this.latencies, .5).toFixed(0)} / ${percentile(this.latencies, .99).toFixed(0)}` : "-";
-    const rows = [["wait p50 / p99, wall ms", wait], ["real-time factor, s / s", this.seconds ? (this.computed / 1000 / this.seconds).toFixed(3) : "-"],
+    const rows = [["wait p50 / p99, ms", wait], ["real-time factor, s / s", this.seconds ? (this.computed / 1000 / this.seconds).toFixed(3) : "-"],
       ["audio heard, s", this.seconds.toFixed(1)], ["streams at once", this.batch || "-"]];
     this.figures.replaceChildren(...rows.map(([name, value]) => { const pair = element("div"); pair.append(element("dt", "", name), element("dd", "", value)); return pair; }));
   }

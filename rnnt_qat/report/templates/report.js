@@ -266,7 +266,7 @@ function alignment(group, u) {
   const used = Array.from({ length: 2 * words.length + 1 }, (_, c) => c).filter(c => c % 2 || all.some(cells => cells && cells[c]));
   const differing = new Set(used.filter(c => new Set(all.filter(x => x).map(x => x[c] ? x[c].text : "")).size > 1));
   const rows = [{ name: "reference", reference: true, cells: used.reduce((row, c) => { if (c % 2) row[c] = { o: "", text: words[(c - 1) / 2] }; return row; }, {}) }];
-  const named = (s, i) => group.systems.length > 1 ? `${i + 1} ${s.name.length > 24 ? `\u2026${s.name.slice(-23)}` : s.name}` : s.name;
+  const named = (s, i) => group.systems.length > 1 ? `${i + 1} ${s.name.length > 22 ? `\u2026${s.name.slice(-21)}` : s.name}` : s.name;
   group.systems.forEach((s, i) => { if (all[i]) rows.push({ name: named(s, i), title: s.name, errors: `${u.h[i].e} / ${words.length}`, cells: all[i] }); });
   const room = $("detail").clientWidth - NAME, wide = c => Math.max(...rows.map(r => r.cells[c] ? Math.max(1, r.cells[c].text.length) : 1)) * 9.4 + 14;
   const blocks = [[]];

@@ -18,9 +18,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
+
+from benchmarks.energy import EnergyMeter
 
 TINY = bool(os.environ.get("ACCELERATOR_TINY"))
-ROUNDS = 3 if TINY else 7
+HOST = bool(os.environ.get("ACCELERATOR_HOST"))
+"""Sizes that one core of a CPU computes in seconds (``benchmarks.devices``)."""
+ROUNDS = 3 if TINY or HOST else 7
 
 
 def say(**row: object) -> None:
@@ -40,13 +45,26 @@ def timed(function: Callable, *arguments: object, donated: bool = False) -> dict
     jitted = jax.jit(function, donate_argnums=(0,) if donated else ())
     compiled = jitted.lower(*arguments).compile()
     compile_s, times = time.perf_counter() - begun, []
-    for _ in range(ROUNDS + 1):
+    meter = EnergyMeter(jax.default_backend())
+    for number in range(ROUNDS + 1):
+        if number == 1:
+            meter.start()
         begun = time.perf_counter()
         result = jax.block_until_ready(compiled(*arguments))
         times.append(time.perf_counter() - begun)
         if donated:
             arguments = (result, *arguments[1:])
-    return {"ms": 1e3 * statistics.median(times[1:]), "compile_s": compile_s, "peak_mb": peak_mb()}
+    return {
+        "ms": 1e3 * statistics.median(times[1:]),
+        "compile_s": compile_s,
+        "peak_mb": peak_mb(),
+        "joules": meter.stop() / ROUNDS,
+    }
+
+
+def rate(row: dict[str, float], operations: float) -> dict[str, float]:
+    """Returns the rate of a measured function's products, in 10^12 operations a second."""
+    return {"model_tera_per_s": 1e-12 * operations / (row["ms"] / 1e3)}
 
 
 def peak_mb() -> float:
@@ -163,7 +181,7 @@ def _forward(name: str, saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def matmul() -> None:
     """Products of square matrices: what the device can do at best."""
-    size = 256 if TINY else 8192
+    size = 256 if TINY else 1024 if HOST else 8192
     kinds = (("float32", None), ("bfloat16", "float32"), ("int8", "int32"))
     for kind, sum_in in kinds:
         a = (10 * normal(0, size, size)).astype(kind)
@@ -182,7 +200,9 @@ def loss(form: str) -> None:
     from rnnt_qat.models.joint import JointHead
     from rnnt_qat.quant.operators import FloatOperators
 
-    sizes = ["2,16,5,12,ragged"] if TINY else ["8,200,50,512", "30,300,70,500,ragged"]
+    sizes = ["8,200,50,512", "30,300,70,500,ragged"]
+    if TINY or HOST:
+        sizes = ["2,16,5,12,ragged"] if TINY else ["8,100,25,128"]
     for text in sizes:
         case = Case.parse(text)
         (frames, lengths), labels = map(jnp.asarray, case.lengths()), jnp.asarray(case.labels())
@@ -207,7 +227,9 @@ def loss(form: str) -> None:
 
             gradient = jax.value_and_grad(factored, (0, 1, 2, 3))
             row = timed(gradient, encoded, predicted, kernel, bias)
-            say(sizes=text, form=f"factored, {chunk} frames at once", **row)
+            # Products of the lattice forward, once more, and backward to both operands.
+            work = 8 * case.B * case.T * (case.U + 1) * kernel.size
+            say(sizes=text, form=f"factored, {chunk} frames at once", **row, **rate(row, work))
         simple = normal(1, case.B, case.T, case.V), normal(2, case.B, case.U + 1, case.V)
 
         def pruned(e, p, se, sp, k, b, f=frames, y=labels, n=lengths):
@@ -266,12 +288,17 @@ def lstm(who: str) -> None:
     from benchmarks.lstm import flax_stack, our_stack
     from benchmarks.lstm_inputs import Stack
 
-    stack = Stack(2, 16, 4, 8) if TINY else Stack(5, 1024, 32, 200)
+    stack = Stack(5, 1024, 32, 200)
+    if TINY or HOST:
+        stack = Stack(2, 16, 4, 8) if TINY else Stack(3, 256, 8, 64)
     xs, cotangent = jnp.asarray(stack.inputs()), jnp.asarray(stack.cotangent())
 
     def measured(name, params, run):
         gradient = jax.value_and_grad(lambda p, xs: jnp.sum(run(p, xs) * cotangent), (0, 1))
-        say(stack=str(dataclasses.astuple(stack)), form=name, **timed(gradient, params, xs))
+        row = timed(gradient, params, xs)
+        weights = 8 * stack.layers * stack.width**2
+        work = rate(row, 6 * weights * stack.rows * stack.frames)
+        say(stack=str(dataclasses.astuple(stack)), form=name, **row, **work)
 
     if who == "ours":
         for policy in ("w8a8",) if TINY else ("float32", "w8a8", "ethos_u_8x8_16"):
@@ -305,6 +332,7 @@ def _config(model: str):
         no_masks = dataclasses.replace(config.spec_augment, freq_masks=0, max_time_masks=0)
         return dataclasses.replace(config, spec_augment=no_masks, objectives=config.objectives[:1])
     makers = {
+        "smoke": prompts_smoke.experiment,
         "readme": prompts.experiment,
         "45M": librispeech.full_960,
         "61M": librispeech.word_pieces,
@@ -334,9 +362,8 @@ def step(model: str, policy_name: str) -> None:
     policy = policy_by_name(FLOAT32 if half else policy_name)
     frontend = Frontend(config.frontend, stats)
     task = RecognizerTask(config.model, policy, frontend, config.spec_augment, config.objectives)
-    rows, seconds, labels = (
-        (2, 1.0, 6) if TINY else (13, 3.84, 45) if model == "readme" else (32, 15.0, 200)
-    )
+    sizes = {"smoke": (4, 1.92, 24), "readme": (13, 3.84, 45)}
+    rows, seconds, labels = (2, 1.0, 6) if TINY else sizes.get(model, (32, 15.0, 200))
     batch = jax.device_put(noise_batch(rows, seconds, labels, config.model.vocabulary))
     params = jax.jit(task.initial_params)(jax.random.key(0))
     ranges = {}
@@ -354,7 +381,7 @@ def step(model: str, policy_name: str) -> None:
         batch=f"{rows} x {seconds:g} s",
         **row,
         audio_s_per_s=rows * seconds / (row["ms"] / 1e3),
-        model_tera_per_s=1e-12 * work / (row["ms"] / 1e3),
+        **rate(row, work),
     )
 
 
@@ -380,21 +407,48 @@ def _operations(config, params, rows: int, seconds: float, labels: int) -> float
 
 
 def decode(model: str) -> None:
-    """Streaming greedy decoding of many streams at once, in chunks of 240 ms."""
+    """Streaming greedy decoding of many streams at once, in chunks of 240 ms.
+
+    ``model_tera_per_s`` counts the products of the encoder alone, as if all its layers ran at the
+    reduced rate.
+    """
     from benchmarks.decode import untrained
     from rnnt_qat.decoding.chunk_driver import ChunkDriver
     from rnnt_qat.decoding.greedy import GreedyConfig
+    from rnnt_qat.infra.mesh import DATA_AXIS, make_mesh
 
     config, chunk_ms, seconds = _config(model), 240.0, 0.96 if TINY else 4.8
     samples = round(seconds * config.frontend.log_mel.sample_rate_hz)
     noise = np.random.default_rng(0).standard_normal((1, samples), np.float32)
     frontend, transducer = untrained(config, 0.1 * noise, chunk_ms)
     driver = ChunkDriver(frontend, GreedyConfig().build())
-    for count in (2,) if TINY else (1, 256, 1024, 4096):
+    mesh, rows = make_mesh(), PartitionSpec(DATA_AXIS)
+    weights = _weights(transducer.variables["params"]["encoder"])
+    program = jax.shard_map(  # each device decodes its rows without waiting for the others
+        lambda *given: driver.decode(*given, chunk_ms),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), rows, rows),
+        out_specs=rows,
+        check_vma=False,
+    )
+    for count in (2,) if TINY else (2, 16) if HOST else (1, 256, 1024, 4096):
+        if count % mesh.devices.size:
+            continue
         audio = 0.1 * normal(1, count, samples)
         lengths = jnp.full((count,), samples, jnp.int32)
-        row = timed(lambda *a: driver.decode(*a, chunk_ms), transducer, audio, lengths)
-        say(streams=count, **row, streams_at_real_time=count * seconds / (row["ms"] / 1e3))
+        row = timed(program, transducer, audio, lengths)
+        frames = seconds * 1e3 / config.frontend.frame_ms / config.model.encoder.time_reduction
+        say(
+            streams=count,
+            **row,
+            streams_at_real_time=count * seconds / (row["ms"] / 1e3),
+            **rate(row, 2 * weights * frames * count),
+        )
+
+
+def _weights(params) -> int:
+    """Returns the number of weights of matrix products."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
 
 
 SECTIONS = {each.__name__: each for each in (integers, matmul, loss, peer, lstm, step, decode)}

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 INTEGERS = "integers.npz"
@@ -50,7 +50,13 @@ def cases(tiny: bool) -> Iterator[Case]:
         yield Case(("peer", peer), 60)
 
 
-def run(case: Case, folder: Path, tiny: bool, seconds: float) -> list[dict]:
+def run(
+    case: Case,
+    folder: Path,
+    tiny: bool,
+    seconds: float,
+    variables: Mapping[str, str] | None = None,
+) -> list[dict]:
     """Runs a case and returns its rows.
 
     Args:
@@ -58,6 +64,7 @@ def run(case: Case, folder: Path, tiny: bool, seconds: float) -> list[dict]:
       folder: output folder; the case's own output goes to ``logs`` in it.
       tiny: whether sizes are small.
       seconds: time that is left.
+      variables: environment of the process beside this one's.
     """
     name = " ".join(case.name)
     limit = min(case.limit_s, seconds)
@@ -68,6 +75,7 @@ def run(case: Case, folder: Path, tiny: bool, seconds: float) -> list[dict]:
         **os.environ,
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        **(variables or {}),
     }
     environment["ACCELERATOR_INTEGERS"] = str(folder / INTEGERS)
     if tiny:

@@ -47,8 +47,20 @@ ALLOWED = {
         "training",
     }
     | NETWORKS,
+    "adaptation": {
+        "artefact",
+        "decoding",
+        "evaluation",
+        "experiment",
+        "export",
+        "frontend",
+        "input_pipeline",
+        "losses",
+    }
+    | NETWORKS,
     "live": {"decoding", "experiment", "report"},
     "studies": {
+        "adaptation",
         "experiment",
         "decoding",
         "evaluation",

@@ -23,6 +23,7 @@ EXTRAS = (
     *("array_record", "grain", "jiwer", "matplotlib", "ml_collections", "orbax", "sentencepiece"),
     *("soundfile", "tensorboardX", "tensorflow_datasets", "av", "ai_edge_litert", "ethosu"),
     *("flatbuffers", "tflite_micro", "jinja2", "plotly", "starlette", "uvicorn"),
+    *("evosax", "optuna"),
 )
 
 

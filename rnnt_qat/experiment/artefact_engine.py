@@ -19,6 +19,20 @@ from rnnt_qat.infra.config import ConfigError, from_json
 from rnnt_qat.typing import Int
 
 
+def frontend_of(artefact: Artefact) -> Frontend:
+    """Returns the frontend that an artefact's settings describe.
+
+    Raises:
+      ArtefactError: if the settings are invalid.
+    """
+    settings = dict(artefact.features)
+    mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
+    try:
+        return Frontend(from_json(FrontendConfig, settings), FeatureStats(mean, std))
+    except ConfigError as error:
+        raise ArtefactError(f"features: {error}") from error
+
+
 class ArtefactEngine:
     """An ``Engine`` over an artefact.
 
@@ -33,17 +47,12 @@ class ArtefactEngine:
     """
 
     def __init__(self, artefact: Artefact, chunk_ms: float, endpoint: EndpointConfig | None = None):
-        settings = dict(artefact.features)
-        mean, std = (np.asarray(settings.pop(name), np.float32) for name in ("mean", "std"))
-        try:
-            config = from_json(FrontendConfig, settings)
-        except ConfigError as error:
-            raise ArtefactError(f"features: {error}") from error
+        self._frontend = frontend_of(artefact)
+        config = self._frontend.config
         self._artefact = artefact
         self._player = Player(artefact.model)
         self._endpoint = endpoint
         self._reduction = artefact.model.encoder.time_reduction
-        self._frontend = Frontend(config, FeatureStats(mean, std))
         self.sample_rate_hz = config.log_mel.sample_rate_hz
         self.frame_s = config.frame_ms * self._reduction / 1000
         frames = round(chunk_ms / 1000 / self.frame_s)

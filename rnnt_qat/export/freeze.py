@@ -58,11 +58,25 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
         check_calibrated(variables[QUANT_STATS])
     except (KeyError, ValueError) as error:
         raise FreezeError(f"the model has ranges that were never calibrated: {error}") from error
+    return laid_out(model, frozen_variables(model, variables))
+
+
+def laid_out(model: RNNT, frozen: PyTree) -> RnntIntegers:
+    """Returns the integers of frozen variables, e.g. of some that were changed after freezing.
+
+    Args:
+      model: the model, under a policy that assigns every layer to one exportable chip.
+      frozen: variables as ``serving.freeze.frozen_variables`` returns them.
+
+    Raises:
+      FreezeError: a layer is not on such a chip.
+      ValueError: some input overflows a word of the runtimes; names the layer.
+    """
     chip = _one_chip(model)
-    reader = _Reader(model, frozen_variables(model, variables))
+    reader = _Reader(model, frozen)
     return lay_out(
         model.config,
-        variables["params"],
+        frozen["params"],
         reader.layer,
         reader.table,
         chip.name,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnt_qat.artefact.integers import RnntIntegers
-from rnnt_qat.artefact.layer_integers import LstmIntegers, RecurrentIntegers
+from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers, RecurrentIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
 from rnnt_qat.export.layer_graphs import stateful_node
 from rnnt_qat.export.lstm_graphs import DenseNode, add_fused_lstm, in_format
@@ -131,6 +131,37 @@ def joint_step(model: RnntIntegers, boundary: Boundary = EVERYWHERE, streams: in
     hidden = graph.tanh(hidden_pre, joint.hidden, "hidden")
     logits = DenseNode(graph, joint.output, "output")(hidden, "logits")
     return graph.finish([graph.argmax(logits, "label") if boundary.argmax_inside else logits])
+
+
+def recurrent_layer(layer: RecurrentIntegers, frames: int) -> bytes:
+    """Returns the graph of one recurrent layer alone, e.g. to compile it alone.
+
+    Args:
+      layer: the layer.
+      frames: number of frames per call.
+
+    Returns:
+      The file; it maps ``inputs [frames, D]`` to ``[frames, H]``.
+    """
+    graph = GraphBuilder("layer")
+    stack = _Stack(graph, (layer,), 1)
+    y = stack(0, graph.input("inputs", (frames, layer.input_size), layer.input))
+    return graph.finish([y, *stack.outputs])
+
+
+def product(dense: DenseIntegers, rows: int) -> bytes:
+    """Returns the graph of one matrix product alone.
+
+    Args:
+      dense: the product.
+      rows: number of rows per call.
+
+    Returns:
+      The file; it maps ``inputs [rows, K]`` to ``outputs [rows, M]``.
+    """
+    graph = GraphBuilder("layer")
+    x = graph.input("inputs", (rows, dense.weights.shape[1]), dense.input)
+    return graph.finish([DenseNode(graph, dense, "product")(x, "outputs")])
 
 
 class _Stack:

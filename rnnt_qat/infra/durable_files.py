@@ -14,10 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file atomically; a failed write keeps the previous file."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file atomically; a failed write keeps the previous file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -1,0 +1,118 @@
+"""The same programs on whatever JAX finds: one table for each machine.
+
+    python -m benchmarks.devices                     # every device, and one of them alone
+    python -m benchmarks.devices --counts=1,2        # on a CPU: that many simulated devices
+
+Matrix products, the loss, the recurrent core, a training step under several policies, and batched
+streaming decoding, each in a process (``accelerator_cases``). The rows of a case replace its
+former ones of the same machine in ``--rows``, and the table has those of all machines.
+
+The question is that of snnTorch on IPUs (Sun et al., "Intelligence Processing Units Accelerate
+Neuromorphic Learning", 2022): what one description of a model gives on machines that it was not
+written for.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import app, flags
+
+from benchmarks import measure
+from benchmarks.accelerator_plan import Case, failed, run
+from benchmarks.devices_table import Machine, merged, table
+
+_CASES = (
+    ("matmul",),
+    ("loss", "joint"),
+    ("lstm", "ours"),
+    *(("step", "MODEL", policy) for policy in ("float32", "w8a8", "ethos_u_8x8_16")),
+    ("decode", "MODEL"),
+)
+_SHARED = ("step", "decode")
+"""Sections whose work several devices share."""
+
+_FIND = "import jax; d = jax.devices(); print(d[0].platform, len(d), d[0].device_kind, sep='|')"
+
+
+def cases(model: str, devices: int, tiny: bool = False) -> list[Case]:
+    """Returns the cases of one number of devices, those of one device being the most.
+
+    Args:
+      model: sizes of the recognizer.
+      devices: number of devices.
+      tiny: whether a training step is measured under one policy alone.
+    """
+    names = [tuple(model if word == "MODEL" else word for word in name) for name in _CASES]
+    if model == "smoke":  # random, it says a hundred characters a second
+        names = [("decode", "readme") if name[0] == "decode" else name for name in names]
+    if tiny:
+        names = [name for name in names if name[0] != "step" or name[-1] == "w8a8"]
+    return [Case(name, 600) for name in names if devices == 1 or name[0] in _SHARED]
+
+
+def environment(platform: str, devices: int) -> dict[str, str]:
+    """Returns the variables with which JAX finds a number of devices.
+
+    Args:
+      platform: name of JAX's backend.
+      devices: number of devices.
+    """
+    if platform == "cpu":
+        # A device that waits for others holds a thread.
+        threads = {"NPROC": str(4 * devices)} if devices > 1 else {}
+        return {"JAX_NUM_CPU_DEVICES": str(devices), "ACCELERATOR_HOST": "1", **threads}
+    if platform == "gpu":
+        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(devices)))}
+    return {}  # a TPU's devices cannot be left out
+
+
+def found_machine() -> tuple[str, int, Machine]:
+    """Returns the platform, the number of devices and the machine's description."""
+    done = subprocess.run([sys.executable, "-c", _FIND], capture_output=True, text=True, check=True)
+    platform, count, kind = done.stdout.strip().splitlines()[-1].split("|")
+    here = measure.machine()
+    cores = len(os.sched_getaffinity(0))
+    device = str(here["processor"]) if platform == "cpu" else kind
+    return platform, int(count), Machine(device, f"{cores} cores", str(here["commit"]))
+
+
+def main(argv: list[str]) -> int:
+    """Measures, keeps the rows and prints the table."""
+    del argv
+    platform, count, machine = found_machine()
+    counts = [int(n) for n in flags.FLAGS.counts] or sorted({1, count})
+    if platform != "cpu" and max(counts) > count:
+        raise app.UsageError(f"--counts: this machine has {count} devices")
+    model = flags.FLAGS.model or ("smoke" if platform == "cpu" else "45M")
+    rows: list[dict] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for devices in counts:
+            for case in cases(model, devices, flags.FLAGS.tiny):
+                if flags.FLAGS.only and case.name[0] not in flags.FLAGS.only:
+                    continue
+                variables = environment(platform, devices)
+                done = run(case, Path(folder), flags.FLAGS.tiny, case.limit_s, variables)
+                rows += [{"devices": devices, **row} for row in done]
+    path = Path(flags.FLAGS.rows)
+    everything = merged(path.read_text() if path.exists() else "", machine, rows)
+    path.write_text("".join(json.dumps(row) + "\n" for row in everything))
+    print(f"\n{table(everything)}\nwrote {path}")
+    return int(failed(rows))
+
+
+def define_flags() -> None:
+    """Defines the flags of the command; importing the module defines none."""
+    flags.DEFINE_list("counts", [], "Numbers of devices; by default one, and all.")
+    flags.DEFINE_string("model", "", "Recognizer of accelerator_cases; by default by the machine.")
+    flags.DEFINE_string("rows", "benchmarks/devices.jsonl", "Rows of all machines.")
+    flags.DEFINE_list("only", [], "Sections to run: matmul, loss, lstm, step, decode; all if none.")
+    flags.DEFINE_bool("tiny", False, "Small sizes, to try the command.")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

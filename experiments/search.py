@@ -1,0 +1,160 @@
+"""Searches the weight bits of every layer: a front of error against the chip's latency.
+
+python -m experiments.search --model=data/pretrained/digits --output=workdir/search
+
+The error is the loss of validation labels after calibration, the cost that of the vendor's compiler
+for each layer. OUTPUT has the front as a table, a plot and ``policies.txt``, a list for training:
+
+python -m experiments.sweep --models=data/pretrained/digits --workdir=workdir/front \
+    --policies="$(paste -sd, workdir/search/policies.txt)"
+
+The same command goes on with a search that was interrupted; with more --trials it searches longer.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from absl import flags
+
+from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
+from rnnt_qat.batch import AudioBatch
+from rnnt_qat.experiment.config import Split
+from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.durable_files import write_text
+from rnnt_qat.infra.progress import Progress
+from rnnt_qat.input_pipeline.chosen import sampled
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.eval_batches import EvalBatches
+from rnnt_qat.input_pipeline.mixture import Mixture
+from rnnt_qat.latency.chip_compilation import compile_recognizer
+from rnnt_qat.latency.layer_costs import LayerCost, layer_costs
+from rnnt_qat.latency.vela import TARGETS, NpuTarget
+from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.studies.precision_search import (
+    Candidate,
+    SearchConfig,
+    front_table,
+    mixed,
+    pareto_front,
+    search,
+)
+from rnnt_qat.studies.precision_search_plot import plot_front
+from rnnt_qat.studies.search_model import SearchModel, calls
+
+_MODEL = flags.DEFINE_string("model", None, "Directory of a float recognizer.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Takes the search and its front.", required=True)
+_CHIP = flags.DEFINE_string("chip", "ethos_u_8x8_16", "Chip, by its policy.")
+_TARGET = flags.DEFINE_enum("target", "u55-128", [t.name for t in TARGETS], "Ethos-U target.")
+_BITS = flags.DEFINE_list("bits", ["2", "3", "4", "8"], "Bits of the weights to choose from.")
+_CHUNKS = flags.DEFINE_list("chunks", ["1"], "Encoder frames a call to choose from.")
+_TRIALS = flags.DEFINE_integer("trials", 200, "Candidates in all.", lower_bound=1)
+_POPULATION = flags.DEFINE_integer("population", 24, "Candidates of a generation.", lower_bound=2)
+_JOBS = flags.DEFINE_integer("jobs", 1, "Candidates evaluated at a time.", lower_bound=1)
+_CALIBRATION = flags.DEFINE_list(
+    "calibration", None, "CORPUS:SPLIT; by default the config's train."
+)
+_VALIDATION = flags.DEFINE_list("validation", None, "CORPUS:SPLIT; by default the config's.")
+_SECONDS = flags.DEFINE_float("seconds", 300.0, "Speech of either, chosen at random.", 1.0)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the search.")
+_CHECKED = flags.DEFINE_bool("compile_front", True, "Compile the front's recognizers whole, too.")
+
+
+def main() -> None:
+    """Searches, and writes the front."""
+    output, console = pathlib.Path(_OUTPUT.value), Console()
+    config = SearchConfig(
+        bits=tuple(numbers(_BITS, int, 2)),
+        chunks=tuple(numbers(_CHUNKS, int, 1)),
+        trials=_TRIALS.value,
+        population=_POPULATION.value,
+        jobs=_JOBS.value,
+        seed=_SEED.value,
+    )
+    set_up_jax()
+    output_folder(_OUTPUT, output)
+    recognizer = Recognizer.load(pathlib.Path(_MODEL.value))
+    if recognizer.policy != FLOAT32:
+        raise ModelDirectoryError(
+            f"--model={_MODEL.value} is of policy {recognizer.policy.name!r}: a search starts from "
+            "a float32 recognizer, as WORKDIR/models/float"
+        )
+    data = recognizer.config.data
+    with Progress("calibrating and freezing", console):
+        heard = _batches(recognizer, test_sets(_CALIBRATION, data.train), _SECONDS.value)
+        model = SearchModel.of(recognizer, _CHIP.value, config.bits, heard)
+    validation = _batches(recognizer, test_sets(_VALIDATION, data.validation), _SECONDS.value)
+    target = next(each for each in TARGETS if each.name == _TARGET.value)
+    costs = {
+        width: {c: _costs(model, width, c, target, output, console) for c in config.chunks}
+        for width in config.bits
+    }
+    counts = {chunk: calls(recognizer, validation, chunk) for chunk in config.chunks}
+    loss = model.loss([recognizer.frontend.batch(batch) for batch in validation])
+    found = search(_CHIP.value, config, costs, counts, loss, output, console)
+
+    front, table = pareto_front(found), "\n".join(front_table(found))
+    write_text(output / "policies.txt", "".join(f"{c.policy}\n" for c in front))
+    write_text(
+        output / "candidates.json", json.dumps([dataclasses.asdict(c) for c in found], indent=1)
+    )
+    plot_front(found, output / "front.png")
+    if _CHECKED.value:
+        table += "\n\n" + _compiled(front, model, target, counts, console)
+    write_text(output / "front.md", table + "\n")
+    console.say(f"{table}\n\nwrote {output}/front.md, front.png, policies.txt")
+
+
+def _batches(recognizer: Recognizer, splits: tuple[Split, ...], seconds: float) -> list[AudioBatch]:
+    """Returns batches of audio of utterances of some splits, chosen at random.
+
+    Args:
+      recognizer: its frontend and pipeline are used.
+      splits: the splits.
+      seconds: duration of all of them, at most.
+    """
+    rate = recognizer.frontend.config.log_mel.sample_rate_hz
+    data_dir = pathlib.Path(DATA_DIR.value)
+    source = Mixture([open_corpus(data_dir, s.corpus, s.split, rate) for s in splits])
+    config = recognizer.config
+    pipeline = dataclasses.replace(config.pipeline, num_buckets=2)
+    chosen = sampled(source, seconds * rate)
+    return list(EvalBatches(chosen, recognizer.tokenizer, config.frontend, pipeline))
+
+
+def _costs(
+    model: SearchModel,
+    width: int,
+    chunk: int,
+    target: NpuTarget,
+    output: pathlib.Path,
+    console: Console,
+) -> dict[str, LayerCost]:
+    """Returns the cost of each layer, from the output folder if it was compiled before."""
+    stored = output / f"costs_{model.chip}_w{width}_chunk{chunk}_{target.name}.json"
+    if not stored.exists():
+        with Progress(f"compiling layers, {width} bits, {chunk} frames a call", console):
+            found = layer_costs(model.uniform[width], chunk, target)
+        write_text(stored, json.dumps({k: dataclasses.asdict(v) for k, v in found.items()}))
+    return {path: LayerCost(**cost) for path, cost in json.loads(stored.read_text()).items()}
+
+
+def _compiled(front: list[Candidate], model: SearchModel, target, counts, console) -> str:
+    """Returns a table of the front's recognizers compiled whole, beside the sums of layers."""
+    lines = [
+        "| policy | chunk | sum of layers, ms per s | compiled whole |",
+        "|---|---:|---:|---:|",
+    ]
+    with Progress("compiling the front", console) as progress:
+        for c in progress.each(front, len(front)):
+            (whole,) = compile_recognizer(mixed(model.uniform, c.bits), (c.chunk_frames,), target)
+            latency = whole.latency(counts[c.chunk_frames]).ms_per_second
+            lines.append(
+                f"| `{c.policy}` | {c.chunk_frames} | {c.ms_per_second:.2f} | {latency:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -4,8 +4,9 @@
     python -m benchmarks.devices --counts=1,2        # on a CPU: that many simulated devices
 
 Matrix products, the loss, the recurrent core, a training step under several policies, and batched
-streaming decoding, each in a process (``accelerator_cases``). The rows of a case replace its
-former ones of the same machine in ``--rows``, and the table has those of all machines.
+streaming decoding, each in a process (``accelerator_cases``). Times on a CPU are processor time.
+The rows of a case replace its former ones of the same machine in ``--rows``, and the table has
+those of all machines.
 
 The question is that of snnTorch on IPUs (Sun et al., "Intelligence Processing Units Accelerate
 Neuromorphic Learning", 2022): what one description of a model gives on machines that it was not

@@ -89,7 +89,8 @@ def main(argv: list[str]) -> int:
     if platform != "cpu" and max(counts) > count:
         raise app.UsageError(f"--counts: this machine has {count} devices")
     model = flags.FLAGS.model or ("smoke" if platform == "cpu" else "45M")
-    rows: list[dict] = []
+    path, rows = Path(flags.FLAGS.rows), list[dict]()
+    everything: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:
         for devices in counts:
             for case in cases(model, devices, flags.FLAGS.tiny):
@@ -97,10 +98,11 @@ def main(argv: list[str]) -> int:
                     continue
                 variables = environment(platform, devices)
                 done = run(case, Path(folder), flags.FLAGS.tiny, case.limit_s, variables)
-                rows += [{"devices": devices, **row} for row in done]
-    path = Path(flags.FLAGS.rows)
-    everything = merged(path.read_text() if path.exists() else "", machine, rows)
-    path.write_text("".join(json.dumps(row) + "\n" for row in everything))
+                new = [{"devices": devices, **row} for row in done]
+                rows += new
+                # After each case, so that an interruption loses one of them.
+                everything = merged(path.read_text() if path.exists() else "", machine, new)
+                path.write_text("".join(json.dumps(row) + "\n" for row in everything))
     print(f"\n{table(everything)}\nwrote {path}")
     return int(failed(rows))
 

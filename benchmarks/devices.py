@@ -98,7 +98,8 @@ def main(argv: list[str]) -> int:
                     continue
                 variables = environment(platform, devices)
                 done = run(case, Path(folder), flags.FLAGS.tiny, case.limit_s, variables)
-                new = [{"devices": devices, **row} for row in done]
+                clock = "processor" if platform == "cpu" else "wall"
+                new = [{"devices": devices, "clock": clock, **row} for row in done]
                 rows += new
                 # After each case, so that an interruption loses one of them.
                 everything = merged(path.read_text() if path.exists() else "", machine, new)

@@ -17,6 +17,11 @@ python -m experiments.sweep --models=data/pretrained/assistant --workdir=workdir
 and telephone prompts alone:
 
 python -m experiments.train --config=experiments/configs/assistant.py:digits --workdir=workdir/d
+
+``assistant.py:digits_chip`` is for sweeps of chips over the first of them:
+
+python -m experiments.sweep --models=data/pretrained/digits --workdir=workdir/map \
+    --config=experiments/configs/assistant.py:digits_chip --map=generic_nna --aware_steps=0
 """
 
 import dataclasses
@@ -203,6 +208,19 @@ def digits() -> ExperimentConfig:
     )
 
 
+def digits_chip() -> ExperimentConfig:
+    """For sweeps of chips over the recognizer of digit strings: one shape, and people alone."""
+    whole = digits()
+    return dataclasses.replace(
+        whole,
+        data=dataclasses.replace(
+            whole.data,
+            test=(Split("connected_digits", "test"), Split("speechocean762", "test_digits")),
+        ),
+        pipeline=dataclasses.replace(whole.pipeline, num_buckets=1, max_seconds=12.0),
+    )
+
+
 def telephone() -> ExperimentConfig:
     """Telephone prompts, recorded and synthetic, alone."""
     return _descendant(
@@ -261,6 +279,7 @@ def get_config(variant: str = "experiment") -> ConfigDict:
         "short": short,
         "chip": chip,
         "digits": digits,
+        "digits_chip": digits_chip,
         "telephone": telephone,
     }
     return config_of(variant, variants)

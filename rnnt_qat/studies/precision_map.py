@@ -147,6 +147,13 @@ this says that the test set cannot tell, not that nothing is lost."""
 Found = Mapping[tuple[str, str], Row]
 """Rows by policy line and stage."""
 
+_CURVES = {CALIBRATION: ("calibrated", COLOURS[1]), AWARE: ("trained", COLOURS[0])}
+
+
+def _measured(found: Found) -> list[str]:
+    """Returns the stages that have rows: a map may be of calibration alone."""
+    return [stage for stage in _CURVES if any(stage == each for _, each in found)]
+
 
 def _of_axis(axis: Axis, base: str, axes: Sequence[Axis]) -> list[Point]:
     return [point for point in points(base, axes) if point.axis == axis]
@@ -154,10 +161,12 @@ def _of_axis(axis: Axis, base: str, axes: Sequence[Axis]) -> list[Point]:
 
 def _needs(base: str, found: Found, axes: Sequence[Axis]) -> str:
     """Returns a table of the lowest sufficient precision along each axis."""
-    lines = ["| axis | suffices, calibrated | suffices, trained |", "|---|---|---|"]
+    stages = _measured(found)
+    lines = [" | ".join(["| axis", *(f"suffices, {_CURVES[stage][0]}" for stage in stages)]) + " |"]
+    lines.append("|---" * (1 + len(stages)) + "|")
     for axis in axes:
         cells = []
-        for stage in (CALIBRATION, AWARE):
+        for stage in stages:
             enough = "none tried"
             for point in _of_axis(axis, base, axes):
                 row = found.get((point.policy, stage))
@@ -173,17 +182,23 @@ def _needs(base: str, found: Found, axes: Sequence[Axis]) -> str:
 
 
 def _table(axis: Axis, base: str, found: Found, axes: Sequence[Axis]) -> str:
-    lines = [f"**{axis.title}** (`{axis.field}`)\n", "| value | calibrated | trained | won back |"]
-    lines.append("|---|---:|---:|---:|")
+    stages = _measured(found)
+    titles = ["value", *(_CURVES[stage][0] for stage in stages)]
+    if AWARE in stages:
+        titles.append("won back")
+    lines = [f"**{axis.title}** (`{axis.field}`)\n", f"| {' | '.join(titles)} |"]
+    lines.append("|---" + "|---:" * (len(titles) - 1) + "|")
     for point in _of_axis(axis, base, axes):
-        rows = [found.get((point.policy, stage)) for stage in (CALIBRATION, AWARE)]
         own = " (the chip's)" if point.policy == str(parse_policy(base)) else ""
-        cells = ["" if row is None else _loss(row) for row in rows]
-        calibrated, trained = rows
-        won = ""
-        if calibrated and trained and calibrated["difference_low"] > 0:
-            won = f"{100 * (1 - trained['difference'] / calibrated['difference']):.0f} %"
-        lines.append(f"| `{point.value}`{own} | {' | '.join(cells)} | {won} |")
+        rows = {stage: found.get((point.policy, stage)) for stage in stages}
+        cells = ["" if row is None else _loss(row) for row in rows.values()]
+        if AWARE in stages:
+            calibrated, trained = rows.get(CALIBRATION), rows[AWARE]
+            won = ""
+            if calibrated and trained and calibrated["difference_low"] > 0:
+                won = f"{100 * (1 - trained['difference'] / calibrated['difference']):.0f} %"
+            cells.append(won)
+        lines.append(f"| {' | '.join([f'`{point.value}`{own}', *cells])} |")
     return "\n".join(lines)
 
 
@@ -191,9 +206,6 @@ def _loss(row: Row) -> str:
     low, high = (100 * row[f"difference_{end}"] for end in ("low", "high"))
     text = f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
     return f"**{text}**" if low > 0 or high < 0 else text
-
-
-_CURVES = {CALIBRATION: ("calibrated", COLOURS[1]), AWARE: ("trained", COLOURS[0])}
 
 
 def plot_map(path: pathlib.Path, base: str, found: Found, axes: Sequence[Axis] = AXES) -> None:
@@ -215,7 +227,14 @@ def plot_map(path: pathlib.Path, base: str, found: Found, axes: Sequence[Axis] =
         panel.set_visible(False)
     for panel in panels[::columns]:
         panel.set_ylabel("WER - float, points")
-    panels[0].legend(frameon=False, fontsize=8)
+    # Linear for a few points, logarithmic above: a cliff does not hide what small losses there are.
+    panels[0].set_yscale("symlog", linthresh=2, linscale=0.7)
+    low, high = panels[0].get_ylim()
+    ticks = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
+    panels[0].set_yticks([value for value in ticks if low <= value <= high])
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].minorticks_off()
+    panels[0].legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(path, dpi=130)
 
 
@@ -229,6 +248,8 @@ def _plot_axis(panel: Axes, axis: Axis, along: Sequence[Point], found: Found) ->
             if row is not None:
                 places.append(place + offset)
                 rows.append(row)
+        if not rows:
+            continue
         values = [100 * row["difference"] for row in rows]
         errors = [
             [100 * (row["difference"] - row["difference_low"]) for row in rows],

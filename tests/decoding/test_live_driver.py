@@ -242,7 +242,8 @@ def test_beam_endpoints_and_alternatives_do_not_depend_on_the_chunks(transducer,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pending", [3, pytest.param(256, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("pending", [3, 256])
 def test_beam_without_endpoints_hands_over_the_whole_recordings_tokens(pending):
     search = BeamConfig(3, 2, max_tokens=240, max_pending_tokens=pending)
     _, best = run_search(TABLE, jnp.asarray(AUDIO[..., None]), LENGTHS, search)

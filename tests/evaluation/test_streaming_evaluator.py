@@ -195,6 +195,7 @@ print(json.dumps([[u.tokens, u.emission_frames] for u in result.utterances]))
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_four_devices_of_two_processes_decode_the_same_and_never_talk(shared):
     root = Path(__file__).parents[2]
     environment = os.environ | {

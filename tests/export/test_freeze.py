@@ -71,7 +71,7 @@ def utterances(features):
     ("spec", "prediction"),
     [
         (ETHOS_U_8X8_16, LSTM_PREDICTION),
-        (ETHOS_U_16X8, LSTM_PREDICTION),
+        pytest.param(ETHOS_U_16X8, LSTM_PREDICTION, marks=pytest.mark.exhaustive),
         pytest.param(
             ETHOS_U_16X8.with_weight_bits(4),
             StatelessPredictionConfig(6, context=2),

@@ -112,7 +112,7 @@ def integers(model, variables, features, labels, initial):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [*LINES[:6], *(pytest.param(line, marks=pytest.mark.exhaustive) for line in LINES[6:])]
+    "line", [*LINES[:4], *(pytest.param(line, marks=pytest.mark.exhaustive) for line in LINES[4:])]
 )
 def test_every_integer(line):
     rng = np.random.default_rng(0)

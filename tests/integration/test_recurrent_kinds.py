@@ -35,7 +35,7 @@ KINDS = {
 ON_CHIPS = [
     ("projected_lstm", "ethos_u_16x8"),
     pytest.param("projected_lstm", "generic_nna", marks=pytest.mark.exhaustive),
-    ("gru", "generic_nna"),
+    pytest.param("gru", "generic_nna", marks=pytest.mark.exhaustive),
     pytest.param("gru", "ethos_u_16x8", marks=pytest.mark.exhaustive),
     ("normalized_lstm", "generic_nna"),
 ]

@@ -48,6 +48,7 @@ def test_the_page(tmp_path):
         "generic_nna{gate.unit=plan}": (0.02, 0.001),
         "generic_nna{gate.unit=hard}": (0.2, 0.04),
     }
+    (tmp_path / "b").mkdir()
     systems = [System(p, stage, 1000) for p in losses for stage in ("calibration", "aware")]
     rows = [row(s, losses[s.policy][s.stage == "aware"], 0.005) for s in systems]
     page = write_map(tmp_path, "generic_nna", {"set": rows}, systems, (UNITS, CELL)).read_text()
@@ -56,5 +57,11 @@ def test_the_page(tmp_path):
     assert "| `hard` | **+20.0 [+19.5, +20.5]** | **+4.0 [+3.5, +4.5]** | 80 % |" in page
     assert "| `table64` | +0.2 [-0.3, +0.7] | +0.1 [-0.4, +0.6] |  |" in page
     assert "| `16` (the chip's) | +0.1 [" in page
+    calibrated = [s for s in systems if s.stage == "calibration"]
+    page = write_map(
+        tmp_path / "b", "generic_nna", {"set": rows[::2]}, calibrated, (UNITS, CELL)
+    ).read_text()
+    assert "| axis | suffices, calibrated |\n" in page
+    assert "| `hard` | **+20.0 [+19.5, +20.5]** |\n" in page
     with Image.open(tmp_path / "map_0.png") as image:
         assert image.width > image.height > 100

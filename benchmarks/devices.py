@@ -4,8 +4,9 @@
     python -m benchmarks.devices --counts=1,2        # on a CPU: that many simulated devices
 
 Matrix products, the loss, the recurrent core, a training step under several policies, and batched
-streaming decoding, each in a process (``accelerator_cases``). The rows of a case replace its
-former ones of the same machine in ``--rows``, and the table has those of all machines.
+streaming decoding, each in a process (``accelerator_cases``). Times on a CPU are processor time.
+The rows of a case replace its former ones of the same machine in ``--rows``, and the table has
+those of all machines.
 
 The question is that of snnTorch on IPUs (Sun et al., "Intelligence Processing Units Accelerate
 Neuromorphic Learning", 2022): what one description of a model gives on machines that it was not
@@ -88,7 +89,8 @@ def main(argv: list[str]) -> int:
     if platform != "cpu" and max(counts) > count:
         raise app.UsageError(f"--counts: this machine has {count} devices")
     model = flags.FLAGS.model or ("smoke" if platform == "cpu" else "45M")
-    rows: list[dict] = []
+    path, rows = Path(flags.FLAGS.rows), list[dict]()
+    everything: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:
         for devices in counts:
             for case in cases(model, devices, flags.FLAGS.tiny):
@@ -96,10 +98,12 @@ def main(argv: list[str]) -> int:
                     continue
                 variables = environment(platform, devices)
                 done = run(case, Path(folder), flags.FLAGS.tiny, case.limit_s, variables)
-                rows += [{"devices": devices, **row} for row in done]
-    path = Path(flags.FLAGS.rows)
-    everything = merged(path.read_text() if path.exists() else "", machine, rows)
-    path.write_text("".join(json.dumps(row) + "\n" for row in everything))
+                clock = "processor" if platform == "cpu" else "wall"
+                new = [{"devices": devices, "clock": clock, **row} for row in done]
+                rows += new
+                # After each case, so that an interruption loses one of them.
+                everything = merged(path.read_text() if path.exists() else "", machine, new)
+                path.write_text("".join(json.dumps(row) + "\n" for row in everything))
     print(f"\n{table(everything)}\nwrote {path}")
     return int(failed(rows))
 

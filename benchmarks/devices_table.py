@@ -67,7 +67,9 @@ def share(row: Mapping, roof_of_one: float) -> float:
       roof_of_one: what one device does at best.
     """
     done = row.get("model_tera_per_s", row.get("tera_per_s", math.nan))
-    return done / (roof_of_one * row.get("devices", 1))
+    # A second of processor time is one of one core, however many devices share it.
+    devices = 1 if row.get("clock") == "processor" else row.get("devices", 1)
+    return done / (roof_of_one * devices)
 
 
 _RATES = {"audio_s_per_s": "s of audio a s", "streams_at_real_time": "streams at real time"}

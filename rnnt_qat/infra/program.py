@@ -136,6 +136,7 @@ def run(
 
     threading.excepthook = _thread_failed
     logging.get_absl_handler().addFilter(_is_a_fault)
+    logging.get_absl_handler().setFormatter(_PlainFormatter())
     sys.unraisablehook = _unraisable
     with SignalWatch(_second_interrupt()):
         try:
@@ -161,6 +162,14 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
     else:
         print(explained[0], file=sys.stderr)
+
+
+class _PlainFormatter(python_logging.Formatter):
+    """Formats log records like the programs' own messages, e.g. ``warning: ...``."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        """Returns the level, the message, and the traceback if there is one."""
+        return f"{record.levelname.lower()}: {super().format(record)}"
 
 
 _NO_FAULTS = (

@@ -30,6 +30,7 @@ import soundfile
 from jaxtyping import Int16, Int64
 
 from rnnt_qat.infra.errors import UserError, is_machine_fault
+from rnnt_qat.input_pipeline.preparation_command import preparation_command
 
 SAMPLE_RATE_HZ = 16_000
 """Sample rate of every prepared corpus."""
@@ -254,7 +255,7 @@ def open_corpus(
             raise CorpusError(f"{root}: name one of the prepared configs: {choices}")
         raise CorpusError(
             f"no prepared corpus {name!r} in {data_dir}; prepare it with: "
-            f"python -m data.prepare --corpora={name.split('/')[0]} --data_dir={data_dir} "
+            f"{preparation_command(name, data_dir)} "
             f"(data/{name.split('/')[0]}/README.md says what it needs)"
         )
     newest = max(versions, key=lambda p: [int(n) for n in p.name.split(".")])

@@ -76,6 +76,11 @@ class Cell:
         """Folder of the results."""
         return self.workdir / (slug(self.policy) if self.policy else FLOAT) / self.into
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the results are there."""
+        return _read(self.folder, self._key) is not None
+
     def __call__(self, console: Console) -> None:
         """Trains and evaluates, unless the results are there.
 
@@ -86,7 +91,7 @@ class Cell:
           ModelDirectoryError: if the model is not a float one; see ``sweep``.
           ValueError: if a rule of the policy matches no layer of the model.
         """
-        if _read(self.folder, self._key) is not None:
+        if self.is_done:
             console.say(f"{self.policy or FLOAT}: measured before, {self.folder}")
             return
         asked = SweepConfig((self.policy,) if self.policy else (), self.aware_steps)

@@ -1,7 +1,7 @@
 """Where the tasks of a study run: one after the other in this process, or on a cluster."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rnnt_qat.infra.console import Console, format_duration
@@ -16,6 +16,10 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """Name in progress lines."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its results are there already, so that running it takes no time."""
 
     def __call__(self, console: Console) -> None:
         """Does the work.
@@ -42,30 +46,38 @@ class InProcess:
 
     def run(self, tasks: Sequence[Task], console: Console) -> None:
         """Runs all tasks in order."""
-        progress = TaskProgress(len(tasks))
+        progress = TaskProgress(tasks)
         for task in tasks:
             task(console)
-            console.say(progress.ended(task.name))
+            console.say(progress.ended(task))
 
 
 class TaskProgress:
     """Number of finished tasks and the time that the others will take.
 
     Args:
-      total: number of tasks.
+      tasks: the tasks; those done before tell nothing of the time that the others take.
+      clock: returns the time in seconds; replaceable in tests.
     """
 
-    def __init__(self, total: int):
-        self._total, self._ended, self._begun = total, 0, time.monotonic()
+    def __init__(self, tasks: Sequence[Task], clock: Callable[[], float] = time.monotonic):
+        self._clock, self._begun = clock, clock()
+        self._done_before = {id(task) for task in tasks if task.is_done}
+        self._total, self._ended, self._computed = len(tasks), 0, 0
 
-    def ended(self, name: str) -> str:
+    def ended(self, task: Task) -> str:
         """Counts a task as finished and returns the progress line.
 
         Args:
-          name: name of the task.
+          task: one of the tasks.
         """
         self._ended += 1
-        seconds = time.monotonic() - self._begun
-        rest = self._total - self._ended
-        ahead = f"ETA {format_duration(seconds / self._ended * rest)}" if rest else "all done"
-        return f"{name}: {self._ended}/{self._total} in {format_duration(seconds)}, {ahead}"
+        self._computed += id(task) not in self._done_before
+        seconds = self._clock() - self._begun
+        ahead = self._total - len(self._done_before) - self._computed
+        line = f"{task.name}: {self._ended}/{self._total} in {format_duration(seconds)}"
+        if self._ended == self._total:
+            return f"{line}, all done"
+        if not self._computed:
+            return line
+        return f"{line}, ETA {format_duration(seconds / self._computed * ahead)}"

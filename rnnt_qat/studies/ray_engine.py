@@ -88,7 +88,7 @@ class RayEngine:
           UserError: raised by a task, as in this process; tasks in progress are stopped.
           RayError: if a task's worker died too often.
         """
-        ray, progress = self._ray, TaskProgress(len(tasks))
+        ray, progress = self._ray, TaskProgress(tasks)
         self._log_dir.mkdir(parents=True, exist_ok=True)
         remote = ray.remote(**self._options)(_run)
         pending = {
@@ -101,7 +101,7 @@ class RayEngine:
                 (reference, *_), _ = ray.wait(list(pending), num_returns=1)
                 task = pending.pop(reference)
                 ray.get(reference)
-                console.say(progress.ended(task.name))
+                console.say(progress.ended(task))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise error.cause from None

@@ -41,6 +41,7 @@ def test_the_share_is_that_of_the_products_and_of_all_devices():
     assert roof(rows, HERE.key) == 0.5
     assert math.isnan(roof(rows, "elsewhere"))
     assert share(rows[1], 0.5) == 0.25
+    assert share(rows[1] | {"clock": "processor"}, 0.5) == 0.5
     lines = table(rows).splitlines()
     assert lines[2].endswith("| 4 | 100% | 500 GOp/s | - |")
     assert lines[3].endswith("| 2 | step smoke w8a8 | 8 | 25% | 12.5 s of audio a s | - |")

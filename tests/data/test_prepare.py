@@ -9,7 +9,8 @@ from absl.testing import flagsaver
 from data import prepare
 from data.languages import LANGUAGES
 from data.librispeech.folder import FolderSource
-from rnnt_qat.input_pipeline.corpus import CorpusError
+from data.synthetic_speech.config import SyntheticSpeechConfig
+from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,3 +72,29 @@ def test_an_unknown_corpus_names_the_known():
         flags.FLAGS["corpora"].value = ["libri"]
         with pytest.raises(flags.IllegalFlagValueError, match="there are: asterisk_prompts"):
             flags.FLAGS.validate_all_flags()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("asterisk_prompts", ""),
+        ("synthetic_speech/prompts_4h", " --synthetic_texts=prompts --synthetic_hours=4"),
+        ("synthetic_speech/prompts_1.2h", " --synthetic_texts=prompts --synthetic_hours=1.2"),
+        ("librispeech/by_speaker/1.0.0", ""),
+        ("librispeech/full_960", " --librispeech_config=full_960"),
+        ("librispeech/readers", " --librispeech_name=readers"),
+        ("phrases/wake_words", " --phrases_name=wake_words"),
+        ("uqm_voices/short", " --uqm_config=short"),
+    ],
+)
+def test_a_missing_corpus_names_the_command_that_prepares_this_config(name, options, tmp_path):
+    corpus = name.split("/")[0]
+    command = f"python -m data.prepare --corpora={corpus} --data_dir={tmp_path}{options} "
+    with pytest.raises(CorpusError, match="no prepared corpus") as caught:
+        open_corpus(tmp_path, name, "train")
+    assert f"prepare it with: {command}(" in str(caught.value)
+    arguments = dict(option.removeprefix("--").split("=") for option in options.split())
+    assert arguments.keys() <= set(flags.FLAGS)
+    if corpus == "synthetic_speech":
+        texts, hours = arguments["synthetic_texts"], float(arguments["synthetic_hours"])
+        assert f"{corpus}/{SyntheticSpeechConfig(texts, hours).name}" == name

@@ -12,7 +12,13 @@ from absl import flags
 
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.errors import UserError
-from rnnt_qat.infra.program import _is_a_fault, _thread_failed, _unraisable, explain
+from rnnt_qat.infra.program import (
+    _is_a_fault,
+    _PlainFormatter,
+    _thread_failed,
+    _unraisable,
+    explain,
+)
 
 
 class XlaRuntimeError(RuntimeError):
@@ -119,3 +125,8 @@ def test_warnings_of_libraries_that_say_nothing_are_not_logged():
     assert not kept("Metadata file does not exist: %s")
     assert not kept("Using custom data configuration: %s")
     assert kept("Training data: %s")
+
+
+def test_log_records_read_like_messages():
+    record = logging.LogRecord("absl", logging.WARNING, "x", 1, "skipped %d of %d", (3, 64), None)
+    assert _PlainFormatter().format(record) == "warning: skipped 3 of 64"

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from rnnt_qat.layers.lstm import LSTM
 from rnnt_qat.quant.policies import FLOAT32, W4A8, W8A8, policy_by_name
@@ -97,7 +98,9 @@ def test_rematerialized_cells_have_the_same_gradients_and_emulated_ones_keep_les
 
         kept = jax.eval_shape(lambda *a: jax.vjp(loss, *a)[1], variables["params"], xs)
         size = sum(leaf.size for leaf in jax.tree.leaves(kept))
-        return jax.jit(jax.grad(loss, (0, 1)))(variables["params"], xs), size
+        # Operator by operator, because compilers fuse and round the two programs differently.
+        with jax.disable_jit(name == "float32"):
+            return jax.jit(jax.grad(loss, (0, 1)))(variables["params"], xs), size
 
     kept, size_kept = gradients(False)
     again, size_again = gradients(True)
@@ -143,7 +146,7 @@ def test_weight_gradient_is_one_product_after_the_scan(ragged):
         for equation in jaxpr.eqns:
             if equation.primitive.name == "dot_general":
                 yield inside_scan, equation.outvars[0].aval.shape
-            for sub in jax.core.jaxprs_in_params(equation.params):
+            for sub in jaxprs_in_params(equation.params):
                 yield from products(sub, inside_scan or equation.primitive.name == "scan")
 
     kernel = {(HIDDEN, 4 * HIDDEN), (4 * HIDDEN, HIDDEN)}

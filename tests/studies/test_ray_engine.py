@@ -27,6 +27,7 @@ class Resumable:
     seed: int
     steps: int = 4
     seconds: float = 0.5
+    is_done: bool = False
 
     @property
     def name(self):
@@ -51,6 +52,7 @@ class Resumable:
 @dataclasses.dataclass(frozen=True)
 class Refused:
     name: str = "refused"
+    is_done: bool = False
 
     def __call__(self, console):
         raise UserError("models/float is missing: train it")

@@ -1,0 +1,32 @@
+"""The command that prepares a corpus, from the corpus' name."""
+
+import re
+from pathlib import Path
+
+_CONFIG_FLAG = {"phrases": "phrases_name", "uqm_voices": "uqm_config"}
+"""Flags of ``data.prepare`` that take the name of a config as it is."""
+
+_LIBRISPEECH_RELEASES = ("clean_100", "full_960")
+
+
+def preparation_command(name: str, data_dir: str | Path) -> str:
+    """Returns the command that prepares a corpus, but for the folders of its recordings.
+
+    Args:
+      name: ``corpus`` or ``corpus/config``, as ``open_corpus`` takes them.
+      data_dir: folder of prepared corpora.
+    """
+    corpus, config = (*name.split("/"), "")[:2]
+    command = f"python -m data.prepare --corpora={corpus} --data_dir={data_dir}"
+    return command + "".join(f" --{flag}={value}" for flag, value in _flags(corpus, config).items())
+
+
+def _flags(corpus: str, config: str) -> dict[str, str]:
+    """Returns the flags without which another config of the corpus would be prepared."""
+    if corpus == "synthetic_speech" and (parts := re.fullmatch(r"([a-z]+)_([\d.]+)h", config)):
+        return {"synthetic_texts": parts[1], "synthetic_hours": parts[2]}
+    if corpus == "librispeech" and config in _LIBRISPEECH_RELEASES:
+        return {"librispeech_config": config}
+    if corpus == "librispeech" and config not in ("", "by_speaker"):
+        return {"librispeech_name": config}
+    return {_CONFIG_FLAG[corpus]: config} if config and corpus in _CONFIG_FLAG else {}

@@ -26,6 +26,8 @@ from data.librispeech.tfds_source import TfdsSource
 from data.phrases.builder import Phrases
 from data.speechocean762.builder import SpeechOcean762
 from data.spoken_digits.builder import SpokenDigits
+from data.spoken_digits.folder import FolderDigits
+from data.spoken_digits.tfds_source import TfdsDigits
 from data.synthetic_speech.builder import SyntheticSpeech
 from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
 from data.transcript_files import UTF_8
@@ -105,6 +107,12 @@ _SPOKEN_DIGITS = FolderFlags.define(
     test_help="Whose digits are tested; by default a fifth; or none.",
     validation_help="Whose validate; by default a fifteenth; or none.",
 )
+_SPOKEN_DIGITS_SOURCE = flags.DEFINE_enum(
+    "spoken_digits_source",
+    "folder",
+    ["folder", "tfds"],
+    "The dataset's folder, or tfds' own builder, which downloads it and needs TensorFlow.",
+)
 _CONNECTED_DIGITS_STRINGS = flags.DEFINE_integer(
     "connected_digits_strings", 300, "Digit strings joined for each speaker.", lower_bound=1
 )
@@ -174,10 +182,17 @@ def _speechocean762() -> CorpusBuilder:
     )
 
 
+def _digit_source() -> FolderDigits | TfdsDigits:
+    if _SPOKEN_DIGITS_SOURCE.value == "tfds":
+        return TfdsDigits(Path(DATA_DIR.value) / "downloads" / "tfds")
+    return FolderDigits(named_folder(_SPOKEN_DIGITS.folder, _SPOKEN_DIGITS.contents))
+
+
 def _spoken_digits() -> CorpusBuilder:
     return SpokenDigits(
         data_dir=DATA_DIR.value,
-        **_SPOKEN_DIGITS.arguments(),
+        source=_digit_source(),
+        **_SPOKEN_DIGITS.speakers(),
         workers=_WORKERS.value,
     )
 
@@ -185,7 +200,8 @@ def _spoken_digits() -> CorpusBuilder:
 def _connected_digits() -> CorpusBuilder:
     return ConnectedDigits(
         data_dir=DATA_DIR.value,
-        **_SPOKEN_DIGITS.arguments(),
+        source=_digit_source(),
+        **_SPOKEN_DIGITS.speakers(),
         strings=_CONNECTED_DIGITS_STRINGS.value,
         workers=_WORKERS.value,
     )

@@ -25,7 +25,7 @@ class ConnectedDigits(SpokenDigits):
         Args:
           strings: number of strings per speaker.
           seed: seed of the strings, the recording of each digit, and the pauses.
-          **options: options of `SpokenDigits`, whose folder holds the single digits.
+          **options: options of `SpokenDigits`, whose source has the single digits.
         """
         self._strings, self._seed = strings, seed
         super().__init__(**options)

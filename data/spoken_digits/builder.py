@@ -1,20 +1,33 @@
 """Builder of ``spoken_digits``; see README.md in this folder."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import tensorflow_datasets as tfds
 
 from data.audio import Limits
-from data.corpus import Recording
-from data.folder_corpus import FolderCorpus
+from data.corpus import CorpusBuilder, Recording
+from data.skips import SkipReport
 from data.speaker_splits import split_recordings
-from data.spoken_digits.folder import list_digits
 
 LIMITS = Limits(max_chars_per_s=45.0)  # a digit without silence around it: "seven" in 0.14 s
 
 
-class SpokenDigits(FolderCorpus):
+class DigitSource(Protocol):
+    """Recordings of single digits: `folder.FolderDigits` or `tfds_source.TfdsDigits`."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what identifies the recordings, as JSON."""
+
+    def recordings(self, skip_report: SkipReport) -> list[Recording]:
+        """Lists the digits, in the order of their ids.
+
+        Args:
+          skip_report: counts what is left out.
+        """
+
+
+class SpokenDigits(CorpusBuilder):
     """Builder of a corpus of single digits: 8 kHz, a few speakers who recorded themselves."""
 
     name = "spoken_digits"
@@ -22,16 +35,32 @@ class SpokenDigits(FolderCorpus):
     DESCRIPTION = "Free Spoken Digit Dataset: single English digits, split by speaker."
     HOMEPAGE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 
-    def __init__(self, **options: Any):
+    def __init__(
+        self,
+        *,
+        source: DigitSource,
+        test_speakers: Sequence[str] = (),
+        validation_speakers: Sequence[str] = (),
+        **options: Any,
+    ):
         """Creates a builder.
 
         Args:
-          **options: options of `FolderCorpus`, whose folder is one that `list_digits` reads.
+          source: the recordings.
+          test_speakers: see `split_speakers`.
+          validation_speakers: see `split_speakers`.
+          **options: options of `CorpusBuilder`.
         """
+        self._source = source
+        self._named = {"test": tuple(test_speakers), "validation": tuple(validation_speakers)}
         options.setdefault("limits", LIMITS)
         super().__init__(**options)
 
+    def sources(self) -> dict[str, Any]:
+        """Returns the fingerprint of the recordings and the named speakers."""
+        return self._source.fingerprint() | {"speakers": self._named}
+
     def list_recordings(self) -> Mapping[str, list[Recording]]:
         """Lists the digits, split by speaker; see `CorpusBuilder`."""
-        digits = list_digits(self.folder, self.skip_report)
-        return split_recordings(digits, **self.named_speakers)
+        digits = self._source.recordings(self.skip_report)
+        return split_recordings(digits, **self._named)

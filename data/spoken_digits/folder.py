@@ -1,8 +1,10 @@
 """Reader of folders of single spoken digits."""
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 from data.audio import decode_audio
 from data.corpus import Recording
@@ -11,9 +13,28 @@ from data.librispeech.folder import FolderSource
 from data.skips import Cause, SkipError, SkipReport
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
-_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+")
+NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_\d+")
 
 DIGITS = tuple(number_words(digit) for digit in range(10))
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderDigits:
+    """Single digits of a folder that `list_digits` reads.
+
+    Attributes:
+      folder: the folder.
+    """
+
+    folder: Path
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identifies the files of the folder."""
+        return FolderSource(self.folder).fingerprint()
+
+    def recordings(self, skip_report: SkipReport) -> list[Recording]:
+        """Lists the digits; see `list_digits`."""
+        return list_digits(self.folder, skip_report)
 
 
 def list_digits(folder: Path, skip_report: SkipReport) -> list[Recording]:
@@ -43,7 +64,7 @@ def list_digits(folder: Path, skip_report: SkipReport) -> list[Recording]:
 
 
 def _named_after_digit(path: Path, skip_report: SkipReport) -> Recording | None:
-    match = _NAME.fullmatch(path.stem)
+    match = NAME.fullmatch(path.stem)
     if match is None:
         skip_report.skip(path.stem, SkipError(Cause.NOT_A_DIGIT, path.name))
         return None

@@ -4,7 +4,7 @@ import numpy as np
 
 from data.connected_digits.builder import ConnectedDigits
 from data.connected_digits.joined import EDGE_S, LENGTHS, PAUSE_S, JoinedDigits, draw_strings
-from data.spoken_digits.folder import DIGITS
+from data.spoken_digits.folder import DIGITS, FolderDigits
 from data.synthetic_speech.plan import TEST_FRACTION, VALIDATION_FRACTION
 from data.synthetic_speech.sentences import split_of
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ, open_corpus
@@ -17,7 +17,11 @@ def test_strings_are_split_as_synthetic_sentences_are(tmp_path):
 
     def prepare(data_dir):
         made = ConnectedDigits(
-            data_dir=data_dir, folder=tmp_path / "digits", strings=5, test_speakers=["3"], workers=1
+            data_dir=data_dir,
+            source=FolderDigits(tmp_path / "digits"),
+            strings=5,
+            test_speakers=["3"],
+            workers=1,
         )
         made.prepare()
         return [open_corpus(data_dir, "connected_digits", s) for s in ("train", "test")]

@@ -4,7 +4,8 @@ import soundfile
 
 from data.skips import Cause, SkipReport
 from data.spoken_digits.builder import SpokenDigits
-from data.spoken_digits.folder import DIGITS, list_digits
+from data.spoken_digits.folder import DIGITS, FolderDigits, list_digits
+from data.spoken_digits.tfds_source import TfdsDigits, convert
 from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
 from tests.data.conftest import tone, write_chapter
 
@@ -25,7 +26,10 @@ def recordings(tmp_path):
 
 def test_digits_by_speaker(recordings, tmp_path):
     made = SpokenDigits(
-        data_dir=tmp_path / "corpora", folder=recordings, workers=1, test_speakers=["lucas"]
+        data_dir=tmp_path / "corpora",
+        source=FolderDigits(recordings),
+        workers=1,
+        test_speakers=["lucas"],
     )
     made.prepare()
     speakers = {}
@@ -59,3 +63,29 @@ def test_librispeech_layout(tmp_path):
 def test_no_folder(tmp_path):
     with pytest.raises(CorpusError, match="name the Free Spoken Digit Dataset's"):
         list_digits(tmp_path / "nowhere", SkipReport())
+
+
+def test_tfds_examples_are_the_recordings_of_the_folder(recordings):
+    files = sorted((recordings / "recordings").glob("*.wav"))
+    examples = [
+        {
+            "audio/filename": path.name.encode(),
+            "label": int(path.name[0]),
+            "audio": soundfile.read(path, dtype="int16")[0].astype(np.int64),
+        }
+        for path in reversed(files)
+    ]
+    wrong = examples[0] | {"label": 3}
+    report = SkipReport()
+    found = convert([*examples, wrong], report)
+    assert report.counts() == {Cause.NOT_A_DIGIT: 1}
+    wanted = list_digits(recordings, SkipReport())
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours.id, ours.speaker, ours.text) == (theirs.id, theirs.speaker, theirs.text)
+        np.testing.assert_array_equal(ours.decode(), theirs.decode())
+
+
+def test_tfds_without_tensorflow_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CorpusError, match="needs TensorFlow"):
+        TfdsDigits(tmp_path).recordings(SkipReport())

@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data.audio import Limits
+from data.encoding import Encoded, encode_all
 from data.encoding import Recording as Recording
-from data.encoding import encode_all
 from data.languages import ENGLISH, Language
 from data.skips import Cause, SkipError, SkipReport
 from rnnt_qat.infra.console import Console
@@ -199,16 +199,16 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         self._writing.close()  # of the split before
         total = len(recordings) if isinstance(recordings, Sized) else None
         with self._step(f"encoding {split}", "recordings") as progress:
-            listed = progress.each(recordings, total)
-            yield from self._encoded(split, listed)
+            encoded = encode_all(recordings, self.limits, self.workers)
+            yield from self._encoded(split, progress.each(encoded, total))
         if not self.skip_report.kept[split].utterances:
             raise CorpusError(f"{self.name}: nothing is left for split {split!r}")
         # tfds writes a split when its examples are exhausted.
         self._writing.enter_context(self._step(f"writing {split}"))
 
-    def _encoded(self, split: str, listed: Iterable[Recording]) -> Iterator[tuple[str, dict]]:
+    def _encoded(self, split: str, encoded: Iterable[Encoded]) -> Iterator[tuple[str, dict]]:
         """Yields the records of the recordings that are kept, by id, and counts the others."""
-        for item in encode_all(listed, self.limits, self.workers):
+        for item in encoded:
             if item.error is not None:
                 self.skip_report.skip(item.id, item.error)
                 continue

@@ -24,7 +24,7 @@ from absl import flags
 
 from experiments.flags import DATA_DIR, output_folder, run, set_up_jax
 from rnnt_qat.adaptation.bit_errors import flip_bits
-from rnnt_qat.adaptation.evolution import EvolutionConfig, evolve, mean_loss
+from rnnt_qat.adaptation.evolution import STATE, EvolutionConfig, evolve, mean_loss
 from rnnt_qat.adaptation.frozen_recognizer import FrozenRecognizer
 from rnnt_qat.adaptation.grid import BIASES, LAST_LAYER, SCALES, Grid
 from rnnt_qat.adaptation.objectives import OBJECTIVES
@@ -62,7 +62,7 @@ _BIT_ERRORS = flags.DEFINE_float(
 _GENERATIONS = flags.DEFINE_integer("generations", 30, "Generations.", lower_bound=1)
 _POPULATION = flags.DEFINE_integer("population", 16, "Candidates of each.", lower_bound=5)
 _DEVIATION = flags.DEFINE_float(
-    "deviation", 0.05, "Of the first candidates, of the variables' RMS."
+    "deviation", 0.05, "Of the first candidates, of the variables' RMS.", lower_bound=1e-6
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of bit errors, of the choice of speech, of the search.")
 
@@ -72,7 +72,13 @@ def main() -> None:
     output, console = pathlib.Path(_OUTPUT.value), Console()
     set_up_jax()
     output_folder(_OUTPUT, output)
-    whole = FrozenRecognizer.load(pathlib.Path(_ARTEFACT.value))
+    given, made = pathlib.Path(_ARTEFACT.value), output / "artefact"
+    if made.exists() and (made.resolve() == given.resolve() or not (output / STATE).exists()):
+        raise flags.ValidationError(
+            f"--output={output}: its folder `artefact` was not made by an adaptation and would be "
+            "replaced; choose another"
+        )
+    whole = FrozenRecognizer.load(given)
     speech, test = _speech(whole)
     damaged = whole
     if _BIT_ERRORS.value:
@@ -84,7 +90,8 @@ def main() -> None:
         _GENERATIONS.value, _POPULATION.value, _DEVIATION.value, seed=_SEED.value
     )
     patterns = [p for name in _CHANGE.value for p in _GROUPS.get(name, (name,))]
-    grid = Grid.of(damaged.transducer.variables, patterns, _RANK.value, _SEED.value)
+    variables = damaged.transducer.variables
+    grid = Grid.of(variables, damaged.policy, patterns, _RANK.value, _SEED.value)
     console.say(f"{grid.size()} numbers, {len(speech)} utterances to adapt to, {len(test)} to test")
     batches = damaged.batches(speech)
     loss = mean_loss(OBJECTIVES[_OBJECTIVE.value], damaged.transducer, batches)
@@ -96,14 +103,17 @@ def main() -> None:
         for name in ("speech", "speaker", "seconds", "objective", "change", "rank", "bit_errors")
     } | dataclasses.asdict(config)
     adapted = damaged.with_variables(grid.at(found.vector), {"adapted": settings})
-    shutil.rmtree(output / "artefact", ignore_errors=True)  # of fewer generations
-    adapted.save(output / "artefact")
+    fresh = output / "artefact.new"
+    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+    adapted.save(fresh)
+    shutil.rmtree(made, ignore_errors=True)  # of fewer generations
+    fresh.rename(made)
     with Progress("measuring", console):
         systems = {"unchanged": whole, "damaged": damaged, "adapted": adapted}
         if damaged is whole:
             del systems["damaged"]
-        variables = [each.transducer.variables for each in systems.values()]
-        results = dict(zip(systems, whole.evaluate(test, "test", variables), strict=True))
+        all_variables = [each.transducer.variables for each in systems.values()]
+        results = dict(zip(systems, whole.evaluate(test, "test", all_variables), strict=True))
     before = "damaged" if "damaged" in results else "unchanged"
     change = paired_difference(
         [u.words for u in results[before].utterances],

@@ -26,6 +26,7 @@ from rnnt_qat.batch import Batch
 from rnnt_qat.infra.config import ConfigError, require_at_least, to_json
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_bytes
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.typing import Array, Float, PyTree
@@ -95,6 +96,7 @@ def evolve(
 
     Raises:
       ConfigError: the folder holds the state of another search.
+      UserError: the loss of the unchanged variables, or of a later mean, is not finite.
     """
     zeros = grid.zeros()
     strategy = SNES(population_size=config.population - 1, solution=zeros)
@@ -118,6 +120,11 @@ def evolve(
                 population,
             )
             found = np.asarray(losses_of(grid, everyone))
+            if not np.isfinite(found[0]):
+                raise UserError(
+                    f"the loss of what is adapted is {found[0]}: is there speech, with transcripts "
+                    "where the objective reads them, that the recognizer can align?"
+                )
             run = run.measured(float(found[0]))
             # After the last one too, so that a longer search goes on as if it had not ended there.
             fitness = jnp.asarray(np.where(np.isfinite(found[1:]), found[1:], np.inf))
@@ -132,19 +139,19 @@ def evolve(
 def mean_loss(
     objective: Objective, transducer: BoundTransducer, batches: Sequence[Batch]
 ) -> Callable[[PyTree], Float[Array, ""]]:
-    """Returns the loss of frozen variables on several batches, weighted by their labels.
+    """Returns the mean of an objective over several batches, as a loss of frozen variables.
 
     Args:
-      objective: the loss of a batch.
+      objective: sum and count of a batch.
       transducer: the recognizer; its variables are replaced.
       batches: what is adapted to.
     """
-    sizes = [float(batch.label_lengths.sum()) for batch in batches]
 
     def loss(variables: PyTree) -> Float[Array, ""]:
         bound = dataclasses.replace(transducer, variables=variables)
-        parts = [n * objective(bound, batch) for n, batch in zip(sizes, batches, strict=True)]
-        return sum(parts, jnp.float32(0)) / sum(sizes)
+        parts = [objective(bound, batch) for batch in batches]
+        total = sum((part for part, _ in parts), jnp.float32(0))
+        return total / sum((count for _, count in parts), jnp.float32(0))
 
     return loss
 

@@ -18,11 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from rnnt_qat.accelerators.roles import Role
 from rnnt_qat.fixedpoint.wide import Wide
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.quant.nna_precision import OnAccelerator
+from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import QUANT_STATS
 from rnnt_qat.typing import Array, Float, Num, PyTree
 
-LARGEST_WEIGHT = 127
 _ACCUMULATOR = 2**31 - 1
 _LARGEST_INPUT = 128
 _LARGEST_BIAS = 2**24
@@ -35,7 +38,7 @@ SCALES = (f"{QUANT_STATS}/*kernel",)
 LAST_LAYER = ("params/joint/*",)
 
 
-class GridError(ValueError):
+class GridError(UserError, ValueError):
     """Variables that cannot be changed on the chip's grid; the message names them."""
 
 
@@ -45,38 +48,37 @@ class Grid:
 
     Attributes:
       variables: frozen variables that a vector of zeros gives.
-      bounds: the largest magnitude of each changed bias, by path.
+      bounds: the largest magnitude of each changed bias and of each changed kernel's weights, by
+        path.
       projections: the random kernels ``A`` of low-rank changes, by path.
       paths: the changed variables, in the order of the vector.
       rank: rank r of the change of a kernel.
-      largest_weight: largest magnitude of a weight.
     """
 
     variables: PyTree
-    bounds: dict[str, Num[Array, "M"]]
+    bounds: dict[str, Num[Array, "..."]]
     projections: dict[str, Float[Array, "K r"]]
     paths: tuple[str, ...] = flax.struct.field(pytree_node=False)
     rank: int = flax.struct.field(pytree_node=False)
-    largest_weight: int = flax.struct.field(pytree_node=False, default=LARGEST_WEIGHT)
 
     @classmethod
     def of(
         cls,
         variables: PyTree,
+        policy: PrecisionPolicy,
         patterns: Sequence[str],
         rank: int = 1,
         seed: int = 0,
-        largest_weight: int = LARGEST_WEIGHT,
     ) -> "Grid":
         """Returns the grid of the variables whose path matches a pattern.
 
         Args:
           variables: frozen variables (``serving.freeze``, ``export.thaw``).
+          policy: the policy that they were frozen under; its chips bound the weights.
           patterns: shell patterns over paths such as ``params/joint/bias``; with layers in
             between, ``*`` matches any number of them.
           rank: rank of the change of a kernel.
           seed: of the random kernels of low-rank changes.
-          largest_weight: largest magnitude of a weight.
 
         Raises:
           GridError: a pattern matches nothing, or a match cannot be changed.
@@ -95,7 +97,8 @@ class Grid:
             elif kind == "kernel":
                 shape = (leaf.shape[0], rank)
                 projections[path] = jnp.asarray(rng.standard_normal(shape, np.float32))
-        return cls(variables, bounds, projections, paths, rank, largest_weight)
+                bounds[path] = _largest_weight(policy, path, leaf)
+        return cls(variables, bounds, projections, paths, rank)
 
     def zeros(self) -> PyTree:
         """Returns the vector that changes nothing, as a dictionary of arrays by path."""
@@ -124,9 +127,8 @@ class Grid:
             if path in self.projections:
                 change = _unit(leaf) * (self.projections[path] + x["a"]) @ x["b"]
                 moved = jnp.round(leaf + change)
-                flat[path] = jnp.clip(moved, -self.largest_weight, self.largest_weight).astype(
-                    leaf.dtype
-                )
+                bound = self.bounds[path]
+                flat[path] = jnp.clip(moved, -bound, bound).astype(leaf.dtype)
             elif path in self.bounds:
                 # The sum is one of integers: float32 does not hold all of them.
                 change = jnp.clip(jnp.round(_unit(leaf) * x), -(2.0**29), 2.0**29)
@@ -173,6 +175,21 @@ def _kind(path: str, leaf: Array) -> str:
 def _unit(leaf: Num[Array, "*S"]) -> Float[Array, ""]:
     """Returns the root mean square of integers, at least 1."""
     return jnp.maximum(jnp.sqrt(jnp.mean(jnp.square(leaf.astype(jnp.float32)))), 1.0)
+
+
+def _largest_weight(
+    policy: PrecisionPolicy, path: str, kernel: Num[Array, "K M"]
+) -> Num[Array, ""]:
+    """Returns the largest magnitude of a kernel's weights: 7 under ``_w4``, whose words hold more.
+
+    A kernel that holds larger ones already, because bits of its words flipped, keeps its own.
+    """
+    _, *layer, _ = path.split("/")
+    precision = policy.for_serving().resolve(tuple(layer))
+    if not isinstance(precision, OnAccelerator):
+        raise GridError(f"{path} is not on a chip under policy {policy.name!r}")
+    largest = precision.spec.tensor(Role.WEIGHT).format.maximum
+    return jnp.float32(max(largest, int(np.abs(np.asarray(kernel, np.int32)).max())))
 
 
 def _largest_bias(flat: PyTree, path: str) -> Num[Array, "M"]:

@@ -11,11 +11,14 @@ from rnnt_qat.losses import transducer_loss_factored
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.typing import Array, Float
 
-Objective = Callable[[BoundTransducer, Batch], Float[Array, ""]]
+Objective = Callable[[BoundTransducer, Batch], tuple[Float[Array, ""], Float[Array, ""]]]
+"""A sum over a batch, and the number of what it is a sum of."""
 
 
-def label_loss(transducer: BoundTransducer, batch: Batch) -> Float[Array, ""]:
-    """Returns the transducer loss of a batch per label: -log P(labels | features).
+def label_loss(
+    transducer: BoundTransducer, batch: Batch
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Returns the transducer loss of a batch, -log P(labels | features), and its labels.
 
     Args:
       transducer: the recognizer.
@@ -39,11 +42,13 @@ def label_loss(transducer: BoundTransducer, batch: Batch) -> Float[Array, ""]:
         chunk_frames=8,
     )
     present = batch.label_lengths > 0
-    return jnp.where(present, losses, 0).sum() / jnp.maximum(batch.label_lengths.sum(), 1)
+    return jnp.where(present, losses, 0).sum(), jnp.float32(batch.label_lengths.sum())
 
 
-def uncertainty(transducer: BoundTransducer, batch: Batch) -> Float[Array, ""]:
-    """Returns -log P of the choices of greedy search, blanks included, per encoder frame.
+def uncertainty(
+    transducer: BoundTransducer, batch: Batch
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Returns -log P of the choices of greedy search, blanks included, and the encoder frames.
 
     It reads no label. It estimates the entropy of the recognizer's decisions from their most
     probable values.
@@ -59,7 +64,7 @@ def uncertainty(transducer: BoundTransducer, batch: Batch) -> Float[Array, ""]:
     encoded, mask, _ = transducer.encode(features, mask, state)
     search = GreedyConfig(max_symbols_per_frame=4, max_tokens=capacity).build()
     found = search.step(transducer, encoded, mask, search.initial_state(transducer, rows))
-    return -found.hypothesis.log_prob.sum() / jnp.maximum(mask.sum(), 1)
+    return -found.hypothesis.log_prob.sum(), jnp.float32(mask.sum())
 
 
 OBJECTIVES: dict[str, Objective] = {"labels": label_loss, "confidence": uncertainty}

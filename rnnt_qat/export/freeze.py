@@ -7,6 +7,7 @@ expect them (``export.layout``); its operators supply scales and formats. Nothin
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
@@ -58,6 +59,7 @@ def freeze(model: RNNT, variables: PyTree) -> RnntIntegers:
         check_calibrated(variables[QUANT_STATS])
     except (KeyError, ValueError) as error:
         raise FreezeError(f"the model has ranges that were never calibrated: {error}") from error
+    _one_chip(model)  # before the ranges, which layers of another arithmetic do not have
     return laid_out(model, frozen_variables(model, variables))
 
 
@@ -74,9 +76,15 @@ def laid_out(model: RNNT, frozen: PyTree) -> RnntIntegers:
     """
     chip = _one_chip(model)
     reader = _Reader(model, frozen)
+    # Layers are recorded from the shapes of their parameters, of which a wide bias is one.
+    shapes = jax.tree.map(
+        lambda leaf: leaf.low if isinstance(leaf, Wide) else leaf,
+        frozen["params"],
+        is_leaf=lambda leaf: isinstance(leaf, Wide),
+    )
     return lay_out(
         model.config,
-        frozen["params"],
+        shapes,
         reader.layer,
         reader.table,
         chip.name,

@@ -56,7 +56,7 @@ class Progress:
         self._remains = remains
         self._unit = f" {unit}" if unit else ""
         self._began = clock()
-        self._counted = False
+        self._counted, self._reached = False, ""
         self._before = 0.0, 0, 0  # time, parts done and programs left at the last call of `at`
         self._plain, self._compiling = _Pace(), _Pace()
         self._ended = threading.Event()
@@ -88,6 +88,10 @@ class Progress:
           programs_left: number of parts ahead that have to compile a program first.
         """
         now = self._elapsed()
+        if total is None:
+            self._reached = f"{done:,}{self._unit}, "
+        else:
+            self._reached = f"{done:,} of {total:,}{self._unit} ({done / total:.0%}), "
         then, before, programs_before = self._before
         # The first part may include a compilation, so only the later ones tell how fast it goes.
         compiled = programs_before - programs_left if self._counted else 1
@@ -124,7 +128,11 @@ class Progress:
         return self._clock() - self._began
 
     def _show_elapsed(self) -> None:
-        """Shows the elapsed time of a step that does not count its parts."""
         while not self._ended.wait(1.0):
-            if not self._before[1] and self._elapsed() >= QUIET_SECONDS and self._console:
-                self._console.progress(f"{self._title}: {format_duration(self._elapsed())} so far")
+            self.tick()
+
+    def tick(self) -> None:
+        """Shows how far the step was and its elapsed time, if no part has ended for a while."""
+        now = self._elapsed()
+        if self._console and now >= QUIET_SECONDS and now - self._before[0] >= QUIET_SECONDS:
+            self._console.progress(f"{self._title}: {self._reached}{format_duration(now)} so far")

@@ -15,6 +15,7 @@ _PACKAGES = (
     "jaxlib",
     "flax",
     "optax",
+    "optuna",
     "orbax-checkpoint",
     "aqtp",
     "numpy",
@@ -30,6 +31,7 @@ _PACKAGES = (
     "ai-edge-litert",
     "tflite-micro",
     "ethos-u-vela",
+    "evosax",
 )
 
 

@@ -168,7 +168,9 @@ def _latency_figures(run: StoredRun) -> list[Json]:
         rows = [
             row
             for row in run.latency
-            if (row["test_set"], row["target"]) == place and row["ms_per_second"]
+            if (row["test_set"], row["target"]) == place
+            and row["ms_per_second"]
+            and row["system"] in systems  # not of an export before the sweep was given others
         ]
         if not rows:
             continue

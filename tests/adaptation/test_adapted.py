@@ -1,7 +1,9 @@
 """An adapted artefact, from objective to the player and LiteRT."""
 
 import dataclasses
+import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -40,7 +42,8 @@ def test_objectives_read_the_integers():
     )
     logits = lattice.head(lattice.encoded[:, :, None], lattice.predicted[:, None])
     whole = transducer_loss(logits, lattice.encoded_lengths, given.labels, given.label_lengths)
-    assert float(label_loss(bound, given)) == pytest.approx(float(whole.sum()) / 5, rel=1e-5)
+    total, labels = label_loss(bound, given)
+    assert (float(total), int(labels)) == (pytest.approx(float(whole.sum()), rel=1e-5), 5)
 
     sure = bound.variables["params"]["joint"]["bias"]
     certain = dataclasses.replace(
@@ -51,7 +54,38 @@ def test_objectives_read_the_integers():
             | {"joint": bound.variables["params"]["joint"] | {"bias": sure.at[0].add(1_000_000)}}
         },
     )
-    assert 0 <= float(uncertainty(certain, given)) < float(uncertainty(bound, given))
+    none = given.replace(labels=0 * given.labels, label_lengths=0 * given.label_lengths)
+    total, frames = uncertainty(bound, given)
+    assert int(frames) == sum(math.ceil(n / 2) for n in given.feature_lengths)
+    assert float(total) == pytest.approx(choices(bound, given), rel=1e-4)
+    assert float(mean_loss(uncertainty, bound, [none])(bound.variables)) == pytest.approx(
+        float(total) / int(frames)
+    )
+    assert 0 <= float(uncertainty(certain, given)[0]) < float(total)
+
+
+def choices(bound, given) -> float:
+    """-log P of greedy search, frame by frame in Python, from the logits of one pair at a time."""
+    total = 0.0
+    for features, length in zip(given.features, given.feature_lengths, strict=True):
+        mask = np.ones((1, int(length)), bool)
+        state = bound.initial_encoder_state(1)
+        encoded, mask, _ = bound.encode(jnp.asarray(features[None, :length]), mask, state)
+        predicted, prediction = bound.predict(
+            jnp.zeros(1, jnp.int32), bound.initial_prediction_state(1)
+        )
+        for t in range(int(mask.sum())):
+            for _ in range(5):  # at most four labels and a blank
+                logits = bound.joint(encoded[:, t], predicted)[0].astype(jnp.float32)
+                log_probs = jax.nn.log_softmax(logits)
+                label = int(jnp.argmax(log_probs))
+                if label and _ == 4:
+                    break
+                total -= float(log_probs[label])
+                if not label:
+                    break
+                predicted, prediction = bound.predict(jnp.asarray([label]), prediction)
+    return total
 
 
 @pytest.mark.slow
@@ -59,7 +93,8 @@ def test_a_damaged_recognizer_is_improved_and_remains_one(tmp_path):
     """The loss falls; the artefact is read again; player, JAX, LiteRT, TFLM have equal integers."""
     made, given = FrozenRecognizer.of(tiny.artefact()), batch()
     damaged = made.with_integers(flip_bits(made.artefact.model, 0.01, seed=0))
-    grid = Grid.of(damaged.transducer.variables, ("params/*/bias", "params/joint/kernel"))
+    patterns = ("params/*/bias", "params/joint/kernel")
+    grid = Grid.of(damaged.transducer.variables, damaged.policy, patterns)
     loss = mean_loss(label_loss, damaged.transducer, [given])
     found = evolve(grid, loss, EvolutionConfig(generations=4, deviation=0.3))
     assert found.best < 0.97 * found.losses[0]
@@ -82,13 +117,14 @@ def test_units_of_several_characters_are_refused():
         FrozenRecognizer.of(units)
 
 
-def test_losses_of_batches_weigh_by_labels():
+def test_losses_of_batches_weigh_by_what_they_count():
     given = batch()
     short = given.replace(label_lengths=np.array([1, 0], np.int32))
     transducer = FrozenRecognizer.of(tiny.artefact()).transducer
 
-    def labels(bound, batch):
-        return jnp.float32(batch.label_lengths.sum())
+    def squares(bound, batch):
+        labels = jnp.float32(batch.label_lengths.sum())
+        return labels**2, labels
 
-    loss = mean_loss(labels, transducer, [given, short])
+    loss = mean_loss(squares, transducer, [given, short])
     assert float(loss({})) == pytest.approx((5 * 5 + 1 * 1) / 6)

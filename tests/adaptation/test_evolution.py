@@ -8,13 +8,15 @@ import pytest
 from rnnt_qat.adaptation.evolution import EvolutionConfig, evolve
 from rnnt_qat.adaptation.grid import Grid
 from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.quant.policies import policy_by_name
 
 BIAS = jnp.asarray([400, -300, 200, 100, -50, 25, 0, 500], jnp.int32)
 GOAL = np.array([520, -310, 90, 180, -150, 25, 60, 420])
 VARIABLES = {
     "params": {"layer": {"bias": BIAS, "kernel": jnp.ones((3, 8), jnp.int8)}},
 }
-GRID = Grid.of(VARIABLES, ("params/layer/bias",))
+GRID = Grid.of(VARIABLES, policy_by_name("ethos_u_8x8_16"), ("params/layer/bias",))
 CONFIG = EvolutionConfig(generations=60, population=16, deviation=0.2, at_once=4)
 
 
@@ -53,3 +55,8 @@ def test_an_interrupted_search_goes_on_to_the_same_result(tmp_path):
         evolve(GRID, distance, other, folder=tmp_path)
     with pytest.raises(ConfigError, match="another search"):
         evolve(GRID, distance, CONFIG, "other speech", folder=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    with pytest.raises(UserError, match="the loss of what is adapted is nan"):
+        evolve(GRID, lambda variables: distance(variables) * jnp.nan, CONFIG)

@@ -7,7 +7,9 @@ from flax.traverse_util import flatten_dict
 from rnnt_qat.adaptation.grid import BIASES, LAST_LAYER, SCALES, Grid, GridError
 from rnnt_qat.export.freeze import laid_out
 from rnnt_qat.export.thaw import thaw
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.models.rnnt import RNNT
+from rnnt_qat.quant.policies import policy_by_name
 from tests.experiment import tiny
 
 
@@ -17,7 +19,9 @@ def frozen():
 
 def test_zeros_change_nothing_and_any_vector_is_a_legal_recognizer():
     transducer = frozen()
-    grid = Grid.of(transducer.variables, (*BIASES, *SCALES, *LAST_LAYER), rank=2)
+    grid = Grid.of(
+        transducer.variables, tiny.recognizer().policy, (*BIASES, *SCALES, *LAST_LAYER), rank=2
+    )
     assert grid.size() == 2 * 32 + 2 * 8 + 7 + 2 * (8 + 7) + 2 * 3 + 1  # biases, joint, scales
     assert grid.changed(grid.zeros()) == 0
     model = RNNT(transducer.model.config, tiny.recognizer().policy)
@@ -36,7 +40,7 @@ def test_zeros_change_nothing_and_any_vector_is_a_legal_recognizer():
 
 def test_changes_are_those_of_the_definition():
     variables = frozen().variables
-    grid = Grid.of(variables, LAST_LAYER, rank=2, seed=1)
+    grid = Grid.of(variables, tiny.recognizer().policy, LAST_LAYER, rank=2, seed=1)
     rng = np.random.default_rng(0)
     vector = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape).astype("f"), grid.zeros())
     moved = grid.at(vector)["params"]["joint"]
@@ -56,6 +60,20 @@ def test_changes_are_those_of_the_definition():
 def test_what_cannot_be_changed_is_named():
     variables = frozen().variables
     with pytest.raises(GridError, match="no variable matches 'params/joint/nothing'"):
-        Grid.of(variables, ("params/joint/nothing",))
+        Grid.of(variables, tiny.recognizer().policy, ("params/joint/nothing",))
     with pytest.raises(GridError, match="the formats of stored tensors stay as they were"):
-        Grid.of(variables, ("quant_stats/joint/logits",))
+        Grid.of(variables, tiny.recognizer().policy, ("quant_stats/joint/logits",))
+
+
+def test_narrow_kernels_stay_on_their_grid():
+    """Seven is the largest weight of four bits; a word with flipped bits may hold more."""
+    kernel = jnp.asarray([[7, -7], [3, 0]], jnp.int8)
+    narrow = policy_by_name("ethos_u_8x8_16_w4")
+    for held, largest in ((kernel, 7), (kernel.at[0, 0].set(64), 64)):
+        variables = {"params": {"joint": {"kernel": held}}}
+        grid = Grid.of(variables, narrow, ("params/joint/kernel",))
+        vector = jax.tree.map(lambda x: x + 9.0, grid.zeros())
+        moved = np.asarray(grid.at(vector)["params"]["joint"]["kernel"], np.int32)
+        assert np.abs(moved).max() == largest
+        assert grid.changed(grid.zeros()) == 0
+    assert issubclass(GridError, UserError)

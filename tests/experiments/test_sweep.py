@@ -111,7 +111,7 @@ def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monk
     measured, compared, deployed = [], [], []
     report = tmp_path / "report/report.md"
     report.parent.mkdir()
-    report.write_text("title\n\ncommand\n\nheadline\n\nnotes")
+    report.write_text("title\n\ncommand\n\n| system | WER |\n|---|---:|\n| (a) | 1 % |\n\nnotes")
     (report.parent / "latency.csv").touch()
 
     class Engine:

@@ -51,6 +51,22 @@ def test_a_long_step_says_how_far_and_how_long(shown):
     ]
 
 
+def test_a_long_part_is_not_silence(shown):
+    stream, clock, console = shown
+    with Progress("decoding", console, unit="batches", clock=clock) as progress:
+        clock.now = 3.0
+        progress.at(1, 4)
+        progress.tick()
+        clock.now = 60.0
+        progress.tick()
+        clock.now = 61.0
+        progress.tick()  # the console's lines have a distance
+    assert stream.getvalue().splitlines() == [
+        "decoding: 1 of 4 batches (25%), 1 min 0 s so far",
+        "decoding: 1 min 1 s",
+    ]
+
+
 def test_programs_ahead_are_estimated_from_those_compiled(shown):
     stream, clock, console = shown
     with Progress("decoding", console, unit="batches", clock=clock) as progress:

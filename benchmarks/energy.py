@@ -1,17 +1,30 @@
 """Energy that a machine says it used: RAPL of the processor's packages, or the GPU's own meter.
 
 Linux shows RAPL's counters under ``/sys/class/powercap`` where the kernel and the rights allow it;
-``nvidia-smi`` gives the power of a GPU, which is summed over time. Elsewhere the energy is NaN.
+``nvidia-smi`` gives the power of GPUs, those of ``CUDA_VISIBLE_DEVICES`` or all, which is summed
+over time. Elsewhere the energy is NaN.
 """
 
+import os
 import shutil
 import statistics
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
-_SMI = ("nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits", "-lms", "50")
+_SMI = ("nvidia-smi", "--query-gpu=index,power.draw", "--format=csv,noheader,nounits", "-lms", "50")
+
+
+def power_command(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the command that samples the power of the GPUs that a process sees.
+
+    Args:
+      environment: variables of the process.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+    return (*_SMI, "-i", visible) if visible else _SMI
 
 
 class EnergyMeter:
@@ -34,7 +47,9 @@ class EnergyMeter:
         if self._backend == "cpu":
             self._before = self._counters()
         elif self._backend == "gpu" and shutil.which(_SMI[0]):
-            self._process = subprocess.Popen(_SMI, stdout=subprocess.PIPE, text=True)
+            self._process = subprocess.Popen(
+                power_command(os.environ), stdout=subprocess.PIPE, text=True
+            )
 
     def stop(self) -> float:
         """Ends the measurement and returns joules; NaN if the machine has no meter."""
@@ -65,11 +80,22 @@ class EnergyMeter:
 
 
 def total_power(lines: str) -> float:
-    """Returns the mean power of all GPUs in watts; NaN if there is no number.
+    """Returns the power of all GPUs in watts, each one's the mean of its samples.
 
     Args:
-      lines: what ``nvidia-smi`` printed: a line for each GPU and sample. The mean of a sample is
-        that of one GPU: programs here run on one.
+      lines: what ``nvidia-smi`` printed: index and power of each GPU and sample.
+
+    Returns:
+      The sum; NaN if a GPU does not tell its power, or there is none.
     """
-    values = [float(line) for line in lines.split() if line.replace(".", "", 1).isdigit()]
-    return statistics.mean(values) if values else float("nan")
+    samples: dict[str, list[float]] = {}
+    for line in lines.splitlines():
+        index, comma, power = line.partition(",")
+        if not comma:  # the end of the output is cut
+            continue
+        own = samples.setdefault(index.strip(), [])
+        if power.strip().replace(".", "", 1).isdigit():
+            own.append(float(power))
+    if not samples or not all(samples.values()):
+        return float("nan")
+    return sum(map(statistics.mean, samples.values()))

@@ -9,11 +9,13 @@ python -m experiments.sweep --models=data/pretrained/digits --workdir=workdir/fr
     --policies="$(paste -sd, workdir/search/policies.txt)"
 
 The same command goes on with a search that was interrupted; with more --trials it searches longer.
+Other options, another model or other speech need another folder.
 """
 
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 
 from absl import flags
 
@@ -24,11 +26,12 @@ from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.progress import Progress
-from rnnt_qat.input_pipeline.chosen import sampled
+from rnnt_qat.input_pipeline.chosen import Chosen, sampled
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.latency.chip_compilation import compile_recognizer
+from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.layer_costs import LayerCost, layer_costs
 from rnnt_qat.latency.vela import TARGETS, NpuTarget
 from rnnt_qat.quant.policies import FLOAT32
@@ -57,7 +60,7 @@ _CALIBRATION = flags.DEFINE_list(
 )
 _VALIDATION = flags.DEFINE_list("validation", None, "CORPUS:SPLIT; by default the config's.")
 _SECONDS = flags.DEFINE_float("seconds", 300.0, "Speech of either, chosen at random.", 1.0)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the search.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the search.", lower_bound=0)
 _CHECKED = flags.DEFINE_bool("compile_front", True, "Compile the front's recognizers whole, too.")
 
 
@@ -81,10 +84,11 @@ def main() -> None:
             "a float32 recognizer, as WORKDIR/models/float"
         )
     data = recognizer.config.data
+    heard = _chosen(recognizer, test_sets(_CALIBRATION, data.train))
+    measured = _chosen(recognizer, test_sets(_VALIDATION, data.validation))
     with Progress("calibrating and freezing", console):
-        heard = _batches(recognizer, test_sets(_CALIBRATION, data.train), _SECONDS.value)
-        model = SearchModel.of(recognizer, _CHIP.value, config.bits, heard)
-    validation = _batches(recognizer, test_sets(_VALIDATION, data.validation), _SECONDS.value)
+        model = SearchModel.of(recognizer, _CHIP.value, config.bits, _batches(recognizer, heard))
+    validation = _batches(recognizer, measured)
     target = next(each for each in TARGETS if each.name == _TARGET.value)
     costs = {
         width: {c: _costs(model, width, c, target, output, console) for c in config.chunks}
@@ -92,7 +96,11 @@ def main() -> None:
     }
     counts = {chunk: calls(recognizer, validation, chunk) for chunk in config.chunks}
     loss = model.loss([recognizer.frontend.batch(batch) for batch in validation])
-    found = search(_CHIP.value, config, costs, counts, loss, output, console)
+    task = (
+        f"{target.name}, integers {model.digest()}, calibration {' '.join(heard.ids)}, "
+        f"validation {' '.join(measured.ids)}"
+    )
+    found = search(_CHIP.value, config, costs, counts, loss, task, output, console)
 
     front, table = pareto_front(found), "\n".join(front_table(found))
     write_text(output / "policies.txt", "".join(f"{c.policy}\n" for c in front))
@@ -106,20 +114,37 @@ def main() -> None:
     console.say(f"{table}\n\nwrote {output}/front.md, front.png, policies.txt")
 
 
-def _batches(recognizer: Recognizer, splits: tuple[Split, ...], seconds: float) -> list[AudioBatch]:
-    """Returns batches of audio of utterances of some splits, chosen at random.
+def _chosen(recognizer: Recognizer, splits: tuple[Split, ...]) -> Chosen:
+    """Returns utterances of some splits, chosen at random, of at most ``--seconds``.
 
     Args:
-      recognizer: its frontend and pipeline are used.
+      recognizer: its frontend gives the sample rate.
       splits: the splits.
-      seconds: duration of all of them, at most.
+
+    Raises:
+      ValidationError: the first utterance is longer.
     """
     rate = recognizer.frontend.config.log_mel.sample_rate_hz
     data_dir = pathlib.Path(DATA_DIR.value)
     source = Mixture([open_corpus(data_dir, s.corpus, s.split, rate) for s in splits])
+    chosen = sampled(source, _SECONDS.value * rate)
+    if not len(chosen):
+        names = ", ".join(f"{s.corpus}:{s.split}" for s in splits)
+        raise flags.ValidationError(
+            f"--seconds={_SECONDS.value:g} is shorter than the first utterance chosen from {names}"
+        )
+    return chosen
+
+
+def _batches(recognizer: Recognizer, chosen: Chosen) -> list[AudioBatch]:
+    """Returns batches of the audio of utterances.
+
+    Args:
+      recognizer: its tokenizer, frontend and pipeline are used.
+      chosen: the utterances.
+    """
     config = recognizer.config
     pipeline = dataclasses.replace(config.pipeline, num_buckets=2)
-    chosen = sampled(source, seconds * rate)
     return list(EvalBatches(chosen, recognizer.tokenizer, config.frontend, pipeline))
 
 
@@ -132,7 +157,8 @@ def _costs(
     console: Console,
 ) -> dict[str, LayerCost]:
     """Returns the cost of each layer, from the output folder if it was compiled before."""
-    stored = output / f"costs_{model.chip}_w{width}_chunk{chunk}_{target.name}.json"
+    name = f"costs_{model.chip}_w{width}_chunk{chunk}_{target.name}_{model.digest(width)}.json"
+    stored = output / name
     if not stored.exists():
         with Progress(f"compiling layers, {width} bits, {chunk} frames a call", console):
             found = layer_costs(model.uniform[width], chunk, target)
@@ -140,7 +166,13 @@ def _costs(
     return {path: LayerCost(**cost) for path, cost in json.loads(stored.read_text()).items()}
 
 
-def _compiled(front: list[Candidate], model: SearchModel, target, counts, console) -> str:
+def _compiled(
+    front: list[Candidate],
+    model: SearchModel,
+    target: NpuTarget,
+    counts: Mapping[int, DecodeCounts],
+    console: Console,
+) -> str:
     """Returns a table of the front's recognizers compiled whole, beside the sums of layers."""
     lines = [
         "| policy | chunk | sum of layers, ms per s | compiled whole |",

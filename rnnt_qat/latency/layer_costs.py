@@ -1,7 +1,13 @@
 """What each layer of a recognizer costs on a chip, alone: Vela's time a call, and stored bytes.
 
 A sum over layers estimates the cost of a recognizer whose layers have different weights, without
-compiling every combination. It leaves out what the compiler gains or loses between layers.
+compiling every combination. Against the whole networks, it leaves out
+
+- what the compiler gains or loses between layers;
+- the operators of no layer: stacking of frames, and the joint's sum, tanh and argmax;
+
+and it counts the start of the NPU by the host, and transfers if there are any, once for each layer
+instead of once for each network.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -9,7 +9,6 @@ al., "EPIM" (2023), which searches the precision of layers with an evolutionary 
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -45,7 +44,7 @@ class SearchConfig:
       trials: number of candidates, with the uniform policies, which come first.
       population: candidates of a generation.
       jobs: candidates evaluated at the same time.
-      seed: of the search.
+      seed: of the search, at least 0.
     """
 
     bits: tuple[int, ...] = (2, 3, 4, 8)
@@ -59,6 +58,7 @@ class SearchConfig:
         """Rejects empty choices and sizes below 1."""
         require_at_least(1, self, "trials", "jobs")
         require_at_least(2, self, "population")
+        require_at_least(0, self, "seed")
         if not self.bits or not set(self.bits) <= set(range(2, WIDEST + 1)):
             raise ValueError(f"SearchConfig.bits={self.bits}: each lies in [2, {WIDEST}]")
         if not self.chunks or min(self.chunks) < 1:
@@ -150,10 +150,14 @@ def search(
     costs: Costs,
     counts: Mapping[int, DecodeCounts],
     loss: Callable[[Bits], float],
+    task: str,
     folder: pathlib.Path,
     console: Console | None = None,
 ) -> list[Candidate]:
     """Runs or continues a search, and returns all of its candidates.
+
+    Only one process may search in a folder at a time: it takes unfinished candidates for those of
+    an interrupted one.
 
     Args:
       chip: name of the chip.
@@ -161,11 +165,12 @@ def search(
       costs: cost of each layer.
       counts: calls of the networks, by the chunk.
       loss: loss of a candidate.
+      task: names what loss and costs measure; a search of another task is not gone on from.
       folder: holds the storage; a search that is there goes on.
       console: shows progress and the time left.
 
     Raises:
-      ConfigError: the folder holds a search with other options.
+      ConfigError: the folder holds a search with other options or of another task.
     """
     folder.mkdir(parents=True, exist_ok=True)
     backend = JournalFileBackend(str(folder / STORAGE))
@@ -175,15 +180,14 @@ def search(
         storage=optuna.storages.JournalStorage(backend),
         study_name=chip,
         directions=["minimize"] * (3 if several else 2),
-        sampler=optuna.samplers.NSGAIISampler(population_size=config.population, seed=config.seed),
         load_if_exists=True,
     )
     layers = tuple(costs[config.bits[0]][config.chunks[0]])
-    _require_same(study, config, layers)
-    if not study.trials:
-        for chunk in config.chunks:
-            for width in sorted(config.bits, reverse=True):
-                study.enqueue_trial({path: width for path in layers} | {"chunk": chunk})
+    _require_same(study, config, layers, task, folder)
+    # A continuation with the seed of the beginning would draw the same candidates again.
+    (seed,) = np.random.SeedSequence([config.seed, len(study.trials)]).generate_state(1).tolist()
+    study.sampler = optuna.samplers.NSGAIISampler(population_size=config.population, seed=seed)
+    _enqueue_uniform(study, config, layers)
 
     def objective(trial: optuna.Trial) -> tuple[float, ...]:
         bits = {path: trial.suggest_categorical(path, config.bits) for path in layers}
@@ -208,16 +212,60 @@ def search(
     return [_candidate(chip, layers, trial) for trial in complete()]
 
 
-def _require_same(study: optuna.Study, config: SearchConfig, layers: Sequence[str]) -> None:
-    """Raises ConfigError if a stored search chooses among other things; notes them if it is new."""
-    options = json.dumps([config.bits, config.chunks, list(layers)])
+def _enqueue_uniform(study: optuna.Study, config: SearchConfig, layers: Sequence[str]) -> None:
+    """Enqueues the uniform policies that are neither evaluated nor enqueued.
+
+    Args:
+      study: no other process works on it; trials that a killed one left running are failed.
+      config: options of the search.
+      layers: paths of the layers.
+    """
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    waiting = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
+    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    there = [trial.system_attrs["fixed_params"] for trial in waiting]
+    there += [trial.params for trial in complete]
+    for chunk in config.chunks:
+        for width in sorted(config.bits, reverse=True):
+            uniform = {path: width for path in layers} | {"chunk": chunk}
+            if uniform not in there:
+                study.enqueue_trial(uniform)
+
+
+def _require_same(
+    study: optuna.Study,
+    config: SearchConfig,
+    layers: Sequence[str],
+    task: str,
+    folder: pathlib.Path,
+) -> None:
+    """Raises ConfigError if a stored search is another one; notes its options if it is new.
+
+    Args:
+      study: the stored search.
+      config: options, of which the number of trials and of jobs may change.
+      layers: paths of the layers.
+      task: names what is measured.
+      folder: for the message.
+    """
+    options = {
+        "bits": list(config.bits),
+        "chunks": list(config.chunks),
+        "population": config.population,
+        "seed": config.seed,
+        "layers": list(layers),
+        "task": task,
+    }
     stored = study.user_attrs.get("options")
-    if stored is None:
+    if stored is None and not study.trials:
         study.set_user_attr("options", options)
     elif stored != options:
+        former = stored if isinstance(stored, dict) else {}
+        other = ", ".join(name for name in options if former.get(name) != options[name])
         raise ConfigError(
-            f"the stored search chooses among {stored}, this one among {options}: give another "
-            "folder, or the same bits, chunks and model"
+            f"{folder / STORAGE} is of another search, which differs in {other}: give another "
+            "folder, or the options, model, chip and speech that it began with"
         )
 
 

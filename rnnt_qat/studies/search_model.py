@@ -1,7 +1,9 @@
 """A recognizer prepared for a search: calibrated once, frozen with every number of weight bits."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,6 +56,15 @@ class SearchModel:
         models = {width: RNNT(config, policy_by_name(line)) for width, line in lines.items()}
         return cls(chip, {width: freeze(model, variables) for width, model in models.items()})
 
+    def digest(self, width: int | None = None) -> str:
+        """Returns a hash of the integers and their formats.
+
+        Args:
+          width: bits of the weights; None hashes the recognizers of all of them.
+        """
+        widths = sorted(self.uniform) if width is None else [width]
+        return integers_digest(tuple(self.uniform[each] for each in widths))
+
     def loss(self, batches: Sequence[Batch]) -> Callable[[Bits], float]:
         """Returns the loss per label of a candidate on batches, by one program for all.
 
@@ -75,6 +86,30 @@ class SearchModel:
             return float(np.dot(found, sizes) / sizes.sum())
 
         return loss
+
+
+def integers_digest(integers: Any) -> str:
+    """Returns a hash of a tree of dataclasses, tuples, arrays and values, in 16 digits."""
+    digest = hashlib.sha256()
+    for part in _parts(integers):
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _parts(node: Any) -> Iterator[bytes]:
+    if isinstance(node, np.ndarray):
+        yield f"{node.dtype}{node.shape}".encode()
+        yield node.tobytes()
+    elif dataclasses.is_dataclass(node):
+        yield type(node).__name__.encode()
+        for field in dataclasses.fields(node):
+            yield from _parts(getattr(node, field.name))
+    elif isinstance(node, tuple):
+        yield f"tuple{len(node)}".encode()
+        for each in node:
+            yield from _parts(each)
+    else:
+        yield repr(node).encode()
 
 
 def _calibrated(recognizer: Recognizer, chip: str, batches: Iterable[AudioBatch]) -> PyTree:

@@ -12,7 +12,7 @@ from benchmarks.accelerator_plan import Case, cases, failed, run, table
 
 def test_a_case_that_fails_or_does_not_fit_is_listed(tmp_path):
     broken = run(Case(("nonsense",)), tmp_path, tiny=True, seconds=60)
-    assert "failed" in broken[0]["problem"]
+    assert broken[0]["problem"] == "failed, exit code 1"
     assert "KeyError: 'nonsense'" in (tmp_path / "logs/nonsense.txt").read_text()
     late = run(Case(("matmul",)), tmp_path, tiny=True, seconds=1)
     assert late == [{"case": "matmul", "skipped": "no time left"}]

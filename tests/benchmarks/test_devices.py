@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from absl import app
 
-from benchmarks import energy
-from benchmarks.devices import cases, environment
+from benchmarks import accelerator_cases, energy
+from benchmarks.devices import cases, device_counts, environment, rows_path
 from benchmarks.devices_table import Machine, merged, roof, share, table
 
 HERE = Machine("a processor", "2 cores", "abc")
@@ -51,8 +52,34 @@ def test_the_share_is_that_of_the_products_and_of_all_devices():
 def test_only_what_devices_share_runs_on_several():
     assert {case.name[0] for case in cases("smoke", 2)} == {"step", "decode"}
     assert ("matmul",) in [case.name for case in cases("smoke", 1)]
-    assert environment("cpu", 2)["JAX_NUM_CPU_DEVICES"] == "2"
-    assert environment("gpu", 2) == {"CUDA_VISIBLE_DEVICES": "0,1"}
+
+
+def test_a_case_sees_as_many_devices_as_its_row_says(monkeypatch):
+    assert environment("cpu", 2, {})["JAX_NUM_CPU_DEVICES"] == "2"
+    both = {"ACCELERATOR_DEVICES": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
+    assert environment("gpu", 2, {}) == both
+    own = {"CUDA_VISIBLE_DEVICES": "5,GPU-ab,3"}
+    assert environment("gpu", 2, own)["CUDA_VISIBLE_DEVICES"] == "5,GPU-ab"
+    assert environment("tpu", 4, own) == {"ACCELERATOR_DEVICES": "4"}
+    monkeypatch.setenv("ACCELERATOR_DEVICES", "99")
+    with pytest.raises(SystemExit, match="ACCELERATOR_DEVICES=99"):
+        accelerator_cases.check_devices()
+
+
+def test_only_numbers_of_devices_that_can_be_had_are_measured():
+    assert device_counts("gpu", 8) == [1, 8]
+    assert device_counts("cpu", 1, [1, 2]) == [1, 2]
+    assert device_counts("tpu", 4) == device_counts("tpu", 4, [4]) == [4]
+    for platform, asked in (("tpu", [1]), ("tpu", [1, 4]), ("gpu", [5]), ("cpu", [0])):
+        with pytest.raises(app.UsageError, match="--counts"):
+            device_counts(platform, 4, asked)
+
+
+def test_small_sizes_replace_no_measured_rows():
+    assert rows_path("", tiny=False).name == "devices.jsonl"
+    assert rows_path("mine.jsonl", tiny=True).name == "mine.jsonl"
+    with pytest.raises(app.UsageError, match="--rows"):
+        rows_path("", tiny=True)
 
 
 def test_energy_is_the_difference_of_the_packages_counters(tmp_path):
@@ -71,15 +98,20 @@ def test_energy_is_the_difference_of_the_packages_counters(tmp_path):
     assert math.isnan(none.stop())
 
 
-def test_a_gpus_power_is_the_mean_of_its_samples():
-    assert energy.total_power("100.5\n99.5\n[N/A]\n") == 100
+def test_power_is_the_sum_over_the_visible_gpus_of_the_mean_of_their_samples():
+    assert energy.total_power("0, 100.5\n0, 99.5\n0, [N/A]\n0") == 100
+    assert energy.total_power("0, 100\n3, 40\n0, 200\n3, 50\n") == 150 + 45
     assert math.isnan(energy.total_power(""))
+    assert math.isnan(energy.total_power("0, 100\n1, [N/A]\n"))
+    assert energy.power_command({"CUDA_VISIBLE_DEVICES": "0,3"})[-2:] == ("-i", "0,3")
+    assert "-i" not in energy.power_command({})
 
 
 @pytest.mark.exhaustive  # tests/benchmarks/test_accelerator.py runs the cases on one device
 def test_the_command_runs_here_on_two_devices(tmp_path):
     rows = tmp_path / "rows.jsonl"
     command = [sys.executable, "-m", "benchmarks.devices", "--tiny", "--counts=2", f"--rows={rows}"]
+    command += [f"--logs={tmp_path}"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}
     )

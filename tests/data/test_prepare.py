@@ -11,6 +11,7 @@ from data.languages import LANGUAGES
 from data.librispeech.folder import FolderSource
 from data.synthetic_speech.config import SyntheticSpeechConfig
 from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
+from rnnt_qat.input_pipeline.preparation_command import preparation_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,3 +99,11 @@ def test_a_missing_corpus_names_the_command_that_prepares_this_config(name, opti
     if corpus == "synthetic_speech":
         texts, hours = arguments["synthetic_texts"], float(arguments["synthetic_hours"])
         assert f"{corpus}/{SyntheticSpeechConfig(texts, hours).name}" == name
+
+
+def test_options_that_a_name_only_has_as_a_hash_are_said_behind_the_command():
+    name = SyntheticSpeechConfig("prompts", 4.0, seed=7).name
+    command = preparation_command(f"synthetic_speech/{name}", "D")
+    given, comment = command.split("  # ")
+    assert given.endswith(" --data_dir=D --synthetic_texts=prompts --synthetic_hours=4")
+    assert f"other options of this config, of which {name.split('_')[-1]} is the hash" in comment

@@ -33,7 +33,12 @@ def test_every_layer_is_compiled_and_their_sum_is_near_the_whole():
         "joint",
     }
     (whole,) = compile_recognizer(model, (2,), U55_128)
-    # The joint's addition and tanh are not in a layer of weights.
     assert weight_bytes(costs) == pytest.approx(whole.stored_weight_bytes, rel=0.25)
-    encoder = sum(c.call_ms for path, c in costs.items() if path.startswith("encoder"))
-    assert encoder == pytest.approx(whole.times().encoder_chunk_ms, rel=0.5)
+    sums = [
+        sum(c.call_ms for path, c in costs.items() if path.startswith(network))
+        for network in ("encoder", "prediction", "joint")
+    ]
+    times = whole.times()
+    assert sums[0] == pytest.approx(times.encoder_chunk_ms, rel=0.5)
+    assert sums[1] == pytest.approx(times.prediction_step_ms, rel=0.5)
+    assert sums[2] < times.joint_step_ms  # its sum, tanh and argmax are in no layer

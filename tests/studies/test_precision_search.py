@@ -2,7 +2,9 @@ import dataclasses
 import itertools
 
 import numpy as np
+import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from rnnt_qat.export.freeze import freeze
 from rnnt_qat.export.thaw import first_difference
@@ -12,6 +14,7 @@ from rnnt_qat.latency.layer_costs import LayerCost
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.studies.precision_search import (
+    STORAGE,
     Candidate,
     SearchConfig,
     front_table,
@@ -21,6 +24,7 @@ from rnnt_qat.studies.precision_search import (
     search,
 )
 from rnnt_qat.studies.precision_search_plot import plot_front
+from rnnt_qat.studies.search_model import integers_digest
 from tests.experiment import tiny
 
 LAYERS = ("encoder/lstm_0", "encoder/projection", "prediction/lstm_0", "joint")
@@ -71,6 +75,11 @@ def test_mixed_integers_are_those_of_the_policy():
     found = dataclasses.replace(mixed(uniform, bits), chip=expected.chip)
     assert first_difference(expected, found) == ""
     assert first_difference(uniform[8], found) != ""
+    assert integers_digest(expected) == integers_digest(found) != integers_digest(uniform[8])
+    wider = dataclasses.replace(expected.joint.sum, scale=2 * expected.joint.sum.scale)
+    joint = dataclasses.replace(expected.joint, sum=wider)
+    other = dataclasses.replace(expected, joint=joint)
+    assert integers_digest(other) != integers_digest(expected)
 
 
 def test_the_front_is_what_nothing_betters():
@@ -90,11 +99,11 @@ def test_the_front_is_what_nothing_betters():
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """A search in two sessions, of which the second is one with twice the trials."""
+    """A search in two runs, of which the second is one with twice the trials."""
     folder = tmp_path_factory.mktemp("search")
     config = SearchConfig(bits=BITS, trials=30, population=10)
     costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}
-    first = search("ethos_u_8x8_16", config, costs, counts, loss_of, folder)
+    first = search("ethos_u_8x8_16", config, costs, counts, loss_of, "t", folder)
     asked = []
 
     def loss(bits):
@@ -102,21 +111,62 @@ def found(tmp_path_factory):
         return loss_of(bits)
 
     longer = dataclasses.replace(config, trials=120)
-    everything = search("ethos_u_8x8_16", longer, costs, counts, loss, folder)
+    everything = search("ethos_u_8x8_16", longer, costs, counts, loss, "t", folder)
     assert len(first) == 30
     assert len(everything) == 120
     assert len(asked) == 90
     assert everything[:30] == first
-    with pytest.raises(ConfigError, match="another folder"):
-        search(
-            "ethos_u_8x8_16",
-            dataclasses.replace(config, bits=(4, 8)),
-            costs,
-            counts,
-            loss_of,
-            folder,
-        )
     return everything
+
+
+@pytest.mark.parametrize(
+    ("what", "changed", "task"),
+    [
+        ("task", {}, "another target"),
+        ("bits", {"bits": (4, 8)}, "t"),
+        ("population", {"population": 3}, "t"),
+        ("seed", {"seed": 1}, "t"),
+    ],
+)
+def test_a_search_of_another_problem_is_not_gone_on_from(what, changed, task, tmp_path):
+    config = SearchConfig(bits=BITS, trials=3, population=2)
+    costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}
+    search("generic_nna", config, costs, counts, loss_of, "t", tmp_path)
+    other = dataclasses.replace(config, **changed)
+    with pytest.raises(ConfigError, match=f"differs in {what}: give another folder"):
+        search("generic_nna", other, costs, counts, loss_of, task, tmp_path)
+    more = dataclasses.replace(config, trials=4, jobs=2)
+    assert len(search("generic_nna", more, costs, counts, loss_of, "t", tmp_path)) == 4
+
+
+@pytest.mark.parametrize("ending", [RuntimeError, SystemExit])  # the second leaves it running
+def test_an_interruption_loses_no_uniform_policy(ending, tmp_path):
+    config = SearchConfig(bits=BITS, trials=3, population=2)
+    costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}
+
+    def interrupted(bits):
+        if set(bits.values()) == {4}:
+            raise ending
+        return loss_of(bits)
+
+    with pytest.raises(ending):
+        search("generic_nna", config, costs, counts, interrupted, "t", tmp_path)
+    found = search("generic_nna", config, costs, counts, loss_of, "t", tmp_path)
+    assert sorted(c.bits["joint"] for c in found if c.uniform) == [2, 4, 8]
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / STORAGE)))
+    states = [t.state.name for t in optuna.load_study(study_name=None, storage=storage).trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_continuation_draws_other_candidates(tmp_path):
+    config = SearchConfig(bits=BITS, trials=13, population=50)
+    costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}
+    search("generic_nna", config, costs, counts, loss_of, "t", tmp_path)
+    longer = dataclasses.replace(config, trials=23)
+    drawn = [c.bits for c in search("generic_nna", longer, costs, counts, loss_of, "t", tmp_path)]
+    assert drawn[3:13] != drawn[13:]
+    again = search("generic_nna", config, costs, counts, loss_of, "t", tmp_path / "again")
+    assert [c.bits for c in again] == drawn[:13]  # the seed decides
 
 
 def test_the_uniform_policies_come_first_and_the_front_goes_beyond_them(found):
@@ -153,7 +203,7 @@ def test_the_table_and_the_plot_show_front_and_uniform(found, tmp_path):
 def test_several_chunks_are_a_third_objective(tmp_path):
     config = SearchConfig(bits=(4, 8), chunks=(1, 4), trials=20, population=8, jobs=2)
     costs = {w: {c: costs_of(c)[w] for c in config.chunks} for w in config.bits}
-    found = search("generic_nna", config, costs, {1: CALLS, 4: CALLS}, loss_of, tmp_path)
+    found = search("generic_nna", config, costs, {1: CALLS, 4: CALLS}, loss_of, "t", tmp_path)
     assert {c.chunk_frames for c in pareto_front(found)} == {1, 4}
 
 

@@ -57,8 +57,6 @@ def thaw(integers: RnntIntegers, policy: PrecisionPolicy) -> BoundTransducer:
         params = unflatten_dict(_params(integers))
         variables = {"params": params, QUANT_STATS: unflatten_dict(ranges)}
         difference = first_difference(integers, laid_out(model, variables))
-    except ThawError:
-        raise
     except ValueError as error:
         raise ThawError(f"policy {policy.name!r} does not fit: {error}; {advice}") from error
     if difference:

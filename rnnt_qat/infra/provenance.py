@@ -16,6 +16,7 @@ _PACKAGES = (
     "flax",
     "optax",
     "optuna",
+    "evosax",
     "orbax-checkpoint",
     "aqtp",
     "numpy",
@@ -31,7 +32,6 @@ _PACKAGES = (
     "ai-edge-litert",
     "tflite-micro",
     "ethos-u-vela",
-    "evosax",
 )
 
 

@@ -75,12 +75,10 @@ def choices(bound, given) -> float:
             jnp.zeros(1, jnp.int32), bound.initial_prediction_state(1)
         )
         for t in range(int(mask.sum())):
-            for _ in range(5):  # at most four labels and a blank
+            for emitted in range(5):  # at most four labels, then a blank in any case
                 logits = bound.joint(encoded[:, t], predicted)[0].astype(jnp.float32)
                 log_probs = jax.nn.log_softmax(logits)
-                label = int(jnp.argmax(log_probs))
-                if label and _ == 4:
-                    break
+                label = int(jnp.argmax(log_probs)) if emitted < 4 else 0
                 total -= float(log_probs[label])
                 if not label:
                     break

@@ -201,7 +201,8 @@ def _connected_digits() -> CorpusBuilder:
     return ConnectedDigits(
         data_dir=DATA_DIR.value,
         source=_digit_source(),
-        **_SPOKEN_DIGITS.speakers(),
+        test_speakers=_SPOKEN_DIGITS.test.value,
+        validation_speakers=_SPOKEN_DIGITS.validation.value,
         strings=_CONNECTED_DIGITS_STRINGS.value,
         workers=_WORKERS.value,
     )

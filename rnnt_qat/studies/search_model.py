@@ -74,16 +74,15 @@ class SearchModel:
         policy = policy_by_name(self.chip)
         # Narrow kernels lie on the 8-bit grid: one program computes all candidates.
         program = thaw(self.uniform[WIDEST], policy)
-        sizes = np.array([float(batch.label_lengths.sum()) for batch in batches])
 
         @jax.jit
-        def of_variables(variables: PyTree, batch: Batch) -> jax.Array:
+        def of_variables(variables: PyTree, batch: Batch) -> tuple[jax.Array, jax.Array]:
             return label_loss(dataclasses.replace(program, variables=variables), batch)
 
         def loss(bits: Bits) -> float:
             variables = thaw(mixed(self.uniform, bits), policy).variables
-            found = [float(of_variables(variables, batch)) for batch in batches]
-            return float(np.dot(found, sizes) / sizes.sum())
+            found = [of_variables(variables, batch) for batch in batches]
+            return float(sum(part for part, _ in found) / sum(count for _, count in found))
 
         return loss
 

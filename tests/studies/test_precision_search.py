@@ -6,8 +6,10 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
+from rnnt_qat.adaptation.objectives import label_loss
+from rnnt_qat.batch import Batch
 from rnnt_qat.export.freeze import freeze
-from rnnt_qat.export.thaw import first_difference
+from rnnt_qat.export.thaw import first_difference, thaw
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.layer_costs import LayerCost
@@ -24,7 +26,7 @@ from rnnt_qat.studies.precision_search import (
     search,
 )
 from rnnt_qat.studies.precision_search_plot import plot_front
-from rnnt_qat.studies.search_model import integers_digest
+from rnnt_qat.studies.search_model import SearchModel, integers_digest
 from tests.experiment import tiny
 
 LAYERS = ("encoder/lstm_0", "encoder/projection", "prediction/lstm_0", "joint")
@@ -80,6 +82,22 @@ def test_mixed_integers_are_those_of_the_policy():
     joint = dataclasses.replace(expected.joint, sum=wider)
     other = dataclasses.replace(expected, joint=joint)
     assert integers_digest(other) != integers_digest(expected)
+
+    rng = np.random.default_rng(5)
+    batches = [
+        Batch(
+            features=rng.normal(size=(2, 12, made.frontend.config.feature_size)).astype("f"),
+            feature_lengths=np.array([12, 8], np.int32),
+            labels=np.array([[1, 5, 2], [3, 1, 0]], np.int32),
+            label_lengths=np.array(lengths, np.int32),
+            utterance_index=np.arange(2, dtype=np.int32),
+        )
+        for lengths in ((3, 2), (1, 0))
+    ]
+    parts = [label_loss(thaw(expected, policy), batch) for batch in batches]
+    per_label = float(parts[0][0] + parts[1][0]) / 6
+    loss = SearchModel("ethos_u_8x8_16", uniform).loss(batches)
+    assert loss(bits) == pytest.approx(per_label, rel=1e-5)
 
 
 def test_the_front_is_what_nothing_betters():

@@ -110,7 +110,11 @@ def found_machine() -> tuple[str, int, Machine]:
     here = measure.machine()
     cores = len(os.sched_getaffinity(0))
     device = str(here["processor"]) if platform == "cpu" else kind
-    return platform, int(count), Machine(device, f"{cores} cores", str(here["commit"]))
+    return (
+        platform,
+        int(count),
+        Machine(device, f"{cores} core{'s' * (cores > 1)}", str(here["commit"])),
+    )
 
 
 def rows_path(given: str, tiny: bool) -> Path:

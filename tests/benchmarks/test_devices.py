@@ -22,7 +22,7 @@ def test_rows_of_a_case_replace_its_former_ones_on_that_machine():
     first = merged("", HERE, [{"devices": 1, "case": "loss", "ms": 2.0, "joules": math.nan}])
     assert "joules" not in first[0]
     two = [{"devices": n, "case": "lstm", "ms": n} for n in (1, 2)]
-    rows = merged(stored(first), Machine("b", "1 cores", "x"), two)
+    rows = merged(stored(first), Machine("b", "1 core", "x"), two)
     rows = merged(stored(rows), HERE, two)
     assert [(row["case"], row["ms"]) for row in rows] == [
         ("loss", 2),

@@ -30,6 +30,7 @@ from data.spoken_digits.folder import FolderDigits
 from data.spoken_digits.tfds_source import TfdsDigits
 from data.synthetic_speech.builder import SyntheticSpeech
 from data.synthetic_speech.config import SyntheticSpeechConfig, TextSourceName
+from data.synthetic_speech.voices import named_voices
 from data.transcript_files import UTF_8
 from data.uqm_voices.builder import UqmVoices
 from rnnt_qat.infra import program
@@ -81,15 +82,25 @@ _SYNTHETIC_DEFAULT = SyntheticSpeechConfig()
 _SYNTHETIC_HOURS = flags.DEFINE_float(
     "synthetic_hours", _SYNTHETIC_DEFAULT.hours, "Hours of synthetic training speech."
 )
+_SYNTHETIC_VALIDATION_HOURS = flags.DEFINE_float(
+    "synthetic_validation_hours",
+    _SYNTHETIC_DEFAULT.validation_hours,
+    "Hours of synthetic validation speech.",
+)
+_SYNTHETIC_TEST_HOURS = flags.DEFINE_float(
+    "synthetic_test_hours", _SYNTHETIC_DEFAULT.test_hours, "Hours of synthetic test speech."
+)
 _SYNTHETIC_TEXTS = flags.DEFINE_enum(
     "synthetic_texts",
     _SYNTHETIC_DEFAULT.text_source,
     get_args(TextSourceName),
-    "What is said: telephone prompts, digit strings or commands of a grammar, or Moby-Dick, which "
-    "npm downloads.",
+    "What is said: telephone prompts, digit strings, digits one by one or commands of a grammar, "
+    "or Moby-Dick, which npm downloads.",
 )
 _SYNTHETIC_VOICES = flags.DEFINE_list(
-    "synthetic_voices", list(_SYNTHETIC_DEFAULT.voices), "Who speaks; twice is twice as often."
+    "synthetic_voices",
+    list(_SYNTHETIC_DEFAULT.voices),
+    "Who speaks; twice is twice as often, and kokoro_* is each voice whose name begins so.",
 )
 _SYNTHETIC_SEED = flags.DEFINE_integer(
     "synthetic_seed", _SYNTHETIC_DEFAULT.seed, "Of everything drawn for synthetic speech."
@@ -165,7 +176,9 @@ def _synthetic_speech() -> CorpusBuilder:
         config = SyntheticSpeechConfig(
             text_source=cast(TextSourceName, _SYNTHETIC_TEXTS.value),
             hours=_SYNTHETIC_HOURS.value,
-            voices=tuple(_SYNTHETIC_VOICES.value),
+            validation_hours=_SYNTHETIC_VALIDATION_HOURS.value,
+            test_hours=_SYNTHETIC_TEST_HOURS.value,
+            voices=named_voices(_SYNTHETIC_VOICES.value),
             seed=_SYNTHETIC_SEED.value,
         )
     except ValueError as error:

@@ -18,6 +18,11 @@ Every combination of some units and widths of the cell state:
 python -m experiments.sweep --models=A/models/float --aware_steps=0 \
     --policies='generic_nna{gate.unit=[table256,plan,hard], cell.bits=[16,12,8]}'
 
+One float model, trained through each chip with three seeds:
+
+python -m experiments.sweep --models=data/pretrained/assistant --chip_seeds=0,1,2 \
+    --config=experiments/configs/assistant.py:chip --policies=ethos_u_8x8_16_w4,generic_nna_crude
+
 What each part of a policy costs by itself, calibrated:
 
 python -m experiments.sweep --models=A/models/float --ablate=ethos_u_8x8_16_w4 --aware_steps=0
@@ -37,12 +42,14 @@ The paper's experiment on one chip, to the compiled graphs (`make demo`):
 python -m experiments.sweep --models=data/pretrained/assistant \
     --config=experiments/configs/on_chip.py --policies=w8a8,ethos_u_8x8_16 --export=u55-128
 
-``WORKDIR/model_N/POLICY/models`` are model directories, to evaluate, transcribe or export. The same
-command goes on where it was interrupted; policies whose results are there are not computed again.
+``WORKDIR/model_N/POLICY/models``, N counting models and seeds, are model directories, to evaluate,
+transcribe or export. The same command goes on where it was interrupted; policies whose results are
+there are not computed again.
 """
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 import shlex
 import shutil
@@ -77,7 +84,7 @@ from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.cells import cells_of, results_of
+from rnnt_qat.studies.cells import cells_of_seeds, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.engine import Engine, InProcess
@@ -98,6 +105,12 @@ _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
 _MODELS = flags.DEFINE_list(
     "models", None, "Float models that there are, of one config; with --config, by its recipe."
+)
+_CHIP_SEEDS = flags.DEFINE_list(
+    "chip_seeds",
+    None,
+    "Calibrate and train each float model through each policy once for each of these seeds, and "
+    "pool their errors; default: the config's seed alone.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
 _POLICIES = flags.DEFINE_string(
@@ -166,11 +179,11 @@ def main() -> int:
         splits, evaluation = recipe.data.test, recipe.evaluation
         if _BEAM.value:
             evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
-        cells = [
-            cells_of(model, config, splits, evaluation, data_dir, workdir / f"model_{n}", asked)
-            for n, model in enumerate(models)
-        ]
-        engine.run([cell for of_model in cells for cell in of_model], console)
+        seeds = None if _CHIP_SEEDS.value is None else numbers(_CHIP_SEEDS, int, 0)
+        cells = cells_of_seeds(
+            models, seeds, config, splits, evaluation, data_dir, workdir, asked, base.config
+        )
+        engine.run(list(dict.fromkeys(itertools.chain(*cells))), console)
         measured = [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
         first, runs = measured[0], [results_of(of_model) for of_model in measured]
         systems = [each.system for each in measured[-1]]
@@ -181,7 +194,7 @@ def main() -> int:
                 [dataclasses.replace(cell, evaluation=beam, into=into) for cell in of_model]
                 for of_model in cells
             ]
-            engine.run([cell for of_model in again for cell in of_model], console)
+            engine.run(list(dict.fromkeys(itertools.chain(*again))), console)
             beam_runs = [
                 results_of([m for cell in of_model for m in cell.measurements()])
                 for of_model in again

@@ -9,7 +9,7 @@ from data.synthetic_speech.speakers import SpeakersConfig
 from data.synthetic_speech.take import AcousticsConfig
 from data.synthetic_speech.voices import VOICES
 
-TextSourceName = Literal["prompts", "digits", "commands", "books"]
+TextSourceName = Literal["prompts", "digits", "single_digits", "commands", "books"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class SyntheticSpeechConfig:
     """A synthetic corpus; its name depends on every field, so no two share a directory.
 
     Attributes:
-      text_source: ``prompts``, ``digits`` or ``commands`` (grammars), or ``books`` (Moby-Dick).
+      text_source: ``prompts``, ``digits``, ``single_digits`` (a pause after each) or ``commands``
+        (grammars), or ``books`` (Moby-Dick).
       hours: hours of training speech, approximately (to a few percent).
       validation_hours: hours of validation speech.
       test_hours: hours of test speech.

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GRAMMARS = {
-    name: Path(__file__).with_name(f"{name}.grammar") for name in ("prompts", "digits", "commands")
+    name: Path(__file__).with_name(f"{name}.grammar")
+    for name in ("prompts", "digits", "single_digits", "commands")
 }
 """Grammars by the name of the text source."""
 

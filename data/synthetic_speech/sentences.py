@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from data.synthetic_speech.grammar import PROMPT_GRAMMAR_PATH, Grammar
 from data.text import normalise
 
+PAUSE = " / "
+"""Mark between parts of a sentence that are spoken on their own, with silence between them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
@@ -17,7 +20,7 @@ class Sentence:
 
     Attributes:
       spoken: words with punctuation for phrasing; a single capital letter is the name of the
-        letter.
+        letter, and `PAUSE` separates what is spoken on its own.
       text: normalised transcript.
     """
 
@@ -27,7 +30,7 @@ class Sentence:
     @classmethod
     def from_spoken(cls, spoken: str) -> "Sentence":
         """Normalises `spoken`; raises `SkipError` if it has several readings."""
-        return cls(spoken, normalise(spoken))
+        return cls(spoken, normalise(spoken.replace(PAUSE, " ")))
 
 
 class TextSource(Protocol):
@@ -41,7 +44,7 @@ class TextSource(Protocol):
 
 
 class GrammarTexts:
-    """Sentences of a grammar: ``prompts.grammar``, ``digits.grammar``, ``commands.grammar``."""
+    """Sentences of a grammar, one of `GRAMMARS`."""
 
     def __init__(self, path: Path = PROMPT_GRAMMAR_PATH):
         self._path = path

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int16
 
 from data.skips import Cause, SkipError
 from data.synthetic_speech.noise import add_noise, babble, coloured_noise
-from data.synthetic_speech.sentences import Sentence
+from data.synthetic_speech.sentences import PAUSE, Sentence
 from data.synthetic_speech.speakers import FORMANT_GRID, PseudoSpeaker
 from data.synthetic_speech.voices import VOICES, load_voice
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
@@ -24,6 +24,9 @@ from rnnt_qat.input_pipeline.room import reverberate, room_response, telephone_b
 
 SYNTHESIS_VERSION = 1
 """Part of the key of every take; to be increased if the samples of a take change."""
+
+PAUSE_S = 0.02, 0.4
+"""Range of the silence at a `PAUSE` in seconds."""
 
 _FRAME = SAMPLE_RATE_HZ // 100
 _SPEECH_FLOOR_DB = -45.0
@@ -135,28 +138,31 @@ class Take:
         warp = speaker.formant_steps / FORMANT_GRID
         speed = speaker.speed * (1 + place.speed_jitter * rng.uniform(-1, 1))
         pitch = speaker.pitch * (1 + place.pitch_jitter * rng.uniform(-1, 1))
-        raw = voice.synthesize(
-            self.sentence.spoken,
-            speed=speed / warp,
-            pitch=pitch / warp,
-            seed=int(rng.integers(2**31)),
-        )
-        if not np.all(np.isfinite(raw)):
-            raise SkipError(Cause.UNREADABLE_AUDIO, f"{speaker.voice} gave non-finite samples")
         ratio = Fraction(
             SAMPLE_RATE_HZ * FORMANT_GRID, voice.sample_rate_hz * speaker.formant_steps
         )
-        audio = scipy.signal.resample_poly(raw, ratio.numerator, ratio.denominator)
-        audio = trim_silence(audio.astype(np.float32))
-        if not len(audio):
-            raise SkipError(Cause.EMPTY_AUDIO, f"{speaker.voice}: {self.sentence.spoken!r}")
-        seconds = len(audio) / SAMPLE_RATE_HZ
+        parts = []
+        for spoken in self.sentence.spoken.split(PAUSE):
+            raw = voice.synthesize(
+                spoken, speed=speed / warp, pitch=pitch / warp, seed=int(rng.integers(2**31))
+            )
+            if not np.all(np.isfinite(raw)):
+                raise SkipError(Cause.UNREADABLE_AUDIO, f"{speaker.voice} gave non-finite samples")
+            audio = scipy.signal.resample_poly(raw, ratio.numerator, ratio.denominator)
+            parts.append(trim_silence(audio.astype(np.float32)))
+            if not len(parts[-1]):
+                raise SkipError(Cause.EMPTY_AUDIO, f"{speaker.voice}: {spoken!r}")
+        seconds = sum(map(len, parts)) / SAMPLE_RATE_HZ
         expected = VOICES[speaker.voice].expected_duration_s(self.sentence.text, speed)
         detail = f"{speaker.voice}: {seconds:.2f} s, expected {expected:.2f} s"
         if seconds < 0.45 * expected:
             raise SkipError(Cause.TOO_SHORT_FOR_TEXT, detail)
         if seconds > 2.2 * expected + 0.3:
             raise SkipError(Cause.TOO_LONG, detail)
+        audio = parts[0]
+        for part in parts[1:]:
+            pause = int(rng.uniform(*PAUSE_S) * SAMPLE_RATE_HZ)
+            audio = np.concatenate([audio, np.zeros(pause, np.float32), part])
         return audio
 
 

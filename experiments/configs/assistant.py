@@ -44,6 +44,7 @@ from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 
 LIBRISPEECH = "librispeech/dev_clean_part"
+SINGLE_DIGITS = "synthetic_speech/single_digits_0.3h_e50f1010"
 
 DATA = DataConfig(
     train=(
@@ -177,19 +178,21 @@ def chip() -> ExperimentConfig:
 
 
 def digits() -> ExperimentConfig:
-    """Digit strings alone; speeds that make other speakers of the few there are."""
+    """Digit strings alone; speeds that make other speakers of the few, half of it at 8 kHz."""
     return _descendant(
         DataConfig(
             train=(
                 Split("connected_digits", "train", repeats=2),
                 Split("spoken_digits", "train"),
                 Split("synthetic_speech/digits_1h", "train"),
+                Split(SINGLE_DIGITS, "train", repeats=2),
                 Split("speechocean762", "train_digits", repeats=16),
                 Split("speechocean762", "train_digits", repeats=16, joined_seconds=10.0),
             ),
             validation=(
                 Split("speechocean762", "validation_digits"),
                 Split("synthetic_speech/digits_1h", "validation"),
+                Split(SINGLE_DIGITS, "validation"),
             ),
             test=(
                 Split("connected_digits", "test"),
@@ -203,6 +206,7 @@ def digits() -> ExperimentConfig:
             gain_db=(-18.0, 8.0),
             noise_probability=0.3,
             room_probability=0.3,
+            half_band_probability=0.5,
             offset=0.002,
         ),
     )

@@ -1,4 +1,4 @@
-"""On-the-fly waveform augmentation: speed, reverberation, noise, gain and offset."""
+"""On-the-fly waveform augmentation: speed, reverberation, noise, bandwidth, gain and offset."""
 
 import dataclasses
 import fractions
@@ -24,6 +24,8 @@ class WaveformAugmentation:
       room_probability: probability of reverberation, which is applied before the noise.
       reverberation_s: range of the reverberation time T60 in seconds.
       direct_to_reverberant_db: range of the direct-to-reverberant energy ratio in dB.
+      half_band_probability: probability of removing the upper half of the spectrum, after the
+        noise, as in a recording at half the sample rate (8 kHz at telephones).
       offset: maximum DC offset relative to full scale; uniform in [-offset, offset].
     """
 
@@ -34,6 +36,7 @@ class WaveformAugmentation:
     room_probability: float = 0.0
     reverberation_s: tuple[float, float] = (0.1, 0.5)
     direct_to_reverberant_db: tuple[float, float] = (4.0, 18.0)
+    half_band_probability: float = 0.0
     offset: float = 0.0
 
     def __post_init__(self):
@@ -46,7 +49,8 @@ class WaveformAugmentation:
             raise ValueError(
                 f"augmentation.reverberation_s={self.reverberation_s} must be at least 0.05"
             )
-        for name in ("noise_probability", "room_probability", "offset"):
+        probabilities = "noise_probability", "room_probability", "half_band_probability"
+        for name in (*probabilities, "offset"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augmentation.{name}={getattr(self, name)} not in [0, 1]")
 
@@ -56,7 +60,8 @@ class WaveformAugmentation:
         return (
             set(self.speeds) == {1.0}
             and self.gain_db == (0, 0)
-            and not (self.noise_probability or self.room_probability or self.offset)
+            and not (self.noise_probability or self.room_probability)
+            and not (self.half_band_probability or self.offset)
         )
 
     def draw_speeds(self, rng: np.random.Generator, num_examples: int) -> Float[np.ndarray, "E"]:
@@ -84,6 +89,8 @@ class WaveformAugmentation:
             audio = reverberate(audio, room_response(rng, *room))
         if rng.random() < self.noise_probability:
             audio = audio + self._noise(audio, rng)
+        if self.half_band_probability and rng.random() < self.half_band_probability:
+            audio = half_band(audio)
         gain = 10 ** (rng.uniform(*self.gain_db) / 20)
         audio = audio * np.float32(gain)
         if self.offset:
@@ -96,6 +103,11 @@ class WaveformAugmentation:
         power_ratio = 10 ** (rng.uniform(*self.snr_db) / 10)
         scale = np.sqrt(np.mean(np.square(audio)) / (np.mean(np.square(noise)) * power_ratio))
         return (noise * scale).astype(np.float32)
+
+
+def half_band(audio: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+    """Samples audio at half of its rate and back, which removes the upper half of its spectrum."""
+    return scipy.signal.resample_poly(scipy.signal.resample_poly(audio, 1, 2), 2, 1)[: len(audio)]
 
 
 def samples_at_speed(

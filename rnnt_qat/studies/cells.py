@@ -14,7 +14,7 @@ from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.infra.config import to_json
+from rnnt_qat.infra.config import ConfigError, to_json, upgraded
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.grammar import slug
 from rnnt_qat.studies.comparison import compare_recognizers
@@ -167,6 +167,44 @@ def cells_of(
     ]
 
 
+def cells_of_seeds(
+    models: Sequence[pathlib.Path],
+    seeds: Sequence[int] | None,
+    config: SweepConfig,
+    splits: Sequence[Split],
+    evaluation: EvaluationConfig,
+    data_dir: pathlib.Path,
+    workdir: pathlib.Path,
+    recipe: ExperimentConfig | None,
+    own: ExperimentConfig,
+) -> list[list[Cell]]:
+    """Returns the cells of each float model with each seed of what follows its float stage.
+
+    The cell of a float model as it is is the same for all seeds.
+
+    Args:
+      models: directories of float recognizers.
+      seeds: seeds of calibration and training; None for that of the recipe.
+      config: policies and number of training steps.
+      splits: test sets.
+      evaluation: how test sets are decoded.
+      data_dir: folder of the prepared corpora.
+      workdir: output folder, with a subfolder ``model_N`` per model and seed.
+      recipe: experiment that provides data, stages and pipeline; None for the models' own.
+      own: the models' own experiment.
+    """
+    found: list[list[Cell]] = []
+    for model in models:
+        as_it_is = None
+        for seed in (None,) if seeds is None else seeds:
+            seeded = recipe if seed is None else dataclasses.replace(recipe or own, seed=seed)
+            into = workdir / f"model_{len(found)}"
+            first, *others = cells_of(model, config, splits, evaluation, data_dir, into, seeded)
+            as_it_is = as_it_is or first
+            found.append([as_it_is, *others])
+    return found
+
+
 def results_of(measured: Sequence[Measurement]) -> list[EvaluationResult]:
     """Returns all results, grouped by test set, with the systems in order."""
     results = [result for each in measured for result in each.results]
@@ -208,12 +246,24 @@ def _read(folder: pathlib.Path, key: dict[str, Any]) -> list[Measurement] | None
     if not path.exists():
         return None
     manifest = json.loads(path.read_text())
-    if manifest["key"] != json.loads(json.dumps(key)):
+    if _upgraded(manifest["key"]) != json.loads(json.dumps(key)):
         return None
     found = []
     for system in manifest["systems"]:
         results = tuple(load_result(folder / name) for name in system.pop("results"))
         found.append(Measurement(System(**system), results))
+    return found
+
+
+def _upgraded(key: dict[str, Any]) -> dict[str, Any]:
+    """Gives the configs of a stored key the fields that were added since, with their defaults."""
+    found = dict(key)
+    try:
+        for name, cls in (("evaluation", EvaluationConfig), ("recipe", ExperimentConfig)):
+            if name in key:
+                found[name] = json.loads(json.dumps(upgraded(cls, key[name])))
+    except ConfigError:
+        return key  # a field that no longer exists: not the same cell
     return found
 
 

@@ -60,7 +60,13 @@ def test_speeds_are_drawn_evenly():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"speeds": ()}, {"speeds": (3.0,)}, {"gain_db": (1, 0)}, {"noise_probability": 2}],
+    [
+        {"speeds": ()},
+        {"speeds": (3.0,)},
+        {"gain_db": (1, 0)},
+        {"noise_probability": 2},
+        {"half_band_probability": -1},
+    ],
 )
 def test_impossible_augmentation_is_refused_by_field(fields):
     with pytest.raises(ValueError, match=rf"augmentation\.{next(iter(fields))}="):
@@ -81,7 +87,9 @@ def test_a_room_adds_reflections_after_the_sound_and_an_offset_a_constant():
     np.testing.assert_allclose(shifted, shifted[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"room_probability": 0.1}, {"offset": 0.1}])
+@pytest.mark.parametrize(
+    "changes", [{"room_probability": 0.1}, {"offset": 0.1}, {"half_band_probability": 0.1}]
+)
 def test_whatever_differs_from_epoch_to_epoch_is_known(changes):
     assert WaveformAugmentation().changes_nothing
     assert not WaveformAugmentation(**changes).changes_nothing
@@ -90,3 +98,21 @@ def test_whatever_differs_from_epoch_to_epoch_is_known(changes):
 def test_a_room_shorter_than_its_reflections_is_refused():
     with pytest.raises(ValueError, match=r"must be at least 0\.05"):
         WaveformAugmentation(reverberation_s=(0.01, 0.2))
+
+
+def test_half_of_the_band_keeps_what_is_below_and_nothing_above():
+    audio = tone(1000) + tone(6000)
+    narrow = WaveformAugmentation(half_band_probability=1.0)
+    out = narrow.apply(audio, 1.0, np.random.default_rng(0))
+    middle = slice(1000, -1000)
+    np.testing.assert_allclose(out[middle], tone(1000)[middle], atol=2e-3)
+    for num_samples in (1, 2, 7, 8001):
+        assert len(narrow.apply(tone(num_samples=num_samples), 1.0, np.random.default_rng(0))) == (
+            num_samples
+        )
+    some = WaveformAugmentation(half_band_probability=0.25)
+    changed = [
+        np.abs(some.apply(audio, 1.0, np.random.default_rng(i)) - audio).max() > 0.1
+        for i in range(200)
+    ]
+    assert 30 < sum(changed) < 72

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import types
 
 import pytest
@@ -130,3 +131,44 @@ def test_cells_of_something_else_are_computed(sweeping, change):
     _, computed = sweeping.run(("w8a8",), **options)
     assert ("w8a8",) in computed
     assert (() in computed) == (change in ("evaluation", "recipe", "model"))
+
+
+def test_a_field_that_was_added_since_changes_no_cell(sweeping):
+    recipe = prompts_smoke.experiment()
+    sweeping.run(("w8a8",), recipe=recipe)
+    manifest = sweeping.work / "w8a8/results/cell.json"
+    stored = json.loads(manifest.read_text())
+    del stored["key"]["recipe"]["pipeline"]["augmentation"]["half_band_probability"]
+    del stored["key"]["evaluation"]["timed_repeats"]
+    manifest.write_text(json.dumps(stored))
+    assert sweeping.run(("w8a8",), recipe=recipe)[1] == []
+    stored["key"]["recipe"]["pipeline"]["augmentation"]["of_another_time"] = 1
+    manifest.write_text(json.dumps(stored))
+    assert sweeping.run(("w8a8",), recipe=recipe)[1] == [("w8a8",)]
+
+
+def test_each_seed_has_cells_of_its_own_and_the_float_model_one(sweeping):
+    recipe = prompts_smoke.experiment()
+
+    def of(seeds, models=(sweeping.model,)):
+        return cells.cells_of_seeds(
+            models,
+            seeds,
+            SweepConfig(("w8a8",), 3),
+            SPLITS,
+            EvaluationConfig(),
+            sweeping.work,
+            sweeping.work,
+            None,
+            recipe,
+        )
+
+    three = of([0, 1, 2])
+    assert len({cells_of_seed[0] for cells_of_seed in three}) == 1
+    assert [cell.recipe.seed for _, cell in three] == [0, 1, 2]
+    assert [cell.workdir.name for _, cell in three] == ["model_0", "model_1", "model_2"]
+    assert len({cell for cells_of_seed in three for cell in cells_of_seed}) == 4
+    assert [cell.recipe for cell in of(None)[0]] == [None, None]
+    two = of([4, 5], (sweeping.model, sweeping.model))
+    assert [cell.workdir.name for _, cell in two] == [f"model_{n}" for n in range(4)]
+    assert two[0][0] != two[2][0]

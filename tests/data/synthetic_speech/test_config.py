@@ -33,7 +33,8 @@ def test_every_field_changes_the_name():
     [
         (
             {"text_source": "poems"},
-            "text_source is 'poems'; it may be prompts or digits or commands or books",
+            "text_source is 'poems'; it may be prompts or digits or single_digits or commands or "
+            "books",
         ),
         ({"hours": 0.0}, "hours is 0.0; it must be above 0"),
         ({"test_hours": -1.0}, "test_hours is -1.0"),

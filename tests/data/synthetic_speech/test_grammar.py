@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from data.synthetic_speech.grammar import Grammar, GrammarError
-from data.synthetic_speech.sentences import GrammarTexts
+from data.synthetic_speech.grammar import GRAMMARS, Grammar, GrammarError
+from data.synthetic_speech.sentences import PAUSE, GrammarTexts
 from data.text import normalise
 
 
@@ -95,3 +95,14 @@ def test_an_hour_says_nearly_every_word_of_the_grammar():
     }
     words = {part for word in Grammar.from_file().words() for part in normalise(word).split()}
     assert len(words - said) < 0.03 * len(words)
+
+
+def test_single_digits_have_a_pause_between_any_two():
+    texts = GrammarTexts(GRAMMARS["single_digits"]).sentences(random.Random(0))
+    words = set()
+    for sentence in itertools.islice(texts, 300):
+        parts = sentence.spoken.split(PAUSE)
+        assert 3 <= len(parts) <= 7
+        assert [normalise(part) for part in parts] == sentence.text.split()
+        words.update(parts)
+    assert len(words) == 11

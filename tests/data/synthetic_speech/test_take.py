@@ -96,6 +96,31 @@ def test_what_a_synthesizer_gets_wrong_is_left_out_by_cause(audio, cause, monkey
     assert not list(tmp_path.rglob("*.flac"))
 
 
+def test_what_a_pause_separates_is_spoken_on_its_own_with_silence_between(monkeypatch):
+    asked = []
+
+    class Recorded(FakeVoice):
+        def synthesize(self, spoken, *, speed, pitch, seed):
+            asked.append(spoken)
+            return self.audio
+
+    tone = np.sin(np.arange(6400)).astype(np.float32)
+    monkeypatch.setattr(take_module, "load_voice", lambda name: Recorded(tone))
+    audio = make("one / two / three").render()
+    assert asked == ["one", "two", "three"]
+    assert make("one / two / three").sentence.text == "one two three"
+    silent = np.flatnonzero(np.abs(audio) < 1)
+    runs = np.split(silent, np.flatnonzero(np.diff(silent) > 1) + 1)
+    pauses = [len(run) / 16_000 for run in runs if len(run) > 100 and run[0] > 1600]
+    first, second, end = pauses
+    assert first != second
+    low, high = take_module.PAUSE_S
+    assert low <= min(first, second) < max(first, second) <= high + 1e-3
+    assert end == pytest.approx(0.1, abs=0.01)
+    spoken = len(audio) - 16_000 * sum(pauses) - 1600
+    assert spoken == pytest.approx(3 * len(tone), abs=500)
+
+
 def test_silence_around_speech_is_cut_and_inside_is_kept():
     tone = np.sin(np.arange(1600) * 0.3).astype(np.float32)
     quiet = np.zeros(3200, np.float32)

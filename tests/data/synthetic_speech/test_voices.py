@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from data.synthetic_speech.voices import VOICES, VoiceError, kokoro, load_voice
+from data.synthetic_speech.voices import VOICES, VoiceError, kokoro, load_voice, named_voices
 from data.synthetic_speech.voices.base import check_model
 from data.synthetic_speech.voices.command import run_to_wav
 
@@ -131,3 +131,13 @@ def test_what_kokoro_lacks_is_named(monkeypatch, tmp_path):
     (folder / kokoro.ARCHIVE).write_bytes(b"another version")
     with pytest.raises(VoiceError, match="it is another version or damaged; delete it"):
         kokoro._archive()
+
+
+def test_a_pattern_names_each_of_its_voices_and_a_wrong_name_stays_for_the_error():
+    assert named_voices(["pico_us", "kokoro_bm_*", "pico_us", "nobody"]) == (
+        "pico_us",
+        *(f"kokoro_bm_{name}" for name in ("daniel", "fable", "george", "lewis")),
+        "pico_us",
+        "nobody",
+    )
+    assert len(named_voices(["kokoro_*"])) == 28

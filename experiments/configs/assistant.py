@@ -44,7 +44,7 @@ from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 
 LIBRISPEECH = "librispeech/dev_clean_part"
-SINGLE_DIGITS = "synthetic_speech/single_digits_0.3h_e50f1010"
+SINGLE_DIGITS = "synthetic_speech/single_digits_0.2h_fde24321"
 
 DATA = DataConfig(
     train=(

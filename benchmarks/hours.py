@@ -2,7 +2,12 @@
 
     python -m benchmarks.hours --workdir=workdir/assistant --output=benchmarks/figures/hours.png
 
-Reads ``metrics.jsonl`` and ``throughput.jsonl`` of a run; the hours of a step are those of real
+and of its training through a chip, which began after 165 hours, in the same plot:
+
+    python -m benchmarks.hours --workdir=workdir/assistant,workdir/chips/model_0/ethos_u_8x8_16_w4 \
+        --before=0,165
+
+Reads ``metrics.jsonl`` and ``throughput.jsonl`` of each run; the hours of a step are those of real
 audio, without padding.
 """
 
@@ -12,9 +17,13 @@ import pathlib
 
 from absl import app, flags
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A training run.", required=True)
+_WORKDIRS = flags.DEFINE_list("workdir", None, "Training runs, by comma.", required=True)
 _OUTPUT = flags.DEFINE_string("output", "hours.png", "PNG file to write.")
-_BEFORE = flags.DEFINE_float("before", 0.0, "Hours that the model it began with had processed.")
+_BEFORE = flags.DEFINE_list(
+    "before", ["0"], "Hours that the model had processed with which each run began."
+)
+
+_STYLES = ("-", "--", ":", "-.")
 
 
 def hours_by_step(workdir: pathlib.Path, before: float) -> dict[int, float]:
@@ -54,24 +63,39 @@ def main(argv: list[str]) -> None:
 
     from rnnt_qat.evaluation.plots import COLOURS, INK
 
-    found = curves(pathlib.Path(_WORKDIR.value), _BEFORE.value)
-    losses = found.pop("", [])
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    runs, before = _WORKDIRS.value, [float(hours) for hours in _BEFORE.value]
+    before += [before[-1]] * (len(runs) - len(before))
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    groups = [losses[i : i + 5] for i in range(0, len(losses), 5)]
-    smooth = [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
-    left.plot(*zip(*smooth, strict=True), color=INK, linewidth=1.2)
+    colours = dict[str, tuple[str, str]]()
+    print("| run | validation set | hours of audio: WER |\n|---|---|---|")
+    for run, hours, style in zip(runs, before, itertools.cycle(_STYLES), strict=False):
+        found = curves(pathlib.Path(run), hours)
+        losses = found.pop("", [])
+        groups = [losses[i : i + 5] for i in range(0, len(losses), 5)]
+        smooth = [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
+        name = pathlib.Path(run).name
+        if smooth:
+            left.plot(*zip(*smooth, strict=True), style, color=INK, linewidth=1.2, label=name)
+        for test_set, points in found.items():
+            colour, marker = colours.setdefault(
+                test_set, (COLOURS[len(colours) % len(COLOURS)], "osD^"[len(colours) % 4])
+            )
+            right.plot(
+                *zip(*points, strict=True),
+                style,
+                color=colour,
+                marker=marker,
+                markersize=5,
+                markerfacecolor=colour if style == "-" else "white",
+                label=f"{name}, {test_set}" if len(runs) > 1 else test_set,
+            )
+            by_hour = ", ".join(f"{h:.0f} h: {wer:.1f} %" for h, wer in points)
+            print(f"| {name} | {test_set} | {by_hour} |")
     left.set_ylabel("training loss, nats a label")
-    print("| validation set | hours of audio: WER |\n|---|---|")
-    signs = zip(itertools.cycle(COLOURS), itertools.cycle("osD^"))
-    for (name, points), (colour, marker) in zip(found.items(), signs, strict=False):
-        right.plot(
-            *zip(*points, strict=True), color=colour, marker=marker, markersize=5, label=name
-        )
-        print(f"| {name} | {', '.join(f'{h:.0f} h: {wer:.1f} %' for h, wer in points)} |")
     right.set_ylabel("validation WER, %")
     right.set_ylim(0)
-    figure.legend(loc="outside upper right", ncols=len(found), frameon=False, fontsize=8)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=7)
     for panel in (left, right):
         panel.set_xlabel("hours of audio processed")
         panel.grid(axis="y", color="#eeeeee")

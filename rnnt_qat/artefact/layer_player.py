@@ -197,13 +197,16 @@ def _fused_products(
 ) -> Integer[np.ndarray, "T 4 H"]:
     """Computes ``W x + b`` of each gate, rescaled to Q3.12 in int64, without saturation."""
     scales = layer.w_hh_scale if bias is None else layer.w_ih_scale
-    gates = []
+    inputs = weights.shape[-1]
+    added = None if bias is None else bias.reshape(-1)
+    sums = fixed.accumulate(xs, weights.reshape(-1, inputs), added, tensor_format.zero_point)
+    gates = sums.reshape(len(xs), len(scales), -1)
     for gate, scale in enumerate(scales):
-        added = None if bias is None else bias[gate]
-        accumulator = fixed.accumulate(xs, weights[gate], added, tensor_format.zero_point)
         ratio = float(np.float32(scale) * np.float32(tensor_format.scale)) / GATE_PRE.scale
-        gates.append(fixed.multiply_by_multiplier(accumulator, *fixed.quantize_multiplier(ratio)))
-    return np.stack(gates, axis=1)
+        gates[:, gate] = fixed.multiply_by_multiplier(
+            gates[:, gate], *fixed.quantize_multiplier(ratio)
+        )
+    return gates
 
 
 def _cell_product(

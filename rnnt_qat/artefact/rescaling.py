@@ -4,6 +4,7 @@ Source: the gemmlowp fixed-point documentation
 (https://github.com/google/gemmlowp/blob/master/doc/quantization.md).
 """
 
+import functools
 import math
 
 import numpy as np
@@ -34,6 +35,7 @@ def accumulate(
     return product if bias is None else product + bias
 
 
+@functools.cache
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """Returns ``real`` as ``mantissa * 2^(shift - 31)``, with the mantissa in [2^30, 2^31)."""
     fraction, shift = math.frexp(real)
@@ -75,8 +77,13 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
 
 def saturate(x: np.ndarray, tensor_format: TensorFormat) -> np.ndarray:
     """Clips to the range of the format's dtype and casts to it."""
-    limits = np.iinfo(tensor_format.dtype)
-    return np.clip(x, limits.min, limits.max).astype(tensor_format.dtype)
+    return np.clip(x, *_range_of(tensor_format.dtype)).astype(tensor_format.dtype)
+
+
+@functools.cache
+def _range_of(dtype: np.dtype) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return limits.min, limits.max
 
 
 def _divide_towards_zero(x: np.ndarray, exponent: int) -> np.ndarray:

@@ -3,6 +3,11 @@
 import errno
 import functools
 import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -58,3 +63,48 @@ def test_a_decoder_that_ends_its_process_leaves_out_its_recording():
     assert causes(encoded) == {"r1": Cause.UNREADABLE_AUDIO, "r20": Cause.DECODER_FAILED}
     alone = list(encode_all(recordings(number, r1=torn), Limits()))
     assert [e.flac for e in encoded if e.id != "r20"] == [e.flac for e in alone if e.id != "r20"]
+
+
+_ENDLESS = """
+import functools, os, pathlib, sys, time
+from data.audio import Limits
+from data.encoding import CHUNK, Recording, encode_all
+
+def begin(folder):
+    (pathlib.Path(folder) / str(os.getpid())).touch()
+    time.sleep(0.2)
+    raise ValueError
+
+if __name__ == "__main__":
+    decode = functools.partial(begin, sys.argv[1])
+    list(encode_all((Recording(f"r{i}", "s", "word", decode) for i in range(10**6)), Limits(), 2))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_a_killed_preparation(how, tmp_path):
+    script, pids = tmp_path / "endless.py", tmp_path / "pids"
+    script.write_text(_ENDLESS)
+    pids.mkdir()
+    root = pathlib.Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    running = subprocess.Popen([sys.executable, script, pids], env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(how)
+    running.wait()
+    workers = [int(path.name) for path in pids.iterdir()]
+    assert len(workers) == 2
+    while any(map(_runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(_runs, workers))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -27,4 +27,5 @@ def test_another_token_growing_memory_or_silence_at_the_end_fails():
     assert not good.failed
     assert dataclasses.replace(good, equal=False).failed
     assert dataclasses.replace(good, growth_mib=40.0).failed
-    assert dataclasses.replace(good, last_tokens=0).failed
+    assert dataclasses.replace(good, last_tokens=19).failed
+    assert dataclasses.replace(good, tokens=0, last_tokens=0).failed

@@ -1,11 +1,15 @@
 """Prompts, commands, digits, wake phrases and short sentences: 2.2 M parameters.
 
 `data/README.md` has the commands that prepare its corpora. It begins with the utterances of at most
-four seconds, as they are; long ones before the encoder has learned anything cost time:
+four seconds, as they are; long ones before the encoder has learned anything cost time. The third
+command goes on from the second's model, the rate high again and falling:
 
 python -m experiments.train --config=experiments/configs/assistant.py:short --workdir=workdir/short
 python -m experiments.train --config=experiments/configs/assistant.py --workdir=workdir/assistant \
     --config.initialize_from=workdir/short/models/float
+python -m experiments.train --config=experiments/configs/assistant.py --workdir=workdir/longer \
+    --config.initialize_from=workdir/assistant/models/float --config.seed=2 \
+    --config.stages.float.steps=6000
 
 ``assistant.py:chip`` is for a sweep of chips over that model, on all of its speech:
 

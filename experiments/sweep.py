@@ -163,7 +163,7 @@ def main() -> int:
       0; 1 if a replay differs in a token or an integer; the signal's code after an interruption.
     """
     workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
-    config = SweepConfig(_policies(), _AWARE_STEPS.value)
+    config, seeds = SweepConfig(_policies(), _AWARE_STEPS.value), _chip_seeds()
     set_up_jax()
     console, beam_runs = Console(), []
     first_by_beam: list[EvaluationResult] = []
@@ -179,7 +179,6 @@ def main() -> int:
         splits, evaluation = recipe.data.test, recipe.evaluation
         if _BEAM.value:
             evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
-        seeds = None if _CHIP_SEEDS.value is None else numbers(_CHIP_SEEDS, int, 0)
         cells = cells_of_seeds(
             models, seeds, config, splits, evaluation, data_dir, workdir, asked, base.config
         )
@@ -344,6 +343,22 @@ def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) ->
             Experiment(config, data_dir, directory, console).train(last_stage=FLOAT)
         models.append(model)
     return models
+
+
+def _chip_seeds() -> tuple[int, ...] | None:
+    """Returns the seeds of ``--chip_seeds``; None for that of the config.
+
+    Raises:
+      ValidationError: if they are no seeds, or one would be counted twice.
+    """
+    if _CHIP_SEEDS.value is None:
+        return None
+    seeds = numbers(_CHIP_SEEDS, int, 0)
+    if len(set(seeds)) < len(seeds):
+        raise flags.ValidationError(
+            f"--chip_seeds={','.join(_CHIP_SEEDS.value)}: name each seed once"
+        )
+    return seeds
 
 
 def _policies() -> tuple[str, ...]:

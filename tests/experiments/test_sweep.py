@@ -62,6 +62,18 @@ def test_one_or_the_other():
         sweep._policies()
 
 
+def test_seeds_of_the_chip_are_numbers_and_each_is_named_once():
+    assert sweep._chip_seeds() is None
+    with flagsaver.flagsaver(chip_seeds=["2", "0"]):
+        assert sweep._chip_seeds() == (2, 0)
+    for wrong, message in ((["1", "x"], "whole numbers"), (["1", "1"], "each seed once")):
+        with (
+            flagsaver.flagsaver(chip_seeds=wrong),
+            pytest.raises(flags.ValidationError, match=rf"--chip_seeds=.*{message}"),
+        ):
+            sweep._chip_seeds()
+
+
 def test_what_is_swept_and_where(tmp_path):
     with flagsaver.flagsaver(models=["run/models/float"]):
         assert sweep._workdir().parts[-2:] == ("run", "sweep")

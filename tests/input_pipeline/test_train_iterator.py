@@ -151,6 +151,13 @@ def test_another_run_s_position_is_refused():
     make(process_index=1, process_count=2).restore(state)
 
 
+def test_a_run_that_began_before_the_bandwidth_was_a_field_goes_on():
+    assert make(BUSY).state()["data"] == "8c0ac953eb0c673e"  # of commit 5df789e
+    augmentation = dataclasses.replace(BUSY.augmentation, half_band_probability=0.5)
+    narrow = make(dataclasses.replace(BUSY, augmentation=augmentation))
+    assert narrow.state()["data"] != "8c0ac953eb0c673e"
+
+
 def test_decoded_audio_is_read_once_while_it_fits():
     corpus = NoiseCorpus(30)
     iterator = make(source=corpus)

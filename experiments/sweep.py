@@ -13,6 +13,10 @@ The same, but trained and tested on the data of a config, by its stages:
 python -m experiments.sweep --models=data/pretrained/assistant \
     --config=experiments/configs/on_chip.py
 
+Two policies at a time, each in a process of its own on a core:
+
+python -m experiments.sweep --models=A/models/float --jobs=2
+
 Every combination of some units and widths of the cell state:
 
 python -m experiments.sweep --models=A/models/float --aware_steps=0 \
@@ -56,6 +60,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+import jax
 from absl import flags
 
 from experiments.flags import (
@@ -91,6 +96,7 @@ from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
+from rnnt_qat.studies.process_engine import Processes
 from rnnt_qat.studies.ray_engine import RayEngine
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
@@ -132,6 +138,13 @@ _AWARE_STEPS = flags.DEFINE_integer(
 )
 _ENGINE = flags.DEFINE_enum(
     "engine", "process", ["process", "ray"], "One policy after the other here, or many on Ray."
+)
+_JOBS = flags.DEFINE_integer(
+    "jobs",
+    1,
+    "Policies to compute at a time on this machine's processor, each in a process of its own with "
+    "--cpu_devices devices of one thread.",
+    lower_bound=1,
 )
 _RAY_ADDRESS = flags.DEFINE_string(
     "ray_address",
@@ -291,13 +304,16 @@ def _engine(workdir: pathlib.Path) -> Engine:
     """Returns the engine of the flags.
 
     Args:
-      workdir: folder of the sweep; the logs of Ray's tasks go there.
+      workdir: folder of the sweep; the logs of tasks in other processes go there.
 
     Raises:
+      ValidationError: if --jobs is given to another engine, or would share an accelerator.
       RayError: if the cluster cannot be used.
     """
-    if _ENGINE.value == "process":
+    if _ENGINE.value == "process" and _JOBS.value == 1:
         return InProcess()
+    if _JOBS.value > 1:
+        return _processes(workdir)
     return RayEngine(
         workdir / "logs",
         address=_RAY_ADDRESS.value,
@@ -305,6 +321,21 @@ def _engine(workdir: pathlib.Path) -> Engine:
         gpus=_RAY_GPUS.value,
         setup=functools.partial(set_up_devices, num_cpu_devices()),
     )
+
+
+def _processes(workdir: pathlib.Path) -> Processes:
+    jobs = f"--jobs={_JOBS.value}"
+    if _ENGINE.value != "process":
+        raise flags.ValidationError(
+            f"{jobs}: it is for --engine=process; Ray takes as many as --ray_cpus leaves room for"
+        )
+    if (platform := jax.default_backend()) != "cpu":
+        raise flags.ValidationError(
+            f"{jobs}: its processes would share the {platform}; --engine=ray --ray_gpus=1 gives "
+            "each an accelerator of its own"
+        )
+    setup = functools.partial(set_up_devices, num_cpu_devices(), beside_others=True)
+    return Processes(_JOBS.value, workdir / "logs", setup)
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

@@ -89,7 +89,7 @@ from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.cells import cells_of_seeds, results_of
+from rnnt_qat.studies.cells import Cell, cells_of_seeds, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.engine import Engine, InProcess
@@ -192,9 +192,17 @@ def main() -> int:
         splits, evaluation = recipe.data.test, recipe.evaluation
         if _BEAM.value:
             evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
-        cells = cells_of_seeds(
-            models, seeds, config, splits, evaluation, data_dir, workdir, asked, base.config
+        template = Cell(
+            models[0],
+            None,
+            config.aware_steps,
+            tuple(splits),
+            evaluation,
+            data_dir.absolute(),
+            workdir.absolute(),
+            asked,
         )
+        cells = cells_of_seeds(template, models, seeds, config.policies, base.config)
         engine.run(list(dict.fromkeys(itertools.chain(*cells))), console)
         measured = [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
         first, runs = measured[0], [results_of(of_model) for of_model in measured]

@@ -52,7 +52,6 @@ there are not computed again.
 """
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 import shlex
@@ -60,17 +59,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-import jax
 from absl import flags
 
+from experiments.engine_flags import define_engine
 from experiments.flags import (
     DATA_DIR,
     define_config,
     experiment_config,
-    num_cpu_devices,
     numbers,
     run,
-    set_up_devices,
     set_up_jax,
 )
 from rnnt_qat.decoding.beam import BeamConfig
@@ -92,12 +89,9 @@ from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import Cell, cells_of_seeds, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
-from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
-from rnnt_qat.studies.process_engine import Processes
-from rnnt_qat.studies.ray_engine import RayEngine
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
@@ -136,24 +130,7 @@ _AWARE_STEPS = flags.DEFINE_integer(
     "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
     lower_bound=0,
 )
-_ENGINE = flags.DEFINE_enum(
-    "engine", "process", ["process", "ray"], "One policy after the other here, or many on Ray."
-)
-_JOBS = flags.DEFINE_integer(
-    "jobs",
-    1,
-    "Policies to compute at a time on this machine's processor, each in a process of its own with "
-    "--cpu_devices devices of one thread.",
-    lower_bound=1,
-)
-_RAY_ADDRESS = flags.DEFINE_string(
-    "ray_address",
-    None,
-    "With --engine=ray: HOST:PORT, ray://..., or auto for this machine's cluster; default: the "
-    "cores of this machine.",
-)
-_RAY_CPUS = flags.DEFINE_float("ray_cpus", 1, "Cores of a policy.", lower_bound=0)
-_RAY_GPUS = flags.DEFINE_float("ray_gpus", 0, "Accelerators of a policy.", lower_bound=0)
+_ENGINE = define_engine()
 _BEAM = flags.DEFINE_integer(
     "beam",
     0,
@@ -180,7 +157,7 @@ def main() -> int:
     set_up_jax()
     console, beam_runs = Console(), []
     first_by_beam: list[EvaluationResult] = []
-    engine = _engine(workdir)  # before float models are trained: it may refuse its flags
+    engine = _ENGINE(workdir / "logs")  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         loaded = {str(model): Recognizer.load(model) for model in models}
@@ -306,44 +283,6 @@ def _tables(
     """Returns the rows of each test set."""
     groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
     return [grid_rows(group, systems) for group in groups]
-
-
-def _engine(workdir: pathlib.Path) -> Engine:
-    """Returns the engine of the flags.
-
-    Args:
-      workdir: folder of the sweep; the logs of tasks in other processes go there.
-
-    Raises:
-      ValidationError: if --jobs is given to another engine, or would share an accelerator.
-      RayError: if the cluster cannot be used.
-    """
-    if _ENGINE.value == "process" and _JOBS.value == 1:
-        return InProcess()
-    if _JOBS.value > 1:
-        return _processes(workdir)
-    return RayEngine(
-        workdir / "logs",
-        address=_RAY_ADDRESS.value,
-        cpus=_RAY_CPUS.value,
-        gpus=_RAY_GPUS.value,
-        setup=functools.partial(set_up_devices, num_cpu_devices()),
-    )
-
-
-def _processes(workdir: pathlib.Path) -> Processes:
-    jobs = f"--jobs={_JOBS.value}"
-    if _ENGINE.value != "process":
-        raise flags.ValidationError(
-            f"{jobs}: it is for --engine=process; Ray takes as many as --ray_cpus leaves room for"
-        )
-    if (platform := jax.default_backend()) != "cpu":
-        raise flags.ValidationError(
-            f"{jobs}: its processes would share the {platform}; --engine=ray --ray_gpus=1 gives "
-            "each an accelerator of its own"
-        )
-    setup = functools.partial(set_up_devices, num_cpu_devices(), beside_others=True)
-    return Processes(_JOBS.value, workdir / "logs", setup)
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

@@ -304,7 +304,14 @@ def test_diagnosis_is_a_table_a_picture_and_metrics(run, data_dir, tmp_path):
 
     experiment = Experiment(config(), data_dir, workdir, Console(io.StringIO()), diagnose=True)
     variables = recognizers["aware"].variables
-    metrics = experiment.task.under("").evaluate(variables["params"], variables[QUANT_STATS])
+    calls = []
+    metrics = experiment.task.under("").evaluate(
+        variables["params"], variables[QUANT_STATS], lambda *call: calls.append(call)
+    )
+    done, total, programs_left = zip(*calls, strict=True)
+    assert list(done) == sorted(done)
+    assert done[-1] < total[-1] == total[0]  # the last batch is reported by the step's end
+    assert programs_left[-1] == 0
     assert metrics["diagnostics/joint/kernel/quantize/sqnr_db"] > 20
 
 

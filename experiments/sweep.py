@@ -73,7 +73,7 @@ from experiments.flags import (
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.evaluation.result import EvaluationResult
-from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.recognizer import Recognizer, require_distinct
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
@@ -160,6 +160,7 @@ def main() -> int:
     engine = _ENGINE(workdir / "logs")  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
+        require_distinct(models)
         loaded = {str(model): Recognizer.load(model) for model in models}
         require_one_config(loaded)
         base = next(iter(loaded.values()))

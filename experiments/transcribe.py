@@ -28,7 +28,7 @@ from rnnt_qat.decoding.words import Word
 from rnnt_qat.experiment.artefact_engine import ArtefactEngine
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
-from rnnt_qat.experiment.transcriber import Engine, LiveTranscriber
+from rnnt_qat.experiment.transcriber import LiveTranscriber
 from rnnt_qat.experiment.transcript_formats import FORMATS, Segment, TranscriptFormat
 from rnnt_qat.infra.config import ConfigError, from_json
 from rnnt_qat.infra.console import Console
@@ -131,12 +131,15 @@ class _Transcribers:
         endpoint = live if name == "-" else recording
         if endpoint not in self._made:
             try:
-                engine = self._engine(endpoint)
+                if self._model is None:
+                    player = ArtefactEngine(self._artefact, _CHUNK_MS.value, endpoint)
+                    self._made[endpoint] = LiveTranscriber(player)
+                else:
+                    engine = self._engine(self._model, endpoint)
+                    self._made[endpoint] = LiveTranscriber(engine)
+                    self._uncompiled[self._made[endpoint]] = engine
             except ValueError as error:
                 raise TranscribeFlagError(f"--chunk_ms: {error}") from error
-            made = self._made[endpoint] = LiveTranscriber(engine)
-            if isinstance(engine, RecognizerEngine):  # the player of an artefact has no programs
-                self._uncompiled[made] = engine
         return self._made[endpoint]
 
     def compile(self, transcriber: LiveTranscriber, console: Console) -> None:
@@ -145,13 +148,11 @@ class _Transcribers:
             with Progress("compiling", console, remains=False):
                 engine.compile()
 
-    def _engine(self, endpoint: EndpointConfig | None) -> Engine:
-        if self._model is None:
-            return ArtefactEngine(self._artefact, _CHUNK_MS.value, endpoint)
-        search: SearchConfig = self._model.config.evaluation.search
+    def _engine(self, model: Recognizer, endpoint: EndpointConfig | None) -> RecognizerEngine:
+        search: SearchConfig = model.config.evaluation.search
         if _BEAM.value:
             search = BeamConfig(beam_size=_BEAM.value)
-        return RecognizerEngine(self._model, search, _CHUNK_MS.value, endpoint, _NBEST.value)
+        return RecognizerEngine(model, search, _CHUNK_MS.value, endpoint, _NBEST.value)
 
 
 def _endpoints() -> tuple[EndpointConfig | None, EndpointConfig | None]:

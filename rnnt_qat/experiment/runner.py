@@ -273,8 +273,8 @@ class Experiment:
             # All components could be created, so the run may now write to the working directory.
             self._claim_workdir()
             self.console.say(
-                f"{iterator.num_examples} training examples an epoch, "
-                f"{len(iterator.buckets)} batch shapes"
+                f"training examples an epoch: {iterator.num_examples:,}, batch shapes: "
+                f"{len(iterator.buckets)}"
             )
             trainer = Trainer(
                 stages,

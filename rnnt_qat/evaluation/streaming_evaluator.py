@@ -217,6 +217,8 @@ class StreamingEvaluator:
             if batches:
                 progress(number * batches + done, self.num_batches, self.programs_left)
 
+        if batches:
+            progress(0, self.num_batches, self.programs_left)
         return [
             self._evaluate(params, system, ms, functools.partial(report, number))
             for number, ms in enumerate(sizes)

@@ -229,6 +229,8 @@ def test_help_lists_the_shared_flags_and_says_what_the_program_does():
     said = done.stdout
     assert done.returncode == 0
     assert "Examples:" in said
+    assert "--config=FILE.py\n" in said
+    assert said.count(" Required.") == 2  # --config and --workdir
     flags = {"config", "workdir", "data_dir", "cpu_devices", "coordinator"}
     assert {f"--{name}" for name in flags} <= set(re.findall(r"^ +(--\w+)", said, re.M))
     assert "python -m experiments.train --config=experiments/configs/prompts.py" in said

@@ -223,6 +223,8 @@ def main() -> int:
     records = [path for pattern in _RECORDS for path in sorted(workdir.glob(pattern))]
     save_curves(report.parent, {str(p.parent.relative_to(workdir)): p.parent for p in records})
     if not targets:
+        for rows in tables if _MAP.value is None else ():  # a map has its own, of many rows
+            console.say(f"\n{rows[0]['test_set']}\n{as_text(markdown_grid(rows))}")
         console.say(f"wrote {_page(report.parent, data_dir, console)}")
         return 0
     output = workdir / "chip"

@@ -40,6 +40,7 @@ def test_every_command_works_in_order(tmp_path):
             assert last.startswith("next: python -m experiments.evaluate --workdir=workdir/own")
         if arguments[0] == "experiments.sweep":
             assert "next: " not in done.stderr  # of the runs inside it
+            assert "WER - float" in done.stderr  # the table
     own = tmp_path / "workdir" / "own"
     for page in (own / "report", own / "export", own / "sweep" / "report"):
         assert "<title>" in (page / "report.html").read_text("utf-8")

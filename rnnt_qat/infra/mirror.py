@@ -137,9 +137,10 @@ class Mirror:
         Returns:
           The folders of the units uploaded.
         """
-        units = {f: unit for f, unit in self._local_units().items() if self._ready(f, unit)}
+        present = self._local_units()
+        units = {f: unit for f, unit in present.items() if self._ready(f, unit)}
         new = [f for f, unit in units.items() if self._seals.get(f) != self._local_seal(f, unit)]
-        missing = self._seals.keys() - units.keys()
+        missing = self._seals.keys() - present.keys()
         if new or final:
             self._push_loose()
         uploaded = [f for f in sorted(new, key=_in_order) if self._push_unit(f, units[f])]

@@ -91,7 +91,8 @@ def main() -> None:
     if jax.process_index():  # every process has all results, so only one writes them
         _measure(recognizers, splits, evaluation)
     else:
-        with writable_folder(_OUTPUT.value or f"{_WORKDIR.value or '.'}/report") as output:
+        path = _OUTPUT.value or f"{_WORKDIR.value or '.'}/report"
+        with writable_folder(path, Console()) as output:
             output_folder(_OUTPUT, output)
             results = _measure(recognizers, splits, evaluation)
             _write(output, results, recognizers, splits, workdir)

@@ -84,7 +84,7 @@ def _export(systems: dict[System, Recognizer], config: ChipComparisonConfig) -> 
             f"--output={_OUTPUT.value} is not empty; nothing is written over"
         )
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
-    with writable_folder(_OUTPUT.value) as output:
+    with writable_folder(_OUTPUT.value, console) as output:
         output_folder(_OUTPUT, output)
         found = compare_on_chips(systems, config, data_dir, output, console)
         command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"

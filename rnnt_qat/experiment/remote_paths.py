@@ -195,11 +195,12 @@ def readable_folder(path: str) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def writable_folder(path: str) -> Iterator[pathlib.Path]:
+def writable_folder(path: str, console: Console) -> Iterator[pathlib.Path]:
     """Yields a folder to write to; what is in it at the end is uploaded if ``path`` is remote.
 
     Args:
       path: a folder, or a URL.
+      console: is told of the upload.
 
     Raises:
       RemoteStoreError: if it cannot be written.
@@ -209,6 +210,7 @@ def writable_folder(path: str) -> Iterator[pathlib.Path]:
         return
     with uploaded_folder(path, last=_MANIFESTS) as folder:
         yield folder
+    console.say(f"uploaded to {path}")
 
 
 def is_empty(path: str) -> bool:

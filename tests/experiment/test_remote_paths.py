@@ -52,7 +52,7 @@ def test_a_local_working_directory_is_itself(tmp_path):
         assert workdir.path == tmp_path / "run"
         workdir.check()
     assert readable_folder("a/b").as_posix() == "a/b"
-    with writable_folder("a/b") as folder:
+    with writable_folder("a/b", silent()) as folder:
         assert folder.as_posix() == "a/b"
     assert is_empty(str(tmp_path))
 

@@ -64,6 +64,9 @@ def main() -> int:
         console.say(f"{stopped}; the same command goes on from there")
         end_together()
         return stopped.exit_code
+    console.say(
+        f"next: python -m experiments.evaluate --workdir={workdir.name} --data_dir={data_dir}"
+    )
     end_together()
     return 0
 

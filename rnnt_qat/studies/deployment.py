@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,12 @@ from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
-from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer, model_directories
+from rnnt_qat.experiment.recognizer import (
+    ModelDirectoryError,
+    Recognizer,
+    artefact_hint,
+    model_directories,
+)
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
@@ -62,8 +68,9 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
         models = model_directories(directory)
         if not models:
             raise ModelDirectoryError(
-                f"{directory} holds no recognizer: experiments.train and experiments.sweep write "
-                "them into WORKDIR/models and WORKDIR/model_0/POLICY/models"
+                f"{directory} holds no recognizer{artefact_hint(directory)}. experiments.train and "
+                "experiments.sweep write them into WORKDIR/models and "
+                "WORKDIR/model_0/POLICY/models"
             )
         for model in models:
             recognizer = Recognizer.load(model)
@@ -227,6 +234,7 @@ def replay_test_set(
         chunks,
         search_of(recognizer).max_symbols_per_frame,
         progress,
+        beside=(os.cpu_count() or 1) > 1,
     )
     by_evaluator = {u.id: (u.tokens, u.emission_frames) for u in evaluated.utterances}
     tokens = differing = 0

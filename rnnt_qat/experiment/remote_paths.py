@@ -214,8 +214,8 @@ def writable_folder(path: str, console: Console) -> Iterator[pathlib.Path]:
 
 
 def is_empty(path: str) -> bool:
-    """Returns whether a folder that may be remote holds no files, or does not exist."""
+    """Returns whether a folder that may be remote holds no files, or is no folder."""
     if is_remote(path):
         return not RemoteFolder(path).files()
     folder = pathlib.Path(path)
-    return not folder.exists() or not any(folder.iterdir())
+    return not folder.is_dir() or not any(folder.iterdir())

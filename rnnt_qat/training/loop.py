@@ -98,6 +98,7 @@ class Trainer:
       may_differ: dotted paths of the config's fields that may change when a run is resumed.
       upgrade: converts config JSON written by an earlier version to the current form.
       trackers: names of the services that receive the records too (``training.tracker``).
+      saved: called after each checkpoint is handed to the writer; what it raises ends the run.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class Trainer:
         may_differ: Sequence[str] = (),
         upgrade: Callable[[Any], Any] = lambda config: config,
         trackers: Sequence[str] = (),
+        saved: Callable[[], None] = lambda: None,
     ):
+        self._saved = saved
         self._stages = stages
         self._config, self._trackers = config, trackers
         self._create_state = create_state
@@ -322,6 +325,7 @@ class Trainer:
                         state = self._leave_out(stage, state, step, last_step)
                         step = last_step
                 self._checkpoints[index].save(step, state, self._input.position, wer)
+                self._saved()
                 saved = step
                 if stop:
                     self._checkpoints[index].wait()

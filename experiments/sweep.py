@@ -126,7 +126,7 @@ _ABLATE = flags.DEFINE_string(
 _MAP = flags.DEFINE_string(
     "map",
     None,
-    "In place of --policies: this chip, and the same with one field at a time degraded.",
+    "In place of --policies: this chip, and it with one field at a time degraded.",
 )
 _AWARE_STEPS = flags.DEFINE_integer(
     "aware_steps",

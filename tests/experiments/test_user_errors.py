@@ -122,6 +122,10 @@ SERVE = [
     ("--model={artefact} --port=0", 1, "it is an exported artefact"),
     ("--model={damaged} --port=0", 1, "variables.npz"),
 ]
+COMPACT = [
+    ("--model={model} --output={file}", 2, "--output={file}"),
+    ("--model={artefact} --output={new}", 1, "it is an exported artefact"),
+]
 REPORT = [
     ("", 2, "give --results: "),
     ("--results=nowhere", 1, "nowhere holds no evaluation results"),
@@ -130,6 +134,7 @@ REPORT = [
 ]
 CASES = {
     "experiments.serve": SERVE,
+    "experiments.compact": COMPACT,
     "experiments.report": REPORT,
     "experiments.train": TRAIN,
     "experiments.evaluate": EVALUATE,

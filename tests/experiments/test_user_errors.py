@@ -81,6 +81,8 @@ SWEEP = [
     (f"{CONFIG} --workdir={{new}} --seeds=a", 2, "--seeds=a"),
     (f"{CONFIG} --workdir={{new}} --seeds=-1", 2, "--seeds=-1"),
     (f"{CONFIG} --workdir={{new}} --policies=w9a9", 2, "w9a9"),
+    ("--models={model} --workdir={file}", 2, "--workdir={file}: nothing can be written there"),
+    ("--models={model} --workdir=/dev/null/x", 2, "--workdir=/dev/null/x"),
     ("--models={model},{larger} --workdir={new}", 1, "model.joint_size: 32 before, 33 now"),
 ]
 EXPORT = [

@@ -21,6 +21,12 @@ install_import_hook(
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_array_annotations():
+    """Leaves the fixtures of whole modules and of the run unchecked, whatever test came before."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+
+
 @pytest.fixture(autouse=True)
 def array_annotations(request):
     """Checks annotations in the rooms' own tests; other tests do not pay for the checks."""

@@ -8,7 +8,9 @@
 Ours decode greedily on a stream in chunks of 240 ms. Others decode as their authors do: Moonshine
 and PocketSphinx a whole utterance at a time, Vosk a stream. All texts are compared after the same
 normalization (``data.text``): a digit that a recognizer writes is spelled out. Speed: processor
-seconds for a second of audio, one recording at a time.
+seconds for a second of audio of the same set, one recording at a time. ``--sample`` draws as many
+utterances of each set, the same for all recognizers and in every run. Size: parameters on disk, and
+for ours in brackets what its chip stores.
 """
 
 import dataclasses
@@ -21,6 +23,7 @@ import tempfile
 import time
 import wave
 
+import numpy as np
 from absl import app, flags
 
 from benchmarks.recognizers_worker import KINDS
@@ -30,10 +33,27 @@ _TEST = flags.DEFINE_list("test", ["asterisk_prompts:test"], "CORPUS:SPLIT, ... 
 _DATA = flags.DEFINE_string("data_dir", "corpora", "Where corpora are prepared.")
 _PEERS = flags.DEFINE_list("peers", [], "KIND=MODEL, ...; kinds are in recognizers_worker.py.")
 _PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Python of the peers' environment.")
-_FIRST = flags.DEFINE_integer("first", None, "Decode the first utterances of each set only.")
+_SAMPLE = flags.DEFINE_integer(
+    "sample", None, "Decode as many utterances of each set, drawn with seed 0; all by default."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file of all texts and figures.")
 
 _PARAMETERS = {"moonshine": (".onnx",), "": ("variables.npz",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognized:
+    """What a recognizer made of the recordings.
+
+    Attributes:
+      size: bytes of its parameters, as text.
+      texts: recognized text by file name.
+      cpu_s: processor seconds by file name.
+    """
+
+    size: str
+    texts: dict[str, str]
+    cpu_s: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +82,8 @@ def write_recordings(folder: pathlib.Path) -> dict[str, Recording]:
     for name in _TEST.value:
         split = Split.parse(name)
         corpus = open_corpus(_DATA.value, split.corpus, split.split)
-        for index in range(min(len(corpus), _FIRST.value or len(corpus))):
+        drawn = np.random.default_rng(0).permutation(len(corpus))[: _SAMPLE.value]
+        for index in sorted(drawn.tolist()):
             utterance = corpus[index]
             key = f"{len(found):06d}"
             with wave.open(str(folder / f"{key}.wav"), "wb") as file:
@@ -75,24 +96,31 @@ def write_recordings(folder: pathlib.Path) -> dict[str, Recording]:
     return found
 
 
-def peer(kind: str, model: str, folder: pathlib.Path) -> tuple[dict[str, str], float]:
-    """Recognizes the files with a peer; returns texts by file name and processor seconds."""
+def peer(kind: str, model: str, folder: pathlib.Path) -> Recognized:
+    """Recognizes the files with a peer."""
     worker = pathlib.Path(__file__).with_name("recognizers_worker.py")
     command = [_PYTHON.value, str(worker), kind, model, str(folder)]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     rows = [json.loads(line) for line in lines.splitlines()]
-    return {row["id"]: row["text"] for row in rows}, sum(row["cpu_s"] for row in rows)
+    size = size_bytes(kind, model)
+    return Recognized(
+        "-" if size is None else f"{size / 1e6:.1f} MB",
+        {row["id"]: row["text"] for row in rows},
+        {row["id"]: row["cpu_s"] for row in rows},
+    )
 
 
-def ours(model: pathlib.Path, folder: pathlib.Path) -> tuple[dict[str, str], float]:
+def ours(model: pathlib.Path, folder: pathlib.Path) -> Recognized:
     """Recognizes the files with a model directory, one stream after the other."""
     from data.audio_stream import read_file
     from rnnt_qat.experiment.recognizer import Recognizer
     from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
     from rnnt_qat.experiment.transcriber import LiveTranscriber
+    from rnnt_qat.serving.size import model_bytes
 
     recognizer = Recognizer.load(model)
-    engine = RecognizerEngine(recognizer, recognizer.config.evaluation.search, 240.0)
+    config = recognizer.config
+    engine = RecognizerEngine(recognizer, config.evaluation.search, 240.0)
     transcriber = LiveTranscriber(engine)
 
     def recognize(path: pathlib.Path) -> str:
@@ -101,9 +129,14 @@ def ours(model: pathlib.Path, folder: pathlib.Path) -> tuple[dict[str, str], flo
 
     paths = sorted(folder.glob("*.wav"))
     recognize(paths[0])  # compiles
-    began = time.process_time()
-    texts = {path.stem: recognize(path) for path in paths}
-    return texts, time.process_time() - began
+    texts, cpu_s = {}, {}
+    for path in paths:
+        began = time.process_time()
+        texts[path.stem] = recognize(path)
+        cpu_s[path.stem] = time.process_time() - began
+    on_chip = model_bytes(config.model, config.policy, config.frontend.feature_size)
+    size = f"{(size_bytes('', str(model)) or 0) / 1e6:.1f} MB ({on_chip / 1e6:.1f} MB)"
+    return Recognized(size, texts, cpu_s)
 
 
 def comparable(text: str) -> str:
@@ -129,27 +162,25 @@ def size_bytes(kind: str, model: str) -> int | None:
     return sum(f.stat().st_size for f in files)
 
 
-def rows(
-    found: dict[str, tuple[str, dict[str, str], float]], recordings: dict[str, Recording]
-) -> list[str]:
+def rows(found: dict[str, Recognized], recordings: dict[str, Recording]) -> list[str]:
     """Returns the lines of a Markdown table, one per test set and recognizer.
 
     Args:
-      found: size as text, texts by file name and processor seconds, by recognizer; the first
-        recognizer is the one that the others are compared with.
+      found: results by recognizer; the first one is the one that the others are compared with.
       recordings: the recordings by file name.
     """
     from rnnt_qat.metrics.bootstrap import error_rate_interval, paired_difference
     from rnnt_qat.metrics.wer import ErrorCounts, word_errors
 
-    seconds = sum(recording.seconds for recording in recordings.values())
     lines = []
     for test_set in dict.fromkeys(recording.test_set for recording in recordings.values()):
         keys = [key for key, recording in recordings.items() if recording.test_set == test_set]
         references = [recordings[key].text for key in keys]
+        seconds = sum(recordings[key].seconds for key in keys)
         baseline = None
-        for name, (size, texts, cpu_s) in found.items():
-            counts = word_errors(references, [comparable(texts.get(key, "")) for key in keys])
+        for name, recognized in found.items():
+            texts, cpu_s = recognized.texts, sum(recognized.cpu_s[key] for key in keys)
+            counts = word_errors(references, [comparable(texts[key]) for key in keys])
             baseline = baseline or counts
             wer, total = error_rate_interval(counts), ErrorCounts.total(counts)
             change = paired_difference(baseline, counts).difference
@@ -157,7 +188,7 @@ def rows(
                 f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
             )
             lines.append(
-                f"| {test_set}, {len(keys)} | {name} | {size} | "
+                f"| {test_set}, {len(keys)} | {name} | {recognized.size} | "
                 f"{wer.value:.1%} [{wer.low:.1%}, {wer.high:.1%}] | "
                 f"{'' if counts is baseline else difference} | "
                 f"{total.deletions / total.reference_length:.1%} | {cpu_s / seconds:.3f} |"
@@ -168,29 +199,24 @@ def rows(
 def main(argv: list[str]) -> None:
     """Prints a table and saves every text."""
     del argv
+    for entry in _PEERS.value:
+        if entry.partition("=")[0] not in KINDS:
+            raise app.UsageError(f"--peers={entry}: the kinds are {', '.join(KINDS)}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         recordings = write_recordings(folder)
-        found: dict[str, tuple[str, dict[str, str], float]] = {}
+        found: dict[str, Recognized] = {}
         for model in _MODELS.value:
-            size = size_bytes("", model)
-            found[model] = (f"{(size or 0) / 1e6:.1f} MB", *ours(pathlib.Path(model), folder))
+            found[model] = ours(pathlib.Path(model), folder)
         for entry in _PEERS.value:
             kind, _, model = entry.partition("=")
-            if kind not in KINDS:
-                raise app.UsageError(f"--peers={entry}: the kinds are {', '.join(KINDS)}")
-            size = size_bytes(kind, model)
-            text = "-" if size is None else f"{size / 1e6:.1f} MB"
-            found[kind] = (text, *peer(kind, model, folder))
+            found[kind] = peer(kind, model, folder)
     print("| test set, utterances | recognizer | size | WER | to the first | deletions | RTF |")
     print("|---|---|--:|---|---|--:|--:|", *rows(found, recordings), sep="\n")
     if _OUTPUT.value:
         record = {
             "recordings": {key: dataclasses.asdict(r) for key, r in recordings.items()},
-            "recognizers": {
-                name: {"size": size, "texts": texts, "cpu_s": cpu_s}
-                for name, (size, texts, cpu_s) in found.items()
-            },
+            "recognizers": {name: dataclasses.asdict(r) for name, r in found.items()},
         }
         pathlib.Path(_OUTPUT.value).write_text(json.dumps(record, indent=1) + "\n")
 

@@ -59,6 +59,26 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
     return from_config_dict(ExperimentConfig, flag.value)
 
 
+def parse_config(flag: str, name: str) -> ExperimentConfig:
+    """Returns the experiment of a config file that a list of them names.
+
+    Args:
+      flag: name of the flag, for messages.
+      name: ``FILE.py`` or ``FILE.py:VARIANT``.
+
+    Raises:
+      ConfigError: if there is no such file or variant, or its config is invalid.
+    """
+    if not pathlib.Path(name.partition(":")[0]).is_file():
+        raise ConfigError(f"--{flag}={name}: there is no file {name.partition(':')[0]}")
+    try:
+        return from_config_dict(ExperimentConfig, ConfigFileFlagParser("config").parse(name))
+    except Exception as error:  # a config file is user code and may raise anything
+        cause = error.__context__ or error  # their parser wraps errors with their tracebacks
+        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, name)
+        raise ConfigError(f"--{flag}={name}: {said}") from error
+
+
 def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
     """Parses the numbers of a comma-separated flag.
 

@@ -18,7 +18,7 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
-    "assistant": ["short", "chip", "digits", "digits_chip", "telephone"],
+    "assistant": ["short", "gpu", "gpu_short", "chip", "digits", "digits_chip", "telephone"],
     "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
     "taught": ["w2", "crude_alone"],

@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 DATA_DIR ?= corpora
 WORKDIR ?= workdir/demo
 FROM_SCRATCH ?= workdir/prompts
-# A device a core: the step's products are too small to gain from two threads.
+# Cores: a device each in training, a policy each in a sweep; the products of a step are too small to
+# gain from two threads.
 DEVICES ?= 2
 # Of `make demo`: a float recognizer, what it becomes, and the chip it is compiled for.
 MODEL ?= data/pretrained/assistant
@@ -37,7 +38,7 @@ demo: $(VENV)/installed  ## The shipped recognizer onto a chip: calibrated, trai
 .PHONY: on_chip
 on_chip:
 	$(BIN)/python -m experiments.sweep --models=$(MODEL) --config=experiments/configs/$(CONFIG) \
-	  --policies=$(POLICIES) --export=$(TARGET) --cpu_devices=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
+	  --policies=$(POLICIES) --export=$(TARGET) --jobs=$(DEVICES) --data_dir=$(DATA_DIR) --workdir=$(WORKDIR)
 
 demo_from_scratch: $(VENV)/installed  ## The whole way without the shipped recognizer: float training, calibration, training through integers.
 	@if command -v apt-get > /dev/null; then \

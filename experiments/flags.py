@@ -172,7 +172,9 @@ def num_cpu_devices() -> int:
     return _CPU_DEVICES.value
 
 
-def set_up_devices(cpu_devices: int, keep_above_s: float = 0.2) -> None:
+def set_up_devices(
+    cpu_devices: int, keep_above_s: float = 0.2, beside_others: bool = False
+) -> None:
     """Configures memory, the cache of compiled programs and the CPU devices of this process.
 
     Must be called before any computation.
@@ -180,6 +182,8 @@ def set_up_devices(cpu_devices: int, keep_above_s: float = 0.2) -> None:
     Args:
       cpu_devices: number of devices that the CPU stands for.
       keep_above_s: compile time in seconds from which programs are kept (``keep_programs``).
+      beside_others: whether other processes use the other cores, so that a device computes in one
+        thread.
     """
     keep_freed_memory()
     keep_programs(keep_above_s)
@@ -188,6 +192,7 @@ def set_up_devices(cpu_devices: int, keep_above_s: float = 0.2) -> None:
         # A device that waits for others occupies a thread of XLA's pool, so there must be more
         # threads than devices. Each device computes in one thread.
         os.environ.setdefault("NPROC", str(4 * cpu_devices))
+    if cpu_devices > 1 or beside_others:
         flags_given = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags_given} --xla_cpu_multi_thread_eigen=false".strip()
 

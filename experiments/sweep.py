@@ -13,6 +13,10 @@ The same, but trained and tested on the data of a config, by its stages:
 python -m experiments.sweep --models=data/pretrained/assistant \
     --config=experiments/configs/on_chip.py
 
+Two policies at a time, each in a process of its own on a core:
+
+python -m experiments.sweep --models=A/models/float --jobs=2
+
 Every combination of some units and widths of the cell state:
 
 python -m experiments.sweep --models=A/models/float --aware_steps=0 \
@@ -48,7 +52,6 @@ there are not computed again.
 """
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 import shlex
@@ -58,14 +61,13 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments.engine_flags import define_engine
 from experiments.flags import (
     DATA_DIR,
     define_config,
     experiment_config,
-    num_cpu_devices,
     numbers,
     run,
-    set_up_devices,
     set_up_jax,
 )
 from rnnt_qat.decoding.beam import BeamConfig
@@ -84,14 +86,12 @@ from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.cells import cells_of_seeds, results_of
+from rnnt_qat.studies.cells import Cell, cells_of_seeds, results_of
 from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
-from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
 from rnnt_qat.studies.precision_map import write_map
-from rnnt_qat.studies.ray_engine import RayEngine
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
@@ -130,17 +130,7 @@ _AWARE_STEPS = flags.DEFINE_integer(
     "Accelerator-aware training steps; 0: calibration alone; default: the model's config.",
     lower_bound=0,
 )
-_ENGINE = flags.DEFINE_enum(
-    "engine", "process", ["process", "ray"], "One policy after the other here, or many on Ray."
-)
-_RAY_ADDRESS = flags.DEFINE_string(
-    "ray_address",
-    None,
-    "With --engine=ray: HOST:PORT, ray://..., or auto for this machine's cluster; default: the "
-    "cores of this machine.",
-)
-_RAY_CPUS = flags.DEFINE_float("ray_cpus", 1, "Cores of a policy.", lower_bound=0)
-_RAY_GPUS = flags.DEFINE_float("ray_gpus", 0, "Accelerators of a policy.", lower_bound=0)
+_ENGINE = define_engine()
 _BEAM = flags.DEFINE_integer(
     "beam",
     0,
@@ -167,7 +157,7 @@ def main() -> int:
     set_up_jax()
     console, beam_runs = Console(), []
     first_by_beam: list[EvaluationResult] = []
-    engine = _engine(workdir)  # before float models are trained: it may refuse its flags
+    engine = _ENGINE(workdir / "logs")  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         loaded = {str(model): Recognizer.load(model) for model in models}
@@ -179,9 +169,17 @@ def main() -> int:
         splits, evaluation = recipe.data.test, recipe.evaluation
         if _BEAM.value:
             evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
-        cells = cells_of_seeds(
-            models, seeds, config, splits, evaluation, data_dir, workdir, asked, base.config
+        template = Cell(
+            models[0],
+            None,
+            config.aware_steps,
+            tuple(splits),
+            evaluation,
+            data_dir.absolute(),
+            workdir.absolute(),
+            asked,
         )
+        cells = cells_of_seeds(template, models, seeds, config.policies, base.config)
         engine.run(list(dict.fromkeys(itertools.chain(*cells))), console)
         measured = [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
         first, runs = measured[0], [results_of(of_model) for of_model in measured]
@@ -285,26 +283,6 @@ def _tables(
     """Returns the rows of each test set."""
     groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
     return [grid_rows(group, systems) for group in groups]
-
-
-def _engine(workdir: pathlib.Path) -> Engine:
-    """Returns the engine of the flags.
-
-    Args:
-      workdir: folder of the sweep; the logs of Ray's tasks go there.
-
-    Raises:
-      RayError: if the cluster cannot be used.
-    """
-    if _ENGINE.value == "process":
-        return InProcess()
-    return RayEngine(
-        workdir / "logs",
-        address=_RAY_ADDRESS.value,
-        cpus=_RAY_CPUS.value,
-        gpus=_RAY_GPUS.value,
-        setup=functools.partial(set_up_devices, num_cpu_devices()),
-    )
 
 
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:

@@ -125,7 +125,7 @@ def run(
     def checked(argv: list[str]) -> int | None:
         if len(argv) > 1:
             raise flags.Error(f"unexpected arguments: {' '.join(argv[1:])}")
-        logging.set_verbosity(logging.WARNING)  # Orbax, JAX and tfds log every step
+        set_up_logs()
         return main()
 
     def parsed(argv: Sequence[str]) -> list[str]:
@@ -135,8 +135,6 @@ def run(
         return (parse or flags.FLAGS)(list(argv))
 
     threading.excepthook = _thread_failed
-    logging.get_absl_handler().addFilter(_is_a_fault)
-    logging.get_absl_handler().setFormatter(_PlainFormatter())
     sys.unraisablehook = _unraisable
     with SignalWatch(_second_interrupt()):
         try:
@@ -153,6 +151,13 @@ def run(
                 end_process(code, message)
             print(message, file=sys.stderr)
             sys.exit(code)
+
+
+def set_up_logs() -> None:
+    """Leaves warnings and errors in the log of this process, formatted like its own messages."""
+    logging.set_verbosity(logging.WARNING)  # Orbax, JAX and tfds log every step
+    logging.get_absl_handler().addFilter(_is_a_fault)
+    logging.get_absl_handler().setFormatter(_PlainFormatter())
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

@@ -129,53 +129,21 @@ class Cell:
         return key if self.recipe is None else key | {"recipe": to_json(self.recipe)}
 
 
-def cells_of(
-    model: pathlib.Path,
-    config: SweepConfig,
-    splits: Sequence[Split],
-    evaluation: EvaluationConfig,
-    data_dir: pathlib.Path,
-    workdir: pathlib.Path,
-    recipe: ExperimentConfig | None = None,
-    into: str = "results",
-) -> list[Cell]:
-    """Returns the cells of one float model, starting with the model as it is.
+def cells_of(as_it_is: Cell, policies: Sequence[str]) -> list[Cell]:
+    """Returns the cell of a float model as it is, and those of the model under each policy.
 
     Args:
-      model: directory of a float recognizer.
-      config: policies and number of training steps.
-      splits: test sets.
-      evaluation: how test sets are decoded.
-      data_dir: folder of the prepared corpora.
-      workdir: output folder, with a subfolder per policy.
-      recipe: experiment that provides data, stages and pipeline; None for the model's own.
-      into: name of the folder of results, one for each evaluation config of the same models.
+      as_it_is: the first of them, without a policy.
+      policies: policy lines.
     """
-    return [
-        Cell(
-            model.absolute(),
-            policy,
-            config.aware_steps,
-            tuple(splits),
-            evaluation,
-            data_dir.absolute(),
-            workdir.absolute(),
-            recipe,
-            into,
-        )
-        for policy in (None, *config.policies)
-    ]
+    return [as_it_is, *(dataclasses.replace(as_it_is, policy=policy) for policy in policies)]
 
 
 def cells_of_seeds(
+    template: Cell,
     models: Sequence[pathlib.Path],
     seeds: Sequence[int] | None,
-    config: SweepConfig,
-    splits: Sequence[Split],
-    evaluation: EvaluationConfig,
-    data_dir: pathlib.Path,
-    workdir: pathlib.Path,
-    recipe: ExperimentConfig | None,
+    policies: Sequence[str],
     own: ExperimentConfig,
 ) -> list[list[Cell]]:
     """Returns the cells of each float model with each seed of what follows its float stage.
@@ -183,23 +151,25 @@ def cells_of_seeds(
     The cell of a float model as it is is the same for all seeds.
 
     Args:
+      template: a cell without a policy, for what all have in common; each model and seed takes a
+        subfolder ``model_N`` of its folder.
       models: directories of float recognizers.
       seeds: seeds of calibration and training; None for that of the recipe.
-      config: policies and number of training steps.
-      splits: test sets.
-      evaluation: how test sets are decoded.
-      data_dir: folder of the prepared corpora.
-      workdir: output folder, with a subfolder ``model_N`` per model and seed.
-      recipe: experiment that provides data, stages and pipeline; None for the models' own.
-      own: the models' own experiment.
+      policies: policy lines.
+      own: the models' own experiment, for a template without a recipe.
     """
     found: list[list[Cell]] = []
     for model in models:
         as_it_is = None
         for seed in (None,) if seeds is None else seeds:
-            seeded = recipe if seed is None else dataclasses.replace(recipe or own, seed=seed)
-            into = workdir / f"model_{len(found)}"
-            first, *others = cells_of(model, config, splits, evaluation, data_dir, into, seeded)
+            recipe = template.recipe
+            if seed is not None:
+                recipe = dataclasses.replace(recipe or own, seed=seed)
+            folder = template.workdir / f"model_{len(found)}"
+            seeded = dataclasses.replace(
+                template, model=model.absolute(), workdir=folder, recipe=recipe
+            )
+            first, *others = cells_of(seeded, policies)
             as_it_is = as_it_is or first
             found.append([as_it_is, *others])
     return found

@@ -41,7 +41,7 @@ def deploy_sweep(
     Args:
       measured: the systems with their results, the float model first.
       model: directory of the float model.
-      folder: ``workdir`` of ``cells.cells_of``, which holds the models of the policies.
+      folder: ``workdir`` of the cells, which holds the models of the policies.
       splits: test sets of the results.
       targets: chips to compile for; the first one is that of the headline table.
       data_dir: folder of the prepared corpora.

@@ -12,6 +12,7 @@ from experiments.configs import prompts_smoke
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.studies.cells import Cell, Measurement
+from rnnt_qat.studies.process_engine import Processes
 from tests.studies.test_chip_sweep import CHIP, FLOAT, timed
 
 
@@ -72,6 +73,19 @@ def test_seeds_of_the_chip_are_numbers_and_each_is_named_once():
             pytest.raises(flags.ValidationError, match=rf"--chip_seeds=.*{message}"),
         ):
             sweep._chip_seeds()
+
+
+def test_jobs_are_processes_of_this_machine(tmp_path, monkeypatch):
+    with flagsaver.flagsaver(jobs=2):
+        assert isinstance(sweep._ENGINE(tmp_path), Processes)
+        monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+        with pytest.raises(flags.ValidationError, match="share the gpu; --engine=ray"):
+            sweep._ENGINE(tmp_path)
+    with (
+        flagsaver.flagsaver(jobs=2, engine="ray"),
+        pytest.raises(flags.ValidationError, match="--jobs=2: it is for --engine=process"),
+    ):
+        sweep._ENGINE(tmp_path)
 
 
 def test_what_is_swept_and_where(tmp_path):
@@ -151,7 +165,7 @@ def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monk
     model = types.SimpleNamespace(config=prompts_smoke.experiment())
     monkeypatch.setattr(sweep.Recognizer, "load", lambda path: model)
     monkeypatch.setattr(Cell, "measurements", measurements)
-    monkeypatch.setattr(sweep, "_engine", lambda workdir: Engine())
+    monkeypatch.setattr(sweep, "_ENGINE", lambda log_dir: Engine())
     for function in (write_comparison, deploy_sweep):
         monkeypatch.setattr(sweep, function.__name__, function)
     for name in ("set_up_jax", "save_curves", "_page"):

@@ -37,7 +37,7 @@ from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.quantized_module import QUANT_STATS
-from rnnt_qat.studies.cells import cells_of, results_of
+from rnnt_qat.studies.cells import Cell, cells_of, results_of
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.diagnosis import diagnose, write_diagnosis
 from rnnt_qat.studies.engine import InProcess
@@ -314,8 +314,9 @@ def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_
     policies = SweepConfig(policies=("generic_nna@joint", "float32"), aware_steps=2)
     said = io.StringIO()
     splits, evaluation = config().data.test, config().evaluation
-    what = workdir / "models/float", policies, splits, evaluation, data_dir, tmp_path
-    cells = cells_of(*what)
+    model, steps = workdir / "models/float", policies.aware_steps
+    first = Cell(model, None, steps, splits, evaluation, data_dir, tmp_path)
+    cells = cells_of(first, policies.policies)
     InProcess().run(cells, Console(said))
     measured = [each for cell in cells for each in cell.measurements()]
     assert "measured before" not in said.getvalue()

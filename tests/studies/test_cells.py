@@ -14,7 +14,7 @@ from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
 from rnnt_qat.studies import cells
 from rnnt_qat.studies.engine import InProcess
-from rnnt_qat.studies.sweep import SweepConfig, System
+from rnnt_qat.studies.sweep import System
 from tests.studies.test_sweep import REFERENCES, result
 
 SPLITS = (Split("a", "test"), Split("b", "test"))
@@ -52,11 +52,11 @@ def sweeping(tmp_path, monkeypatch):
         into="results",
     ):
         computed.clear()
-        config = SweepConfig(policies, steps)
         console = Console(io.StringIO())
-        asked = cells.cells_of(
+        first = cells.Cell(
             model,
-            config,
+            None,
+            steps,
             SPLITS,
             evaluation or EvaluationConfig(),
             tmp_path,
@@ -64,11 +64,16 @@ def sweeping(tmp_path, monkeypatch):
             recipe,
             into,
         )
+        asked = cells.cells_of(first, policies)
         InProcess().run(asked, console)
         measured = [each for cell in asked for each in cell.measurements()]
         return measured, list(computed)
 
     return types.SimpleNamespace(run=run, broken=broken, model=model, work=tmp_path / "work")
+
+
+def as_it_is(model, folder):
+    return cells.Cell(model, None, 3, SPLITS, EvaluationConfig(), folder, folder)
 
 
 def test_finished_cells_are_not_computed_again(sweeping):
@@ -102,14 +107,8 @@ def test_an_interrupted_sweep_goes_on(sweeping):
 def test_results_that_another_machine_did_not_leave_here_are_missed(sweeping):
     sweeping.run(("w8a8",))
     (sweeping.work / "w8a8/results/cell.json").unlink()
-    cell = cells.cells_of(
-        sweeping.model,
-        SweepConfig(("w8a8",), 3),
-        SPLITS,
-        EvaluationConfig(),
-        sweeping.work,
-        sweeping.work,
-    )[1]
+    cell = as_it_is(sweeping.model, sweeping.work)
+    cell = dataclasses.replace(cell, policy="w8a8")
     with pytest.raises(FileNotFoundError, match=r"w8a8/results has no results of .*, w8a8"):
         cell.measurements()
 
@@ -151,17 +150,8 @@ def test_each_seed_has_cells_of_its_own_and_the_float_model_one(sweeping):
     recipe = prompts_smoke.experiment()
 
     def of(seeds, models=(sweeping.model,)):
-        return cells.cells_of_seeds(
-            models,
-            seeds,
-            SweepConfig(("w8a8",), 3),
-            SPLITS,
-            EvaluationConfig(),
-            sweeping.work,
-            sweeping.work,
-            None,
-            recipe,
-        )
+        template = as_it_is(sweeping.model, sweeping.work)
+        return cells.cells_of_seeds(template, models, seeds, ("w8a8",), recipe)
 
     three = of([0, 1, 2])
     assert len({cells_of_seed[0] for cells_of_seed in three}) == 1

@@ -1,0 +1,124 @@
+"""Tasks in processes of their own: all done, faults named, nobody left behind."""
+
+import dataclasses
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.studies.process_engine import Processes, TaskStoppedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Meeting:
+    """Writes its file and returns when another task's file is there too."""
+
+    folder: pathlib.Path
+    name: str
+    other: str
+    is_done: bool = False
+
+    def __call__(self, console):
+        (self.folder / self.name).write_text(str(os.getpid()))
+        deadline = time.monotonic() + 60
+        while not (self.folder / self.other).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        console.say(f"met {self.other}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Failing:
+    """Fails in one of several ways, or waits until it is stopped."""
+
+    folder: pathlib.Path
+    name: str
+    is_done: bool = False
+
+    def __call__(self, console):
+        if self.name == "wrong path":
+            raise UserError("models/float is missing: train it")
+        if self.name == "fault":
+            raise KeyError("no such thing")
+        if self.name == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        (self.folder / f"{self.name}.pid").write_text(str(os.getpid()))
+        time.sleep(120)
+
+
+def nothing():
+    """Sets up nothing."""
+
+
+def test_tasks_run_beside_each_other(tmp_path):
+    stream = io.StringIO()
+    tasks = [Meeting(tmp_path, "a", "b"), Meeting(tmp_path, "b", "a"), Meeting(tmp_path, "c", "a")]
+    Processes(2, tmp_path / "logs", nothing).run(tasks, Console(stream))
+    lines = stream.getvalue().splitlines()
+    assert {"a: met b", "b: met a", "c: met a"} <= set(lines)
+    assert "3/3" in lines[-1]
+    assert (tmp_path / "logs/task_2.log").read_text() == "met a\n"
+    assert len({(tmp_path / name).read_text() for name in "abc"} | {str(os.getpid())}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("wrong path", TaskStoppedError, "wrong path: UserError: models/float is missing"),
+        ("killed", TaskStoppedError, "killed: its process ended with exit code -9"),
+        ("fault", RuntimeError, r"fault failed in its process:\n.*KeyError: 'no such thing'"),
+    ],
+)
+def test_a_failure_is_named_and_stops_the_others(tmp_path, name, error, message):
+    tasks = [Failing(tmp_path, "waiting"), Failing(tmp_path, name)]
+    begun = time.monotonic()
+    with pytest.raises(error, match=f"(?s){message}"):
+        Processes(2, tmp_path / "logs", nothing).run(tasks, Console(io.StringIO()))
+    assert time.monotonic() - begun < 60
+    assert_gone(tmp_path)
+
+
+def test_no_process_outlives_the_one_that_started_it(tmp_path):
+    program = (
+        "import pathlib, sys; sys.path[:0] = sys.argv[2:]\n"
+        "from tests.studies.test_process_engine import Failing, nothing\n"
+        "from rnnt_qat.infra.console import Console\n"
+        "from rnnt_qat.studies.process_engine import Processes\n"
+        "if __name__ == '__main__':\n"
+        "    folder = pathlib.Path(sys.argv[1])\n"
+        "    Processes(1, folder, nothing).run([Failing(folder, 'waiting')], Console())\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    root = str(pathlib.Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path), root])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "waiting.pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert_gone(tmp_path)
+
+
+def assert_gone(folder):
+    """Asserts that the waiting task's process ends within some seconds."""
+    if not (folder / "waiting.pid").exists():
+        return  # stopped before it had begun
+    pid, deadline = int((folder / "waiting.pid").read_text()), time.monotonic() + 20
+    while pathlib.Path(f"/proc/{pid}").exists() and _state(pid) != "Z":
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.05)
+
+
+def _state(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"

@@ -1,7 +1,7 @@
 """Packed corpora: splits of prepared corpora as Opus, in some per cent of their bytes.
 
-`rnnt_qat.input_pipeline.packed_records` describes the files. A packed corpus is read like a prepared
-one, under the same name, and says in preparation.json that it is packed and how.
+`rnnt_qat.input_pipeline.packed_records` describes the files. A packed corpus is read like a
+prepared one, under the same name, and says in preparation.json that it is packed and how.
 """
 
 import concurrent.futures
@@ -75,7 +75,9 @@ def pack_split(
         with (
             packed_path(target, corpus.split).open("wb") as file,
             concurrent.futures.ThreadPoolExecutor(threads) as pool,
-            Progress(f"packing {corpus.directory}:{corpus.split}", console, "recordings") as progress,
+            Progress(
+                f"packing {corpus.directory}:{corpus.split}", console, "recordings"
+            ) as progress,
         ):
             sounds = pool.map(lambda i: encode_opus(corpus[i].audio, bit_rate), range(len(corpus)))
             for i, sound in enumerate(progress.each(sounds, len(corpus))):

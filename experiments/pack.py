@@ -1,7 +1,7 @@
 """Packs an experiment to train on a machine that reaches no network: code, speech and wheels.
 
-python -m experiments.pack --configs=experiments/configs/assistant.py:gpu_short,experiments/configs/assistant.py:gpu --output=assistant.tar.xz
-python -m experiments.pack --configs=... --wheels=FOLDER --output=pack.tar.xz   # sh benchmarks/pack_wheels.sh
+python -m experiments.pack --config=experiments/configs/assistant.py --variants=gpu_short,gpu \
+    --wheels=wheels --output=assistant.tar.xz          # wheels: sh benchmarks/pack_wheels.sh wheels
 
 Audio is recoded as Opus at the bit rates of the flags. Test sets go as transcripts alone unless
 they get a bit rate: training leaves out their sentences, and the model that comes back is tested on
@@ -18,14 +18,14 @@ import zipfile
 from absl import flags
 
 from data.packing import pack_split
-from experiments.flags import DATA_DIR, parse_config, run
+from experiments.flags import DATA_DIR, define_variants, run, variants_of
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
-_CONFIGS = flags.DEFINE_list("configs", None, "FILE.py:VARIANT, ... to train.", required=True)
+_CONFIG, _VARIANTS = define_variants()
 _OUTPUT = flags.DEFINE_string("output", None, "The archive, NAME.tar.xz.", required=True)
 _TRAIN = flags.DEFINE_integer(
     "train_bit_rate", 8000, "Bits per second of training speech.", lower_bound=6000
@@ -54,13 +54,13 @@ def main() -> None:
     output = pathlib.Path(_OUTPUT.value)
     if not output.name.endswith(".tar.xz"):
         raise flags.ValidationError(f"--output={output}: name it NAME.tar.xz")
-    configs = [parse_config("configs", name) for name in _CONFIGS.value]
+    configs = variants_of(_CONFIG, _VARIANTS)
     bit_rates = _bit_rates(configs)
     output.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
         folder = pathlib.Path(scratch) / output.name.removesuffix(".tar.xz")
-        _copy_code(folder)
+        config_file = _copy_code(folder, pathlib.Path(_CONFIG.value))
         for config in configs:
             if config.initialize_from:
                 shutil.copytree(config.initialize_from, folder / config.initialize_from)
@@ -83,7 +83,7 @@ def main() -> None:
     console.say(f"  python3 -m tarfile -e {output.name} && cd {folder.name}")
     console.say(
         "  PYTHONPATH=site python3 -m experiments.train_within --seconds=540 --workdir=workdir/run "
-        f"--configs={','.join(_CONFIGS.value)}"
+        f"--config={config_file} --variants={','.join(_VARIANTS.value)}"
     )
 
 
@@ -103,11 +103,17 @@ def _bit_rates(configs: list[ExperimentConfig]) -> dict[Split, int]:
     return {Split.parse(name): bit_rate for name, bit_rate in found.items()}
 
 
-def _copy_code(folder: pathlib.Path) -> None:
+def _copy_code(folder: pathlib.Path, config: pathlib.Path) -> pathlib.Path:
+    """Copies the packages and the config file; returns the latter's path in the folder."""
     for package in _PACKAGES:
         shutil.copytree(
             _ROOT / package, folder / package, ignore=shutil.ignore_patterns(*_LEFT_OUT)
         )
+    own = config.resolve().relative_to(_ROOT) if config.resolve().is_relative_to(_ROOT) else None
+    if own is None or own.parts[0] not in _PACKAGES:
+        own = pathlib.Path(config.name)
+        shutil.copy(config, folder / own)
+    return own
 
 
 def _extract_wheels(wheels: pathlib.Path, site: pathlib.Path) -> None:
@@ -124,7 +130,9 @@ def _pack(split: Split, bit_rate: int, corpora: pathlib.Path, console: Console) 
     target = corpora / corpus.directory.relative_to(DATA_DIR.value)
     written = pack_split(corpus, target, bit_rate, _THREADS.value, console)
     seconds = corpus.num_samples.sum() / corpus.sample_rate_hz
-    audio = f"{written / 1e6:.2f} MB, {8 * written / seconds:.0f} bits/s" if bit_rate else "no audio"
+    audio = (
+        f"{written / 1e6:.2f} MB, {8 * written / seconds:.0f} bits/s" if bit_rate else "no audio"
+    )
     console.say(f"{split.name}: {len(corpus)} utterances, {seconds / 3600:.2f} h, {audio}")
 
 

@@ -1,13 +1,14 @@
 """Trains within a time: measures how fast steps are, sets their number, ends and evaluates in time.
 
-python -m experiments.train_within --seconds=540 --workdir=workdir/gpu --configs=experiments/configs/assistant.py:gpu_short,experiments/configs/assistant.py:gpu
+python -m experiments.train_within --seconds=540 --config=experiments/configs/assistant.py \
+    --variants=gpu_short,gpu --shares=1,6 --workdir=workdir/gpu
 
-Each config has one stage with steps and starts from the model of the one before. Its share of the
-time is its number in ``--shares``. Before it begins, some seconds of its own steps are timed, so
-that its learning rate falls over the steps that fit; a stage that is late all the same is ended.
-Prints and writes ``WORKDIR/table.md``: word error rates on the validation sets, and on the test sets
-that have audio. After a kill the same command goes on: finished trainings are kept, the number of
-steps of the interrupted one stays.
+Each variant runs one stage and starts from the model of the one before. Its part of the time is its
+number in ``--shares``. Before it begins, some seconds of its own steps are timed, so that its
+learning rate falls over the steps that fit; a stage that is late all the same is ended. Prints and
+writes ``WORKDIR/table.md``: word error rates on the validation sets, and on the test sets that have
+audio. After a kill the same command goes on: finished trainings are kept, the number of steps of
+the interrupted one stays.
 """
 
 import dataclasses
@@ -18,31 +19,38 @@ from collections.abc import Iterable
 
 from absl import flags
 
-from experiments.flags import DATA_DIR, numbers, parse_config, run, set_up_jax
+from experiments.flags import (
+    DATA_DIR,
+    define_variants,
+    numbers,
+    run,
+    set_up_jax,
+    variants_of,
+)
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import DataConfig, ExperimentConfig
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.experiment.test_sets import decode_test_sets
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.corpus import open_corpus
-from rnnt_qat.studies.comparison import decode_test_sets
 from rnnt_qat.training.signals import StoppedBySignal
 from rnnt_qat.training.stages import TrainingStage, with_steps
 
-_CONFIGS = flags.DEFINE_list("configs", None, "FILE.py:VARIANT, ... in order.", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Takes a folder per config.", required=True)
+_CONFIG, _VARIANTS = define_variants()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Takes a folder per variant.", required=True)
 _SECONDS = flags.DEFINE_float(
     "seconds", 540.0, "Time for everything, from the start of this process.", lower_bound=1.0
 )
-_SHARES = flags.DEFINE_list("shares", None, "Shares of the time, by config; equal by default.")
+_SHARES = flags.DEFINE_list("shares", None, "Shares of the time, by variant; equal by default.")
 _EVALUATION = flags.DEFINE_float(
     "evaluation_seconds", 60.0, "Time kept for the evaluation at the end.", lower_bound=0.0
 )
 _REHEARSAL = flags.DEFINE_float(
-    "rehearsal_seconds", 6.0, "Time for which steps are timed, by config.", lower_bound=0.0
+    "rehearsal_seconds", 6.0, "Time for which steps are timed, by variant.", lower_bound=0.0
 )
 
 _PLAN = "plan.json"
@@ -51,12 +59,12 @@ _PLAN = "plan.json"
 def main() -> int:
     """Trains all configs and evaluates the last model; returns the exit code."""
     began = time.monotonic()
-    configs = [parse_config("configs", name) for name in _CONFIGS.value]
+    configs = variants_of(_CONFIG, _VARIANTS)
     shares = numbers(_SHARES, float, 0.0) if _SHARES.value else (1.0,) * len(configs)
     if len(shares) != len(configs) or not all(shares):
         raise flags.ValidationError(
-            f"--shares={','.join(_SHARES.value)}: give a number above 0 for each of "
-            f"{len(configs)} configs"
+            f"--shares={','.join(_SHARES.value or [])}: give a number above 0 for each of "
+            f"{len(configs)} variants"
         )
     for config in configs:
         _timed_stage(config)
@@ -68,7 +76,7 @@ def main() -> int:
     for number, config in enumerate(configs):
         if model is not None:
             config = dataclasses.replace(config, initialize_from=str(model))
-        folder = workdir / f"{number}_{pathlib.Path(_CONFIGS.value[number]).name.replace(':', '_')}"
+        folder = workdir / f"{number}_{_VARIANTS.value[number]}"
         model = folder / "models" / _timed_stage(config).name
         if model.exists():
             console.say(f"{model} is there already")
@@ -101,7 +109,7 @@ def _timed_stage(config: ExperimentConfig) -> TrainingStage:
     stages = with_steps(config.stages)
     if len(stages) != 1 or not isinstance(stages[0], TrainingStage):
         named = ", ".join(stage.name for stage in stages) or "none"
-        raise ConfigError(f"--configs: give configs that run one training stage, not {named}")
+        raise ConfigError(f"--variants: give those that run one training stage, not {named}")
     return stages[0]
 
 
@@ -124,7 +132,7 @@ def _train(experiment: Experiment, end_s: float) -> None:
             f"{steps} steps in the {seconds:.0f} s that are left"
         )
     stages = tuple(
-        dataclasses.replace(s, steps=steps) if s.name == stage.name else s for s in config.stages
+        dataclasses.replace(stage, steps=steps) if s == stage else s for s in config.stages
     )
     experiment.planned(stages).train(stage_seconds=max(1.0, end_s - time.monotonic()))
 

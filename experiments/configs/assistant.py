@@ -167,7 +167,7 @@ def short() -> ExperimentConfig:
 
 
 def gpu() -> ExperimentConfig:
-    """Everything in batches of eight minutes: a GPU's step waits for its loops, not for products."""
+    """Everything in batches of eight minutes: a GPU waits for loops, not for products."""
     return _on_gpu(
         experiment(),
         num_buckets=4,
@@ -208,12 +208,12 @@ def _on_gpu(
             prefetch_batches=16,
         ),
         stages=tuple(
-            dataclasses.replace(stage, optimizer=optimizer) if stage.name == "float" else stage
+            dataclasses.replace(stage, optimizer=optimizer)
+            if isinstance(stage, TrainingStage) and stage.name == "float"
+            else stage
             for stage in whole.stages
         ),
-        loop=LoopConfig(
-            log_every=50, evaluate_every=10**6, checkpoint=CheckpointConfig(every=500)
-        ),
+        loop=LoopConfig(log_every=50, evaluate_every=10**6, checkpoint=CheckpointConfig(every=500)),
     )
 
 

@@ -76,7 +76,7 @@ class Experiment:
       validate: whether to evaluate the validation sets; if not, each stage's best state is its
         last one.
       trackers: names of the services that receive the run's records too (``training.tracker``).
-      cache: decoded audio that an experiment on the same ``data`` has kept; by default an empty one.
+      cache: decoded audio that an experiment on the same ``data`` has kept; empty by default.
     """
 
     def __init__(

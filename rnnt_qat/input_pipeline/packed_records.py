@@ -2,8 +2,8 @@
 
 A packed corpus (``data/packing.py``) has for each split ``packed-<split>.bin`` instead of
 array_record files, and in each line of its index the key ``bytes``, the length of the utterance's
-sound file. It needs neither tensorflow-datasets nor array_record. A split without that file has
-transcripts alone, e.g. a test set whose sentences training must leave out.
+sound file. It is read without tensorflow-datasets. A split without that file has transcripts alone,
+e.g. a test set whose sentences training must leave out.
 """
 
 import itertools

@@ -83,9 +83,7 @@ def rehearse(
     """
     state = jax.jit(stage.begin)(state, ())
     state = place_state(state, state_shardings(mesh, state, loop.shard_above))
-    update = CompiledUpdate(
-        stage.make_update(0, loop.log_every, mesh), mesh, loop.shard_above
-    )
+    update = CompiledUpdate(stage.make_update(0, loop.log_every, mesh), mesh, loop.shard_above)
     batches = DeviceBatches(iterator, mesh)
     for _ in range(batches_in_epoch):
         batch = batches.take()

@@ -22,6 +22,9 @@ from rnnt_qat.input_pipeline.packed_records import BYTES, packed_path
 PACKED = "packed"
 """Key in preparation.json of the bit rates by split; 0 is a split without audio."""
 
+WIDE_BIT_RATE = 9000
+"""Lowest bit rate at which the encoder keeps the band above 4 kHz (in av 18.1)."""
+
 _PREPARATION = "preparation.json"
 _COPIED = ("features.json", "skip_report.json")
 
@@ -29,7 +32,7 @@ _COPIED = ("features.json", "skip_report.json")
 def encode_opus(audio: Int16[np.ndarray, " N"], bit_rate: int) -> bytes:
     """Encodes samples at `SAMPLE_RATE_HZ` as Opus in Ogg; as many samples decode.
 
-    Frames of 60 ms and the encoder's speech mode: at 8 kbit/s a file takes fewer bytes than with
+    Frames of 60 ms and the encoder's speech mode: at these rates a file takes fewer bytes than with
     its defaults of 20 ms, and the audio is closer to the original.
 
     Args:

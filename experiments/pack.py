@@ -17,7 +17,7 @@ import zipfile
 
 from absl import flags
 
-from data.packing import pack_split
+from data.packing import WIDE_BIT_RATE, pack_split
 from experiments.flags import DATA_DIR, define_variants, run, variants_of
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.infra.console import Console
@@ -28,10 +28,13 @@ from rnnt_qat.input_pipeline.corpus import open_corpus
 _CONFIG, _VARIANTS = define_variants()
 _OUTPUT = flags.DEFINE_string("output", None, "The archive, NAME.tar.xz.", required=True)
 _TRAIN = flags.DEFINE_integer(
-    "train_bit_rate", 8000, "Bits per second of training speech.", lower_bound=6000
+    "train_bit_rate",
+    WIDE_BIT_RATE,
+    "Bits per second of training speech; below the default nothing above 4 kHz is left.",
+    lower_bound=6000,
 )
 _VALIDATION = flags.DEFINE_integer(
-    "validation_bit_rate", 24000, "Bits per second of validation sets.", lower_bound=6000
+    "validation_bit_rate", 16000, "Bits per second of validation sets.", lower_bound=6000
 )
 _TEST = flags.DEFINE_integer(
     "test_bit_rate", 0, "Bits per second of test sets; 0: their transcripts alone.", lower_bound=0
@@ -76,13 +79,13 @@ def main() -> None:
         part.unlink()
         raise PackError(
             f"the archive has {megabytes:.1f} MB, --limit_mb={_LIMIT.value:g}: lower "
-            f"--train_bit_rate={_TRAIN.value}, or pack fewer wheels"
+            f"--train_bit_rate={_TRAIN.value}, or pack less speech or fewer wheels"
         )
     part.replace(output)
     console.say(f"wrote {output}, {megabytes:.1f} MB. On the other machine:")
     console.say(f"  python3 -m tarfile -e {output.name} && cd {folder.name}")
     console.say(
-        "  PYTHONPATH=site python3 -m experiments.train_within --seconds=540 --workdir=workdir/run "
+        "  PYTHONPATH=site python3 -m experiments.train_within --seconds=520 --workdir=workdir/run "
         f"--config={config_file} --variants={','.join(_VARIANTS.value)}"
     )
 

@@ -1,6 +1,6 @@
 """Trains within a time: measures how fast steps are, sets their number, ends and evaluates in time.
 
-python -m experiments.train_within --seconds=540 --config=experiments/configs/assistant.py \
+python -m experiments.train_within --seconds=520 --config=experiments/configs/assistant.py \
     --variants=gpu_short,gpu --shares=1,6 --workdir=workdir/gpu
 
 Each variant runs one stage and starts from the model of the one before. Its part of the time is its
@@ -47,7 +47,7 @@ _SECONDS = flags.DEFINE_float(
 )
 _SHARES = flags.DEFINE_list("shares", None, "Shares of the time, by variant; equal by default.")
 _EVALUATION = flags.DEFINE_float(
-    "evaluation_seconds", 60.0, "Time kept for the evaluation at the end.", lower_bound=0.0
+    "evaluation_seconds", 90.0, "Time kept for the evaluation at the end.", lower_bound=0.0
 )
 _REHEARSAL = flags.DEFINE_float(
     "rehearsal_seconds", 6.0, "Time for which steps are timed, by variant.", lower_bound=0.0

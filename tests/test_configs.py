@@ -63,6 +63,7 @@ def test_speech_is_trained_on_at_other_levels(name, variant):
         ("prompts_smoke", ""),
         ("own_speech", "quick"),
         ("assistant", "short"),
+        ("assistant", "gpu_short"),
     }
     assert (low, high) == (0, 0) if plain else low <= -12 < 6 <= high
     assert (augmentation.offset > 0) != plain

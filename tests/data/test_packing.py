@@ -1,10 +1,12 @@
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
+import soundfile
 
-from data.packing import encode_opus, pack_split
+from data.packing import WIDE_BIT_RATE, encode_opus, pack_split
 from rnnt_qat.input_pipeline.corpus import CorpusError, open_corpus
 from rnnt_qat.input_pipeline.packed_records import packed_path
 from tests.experiments import tones
@@ -61,12 +63,19 @@ def test_truncated_audio_is_refused(data_dirs, tmp_path):
         _ = open_corpus(tmp_path, NAME, "train")[0]
 
 
+@pytest.mark.parametrize(("bit_rate", "wide"), [(WIDE_BIT_RATE, True), (8000, False)])
+def test_the_whole_band_is_left_from_some_bit_rate_on(bit_rate, wide):
+    noise = np.random.default_rng(0).normal(0, 2000, 3 * 16_000).astype(np.int16)
+    decoded = soundfile.read(io.BytesIO(encode_opus(noise, bit_rate)), dtype="int16")[0]
+    before, after = (
+        (np.abs(np.fft.rfft(audio.astype(np.float64))) ** 2)[13_200:].sum()  # above 4.4 kHz
+        for audio in (noise, decoded)
+    )
+    assert (after > 0.2 * before) == wide
+
+
 @pytest.mark.parametrize("samples", [1, 320, 959, 16_000, 47_123])
 def test_opus_has_as_many_samples(samples):
-    import io
-
-    import soundfile
-
     audio = (3000 * np.sin(np.arange(samples) / 5)).astype(np.int16)
     decoded, rate_hz = soundfile.read(io.BytesIO(encode_opus(audio, 8000)), dtype="int16")
     assert (len(decoded), rate_hz) == (samples, 16_000)

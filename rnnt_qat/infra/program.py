@@ -155,6 +155,7 @@ def run(
 
 def set_up_logs() -> None:
     """Leaves warnings and errors in the log of this process, formatted like its own messages."""
+    logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)  # Orbax, JAX and tfds log every step
     logging.get_absl_handler().addFilter(_is_a_fault)
     logging.get_absl_handler().setFormatter(_PlainFormatter())

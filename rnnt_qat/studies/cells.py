@@ -68,8 +68,10 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Model and policy."""
-        return f"{self.model}, {self.policy or FLOAT}"
+        """Model, from the current folder if it lies there, and policy."""
+        here = pathlib.Path.cwd()
+        model = self.model.relative_to(here) if self.model.is_relative_to(here) else self.model
+        return f"{model}, {self.policy or FLOAT}"
 
     @property
     def folder(self) -> pathlib.Path:

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TextIO, cast
 
+from absl import flags
+
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.program import explain, set_up_logs
@@ -126,6 +128,7 @@ def _work(task: Task, setup: Callable[[], None], log: pathlib.Path, connection: 
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     with log.open("a") as stream:
         try:
+            flags.FLAGS.mark_as_parsed()  # absl's log waits for it
             set_up_logs()
             setup()
             task(Console(cast(TextIO, _SentLines(stream, connection))))

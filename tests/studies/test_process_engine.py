@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from absl import logging
 
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.errors import UserError
@@ -32,6 +33,7 @@ class Meeting:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         console.say(f"met {self.other}")
+        logging.warning("no room for %s", self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +59,16 @@ def nothing():
     """Sets up nothing."""
 
 
-def test_tasks_run_beside_each_other(tmp_path):
+def test_tasks_run_beside_each_other(tmp_path, capfd):
     stream = io.StringIO()
     tasks = [Meeting(tmp_path, "a", "b"), Meeting(tmp_path, "b", "a"), Meeting(tmp_path, "c", "a")]
     Processes(2, tmp_path / "logs", nothing).run(tasks, Console(stream))
     lines = stream.getvalue().splitlines()
     assert {"a: met b", "b: met a", "c: met a"} <= set(lines)
     assert "3/3" in lines[-1]
+    assert sorted(capfd.readouterr().err.splitlines()) == [
+        f"warning: no room for {name}" for name in "abc"
+    ]
     assert (tmp_path / "logs/task_2.log").read_text() == "met a\n"
     assert len({(tmp_path / name).read_text() for name in "abc"} | {str(os.getpid())}) == 4
 

@@ -123,6 +123,7 @@ def _train(experiment: Experiment, end_s: float) -> None:
         rehearsal = experiment.rehearse(_REHEARSAL.value)
         seconds = end_s - time.monotonic()
         steps = rehearsal.steps_within(seconds)
+        plan.parent.mkdir(parents=True, exist_ok=True)
         write_text(
             plan, json.dumps({"steps": steps, "seconds": seconds} | dataclasses.asdict(rehearsal))
         )

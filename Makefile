@@ -93,6 +93,7 @@ lint: $(VENV)/installed  ## Style and types.
 # The stamp is newer than requirements.txt exactly when the environment holds what is pinned there.
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}; name one with make PYTHON=...")'
+	@echo "Installing what requirements.txt pins into $(VENV): 2 GB, some minutes without output."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt

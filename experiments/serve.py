@@ -8,6 +8,8 @@ Several models hear the same audio side by side. The server listens to this mach
 """
 
 import pathlib
+import socket
+import urllib.parse
 
 import uvicorn
 from absl import flags
@@ -42,6 +44,8 @@ class ServeFlagError(flags.Error):
 
 def main() -> None:
     """Loads and compiles the models, then serves until Ctrl-C."""
+    _check_origins()
+    listening = _listen()  # before minutes of compilation
     set_up_jax(keep_above_s=0.0)
     console = Console()
     engines = load_engines([pathlib.Path(m) for m in _MODEL.value], console)
@@ -49,16 +53,42 @@ def main() -> None:
     hosts = LOOPBACK if _HOST.value in LOOPBACK else ("*",)
     app = make_app(pool, Page(tuple(_ORIGINS.value), hosts, _CHUNK_MS.value))
     console.say(
-        f"http://{_HOST.value}:{_PORT.value}/ - {', '.join(engines)}; at most "
+        f"http://{_HOST.value}:{listening.getsockname()[1]}/ - {', '.join(engines)}; at most "
         f"{_STREAMS.value} streams; Ctrl-C ends it"
     )
-    uvicorn.run(
-        app,
-        host=_HOST.value,
-        port=_PORT.value,
-        ws_max_size=pool.limits.message_bytes,
-        log_level="warning",
-    )
+    config = uvicorn.Config(app, ws_max_size=pool.limits.message_bytes, log_level="warning")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen() -> socket.socket:
+    """Returns a socket that listens on the address of the flags.
+
+    Raises:
+      ServeFlagError: if the address is not this machine's, or the port is taken or not allowed.
+    """
+    address = _HOST.value, _PORT.value
+    family = socket.AF_INET6 if ":" in _HOST.value else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        raise ServeFlagError(
+            f"--host={_HOST.value} --port={_PORT.value}: {error.strerror}; choose an address of "
+            "this machine and a port that is free"
+        ) from error
+
+
+def _check_origins() -> None:
+    """Checks that origins are written as browsers send them.
+
+    Raises:
+      ServeFlagError: if one is not, and would never match.
+    """
+    for origin in _ORIGINS.value:
+        parts = urllib.parse.urlsplit(origin)
+        if not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ServeFlagError(
+                f"--origins={origin}: an origin is a scheme and a host, e.g. https://demo.example"
+            )
 
 
 def load_engines(directories: list[pathlib.Path], console: Console) -> dict[str, BatchEngine]:

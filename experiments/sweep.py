@@ -73,7 +73,7 @@ from experiments.flags import (
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.evaluation.result import EvaluationResult
-from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.recognizer import Recognizer, require_distinct
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
@@ -160,6 +160,7 @@ def main() -> int:
     engine = _ENGINE(workdir / "logs")  # before float models are trained: it may refuse its flags
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
+        require_distinct(models)
         loaded = {str(model): Recognizer.load(model) for model in models}
         require_one_config(loaded)
         base = next(iter(loaded.values()))
@@ -222,6 +223,8 @@ def main() -> int:
     records = [path for pattern in _RECORDS for path in sorted(workdir.glob(pattern))]
     save_curves(report.parent, {str(p.parent.relative_to(workdir)): p.parent for p in records})
     if not targets:
+        for rows in tables if _MAP.value is None else ():  # a map has its own, of many rows
+            console.say(f"\n{rows[0]['test_set']}\n{as_text(markdown_grid(rows))}")
         console.say(f"wrote {_page(report.parent, data_dir, console)}")
         return 0
     output = workdir / "chip"

@@ -41,6 +41,9 @@ def main() -> int:
     except StoppedBySignal as stopped:
         experiment.console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
+    experiment.console.say(
+        f"next: python -m experiments.evaluate --workdir={workdir} --data_dir={data_dir}"
+    )
     return 0
 
 

@@ -11,7 +11,7 @@ the chip's integers. Ends with status 1 if a recording could not be read, 130 af
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import flags
@@ -28,10 +28,11 @@ from rnnt_qat.decoding.words import Word
 from rnnt_qat.experiment.artefact_engine import ArtefactEngine
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
-from rnnt_qat.experiment.transcriber import Engine, LiveTranscriber
+from rnnt_qat.experiment.transcriber import LiveTranscriber
 from rnnt_qat.experiment.transcript_formats import FORMATS, Segment, TranscriptFormat
 from rnnt_qat.infra.config import ConfigError, from_json
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 
 _MODEL = flags.DEFINE_string("model", None, "A model directory, or an artefact's.", required=True)
 _AUDIO = flags.DEFINE_list(
@@ -78,7 +79,7 @@ def main() -> int:
     with Interrupt() as interrupt:
         for name in names:
             try:
-                _transcribe(name, transcribers.of(name), writer, console, interrupt)
+                _transcribe(name, transcribers, writer, console, interrupt)
             except SkipError as error:
                 failed += 1
                 console.say(f"--audio={name}: {error.detail}")
@@ -113,6 +114,7 @@ class _Transcribers:
         self._model: Recognizer | None = None
         self._endpoints = _endpoints()
         self._made: dict[EndpointConfig | None, LiveTranscriber] = {}
+        self._uncompiled: dict[LiveTranscriber, RecognizerEngine] = {}
         if (model / MANIFEST).exists() and not (model / "recognizer.json").exists():
             if _BEAM.value:
                 raise TranscribeFlagError("--beam_size: an artefact is decoded greedily")
@@ -129,18 +131,28 @@ class _Transcribers:
         endpoint = live if name == "-" else recording
         if endpoint not in self._made:
             try:
-                self._made[endpoint] = LiveTranscriber(self._engine(endpoint))
+                if self._model is None:
+                    player = ArtefactEngine(self._artefact, _CHUNK_MS.value, endpoint)
+                    self._made[endpoint] = LiveTranscriber(player)
+                else:
+                    engine = self._engine(self._model, endpoint)
+                    self._made[endpoint] = LiveTranscriber(engine)
+                    self._uncompiled[self._made[endpoint]] = engine
             except ValueError as error:
                 raise TranscribeFlagError(f"--chunk_ms: {error}") from error
         return self._made[endpoint]
 
-    def _engine(self, endpoint: EndpointConfig | None) -> Engine:
-        if self._model is None:
-            return ArtefactEngine(self._artefact, _CHUNK_MS.value, endpoint)
-        search: SearchConfig = self._model.config.evaluation.search
+    def compile(self, transcriber: LiveTranscriber, console: Console) -> None:
+        """Compiles the programs of a transcriber, unless they are."""
+        if engine := self._uncompiled.pop(transcriber, None):
+            with Progress("compiling", console, remains=False):
+                engine.compile()
+
+    def _engine(self, model: Recognizer, endpoint: EndpointConfig | None) -> RecognizerEngine:
+        search: SearchConfig = model.config.evaluation.search
         if _BEAM.value:
             search = BeamConfig(beam_size=_BEAM.value)
-        return RecognizerEngine(self._model, search, _CHUNK_MS.value, endpoint, _NBEST.value)
+        return RecognizerEngine(model, search, _CHUNK_MS.value, endpoint, _NBEST.value)
 
 
 def _endpoints() -> tuple[EndpointConfig | None, EndpointConfig | None]:
@@ -168,7 +180,7 @@ def _read_json(path: str) -> dict:
 
 def _transcribe(
     name: str,
-    transcriber: LiveTranscriber,
+    transcribers: _Transcribers,
     writer: TranscriptFormat,
     console: Console,
     interrupt: Interrupt,
@@ -178,24 +190,26 @@ def _transcribe(
     Raises:
       SkipError: if it cannot be read to its end; segments before the error are printed.
     """
+    transcriber = transcribers.of(name)
     said: list[Word] = []
     fault: list[SkipError] = []
     shown = ""
 
     def readable() -> Iterator[np.ndarray]:
         try:
-            yield from _audio(name, transcriber.sample_rate_hz)
+            for piece in _audio(name, transcriber.sample_rate_hz):
+                transcribers.compile(transcriber, console)  # only now: the file may not be there
+                yield piece
         except SkipError as error:
             fault.append(error)
 
     for transcript in transcriber.transcribe(interrupt.until(readable())):
         said += transcript.words
         if not transcript.final:
-            recent = ["..."] * (len(said) > _SHOWN_WORDS)
-            recent += [word.text for word in said[-_SHOWN_WORDS:]]
-            text = " ".join([*recent, transcript.pending]).strip()
+            time = f"{transcript.seconds:7.2f} s  "
+            text = _end_of(said, transcript.pending, (console.columns or 1000) - len(time))
             if text != shown:
-                console.progress(f"{transcript.seconds:7.2f} s  {text}", force=True)
+                console.progress(time + text, force=True)
             shown = text
             continue
         if fault and not transcript.seconds:
@@ -206,6 +220,22 @@ def _transcribe(
         said, shown = [], ""
     if fault:
         raise fault[0]
+
+
+def _end_of(said: Sequence[Word], pending: str, room: int) -> str:
+    """Returns the end of a transcript for one line.
+
+    Args:
+      said: words that do not change any more.
+      pending: text that may.
+      room: characters of the line; at most ``_SHOWN_WORDS`` words are shown in any case.
+    """
+    for count in range(min(len(said), _SHOWN_WORDS), -1, -1):
+        recent = [word.text for word in said[len(said) - count :]]
+        text = " ".join([*["..."] * (count < len(said)), *recent, pending]).strip()
+        if len(text) < room:
+            break
+    return text
 
 
 def _audio(name: str, rate_hz: int) -> Iterator[np.ndarray]:

@@ -33,3 +33,10 @@ def test_it_runs_without_packages_and_make_lists_the_targets():
     listed = subprocess.run(["make"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     for target in ("demo", "doctor", "test", "environment", "clean"):
         assert f"  {target} " in listed
+
+
+def test_make_says_what_takes_minutes():
+    arguments = ["make", "--dry-run", "environment", "VENV=/nowhere/.venv"]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=True)
+    said = [line for line in done.stdout.splitlines() if line.startswith("echo")]
+    assert "some minutes without output" in said[0]

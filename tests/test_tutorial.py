@@ -35,6 +35,12 @@ def test_every_command_works_in_order(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         if arguments[0] == "experiments.options":
             assert "--config.stages.float.steps=24" in done.stdout
+        if arguments[0] == "experiments.train":
+            last = done.stderr.splitlines()[-1]
+            assert last.startswith("next: python -m experiments.evaluate --workdir=workdir/own")
+        if arguments[0] == "experiments.sweep":
+            assert "next: " not in done.stderr  # of the runs inside it
+            assert "WER - float" in done.stderr  # the table
     own = tmp_path / "workdir" / "own"
     for page in (own / "report", own / "export", own / "sweep" / "report"):
         assert "<title>" in (page / "report.html").read_text("utf-8")

@@ -22,6 +22,8 @@ INK, FAINT = "#222222", "#9a9a9a"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Wong's palette for colour-blind readers (Nature Methods 2011)."""
 
+_MARKERS = "osD^vPX"  # one more than the colours, so that the pairs repeat after 42 curves
+
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -81,17 +83,18 @@ def _loss_panel(axes: Axes, losses: Sequence[tuple[int, float]]) -> None:
     steps, values = np.array(losses).T
     axes.plot(steps, values, color=COLOURS[0], linewidth=0.6, alpha=0.35)
     axes.plot(steps, _smooth(values), color=COLOURS[0], linewidth=1.6)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.yaxis.set_minor_locator(LogLocator(subs=()))
+    if values.max() > 10 * values.min() > 0:  # else few of a logarithmic axis' labels are in sight
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.yaxis.set_minor_locator(LogLocator(subs=()))
     axes.margins(y=0.1)
     axes.set_title("Training loss (nats an utterance)")
 
 
 def _error_panel(axes: Axes, curves: Mapping[str, list]) -> None:
     for colour, marker, (name, points) in zip(
-        itertools.cycle(COLOURS), itertools.cycle("osD^vP"), curves.items(), strict=False
+        itertools.cycle(COLOURS), itertools.cycle(_MARKERS), curves.items(), strict=False
     ):
         steps, wer, low, high = np.array(points).T
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)

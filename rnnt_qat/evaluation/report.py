@@ -65,7 +65,10 @@ def load_result(path: str | Path) -> EvaluationResult:
     except FileNotFoundError:
         raise ResultError(f"{path} does not exist: `evaluate` writes it") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ResultError(f"{path} is not an evaluation result: {error!r}") from error
+        raise ResultError(
+            f"{path} is not an evaluation result ({error!r}): give the folder that `evaluate`, "
+            "`sweep` or `export` wrote, e.g. WORKDIR/report"
+        ) from error
 
 
 def _utterance(row: dict) -> UtteranceResult:

@@ -160,12 +160,38 @@ class StreamingEvaluator:
         self._ready: set[tuple[float, tuple[int, ...]]] = set()  # compiled: chunk size and shape
         self._timed_passes = config.timed_repeats + _WARM_UPS if config.timed_repeats else 0
 
-    def run(self, params: PyTree) -> Iterator[tuple[str, float]]:
+    @property
+    def num_batches(self) -> int:
+        """Batches of an evaluation, those of the timed repeats included; 0 if none are planned."""
+        return len(self.config.chunk_ms) * self._batches_of_a_size
+
+    @property
+    def programs_left(self) -> int:
+        """Number of programs that an evaluation has to compile first; 0 if none are planned."""
+        if not isinstance(self._batches, PlannedBatches):
+            return 0
+        return max(0, len(self.config.chunk_ms) * self._batches.num_shapes - len(self._ready))
+
+    @property
+    def _batches_of_a_size(self) -> int:
+        if not isinstance(self._batches, PlannedBatches):
+            return 0
+        return len(self._batches) + self._batches.num_shapes * self._timed_passes
+
+    def run(
+        self,
+        params: PyTree,
+        progress: Callable[[int, int, int], None] = lambda done, total, programs_left: None,
+    ) -> Iterator[tuple[str, float]]:
         """Yields the metrics of the test set as ``(name/metric, value)``, for training records.
 
         Names of metrics at chunk sizes other than the first end in ``@<chunk_ms>ms``.
+
+        Args:
+          params: parameters for ``make_transducer``, on the host or on any devices.
+          progress: see ``evaluate``.
         """
-        for i, result in enumerate(self.evaluate(params)):
+        for i, result in enumerate(self.evaluate(params, progress=progress)):
             suffix = f"@{result.chunk_ms or 0:g}ms" if i else ""
             for metric, value in result.metrics():
                 yield f"{self.name}/{metric}{suffix}", value
@@ -185,17 +211,14 @@ class StreamingEvaluator:
             repeats included, and of programs still to be compiled, if the batches are planned.
         """
         params, sizes = self._place(params), self.config.chunk_ms
-        if isinstance(self._batches, PlannedBatches):
-            shapes = self._batches.num_shapes
-            batches = len(self._batches) + shapes * self._timed_passes
-        else:
-            shapes = batches = 0
+        batches = self._batches_of_a_size
 
         def report(number: int, done: int) -> None:
             if batches:
-                programs_left = max(0, len(sizes) * shapes - len(self._ready))
-                progress(number * batches + done, len(sizes) * batches, programs_left)
+                progress(number * batches + done, self.num_batches, self.programs_left)
 
+        if batches:
+            progress(0, self.num_batches, self.programs_left)
         return [
             self._evaluate(params, system, ms, functools.partial(report, number))
             for number, ms in enumerate(sizes)

@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
+from rnnt_qat.artefact import artefact
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig, StreamingEvaluator
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.frontend.frontend import Frontend
@@ -161,8 +162,8 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
         found = model_directories(directory) if directory.is_dir() else []
         hint = f"; there are {', '.join(map(str, found))}" if found else ""
         raise ModelDirectoryError(
-            f"{directory} holds no recognizer (no {MANIFEST}){hint}. "
-            "experiments.train writes them into WORKDIR/models"
+            f"{directory} holds no recognizer (no {MANIFEST}){hint}"
+            f"{artefact_hint(directory)}. experiments.train writes them into WORKDIR/models"
         ) from None
     except ValueError as error:
         raise ModelDirectoryError(_damaged(path, str(error))) from error
@@ -196,10 +197,36 @@ def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Returns model directories by the shortest distinct path ends, at least RUN/models/STAGE."""
+    """Returns model directories by the shortest distinct path ends, at least RUN/models/STAGE.
+
+    Raises:
+      ModelDirectoryError: if one is named twice.
+    """
+    require_distinct(directories)
     paths = [directory.absolute() for directory in directories]
     shared = os.path.commonpath([path.parents[min(2, len(path.parents) - 1)] for path in paths])
     return {str(path.relative_to(shared)): path for path in paths}
+
+
+def require_distinct(directories: Sequence[pathlib.Path]) -> None:
+    """Checks that no model directory is named twice, which would count its errors twice.
+
+    Raises:
+      ModelDirectoryError: if one is.
+    """
+    seen: dict[pathlib.Path, pathlib.Path] = {}
+    for directory in directories:
+        if (before := seen.setdefault(directory.resolve(), directory)) is not directory:
+            raise ModelDirectoryError(
+                f"{directory} is the same model as {before}: name each model once"
+            )
+
+
+def artefact_hint(directory: pathlib.Path) -> str:
+    """Returns what to do with a folder that holds an artefact in place of a recognizer; or ""."""
+    if not (directory / artefact.MANIFEST).exists():
+        return ""
+    return ": it is an exported artefact, which `transcribe` plays and `adapt` changes"
 
 
 def tokenizer_file(tokenizer: Tokenizer) -> str:

@@ -58,6 +58,13 @@ class RecognizerEngine(ModelEngine):
 
         self._start, self._step, self._finish = start, step, finish
 
+    def compile(self) -> None:
+        """Compiles the programs, so that the first chunk does not wait for them; starts anew."""
+        self.start()
+        self.push(np.zeros(self.chunk_samples, np.int16))
+        self.end()
+        self.start()
+
     def start(self) -> None:
         """Starts a new stream."""
         self._state = self._start(self.transducer)

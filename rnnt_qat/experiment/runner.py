@@ -311,8 +311,8 @@ class Experiment:
             # All components could be created, so the run may now write to the working directory.
             self._claim_workdir()
             self.console.say(
-                f"{iterator.num_examples} training examples an epoch, "
-                f"{len(iterator.buckets)} batch shapes"
+                f"training examples an epoch: {iterator.num_examples:,}, batch shapes: "
+                f"{len(iterator.buckets)}"
             )
             trainer = Trainer(
                 stages,
@@ -334,7 +334,7 @@ class Experiment:
             return kept
 
     def _say_outcome(self, kept: dict[str, Recognizer], parameters: int) -> None:
-        """Prints the results, their locations and the next commands."""
+        """Prints the results and their locations."""
         self.console.say(f"{parameters / 1e6:.2f} M parameters trained; the best of each stage:")
         for stage, recognizer in kept.items():
             wer = recognizer.origin["wer"]
@@ -343,10 +343,6 @@ class Experiment:
                 f"  {stage:<12} step {recognizer.origin['step']:<6} validation WER {measured:<12} "
                 f"{self._model_directory(stage)}"
             )
-        self.console.say(
-            f"next: python -m experiments.evaluate --workdir={self.workdir} "
-            f"--data_dir={self.data_dir}"
-        )
 
     def _model_directory(self, stage: str) -> pathlib.Path:
         return self.workdir / "models" / stage

@@ -25,7 +25,7 @@ from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges, chec
 from rnnt_qat.training.checkpoints import WER
 from rnnt_qat.training.objective import Objectives, total
 from rnnt_qat.training.state import AwareParams
-from rnnt_qat.training.task import Evaluator, Teacher
+from rnnt_qat.training.task import EvaluationProgress, Evaluator, Teacher
 from rnnt_qat.training.update import Frozen, LossFunction, RowLosses
 from rnnt_qat.typing import Array, Int, PRNGKey, PyTree
 
@@ -294,14 +294,45 @@ class RecognizerUnderPolicy:
         if measurement.diagnose and self.policy != FLOAT32:
             diagnose = measurement.diagnose(self.policy)
 
-        def evaluate(params: PyTree, quant_stats: PyTree) -> dict[str, float]:
+        def evaluate(
+            params: PyTree, quant_stats: PyTree, progress: EvaluationProgress
+        ) -> dict[str, float]:
             variables = self.variables(params, quant_stats)
-            metrics = {name: value for e in evaluators for name, value in e.run(variables)}
+            metrics: dict[str, float] = {}
+            for number in range(len(evaluators)):
+                part = functools.partial(_report, evaluators, number, progress)
+                metrics |= dict(evaluators[number].run(variables, part))
             for row in diagnose(variables) if diagnose else ():
                 metrics |= {f"diagnostics/{name}": value for name, value in row.metrics()}
             return {WER: statistics.fmean(metrics[f"{e.name}/wer"] for e in evaluators), **metrics}
 
         return evaluate
+
+
+def _report(
+    evaluators: Sequence[StreamingEvaluator],
+    number: int,
+    progress: EvaluationProgress,
+    done: int,
+    total: int,
+    programs_left: int,
+) -> None:
+    """Reports the progress of one of several test sets as a part of all of them.
+
+    Args:
+      evaluators: those of all test sets, in their order.
+      number: which of them reports.
+      progress: gets the numbers of all test sets.
+      done: number of its decoded batches.
+      total: number of its batches.
+      programs_left: number of programs that it has yet to compile.
+    """
+    before, after = evaluators[:number], evaluators[number + 1 :]
+    progress(
+        sum(e.num_batches for e in before) + done,
+        total + sum(e.num_batches for e in (*before, *after)),
+        programs_left + sum(e.programs_left for e in after),
+    )
 
 
 def _model_inputs(batch: Batch):

@@ -1,5 +1,7 @@
 """Progress output on a terminal or in a log."""
 
+import os
+import shutil
 import sys
 import threading
 import time
@@ -33,8 +35,20 @@ class Console:
         self._enabled = enabled
         self._lock = threading.RLock()  # a step's clock shows its time from another thread
 
+    @property
+    def columns(self) -> int | None:
+        """Width of the terminal in characters; None if the stream is not a terminal."""
+        if not self._terminal:
+            return None
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:  # a terminal that does not say, or a test's
+            return shutil.get_terminal_size().columns
+
     def progress(self, line: str, *, force: bool = False) -> None:
         """Shows a progress line, unless one was shown less than the minimum time ago.
+
+        On a terminal it is cut to the width: of a line that wraps, only the last part is rewritten.
 
         Args:
           line: the line.
@@ -44,8 +58,10 @@ class Console:
             if not self._enabled or (self._clock() - self._last < self._period and not force):
                 return
             self._last = self._clock()
-            if self._terminal:
-                self._stream.write(f"\r\x1b[2K{line}")
+            columns = self.columns
+            if columns is not None:
+                shown = line if len(line) < columns else f"{line[: columns - 4]}..."
+                self._stream.write(f"\r\x1b[2K{shown}")
                 self._open_line = True
             else:
                 self._stream.write(line + "\n")

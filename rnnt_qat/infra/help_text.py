@@ -42,6 +42,8 @@ def _flag(flag: flags.Flag, width: int) -> str:
     if flag.using_default_value and flag.default is not None and flag.default != []:
         default = str(flag.default_as_str).strip("'")
         text += f" Default: {default}."
+    if any("other than None" in validator.message for validator in flag.validators):
+        text += " Required."
     return f"  --{flag.name}{kind}\n" + textwrap.fill(
         text, width, initial_indent="      ", subsequent_indent="      "
     )
@@ -51,4 +53,11 @@ def _value_name(flag: flags.Flag) -> str:
     if isinstance(flag, flags.EnumFlag):
         return "|".join(flag.parser.enum_values)
     kind = flag.flag_type().upper()
-    return {"STRING": "TEXT", "COMMA SEPARATED LIST OF STRINGS": "A,B,..."}.get(kind, kind)
+    return _KINDS.get(kind, kind)
+
+
+_KINDS = {
+    "STRING": "TEXT",
+    "COMMA SEPARATED LIST OF STRINGS": "A,B,...",
+    "CONFIG OBJECT": "FILE.py",
+}

@@ -7,6 +7,7 @@ user can mend is one message without a traceback; a fault of the program keeps i
 import errno
 import logging as python_logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -56,7 +57,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, KeyboardInterrupt):
         return "stopped by Ctrl-C", INTERRUPTED
     if isinstance(error, flags.Error):
-        return f"{error}\n`--help` lists the flags.", USAGE
+        return f"{_of_a_flag(str(error))}\n`--help` lists the flags.", USAGE
     if isinstance(error, ConfigError):
         return f"{type(error).__name__}: {error}", USAGE
     if isinstance(error, UserError):
@@ -68,6 +69,23 @@ def explain(error: BaseException) -> tuple[str, int] | None:
             return message, FAILURE
     return None
 
+
+def _of_a_flag(text: str) -> str:
+    """Returns absl's message of a wrong flag in the words of the other messages."""
+    if match := re.search(r"Flag --(\w+) must have a value other than None", text):
+        name = match[1]
+        return f"give --{name}: {flags.FLAGS[name].help}" if name in flags.FLAGS else text
+    for theirs, ours in _OF_ABSL.items():
+        text = re.sub(f"^flag (--.*?): {theirs}", rf"\1: {ours}", text)
+    return text
+
+
+_OF_ABSL = {
+    "could not convert string to float: .*": "this is not a number",
+    r"invalid literal for int\(\) with base 10: .*": "this is not a whole number",
+    "value should be one of <(.*)>": r"choose one of \2",
+    ".* is not (an? .*)": r"give \2",
+}
 
 _LESS_MEMORY = "there is too little memory: lower pipeline.batch_seconds, or the model's sizes"
 

@@ -80,7 +80,7 @@ class Progress:
             self._console.finish(f"{self._title}: {format_duration(elapsed)}")
 
     def at(self, done: int, total: int | None, programs_left: int = 0) -> None:
-        """Shows how far the step is.
+        """Shows how far the step is. A call at the beginning says what is ahead.
 
         Args:
           done: number of finished parts.
@@ -92,6 +92,12 @@ class Progress:
             self._reached = f"{done:,}{self._unit}, "
         else:
             self._reached = f"{done:,} of {total:,}{self._unit} ({done / total:.0%}), "
+        if programs_left:
+            plural = "s" * (programs_left > 1)
+            self._reached += f"{programs_left} program{plural} to compile, "
+        if not self._counted and not done and now < 1.0:  # says what is ahead; nothing is measured
+            self._before, self._counted = (now, 0, programs_left), True
+            return
         then, before, programs_before = self._before
         # The first part may include a compilation, so only the later ones tell how fast it goes.
         compiled = programs_before - programs_left if self._counted else 1

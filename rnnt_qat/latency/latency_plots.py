@@ -14,7 +14,7 @@ from rnnt_qat.latency.cpu_costs import Sensitivity
 
 # Wong's palette for colour-blind readers (Nature Methods 2011), without its brighter half.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
-_MARKERS = "osD^v"
+_MARKERS = "osD^vP"  # one more than the colours, so that the pairs repeat after 30 groups
 _LOW, _HIGH = "#0072b2", "#e69f00"
 
 

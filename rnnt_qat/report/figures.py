@@ -17,7 +17,8 @@ Figure = dict[str, Any]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Wong's palette for colour-blind readers (Nature Methods 2011)."""
-_MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
+# One more than the colours, so that the pairs do not repeat with the seventh system.
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 _AXIS = {"gridcolor": "#e6e6e6", "zeroline": False, "linecolor": "#9a9a9a", "automargin": True}
 
 

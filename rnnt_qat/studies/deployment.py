@@ -21,7 +21,12 @@ from rnnt_qat.decoding.chunk_driver import ChunkDriver
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
-from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer, model_directories
+from rnnt_qat.experiment.recognizer import (
+    ModelDirectoryError,
+    Recognizer,
+    artefact_hint,
+    model_directories,
+)
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
@@ -62,8 +67,9 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
         models = model_directories(directory)
         if not models:
             raise ModelDirectoryError(
-                f"{directory} holds no recognizer: experiments.train and experiments.sweep write "
-                "them into WORKDIR/models and WORKDIR/model_0/POLICY/models"
+                f"{directory} holds no recognizer{artefact_hint(directory)}. experiments.train and "
+                "experiments.sweep write them into WORKDIR/models and "
+                "WORKDIR/model_0/POLICY/models"
             )
         for model in models:
             recognizer = Recognizer.load(model)

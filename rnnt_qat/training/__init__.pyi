@@ -25,7 +25,7 @@ from .stages import (
     with_steps,
 )
 from .state import AwareParams, TrainState, parameter_count
-from .task import FLOAT32, Evaluator, Teacher
+from .task import FLOAT32, EvaluationProgress, Evaluator, Teacher
 from .update import Frozen, LossFunction, RowLosses
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Checkpoints",
     "CompiledUpdate",
     "ConfigMismatchError",
+    "EvaluationProgress",
     "Evaluator",
     "Frozen",
     "LoopConfig",

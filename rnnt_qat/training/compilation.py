@@ -82,7 +82,8 @@ class CompiledUpdate:
 
     def summary(self) -> str:
         """Returns the number of compilations and the time that they took, as text."""
-        return f"{self.count} batch shapes compiled in {self.seconds:.1f} s"
+        shapes = "batch shape" if self.count == 1 else "batch shapes"
+        return f"{self.count} {shapes} compiled in {self.seconds:.1f} s"
 
 
 def _shapes(batch: PyTree) -> tuple:

@@ -398,8 +398,9 @@ class Trainer:
     def _evaluate(self, stage: BoundStage, step: int, state: TrainState) -> float:
         assert stage.evaluate is not None
         begun = time.monotonic()
-        with steps.Progress(f"{stage.name} {step}: evaluating", self._console, remains=False):
-            metrics = stage.evaluate(state.ema_params, state.quant_stats)
+        title = f"{stage.name} {step}: evaluating"
+        with steps.Progress(title, self._console, unit="batches", remains=False) as progress:
+            metrics = stage.evaluate(state.ema_params, state.quant_stats, progress.at)
         self._writer.write(step, stage.name, metrics)
         self._wer = metrics[WER]
         seconds = format_duration(time.monotonic() - begun)

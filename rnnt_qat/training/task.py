@@ -10,7 +10,10 @@ from rnnt_qat.typing import PyTree
 FLOAT32 = "float32"
 """Name of the floating-point precision."""
 
-Evaluator = Callable[[PyTree, PyTree], Mapping[str, float]]
+EvaluationProgress = Callable[[int, int, int], None]
+"""Gets the numbers of decoded batches, of all batches, and of programs still to be compiled."""
+
+Evaluator = Callable[[PyTree, PyTree, EvaluationProgress], Mapping[str, float]]
 """Function from ``(params, quant_stats)``, global arrays, to metrics by name, including ``wer``."""
 
 
@@ -30,7 +33,7 @@ class ModelUnderPolicy(Protocol):
 
     @property
     def evaluate(self) -> Evaluator | None:
-        """Evaluator of parameters and ranges; None if there is nothing to evaluate."""
+        """Evaluator of parameters and ranges, with progress; None if nothing can be evaluated."""
 
     @property
     def range_rate(self) -> float | None:

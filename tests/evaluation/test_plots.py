@@ -1,11 +1,16 @@
 """Plots are looked at by people; here they must draw what they are given, at the right places."""
 
+import itertools
+
 import matplotlib.figure
 import numpy as np
 import pytest
 
+from rnnt_qat.evaluation import plots
 from rnnt_qat.evaluation.plots import plot_emissions, plot_training_curves, plot_wer_bars
 from rnnt_qat.frontend.log_mel import LogMelConfig
+from rnnt_qat.latency import latency_plots
+from rnnt_qat.report import figures
 from tests.evaluation.test_report import CHIP, FLOAT, make_result
 
 
@@ -22,6 +27,13 @@ def saved(monkeypatch, tmp_path):
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
     return tmp_path / "plot.png", figures
+
+
+@pytest.mark.parametrize("module", [plots, figures, latency_plots])
+def test_twenty_systems_are_told_apart(module):
+    colours = module._COLOURS if module is latency_plots else module.COLOURS
+    signs = zip(itertools.cycle(colours), itertools.cycle(module._MARKERS), strict=False)
+    assert len(set(itertools.islice(signs, 20))) == 20
 
 
 def test_emissions(saved):
@@ -58,6 +70,16 @@ def test_training_curves(saved):
     assert [len(figure.axes) for figure in figures] == [2, 1, 1]  # no empty panel
     with pytest.raises(ValueError, match="nothing to plot"):
         plot_training_curves(path, [{"step": 1, "stage": "float"}])
+
+
+@pytest.mark.parametrize("last", [95.0, 25.0, 1.0])
+def test_the_axis_of_the_loss_has_labels_in_sight(saved, last):
+    path, figures = saved
+    losses = np.linspace(145.0, last, 5)
+    plot_training_curves(path, [{"step": s, "stage": "a", "loss": v} for s, v in enumerate(losses)])
+    (axes,) = figures[0].axes
+    low, high = axes.get_ylim()
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 3
 
 
 def test_wer_bars(saved):

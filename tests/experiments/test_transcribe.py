@@ -166,8 +166,11 @@ class CountingEngine:
         partials = io.StringIO()
         console = Console(partials, period_seconds=0.0)
         with Interrupt() as interrupt:
-            engine = LiveTranscriber(self)
-            transcribe._transcribe(str(audio), engine, FORMATS[form](), console, interrupt)
+            transcriber = LiveTranscriber(self)
+            transcribers = types.SimpleNamespace(
+                of=lambda name: transcriber, compile=lambda *_: None
+            )
+            transcribe._transcribe(str(audio), transcribers, FORMATS[form](), console, interrupt)
         return partials.getvalue().splitlines()
 
 
@@ -197,6 +200,26 @@ def test_partial_transcripts_of_a_long_recording_stay_short(audio, capsys):
     assert lines[-1].split("s  ")[1] == " ".join(["...", *"a" * 16])
     assert len(lines) <= 18
     assert len(capsys.readouterr().out.split()) == 1 + 300
+
+
+def test_partial_transcripts_fit_the_terminal():
+    said = [types.SimpleNamespace(text=word) for word in ("one", "two", "three")]
+    assert transcribe._end_of(said, "fo", 100) == "one two three fo"
+    assert transcribe._end_of(said, "fo", 16) == "... three fo"
+    assert transcribe._end_of(said, "", 1) == "..."
+
+
+@pytest.mark.slow
+def test_the_programs_are_compiled_once_and_only_for_audio(models, audio, tmp_path, monkeypatch):
+    compiled = []
+    compiles = transcribe.RecognizerEngine.compile
+    monkeypatch.setattr(
+        transcribe.RecognizerEngine, "compile", lambda self: compiled.append(compiles(self))
+    )
+    assert run(models, [tmp_path / "none.wav"]) == 1
+    assert compiled == []
+    assert run(models, [audio, audio]) == 0
+    assert compiled == [None]
 
 
 def test_an_interrupt_ends_the_stream_while_it_waits_and_while_it_computes():

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -56,6 +57,8 @@ TRAIN = [
 ]
 EVALUATE = [
     ("", 2, "give --workdir or --models"),
+    ("--models={model},{model}", 1, "name each model once"),
+    ("--models={artefact}", 1, "it is an exported artefact, which `transcribe` plays"),
     ("--models={model} --chunk_ms=abc", 2, "--chunk_ms=abc"),
     ("--models={model} --chunk_ms=50", 2, "chunk_ms=50 "),
     ("--models={model} --chunk_ms=-40", 2, "--chunk_ms=-40"),
@@ -74,12 +77,15 @@ EVALUATE = [
 ]
 SWEEP = [
     ("", 2, "give --config or --models"),
+    ("--models={model},{model} --workdir={new}", 1, "name each model once"),
     (f"{CONFIG} --workdir={{new}} --seeds=a", 2, "--seeds=a"),
     (f"{CONFIG} --workdir={{new}} --seeds=-1", 2, "--seeds=-1"),
     (f"{CONFIG} --workdir={{new}} --policies=w9a9", 2, "w9a9"),
     ("--models={model},{larger} --workdir={new}", 1, "model.joint_size: 32 before, 33 now"),
 ]
 EXPORT = [
+    ("", 2, "give --model: Model directories, or directories that hold some."),
+    ("--model={artefact} --output={new}", 1, "it is an exported artefact"),
     ("--model={model} --output={new} --chunks=0", 2, "--chunks=0"),
     ("--model={model} --output={new} --chunks=a", 2, "--chunks=a"),
     ("--model={model} --output={new} --targets=u99", 2, "u99"),
@@ -104,7 +110,27 @@ PREPARE = [
     ("--corpora=librispeech --librispeech_dir=/nowhere --data_dir={new}", 1, "/nowhere"),
     ("--corpora=librispeech --librispeech_dir={speech} --data_dir={file}", 1, "{file}"),
 ]
+SERVE = [
+    ("", 2, "give --model: Model directories, shown side by side."),
+    ("--model={model} --port={taken}", 2, "--port={taken}: Address already in use"),
+    ("--model={model} --host=256.1.1.1", 2, "--host=256.1.1.1 "),
+    ("--model={model} --port=http", 2, "--port=http: this is not a whole number"),
+    ("--model={model} --origins=demo.example", 2, "--origins=demo.example: an origin is a scheme"),
+    ("--model={model} --origins=https://demo.example/", 2, "an origin is a scheme and a host"),
+    ("--model={model} --port=0 --chunk_ms=50", 2, "--chunk_ms: chunk_ms=50"),
+    ("--model={model},{model} --port=0", 1, "name each model once"),
+    ("--model={artefact} --port=0", 1, "it is an exported artefact"),
+    ("--model={damaged} --port=0", 1, "variables.npz"),
+]
+REPORT = [
+    ("", 2, "give --results: "),
+    ("--results=nowhere", 1, "nowhere holds no evaluation results"),
+    ("--results={model}", 1, "give the folder that `evaluate`, `sweep` or `export` wrote"),
+    ("--results={model} --audio=x", 2, "--audio=x: choose one of auto|embed|beside|none|off"),
+]
 CASES = {
+    "experiments.serve": SERVE,
+    "experiments.report": REPORT,
     "experiments.train": TRAIN,
     "experiments.evaluate": EVALUATE,
     "experiments.sweep": SWEEP,
@@ -153,7 +179,11 @@ def names(tmp_path_factory):
     ):
         made[key] = shutil.copytree(made["model"], root / key)
         (made[key] / file).write_bytes(content)
-    return {name: str(path) for name, path in made.items()}
+    made["artefact"] = root / "artefact"
+    made["artefact"].mkdir()
+    (made["artefact"] / "manifest.json").write_text("{}\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield {n: str(p) for n, p in made.items()} | {"taken": str(taken.getsockname()[1])}
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +229,8 @@ def test_help_lists_the_shared_flags_and_says_what_the_program_does():
     said = done.stdout
     assert done.returncode == 0
     assert "Examples:" in said
+    assert "--config=FILE.py\n" in said
+    assert said.count(" Required.") == 2  # --config and --workdir
     flags = {"config", "workdir", "data_dir", "cpu_devices", "coordinator"}
     assert {f"--{name}" for name in flags} <= set(re.findall(r"^ +(--\w+)", said, re.M))
     assert "python -m experiments.train --config=experiments/configs/prompts.py" in said

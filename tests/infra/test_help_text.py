@@ -17,5 +17,5 @@ def test_examples_groups_and_defaults():
         "  --steps=INT\n      Steps to take. Default: 4.\n"
         "  --kind=a|b\n      Which. Default: a.\n"
         "  --quick\n      Fewer. Default: false.\n"
-        "  --out=TEXT\n      A file.\n"
+        "  --out=TEXT\n      A file. Required.\n"
     )

@@ -43,6 +43,14 @@ def raised_from(cause):
     ("error", "code", "words"),
     [
         (flags.ValidationError("give --workdir"), 2, "give --workdir"),
+        (
+            flags.Error("flag --n=a: invalid literal for int() with base 10: 'a'"),
+            2,
+            "--n=a: this is",
+        ),
+        (flags.Error("flag --x=a: could not convert string to float: 'a'"), 2, "is not a number"),
+        (flags.Error("flag --n=0: 0 is not a positive integer"), 2, "--n=0: give a positive"),
+        (flags.Error("flag --k=c: value should be one of <a|b>"), 2, "--k=c: choose one of a|b"),
         (ConfigError("seed: abc"), 2, "ConfigError: seed: abc"),
         (UserError("a/b is damaged"), 1, "UserError: a/b is damaged"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),

@@ -83,6 +83,25 @@ def test_programs_ahead_are_estimated_from_those_compiled(shown):
     ]
 
 
+def test_what_is_ahead_is_said_while_the_first_program_compiles(shown):
+    stream, clock, console = shown
+    with Progress("decoding", console, unit="batches", clock=clock) as progress:
+        progress.at(0, 4, 2)
+        clock.now = 20.0
+        progress.tick()
+        progress.at(0, 4, 1)
+        clock.now = 40.0
+        progress.at(2, 4, 1)
+        clock.now = 55.0
+        progress.tick()
+    assert stream.getvalue().splitlines() == [
+        "decoding: 0 of 4 batches (0%), 2 programs to compile, 20 s so far",
+        "decoding: 2 of 4 batches (50%), 30 s left",  # a batch of 10 s, a program of 20 s
+        "decoding: 2 of 4 batches (50%), 1 program to compile, 55 s so far",
+        "decoding: 55 s",
+    ]
+
+
 def test_an_unknown_number_of_parts_is_counted(shown):
     stream, clock, console = shown
     with Progress("listing", console, unit="files", clock=clock) as progress:

@@ -124,9 +124,8 @@ def _train(experiment: Experiment, end_s: float) -> None:
         seconds = end_s - time.monotonic()
         steps = rehearsal.steps_within(seconds)
         plan.parent.mkdir(parents=True, exist_ok=True)
-        write_text(
-            plan, json.dumps({"steps": steps, "seconds": seconds} | dataclasses.asdict(rehearsal))
-        )
+        chosen = {"steps": steps, "seconds": seconds, "rehearsal": dataclasses.asdict(rehearsal)}
+        write_text(plan, json.dumps(chosen) + "\n")
         experiment.console.say(
             f"{stage.name}: {rehearsal.seconds_per_step:.3f} s a step, "
             f"{rehearsal.shapes} batch shapes compiled in {rehearsal.compile_seconds:.0f} s; "

@@ -102,7 +102,7 @@ def test_from_the_pack_to_a_model_and_on_after_a_kill(unpacked):
     plans = [
         json.loads((unpacked / f"run/{n}/plan.json").read_text()) for n in ("0_short", "1_whole")
     ]
-    assert all(plan["steps"] >= 1 and plan["seconds_per_step"] > 0 for plan in plans)
+    assert all(plan["steps"] >= 1 and plan["rehearsal"]["seconds_per_step"] > 0 for plan in plans)
     model = unpacked / "run/1_whole/models/float"
     assert Recognizer.load(model).config.initialize_from.endswith("0_short/models/float")
     table = (unpacked / "run/table.md").read_text()

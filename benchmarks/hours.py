@@ -23,7 +23,7 @@ _BEFORE = flags.DEFINE_list(
     "before", ["0"], "Hours that the model had processed with which each run began."
 )
 
-_STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-", "--", ":", "-.", (0, (1, 4)))
 
 
 def hours_by_step(workdir: pathlib.Path, before: float) -> dict[int, float]:
@@ -76,19 +76,22 @@ def main(argv: list[str]) -> None:
         smooth = [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
         name = pathlib.Path(run).name
         if smooth:
-            left.plot(*zip(*smooth, strict=True), style, color=INK, linewidth=1.2, label=name)
+            left.plot(
+                *zip(*smooth, strict=True), linestyle=style, color=INK, linewidth=1.2, label=name
+            )
         for test_set, points in found.items():
+            label = None if test_set in colours else test_set  # once; lines tell the runs apart
             colour, marker = colours.setdefault(
                 test_set, (COLOURS[len(colours) % len(COLOURS)], "osD^"[len(colours) % 4])
             )
             right.plot(
                 *zip(*points, strict=True),
-                style,
+                linestyle=style,
                 color=colour,
                 marker=marker,
                 markersize=5,
                 markerfacecolor=colour if style == "-" else "white",
-                label=f"{name}, {test_set}" if len(runs) > 1 else test_set,
+                label=label,
             )
             by_hour = ", ".join(f"{h:.0f} h: {wer:.1f} %" for h, wer in points)
             print(f"| {name} | {test_set} | {by_hour} |")

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data.audio import Limits
-from data.encoding import Encoded, encode_all
+from data.encoded_shards import EncodedShards
+from data.encoding import Encoded
 from data.encoding import Recording as Recording
 from data.languages import ENGLISH, Language
 from data.skips import Cause, SkipError, SkipReport
@@ -95,7 +97,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         """Prepares the corpus if necessary; prints progress and skipped recordings.
 
         The preparation is atomic: after an interruption the corpus is not considered prepared, and
-        the next preparation starts from scratch. A lock serializes concurrent preparations.
+        the next preparation goes on from the shards that were encoded (``EncodedShards``), with
+        the same result. A lock serializes concurrent preparations.
 
         Returns:
           The prepared directory, including the version.
@@ -117,6 +120,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                     print(f"{leftover}: left by an interrupted preparation, removed")
                     shutil.rmtree(leftover)
                 print(f"{directory}: preparing, processes: {self.workers}")
+                shards = directory.with_name(f"encoded.{directory.name}")
+                self._shards = EncodedShards(shards, self.limits, self.workers)
                 tfds.disable_progress_bar()
                 try:
                     with tempfile.TemporaryDirectory() as unused:
@@ -125,8 +130,16 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                     if not self.skip_report.skips:
                         raise
                     raise CorpusError(f"{error}\n{self.skip_report.table()}") from error
+                self._say_reuse(shards)
+                shutil.rmtree(shards)
         print(self.skip_report.table(), flush=True)
         return directory
+
+    def _say_reuse(self, shards: Path) -> None:
+        if self._shards.reused:
+            print(f"{shards}: {self._shards.reused:,} recordings were encoded before")
+        if self._shards.changed:
+            print(f"{shards}: {self._shards.changed:,} shards encoded anew, their sources changed")
 
     def _step(self, title: str, unit: str = "") -> Progress:
         config = f"/{self.builder_config.name}" if self.builder_config else ""
@@ -199,12 +212,41 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         self._writing.close()  # of the split before
         total = len(recordings) if isinstance(recordings, Sized) else None
         with self._step(f"encoding {split}", "recordings") as progress:
-            encoded = encode_all(recordings, self.limits, self.workers)
-            yield from self._encoded(split, progress.each(encoded, total))
+            encoded = self._shards.encode(split, recordings)
+            yield from self._encoded(split, self._timed(split, encoded, total, progress))
         if not self.skip_report.kept[split].utterances:
             raise CorpusError(f"{self.name}: nothing is left for split {split!r}")
         # tfds writes a split when its examples are exhausted.
         self._writing.enter_context(self._step(f"writing {split}"))
+
+    def _timed(
+        self, split: str, encoded: Iterable[Encoded], total: int | None, progress: Progress
+    ) -> Iterator[Encoded]:
+        """Yields encoded recordings, and shows the hours of audio and how many come in an hour.
+
+        Args:
+          split: the recordings' split.
+          encoded: the recordings.
+          total: their number; None if it is unknown.
+          progress: shows how many are done and the time left.
+        """
+        began, before = time.monotonic(), self._shards.reused
+        hours = new_hours = 0.0
+        reused = before
+        for done, item in enumerate(encoded, 1):
+            yield item
+            length = item.num_samples / SAMPLE_RATE_HZ / 3600
+            hours += length
+            if reused == (reused := self._shards.reused):
+                new_hours += length
+            rate = new_hours / max(time.monotonic() - began, 1e-9) * 3600
+            note = f"{hours:,.2f} h of audio, {rate:,.0f} h an hour"
+            progress.at(done, total, found_done=reused - before, note=note)
+        if new_hours:
+            self._console.say(
+                f"{split}: encoded {new_hours:,.2f} h of audio, {rate:,.0f} h an hour, "
+                f"processes: {self.workers}"
+            )
 
     def _encoded(self, split: str, encoded: Iterable[Encoded]) -> Iterator[tuple[str, dict]]:
         """Yields the records of the recordings that are kept, by id, and counts the others."""

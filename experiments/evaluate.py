@@ -6,20 +6,27 @@ python -m experiments.evaluate --models=a/models/float,b/models/aware --test=ast
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import jax
 from absl import flags
 
 from experiments.flags import (
     DATA_DIR,
+    may_be_remote,
     output_folder,
     run,
     set_up_jax,
     test_sets,
 )
 from rnnt_qat.decoding.beam import BeamConfig
+from rnnt_qat.evaluation.result import EvaluationResult
+from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
+from rnnt_qat.experiment.remote_paths import readable_folder, writable_folder
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.processes import end_together
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.report.board import write_examples
@@ -56,17 +63,20 @@ _DIAGNOSE = flags.DEFINE_integer(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Takes the report; WORKDIR/report by default.")
 
+may_be_remote(_WORKDIR, _MODELS, _OUTPUT)
+
 
 def main() -> None:
     """Decodes the test sets, compares the models and writes the report."""
     chunk_ms = _chunk_ms()
+    workdir = readable_folder(_WORKDIR.value) if _WORKDIR.value else None
     if _MODELS.value:
-        directories = name_models([pathlib.Path(m) for m in _MODELS.value])
-    elif _WORKDIR.value:
-        directories = {d.name: d for d in find_models(pathlib.Path(_WORKDIR.value))}
+        named = name_models(_MODELS.value)
+        directories = {name: readable_folder(path) for name, path in named.items()}
+    elif workdir:
+        directories = {d.name: d for d in find_models(workdir)}
     else:
         raise flags.ValidationError("give --workdir or --models")
-    output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value or ".") / "report")
     set_up_jax(several=True)
     recognizers = {name: Recognizer.load(d) for name, d in directories.items()}
     first = next(iter(recognizers.values()))
@@ -78,9 +88,23 @@ def main() -> None:
         frame_ms = recognizer.config.frontend.frame_ms
         evaluation.require_whole_frames(frame_ms * recognizer.config.model.encoder.time_reduction)
     splits = test_sets(_TEST, first.config.data.test)
-    if not jax.process_index():
-        output_folder(_OUTPUT, output)
+    if jax.process_index():  # every process has all results, so only one writes them
+        _measure(recognizers, splits, evaluation)
+    else:
+        path = _OUTPUT.value or f"{_WORKDIR.value or '.'}/report"
+        with writable_folder(path, Console()) as output:
+            output_folder(_OUTPUT, output)
+            results = _measure(recognizers, splits, evaluation)
+            _write(output, results, recognizers, splits, workdir)
+    end_together()
 
+
+def _measure(
+    recognizers: dict[str, Recognizer],
+    splits: Sequence[Split],
+    evaluation: EvaluationConfig,
+) -> list[EvaluationResult]:
+    """Decodes the test sets by the models' own search, and by a beam search beside it."""
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     results = compare_recognizers(recognizers, splits, evaluation, data_dir, console)
     if _BEAM.value:
@@ -88,9 +112,20 @@ def main() -> None:
         beam = dataclasses.replace(evaluation, search=search)
         named = {name_with_beam(name, _BEAM.value): r for name, r in recognizers.items()}
         results += compare_recognizers(named, splits, beam, data_dir, console)
-    if jax.process_index():
-        return  # every process has all results, so only one writes them
-    metrics = pathlib.Path(_WORKDIR.value) / "metrics.jsonl" if _WORKDIR.value else None
+    return results
+
+
+def _write(
+    output: pathlib.Path,
+    results: list[EvaluationResult],
+    recognizers: dict[str, Recognizer],
+    splits: Sequence[Split],
+    workdir: pathlib.Path | None,
+) -> None:
+    """Writes the reports."""
+    data_dir, console = pathlib.Path(DATA_DIR.value), Console()
+    first = next(iter(recognizers.values()))
+    metrics = workdir / "metrics.jsonl" if workdir else None
     links = {}
     if _DIAGNOSE.value:
         for name, recognizer in recognizers.items():
@@ -104,8 +139,8 @@ def main() -> None:
     with Progress("comparing the results", console):
         report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
     console.say(f"wrote {report}")
-    if _WORKDIR.value:
-        save_curves(output, {pathlib.Path(_WORKDIR.value).name: pathlib.Path(_WORKDIR.value)})
+    if workdir:
+        save_curves(output, {workdir.name: workdir})
     step = max(recognizer.origin.get("step", 0) for recognizer in recognizers.values())
     with Progress("writing TensorBoard's examples", console):
         board = write_examples(output, results, data_dir, step)

@@ -8,13 +8,30 @@ import pathlib
 import shlex
 import sys
 
+import jax
 from absl import flags
 
-from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
+from experiments.flags import (
+    DATA_DIR,
+    may_be_remote,
+    numbers,
+    output_folder,
+    run,
+    set_up_jax,
+    test_sets,
+)
+from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.remote_paths import is_empty, readable_folder, writable_folder
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.processes import end_together
+from rnnt_qat.latency.systems import System
 from rnnt_qat.latency.vela import TARGETS
 from rnnt_qat.report.page import load_and_write
-from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
+from rnnt_qat.studies.chip_comparison import (
+    ChipComparisonConfig,
+    compare_on_chips,
+    decode_systems,
+)
 from rnnt_qat.studies.chip_report import write_chip_report
 from rnnt_qat.studies.deployment import load_systems, require_a_chip
 
@@ -27,18 +44,19 @@ _REPLAY = flags.DEFINE_list("replay", None, "Test sets to replay; by default the
 _TARGETS = flags.DEFINE_list("targets", [t.name for t in TARGETS], "Ethos-U targets.")
 _CHUNKS = flags.DEFINE_list("chunks", ["1", "4"], "Encoder frames a chunk.")
 
+may_be_remote(_MODEL, _OUTPUT)
+
 
 def main() -> int:
     """Exports, verifies, compiles and reports; returns 1 if an integer or a token differs."""
-    output, console = pathlib.Path(_OUTPUT.value), Console()
     known = {target.name: target for target in TARGETS}
     if unknown := set(_TARGETS.value) - set(known):
         raise flags.ValidationError(
             f"--targets: {', '.join(sorted(unknown))} is none of {', '.join(known)}"
         )
     chunks = numbers(_CHUNKS, int, 1)
-    set_up_jax()
-    systems = load_systems(map(pathlib.Path, _MODEL.value))
+    set_up_jax(several=True)
+    systems = load_systems(map(readable_folder, _MODEL.value))
     require_a_chip(systems)
     first = next(iter(systems.values()))
     test = test_sets(_TEST, first.config.data.test)
@@ -47,17 +65,33 @@ def main() -> int:
         raise flags.ValidationError(
             f"--replay: {', '.join(sorted(missing))} is not among the test sets"
         )
-    if any(output_folder(_OUTPUT, output).iterdir()):
-        raise flags.ValidationError(f"--output={output} is not empty; nothing is written over")
     targets = tuple(known[name] for name in _TARGETS.value)
     config = ChipComparisonConfig(test, replay, targets, chunks)
-    found = compare_on_chips(systems, config, pathlib.Path(DATA_DIR.value), output, console)
-    command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
-    console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")
-    data_dir = pathlib.Path(DATA_DIR.value)
-    page = load_and_write([output], output / "report.html", data_dir, console)
-    console.say(f"wrote {page}")
-    return int(not all(a.exact for v in found.verifications.values() for a in v.agreements))
+    exact = True
+    if jax.process_index():  # they share the decoding; the rest is done by one
+        silent = Console(enabled=False)
+        decode_systems(systems, test, pathlib.Path(DATA_DIR.value), silent)
+    else:
+        exact = _export(systems, config)
+    end_together()
+    return int(not exact)
+
+
+def _export(systems: dict[System, Recognizer], config: ChipComparisonConfig) -> bool:
+    """Writes everything; returns whether all integers and tokens agree."""
+    if not is_empty(_OUTPUT.value):
+        raise flags.ValidationError(
+            f"--output={_OUTPUT.value} is not empty; nothing is written over"
+        )
+    data_dir, console = pathlib.Path(DATA_DIR.value), Console()
+    with writable_folder(_OUTPUT.value, console) as output:
+        output_folder(_OUTPUT, output)
+        found = compare_on_chips(systems, config, data_dir, output, console)
+        command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
+        console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")
+        page = load_and_write([output], output / "report.html", data_dir, console)
+        console.say(f"wrote {page}")
+    return all(a.exact for v in found.verifications.values() for a in v.agreements)
 
 
 if __name__ == "__main__":

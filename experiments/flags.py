@@ -20,6 +20,7 @@ from rnnt_qat.infra.config import ConfigError, field_paths, unknown_field_messag
 from rnnt_qat.infra.config_overrides import from_config_dict
 from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.infra.local_path import remote_path_message
+from rnnt_qat.infra.remote_store import is_remote
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _COORDINATOR = flags.DEFINE_string(
@@ -42,7 +43,15 @@ _CPU_DEVICES = flags.DEFINE_integer(
 _PATHS = ("workdir", "model", "models", "output", "results")
 """Flags that name folders and files."""
 
+_MAY_BE_REMOTE: set[str] = set()
+"""Those of a program that may name folders of object stores."""
+
 _SHARED = ("data_dir", "cpu_devices", "coordinator", "process_id", "num_processes")
+
+
+def may_be_remote(*holders: flags.FlagHolder) -> None:
+    """Lets flags of this program name folders of object stores (``experiment.remote_paths``)."""
+    _MAY_BE_REMOTE.update(holder.name for holder in holders)
 
 
 def define_config() -> flags.FlagHolder:
@@ -166,8 +175,8 @@ def set_up_jax(keep_above_s: float = 0.2, several: bool = False) -> None:
     if not several:
         if _COORDINATOR.value is not None:
             raise flags.ValidationError(
-                f"--coordinator={_COORDINATOR.value}: this program is one process; those of train "
-                "and evaluate share their work"
+                f"--coordinator={_COORDINATOR.value}: this program is one process; those of train, "
+                "evaluate and export share their work"
             )
         return
     if _COORDINATOR.value is not None:
@@ -239,11 +248,13 @@ def _require_local_paths() -> None:
     """Checks the flags that name folders and files.
 
     Raises:
-      IllegalFlagValueError: if one is on another machine.
+      IllegalFlagValueError: if one is on another machine and may not be.
     """
     for name in _PATHS:
         value = flags.FLAGS[name].value if name in flags.FLAGS else None
         for path in [value] if isinstance(value, str) else value or ():
+            if name in _MAY_BE_REMOTE and is_remote(path):
+                continue
             if problem := remote_path_message(path):
                 raise flags.IllegalFlagValueError(f"--{name}={path}: {problem}")
 

@@ -14,9 +14,10 @@ import urllib.parse
 import uvicorn
 from absl import flags
 
-from experiments.flags import run, set_up_jax
+from experiments.flags import may_be_remote, run, set_up_jax
 from rnnt_qat.decoding.endpoint import EndpointConfig
 from rnnt_qat.experiment.recognizer import Recognizer, name_models
+from rnnt_qat.experiment.remote_paths import readable_folder
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.live.app import LOOPBACK, Page, make_app
@@ -37,6 +38,8 @@ _ORIGINS = flags.DEFINE_list(
     "origins", [], "Origins of other pages that may open streams, e.g. https://demo.example."
 )
 
+may_be_remote(_MODEL)
+
 
 class ServeFlagError(flags.Error):
     """A flag value that is incompatible with the models."""
@@ -48,7 +51,7 @@ def main() -> None:
     listening = _listen()  # before minutes of compilation
     set_up_jax(keep_above_s=0.0)
     console = Console()
-    engines = load_engines([pathlib.Path(m) for m in _MODEL.value], console)
+    engines = load_engines(_MODEL.value, console)
     pool = StreamPool(engines, Limits(streams=_STREAMS.value, stream_s=_STREAM_S.value))
     hosts = LOOPBACK if _HOST.value in LOOPBACK else ("*",)
     app = make_app(pool, Page(tuple(_ORIGINS.value), hosts, _CHUNK_MS.value))
@@ -91,19 +94,23 @@ def _check_origins() -> None:
             )
 
 
-def load_engines(directories: list[pathlib.Path], console: Console) -> dict[str, BatchEngine]:
+def load_engines(directories: list[str], console: Console) -> dict[str, BatchEngine]:
     """Loads the models and compiles their programs.
+
+    Args:
+      directories: paths or URLs of model directories.
+      console: shows the progress.
 
     Raises:
       ServeFlagError: if the chunk is no multiple of a model's frame, or the models take audio of
         different rates or chunks.
     """
     engines = {}
-    names = (
-        name_models(directories) if len(directories) > 1 else {directories[0].name: directories[0]}
-    )
+    names = name_models(directories)
+    if len(directories) == 1:
+        names = {pathlib.PurePath(directories[0]).name: directories[0]}
     for name, directory in names.items():
-        recognizer = Recognizer.load(directory)
+        recognizer = Recognizer.load(readable_folder(directory))
         search = recognizer.config.evaluation.search
         try:
             engine = BatchEngine(

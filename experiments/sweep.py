@@ -4,7 +4,7 @@ The paper's grid of an experiment, over three seeds; its float models are traine
 
 python -m experiments.sweep --config=experiments/configs/prompts.py --workdir=workdir/grid
 
-Of float models that there are:
+Of existing float models:
 
 python -m experiments.sweep --models=A/models/float,B/models/float,C/models/float
 
@@ -104,7 +104,7 @@ _RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
 _MODELS = flags.DEFINE_list(
-    "models", None, "Float models that there are, of one config; with --config, by its recipe."
+    "models", None, "Existing float models, all of one config; with --config, by its recipe."
 )
 _CHIP_SEEDS = flags.DEFINE_list(
     "chip_seeds",
@@ -116,13 +116,17 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the fir
 _POLICIES = flags.DEFINE_string(
     "policies",
     None,
-    "Lines of quant.grammar with commas between them; one with choices, e.g. "
+    "Policies (README has the grammar) with commas between them; one with choices, e.g. "
     "'generic_nna{gate.unit=[plan,hard], cell.bits=[16,8]}', stands for all their combinations. "
     f"Default: {','.join(SweepConfig.policies)}.",
 )
-_ABLATE = flags.DEFINE_string("ablate", None, "This policy and each of its parts alone instead.")
+_ABLATE = flags.DEFINE_string(
+    "ablate", None, "In place of --policies: this policy, and each of its parts alone."
+)
 _MAP = flags.DEFINE_string(
-    "map", None, "A chip instead, and the same with one field after the other made meaner."
+    "map",
+    None,
+    "In place of --policies: this chip, and it with one field at a time degraded.",
 )
 _AWARE_STEPS = flags.DEFINE_integer(
     "aware_steps",

@@ -5,16 +5,30 @@ python -m experiments.train --config=experiments/configs/prompts.py --workdir=wo
 
 import pathlib
 
+import jax
 from absl import flags
 
-from experiments.flags import DATA_DIR, define_config, experiment_config, run, set_up_jax
+from experiments.flags import (
+    DATA_DIR,
+    define_config,
+    experiment_config,
+    may_be_remote,
+    run,
+    set_up_jax,
+)
+from rnnt_qat.experiment.remote_paths import open_workdir
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.processes import end_together
 from rnnt_qat.training.signals import StoppedBySignal
 from rnnt_qat.training.tracker import TRACKERS
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Takes checkpoints, records and models.", required=True
+    "workdir",
+    None,
+    "Takes checkpoints, records and models: a folder, or s3://, gs:// (extra: remote).",
+    required=True,
 )
 _DIAGNOSE = flags.DEFINE_bool(
     "diagnose", False, "Record saturation, headroom and noise of every operator at evaluations."
@@ -26,24 +40,34 @@ _TRACK = flags.DEFINE_list(
     "names; MLFLOW_TRACKING_URI and WANDB_MODE say where).",
 )
 flags.mark_flag_as_required("config")
+may_be_remote(_WORKDIR)
 
 
 def main() -> int:
     """Trains to the end or until a signal; returns the exit code."""
-    workdir = pathlib.Path(_WORKDIR.value)
     set_up_jax(several=True)
     config, data_dir = experiment_config(_CONFIG), pathlib.Path(DATA_DIR.value)
-    experiment = Experiment(
-        config, data_dir, workdir, diagnose=_DIAGNOSE.value, trackers=_TRACK.value
-    )
+    console = Console(period_seconds=config.loop.console_seconds, enabled=not jax.process_index())
     try:
-        experiment.train()
+        with open_workdir(_WORKDIR.value, console) as workdir:
+            Experiment(
+                config,
+                data_dir,
+                workdir.path,
+                console,
+                diagnose=_DIAGNOSE.value,
+                trackers=_TRACK.value,
+                workdir_name=workdir.name,
+                saved=workdir.check,
+            ).train()
     except StoppedBySignal as stopped:
-        experiment.console.say(f"{stopped}; the same command goes on from there")
+        console.say(f"{stopped}; the same command goes on from there")
+        end_together()
         return stopped.exit_code
-    experiment.console.say(
-        f"next: python -m experiments.evaluate --workdir={workdir} --data_dir={data_dir}"
+    console.say(
+        f"next: python -m experiments.evaluate --workdir={workdir.name} --data_dir={data_dir}"
     )
+    end_together()
     return 0
 
 

@@ -1,7 +1,6 @@
 """Trains SentencePiece units on the transcripts of prepared corpora.
 
-Example:
-    python -m experiments.train_tokenizer --corpora=librispeech/by_speaker --output=units.model
+python -m experiments.train_tokenizer --corpora=librispeech/by_speaker --output=units.model
 """
 
 import pathlib

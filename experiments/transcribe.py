@@ -18,7 +18,7 @@ from absl import flags
 
 from data.audio_stream import read_file, read_pipe
 from data.skips import SkipError
-from experiments.flags import run, set_up_jax
+from experiments.flags import may_be_remote, run, set_up_jax
 from experiments.interrupt import Interrupt
 from rnnt_qat.artefact.artefact import MANIFEST, ArtefactError, load
 from rnnt_qat.decoding.beam import BeamConfig
@@ -28,6 +28,7 @@ from rnnt_qat.decoding.words import Word
 from rnnt_qat.experiment.artefact_engine import ArtefactEngine
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.recognizer_engine import RecognizerEngine
+from rnnt_qat.experiment.remote_paths import readable_folder
 from rnnt_qat.experiment.transcriber import LiveTranscriber
 from rnnt_qat.experiment.transcript_formats import FORMATS, Segment, TranscriptFormat
 from rnnt_qat.infra.config import ConfigError, from_json
@@ -58,6 +59,7 @@ _ENDPOINT = flags.DEFINE_string(
     "JSON file of an EndpointConfig.",
 )
 _FORMAT = flags.DEFINE_enum("format", "text", list(FORMATS), "What is printed.")
+may_be_remote(_MODEL)
 
 
 _SHOWN_WORDS = 16
@@ -72,7 +74,7 @@ def main() -> int:
     """Prints partial transcripts to stderr and segments to stdout; returns the exit code."""
     names = _checked_names()
     set_up_jax(keep_above_s=0.0)  # a short recording waits for every small program
-    transcribers = _Transcribers(pathlib.Path(_MODEL.value))
+    transcribers = _Transcribers(readable_folder(_MODEL.value))
     writer = FORMATS[_FORMAT.value]()
     sys.stdout.write(writer.header())
     console, failed = Console(period_seconds=0.0), 0

@@ -2,7 +2,8 @@
 
 `data/README.md` has the commands that prepare its corpora. It begins with the utterances of at most
 four seconds, as they are; long ones before the encoder has learned anything cost time. The third
-command goes on from the second's model, the rate high again and falling:
+command goes on from the second's model, the rate high again and falling, and was run twice (with
+``--config.seed=3`` from ``workdir/longer/models/float``):
 
 python -m experiments.train --config=experiments/configs/assistant.py:short --workdir=workdir/short
 python -m experiments.train --config=experiments/configs/assistant.py --workdir=workdir/assistant \

@@ -1,6 +1,5 @@
 """The recognizer that a run starts from (``initialize_from``)."""
 
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -8,6 +7,7 @@ from flax.traverse_util import flatten_dict
 
 from rnnt_qat.experiment.config import ExperimentConfig
 from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.remote_paths import readable_folder
 from rnnt_qat.infra.config import to_json
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
@@ -31,8 +31,8 @@ def load_initial_recognizer(
     """
     if not config.initialize_from:
         return None
-    directory = pathlib.Path(config.initialize_from)
-    recognizer = Recognizer.load(directory)
+    directory = config.initialize_from
+    recognizer = Recognizer.load(readable_folder(directory))
     theirs = recognizer.config
     if lines := differing_fields(to_json(theirs.frontend), to_json(config.frontend), "frontend"):
         raise ConfigMismatchError(

@@ -196,16 +196,23 @@ def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found, key=lambda d: (read_manifest(d)["origin"].get("step", 0), d))
 
 
-def name_models(directories: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+def name_models(directories: Sequence[str]) -> dict[str, str]:
     """Returns model directories by the shortest distinct path ends, at least RUN/models/STAGE.
+
+    Args:
+      directories: paths or URLs of the directories.
 
     Raises:
       ModelDirectoryError: if one is named twice.
     """
-    require_distinct(directories)
-    paths = [directory.absolute() for directory in directories]
+    named = [pathlib.Path(d.replace("://", "/")) for d in directories]
+    require_distinct(named)
+    paths = [path.absolute() for path in named]
     shared = os.path.commonpath([path.parents[min(2, len(path.parents) - 1)] for path in paths])
-    return {str(path.relative_to(shared)): path for path in paths}
+    return {
+        str(path.relative_to(shared)): directory
+        for path, directory in zip(paths, directories, strict=True)
+    }
 
 
 def require_distinct(directories: Sequence[pathlib.Path]) -> None:

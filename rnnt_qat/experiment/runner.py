@@ -8,7 +8,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.initial_recognizer import load_initial_recognizer
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
+from rnnt_qat.experiment.remote_paths import readable_folder
 from rnnt_qat.experiment.task import Measurement, RecognizerTask
 from rnnt_qat.experiment.teacher import load_teacher
 from rnnt_qat.frontend.frontend import Frontend
@@ -77,6 +78,8 @@ class Experiment:
         last one.
       trackers: names of the services that receive the run's records too (``training.tracker``).
       cache: decoded audio that an experiment on the same ``data`` has kept; empty by default.
+      workdir_name: how messages call the working directory; None for its path.
+      saved: called after each checkpoint is handed to the writer; what it raises ends the run.
     """
 
     def __init__(
@@ -89,10 +92,13 @@ class Experiment:
         validate: bool = True,
         trackers: Sequence[str] = (),
         cache: Cache | None = None,
+        workdir_name: str | None = None,
+        saved: Callable[[], None] = lambda: None,
     ):
         self.config = config
         self.cache = Cache(config.pipeline.cache_bytes) if cache is None else cache
         self.data_dir, self.workdir = data_dir, workdir
+        self._workdir_name, self._saved = workdir_name or str(workdir), saved
         self._diagnose, self._validate = diagnose, validate
         self._trackers = tuple(map(require_tracker, trackers))
         self.mesh = make_mesh()
@@ -216,7 +222,7 @@ class Experiment:
                 self._validators if self._validate else None,
                 self._diagnoser if self._diagnose else None,
             ),
-            lambda name: load_teacher(pathlib.Path(name), self.frontend),
+            lambda name: load_teacher(readable_folder(name), self.frontend),
         )
 
     def _validators(self, policy: PrecisionPolicy) -> tuple[StreamingEvaluator, ...]:
@@ -326,6 +332,7 @@ class Experiment:
                 MAY_DIFFER,
                 functools.partial(upgraded, ExperimentConfig),
                 self._trackers,
+                self._saved,
                 stage_seconds,
             )
             state = trainer.run()
@@ -341,7 +348,7 @@ class Experiment:
             measured = "not measured" if wer is None else f"{100 * wer:.1f} %"
             self.console.say(
                 f"  {stage:<12} step {recognizer.origin['step']:<6} validation WER {measured:<12} "
-                f"{self._model_directory(stage)}"
+                f"{self._workdir_name}/models/{stage}"
             )
 
     def _model_directory(self, stage: str) -> pathlib.Path:

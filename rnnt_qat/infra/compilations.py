@@ -10,6 +10,8 @@ import platform
 import jax
 import jax.monitoring
 
+from rnnt_qat.infra.user_cache import user_cache
+
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _READ = "/jax/compilation_cache/cache_hits"
@@ -98,7 +100,9 @@ def keep_programs(above_s: float) -> pathlib.Path:
       The folder. It only ever grows; it can be deleted at any time.
     """
     # Set in either case: JAX reads the variable when it is imported, which may have been before.
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(_user_cache() / machine_kind())
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(
+        user_cache("programs") / machine_kind()
+    )
     jax.config.update("jax_compilation_cache_dir", folder)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", above_s)
@@ -115,8 +119,3 @@ def machine_kind() -> str:
         pass  # other systems: the processor's name has to do
     kind = f"{platform.system()} {features} {platform.libc_ver()}"
     return f"{platform.machine()}-{hashlib.sha256(kind.encode()).hexdigest()[:12]}"
-
-
-def _user_cache() -> pathlib.Path:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "rnnt_qat" / "programs"

@@ -5,6 +5,7 @@ final names only when they are complete.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import pathlib
@@ -36,7 +37,12 @@ def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Its name begins with a dot until then (``is_partial``). Readers of an existing folder at
     ``path`` never see a mixture of old and new files; its other files are kept.
+
+    Raises:
+      FileExistsError: if ``path`` is a file.
     """
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, former = (path.with_name(f".{path.name}.{what}") for what in ("partial", "former"))
     for leftover in (partial, former):

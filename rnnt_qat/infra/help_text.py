@@ -14,18 +14,22 @@ def help_text(
     """Returns the help of a program.
 
     Args:
-      doc: docstring of the program: a summary, commands as examples, and remarks.
+      doc: docstring of the program: a summary, commands as examples, and remarks. A paragraph that
+        ends with a colon introduces the commands after it.
       groups: flags by title of their group; empty groups are omitted.
       width: columns; None for the terminal's.
     """
     width = max(width or min(shutil.get_terminal_size().columns, 110), 60)
     parts = []
-    for paragraph in doc.strip().split("\n\n"):
+    titled = False
+    for paragraph in doc.replace("``", "`").strip().split("\n\n"):
         if re.search(r"^\S*.*python -m ", paragraph, re.MULTILINE):
             examples = "\n".join(f"  {line.rstrip()}" for line in paragraph.splitlines())
-            parts.append(f"Examples:\n{examples}")
+            parts.append(examples if titled else f"Examples:\n{examples}")
+            titled = True
         else:
             parts.append(textwrap.fill(paragraph, width))
+            titled = titled or paragraph.endswith(":")  # it introduces the next one
     for title, members in groups.items():
         shown = [_flag(flag, width) for flag in members]
         if shown:

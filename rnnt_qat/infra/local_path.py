@@ -8,9 +8,9 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)")
 def remote_path_message(path: str) -> str | None:
     """Returns why a path cannot be used and what to do, or None if it is one of this machine.
 
-    Working directories, models and corpora are written to a temporary name and renamed, locked and
-    mapped into memory, which object stores do not have; ``pathlib`` would take ``gs://bucket/run``
-    for a folder ``gs:`` beneath the current one.
+    Corpora, and what most programs write, are renamed, locked and mapped into memory, which object
+    stores do not have; ``pathlib`` would take ``gs://bucket/run`` for a folder ``gs:`` beneath the
+    current one. ``experiment.remote_paths`` has those that programs take from a store.
 
     Args:
       path: value given by the user.

@@ -3,9 +3,12 @@
 import os
 
 import jax
+from orbax.checkpoint import multihost
 
 HEARTBEAT_TIMEOUT_S = 15
 """Seconds after which a silent process is taken for dead, which ends the others."""
+
+_LONGEST_ENDING_S = 7 * 24 * 3600
 
 
 def join(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -31,6 +34,27 @@ def join_detected() -> bool:
         return False
     _join()
     return True
+
+
+def wait_for_all(name: str, timeout_s: float) -> None:
+    """Waits until every process of the job has called this function.
+
+    Unlike a collective operation, it may wait for hours, and needs no device.
+
+    Args:
+      name: name of the place in the program, the same on every process.
+      timeout_s: time in seconds after which the job ends with an error.
+    """
+    if jax.process_count() > 1:
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=int(timeout_s * 1000))
+
+
+def end_together() -> None:
+    """Waits until every process of the job has done its work; called at a program's end.
+
+    Process 0 writes what all have computed. JAX would let the others wait for it for five minutes.
+    """
+    wait_for_all("the end", _LONGEST_ENDING_S)
 
 
 def _join(**where) -> None:

@@ -57,6 +57,7 @@ class Progress:
         self._unit = f" {unit}" if unit else ""
         self._began = clock()
         self._counted, self._reached = False, ""
+        self._found_done = 0
         self._before = 0.0, 0, 0  # time, parts done and programs left at the last call of `at`
         self._plain, self._compiling = _Pace(), _Pace()
         self._ended = threading.Event()
@@ -79,13 +80,23 @@ class Progress:
         if self._remains and self._console and elapsed >= QUIET_SECONDS and kind is None:
             self._console.finish(f"{self._title}: {format_duration(elapsed)}")
 
-    def at(self, done: int, total: int | None, programs_left: int = 0) -> None:
+    def at(
+        self,
+        done: int,
+        total: int | None,
+        programs_left: int = 0,
+        found_done: int = 0,
+        note: str = "",
+    ) -> None:
         """Shows how far the step is. A call at the beginning says what is ahead.
 
         Args:
           done: number of finished parts.
           total: number of all parts; None if it is unknown.
           programs_left: number of parts ahead that have to compile a program first.
+          found_done: number of the finished parts that an earlier run left behind, which say
+            nothing of how fast it goes.
+          note: text to show beside the number of parts, e.g. a rate.
         """
         now = self._elapsed()
         if total is None:
@@ -103,19 +114,22 @@ class Progress:
         compiled = programs_before - programs_left if self._counted else 1
         if compiled > 0:
             self._compiling.add(now - then, compiled)
-        elif done > before:
-            self._plain.add(now - then, done - before)
+        elif (made := done - before - (found_done - self._found_done)) > 0:
+            self._plain.add(now - then, made)
         if compiled > 0 or done > before:
             self._before = now, done, programs_left
+        self._found_done = found_done
         self._counted = True
         if self._console is None or now < QUIET_SECONDS or not done:
             return
         if total is None:
             share = f"{done:,}{self._unit} in {format_duration(now)}"
+            share += f", {note}" if note else ""
         else:
             share = f"{done:,} of {total:,}{self._unit} ({done / total:.0%})"
             left = (total - done - programs_left) * self._plain.mean_s
             left += programs_left * self._compiling.mean_s if programs_left else 0.0
+            share += f", {note}" if note else ""
             share += "" if math.isnan(left) else f", {format_duration(left)} left"
         self._console.progress(f"{self._title}: {share}")
 

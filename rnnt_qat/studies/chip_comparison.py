@@ -12,6 +12,7 @@ from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.processes import wait_for_all
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.latency.cpu_costs import FALLBACK_OPERATORS
@@ -28,6 +29,8 @@ from rnnt_qat.studies.deployment import (
     search_of,
 )
 from rnnt_qat.verify.verification import Verification
+
+_LONGEST_EXPORT_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ def compare_on_chips(
             console.say(f"wrote {folder}")
 
     if results is None:
-        results = _decoded(systems, config.test, data_dir, output, console)
+        results = decode_systems(systems, config.test, data_dir, console)
+        first = next(iter(systems.values()))
+        write_comparison(output / "evaluation", results, data_dir, first)
     found = {(result.system, result.test_set): result for result in results}
 
     verifications = {}
@@ -140,14 +145,24 @@ def compare_on_chips(
     return ChipComparison(list(results), verifications, rows, compiled)
 
 
-def _decoded(
+def decode_systems(
     systems: Mapping[System, Recognizer],
     test: Sequence[Split],
     data_dir: Path,
-    output: Path,
     console: Console,
 ) -> list[EvaluationResult]:
-    """Decodes the test sets greedily at the experiment's first chunk size; writes a report."""
+    """Decodes the test sets greedily at the experiment's first chunk size.
+
+    The processes of a job share this work: every one calls this function, ``compare_on_chips`` on
+    process 0, and gets all results.
+
+    Args:
+      systems: recognizers by system.
+      test: the test sets.
+      data_dir: folder of the prepared corpora.
+      console: output of progress lines.
+    """
+    wait_for_all("decoding systems", _LONGEST_EXPORT_S)  # process 0 writes graphs before
     first = next(iter(systems.values()))
     evaluation = dataclasses.replace(
         first.config.evaluation,
@@ -155,9 +170,7 @@ def _decoded(
         chunk_ms=first.config.evaluation.chunk_ms[:1],
     )
     recognizers = {system.name: recognizer for system, recognizer in systems.items()}
-    results = compare_recognizers(recognizers, test, evaluation, data_dir, console)
-    write_comparison(output / "evaluation", results, data_dir, first)
-    return results
+    return compare_recognizers(recognizers, test, evaluation, data_dir, console)
 
 
 def _for_ethos_u(

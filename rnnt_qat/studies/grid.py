@@ -8,7 +8,9 @@ from typing import Any
 
 from rnnt_qat.evaluation.report import compare
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.metrics.bootstrap import Interval
 from rnnt_qat.metrics.wer import ErrorCounts
+from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.studies.sweep import AWARE, CALIBRATION, System
 
 
@@ -59,11 +61,12 @@ def grid_rows(runs: Sequence[Sequence[EvaluationResult]], systems: Iterable[Syst
             "model_bytes": system.bytes,
         }
         row |= {name: metrics[name] for name in ("wer", "wer_low", "wer_high")}
+        row |= dict.fromkeys(f"difference{end}" for end in _ENDS)
         difference = comparison.difference and comparison.difference.difference
-        for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
-            row[f"difference{suffix}"] = getattr(difference, field) if difference else None
+        row |= _columns("difference", difference) if difference else {}
         row |= {f"{kind}_rate": metrics[f"{kind}_rate"] for kind in _KINDS}
-        row |= dict.fromkeys(("gain", "gain_low", "gain_high", "won_back"))
+        row |= dict.fromkeys(f"{of}{end}" for of in ("gain", "left") for end in _ENDS)
+        row["won_back"] = None
         row["real_time_factor"] = metrics.get("real_time_factor")
         row |= {f"wer_model_{n}": run[index].wer.value for n, run in enumerate(runs)}
         rows.append(row)
@@ -77,11 +80,12 @@ _KINDS = ("deletion", "substitution", "insertion")
 def _add_gains(
     rows: Sequence[Row], results: Sequence[EvaluationResult], by_name: Mapping[str, System]
 ) -> None:
-    """Compares each system that was trained through a policy with the one only calibrated on it.
+    """Compares each system that was trained through a policy with two others.
 
-    Adds the paired difference, and the fraction of the calibrated system's loss that training
-    recovers. A loss whose interval contains zero has no such fraction: it would be a quotient of
-    noise.
+    Adds the paired differences to the system only calibrated on the policy, and to the float model
+    after the same steps in floating point, if the sweep has it; and the fraction of the calibrated
+    system's loss that training recovers, where what is left is counted from the latter model. A
+    loss whose interval contains zero has no such fraction: it would be a quotient of noise.
     """
     found = {
         (s.policy, s.stage, row["chunk_ms"]): (row, result)
@@ -89,15 +93,33 @@ def _add_gains(
         for s in [by_name[row["system"]]]
     }
     for (policy, stage, chunk_ms), (row, trained) in found.items():
-        if stage != AWARE or (policy, CALIBRATION, chunk_ms) not in found:
+        if stage != AWARE:
+            continue
+        remaining = row["difference"] or 0
+        if policy != FLOAT32.name and (FLOAT32.name, AWARE, chunk_ms) in found:
+            left = _difference_of(found[FLOAT32.name, AWARE, chunk_ms][1], trained)
+            row |= _columns("left", left)
+            remaining = left.value
+        if (policy, CALIBRATION, chunk_ms) not in found:
             continue
         calibrated, before = found[policy, CALIBRATION, chunk_ms]
-        difference = compare([before, trained])[1].difference
-        assert difference is not None  # the second of two has one
-        gain = difference.difference
-        row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        row |= _columns("gain", _difference_of(before, trained))
         if (calibrated["difference_low"] or 0) > 0:
-            row["won_back"] = 1 - (row["difference"] or 0) / calibrated["difference"]
+            row["won_back"] = 1 - remaining / calibrated["difference"]
+
+
+_ENDS = ("", "_low", "_high")
+
+
+def _difference_of(before: EvaluationResult, after: EvaluationResult) -> Interval:
+    """Returns the paired difference of two systems' word error rates on a test set."""
+    comparison = compare([before, after])[1].difference
+    assert comparison is not None  # the second of two has one
+    return comparison.difference
+
+
+def _columns(name: str, interval: Interval) -> Row:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def write_csv(path: pathlib.Path, rows: Sequence[Row]) -> None:
@@ -118,6 +140,8 @@ def markdown_grid(rows: Sequence[Row]) -> str:
     models = [name for name in rows[0] if name.startswith("wer_model_")]
     header = ["system", "parameters", "WER", "WER - float", "deletions"]
     header += ["trained - calibrated", "won back"]
+    controlled = any(row["left"] is not None for row in rows)
+    header += ["trained - float, trained"] * controlled
     timed = any(row["real_time_factor"] is not None for row in rows)
     header += ["real-time factor"] * timed
     header += ["WER of each model"] * (len(models) > 1)
@@ -132,6 +156,8 @@ def markdown_grid(rows: Sequence[Row]) -> str:
             "" if row["gain"] is None else _difference(row, "gain"),
             "" if row["won_back"] is None else f"{100 * row['won_back']:.0f} %",
         ]
+        if controlled:
+            cells.append("" if row["left"] is None else _difference(row, "left"))
         if timed:
             factor = row["real_time_factor"]
             cells.append("-" if factor is None else f"{factor:.3g}")
@@ -146,9 +172,10 @@ NOTES = """\
 products, the other operators in floating point on the CPU; (d) trained through all of the chip's
 arithmetic; *float32, trained*, where asked for: the same further steps in floating point.
 *parameters*: kernels, biases and embedding, packed. *won back*: share of what the same policy loses
-when only calibrated, where that loss is more than chance. Intervals are a bootstrap's over
-utterances, the errors of all models pooled by utterance; *WER - float* and *trained - calibrated*
-are paired, in points, in bold where they leave out 0. *real-time factor*, with `--beam`: wall time
+when only calibrated, where that loss is more than chance; what is left is counted from *float32,
+trained* where that was asked for. Intervals are a bootstrap's over utterances, the errors of all
+models pooled by utterance; *WER - float* and *trained - ...* are paired, in points, in bold where
+they leave out 0. *real-time factor*, with `--beam`: wall time
 of the batched decode on this machine per second of audio, of the first model."""
 
 

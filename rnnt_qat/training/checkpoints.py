@@ -260,7 +260,7 @@ class Checkpoints:
         for path in sorted(self.directory.iterdir()):
             if not path.name.isdigit():
                 shutil.rmtree(path, ignore_errors=True)
-            elif problem := _incomplete(path):
+            elif problem := incomplete(path):
                 moved = self.directory.parent / DAMAGED / f"{self.directory.name}_{path.name}"
                 _move(path, moved)
                 self.set_aside.append(f"{path}: {problem}; moved to {moved}, which can be deleted")
@@ -300,7 +300,7 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{folder} is damaged: {reason}") from error
 
 
-def _incomplete(step: pathlib.Path) -> str:
+def incomplete(step: pathlib.Path) -> str:
     """Returns why a step's folder is not a complete checkpoint; empty if it is one."""
     try:
         json.loads((step / "_CHECKPOINT_METADATA").read_text())

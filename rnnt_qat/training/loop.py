@@ -102,6 +102,7 @@ class Trainer:
       stage_seconds: time in seconds, compilation included, after which a stage ends and its other
         steps are left out; a resumed process counts from its own start. Schedules are those of all
         steps: ``training.rehearsal`` finds the number that fits.
+      saved: called after each checkpoint is handed to the writer; what it raises ends the run.
     """
 
     def __init__(
@@ -117,9 +118,10 @@ class Trainer:
         may_differ: Sequence[str] = (),
         upgrade: Callable[[Any], Any] = lambda config: config,
         trackers: Sequence[str] = (),
+        saved: Callable[[], None] = lambda: None,
         stage_seconds: float = math.inf,
     ):
-        self._stage_seconds = stage_seconds
+        self._saved, self._stage_seconds = saved, stage_seconds
         self._stages = stages
         self._config, self._trackers = config, trackers
         self._create_state = create_state
@@ -334,6 +336,7 @@ class Trainer:
                     state = self._leave_out(stage, state, step, last_step, why)
                     step = last_step
                 self._checkpoints[index].save(step, state, self._input.position, wer)
+                self._saved()
                 saved = step
                 if stop:
                     self._checkpoints[index].wait()

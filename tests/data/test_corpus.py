@@ -48,8 +48,11 @@ def test_every_step_is_shown_in_lines(miniature, tmp_path, monkeypatch):
     lines = shown.getvalue().splitlines()
     for step in ("checking sources", "listing recordings", "writing train", "indexing train"):
         assert any(line.startswith(f"librispeech/by_speaker: {step}: ") for line in lines), step
-    counted = re.compile(r"librispeech/by_speaker: encoding train: 1 of \d+ recordings \(\d+%\)")
+    counted = r"librispeech/by_speaker: encoding train: 1 of \d+ recordings \(\d+%\)"
+    counted = re.compile(counted + r", 0\.00 h of audio, [\d,]+ h an hour")
     assert any(map(counted.fullmatch, lines)), lines
+    encoded = re.compile(r"train: encoded 0\.00 h of audio, [\d,]+ h an hour, processes: 1")
+    assert any(map(encoded.fullmatch, lines)), lines
 
 
 def test_other_sources_or_limits_are_not_mixed_up(miniature, tmp_path):

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import json
 import os
-import pathlib
 import shutil
 from unittest.mock import Mock
 
@@ -37,16 +36,16 @@ from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
         (["/w/a/models/float", "/w/a/models/aware"], ["a/models/float", "a/models/aware"]),
         (["/w/a/models/float", "/w/b/c/models/aware"], ["a/models/float", "b/c/models/aware"]),
         (["/model", "/m/aware"], ["model", "m/aware"]),
+        (["s3://b/a/models/float", "s3://b/a/models/w8"], ["a/models/float", "a/models/w8"]),
     ],
 )
 def test_models_are_named_by_what_tells_them_apart(directories, names):
-    assert list(name_models([pathlib.Path(d) for d in directories])) == names
+    assert name_models(directories) == dict(zip(names, directories, strict=True))
 
 
 def test_paths_may_be_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    named = name_models([pathlib.Path("run/models/float")])
-    assert named == {"run/models/float": tmp_path / "run/models/float"}
+    assert name_models(["run/models/float"]) == {"run/models/float": "run/models/float"}
 
 
 @pytest.fixture(scope="module")

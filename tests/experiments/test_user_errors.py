@@ -47,7 +47,8 @@ TRAIN = [
     ("--data_dir={file}", 1, "{file}"),
     ("--workdir={file}", 1, "{file}"),
     ("--workdir=/dev/null/run", 1, "/dev/null"),
-    ("--workdir=gs://bucket/run", 2, "--workdir=gs://bucket/run: files of gs:// are not written"),
+    ("--workdir=file:///run", 2, "--workdir=file:///run: give the folder itself: /run"),
+    ("--workdir=nosuch://bucket/run", 1, "nosuch://bucket/run: Protocol not known: nosuch"),
     ("--data_dir=file:///corpora", 2, "give the folder itself: /corpora"),
     ("--wrkdir=x", 2, "wrkdir"),
     ("stray", 2, "stray"),
@@ -67,7 +68,7 @@ EVALUATE = [
     ("--models={model} --test=librispeech", 2, "CORPUS:SPLIT"),
     ("--models={model} --test=nothing:test", 1, "nothing"),
     ("--models={model} --output={file}", 2, "--output={file}"),
-    ("--models={model},s3://bucket/model", 2, "--models=s3://bucket/model"),
+    ("--models={model},memory://bucket/model", 1, "memory://bucket/model holds nothing"),
     ("--models={model} --output=/dev/null/report", 2, "--output=/dev/null/report"),
     ("--models={damaged}", 1, "variables.npz"),
     ("--models={no_manifest}", 1, "recognizer.json"),
@@ -93,7 +94,6 @@ EXPORT = [
     ("--model={w8a8} --output={new}", 1, "--policies=ethos_u_8x8_16"),
     ("--model={generic} --output={new}", 1, "--policies=ethos_u_8x8_16"),
     ("--model={ethos} --output={file}", 2, "--output={file}"),
-    ("--model={ethos} --output={new} --coordinator=localhost:1", 2, "one process; those of train"),
     ("--model={ethos} --output={workdir}", 2, "is not empty"),
 ]
 FORMATS = [

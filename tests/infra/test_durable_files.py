@@ -9,6 +9,15 @@ from rnnt_qat.infra.durable_files import (
 )
 
 
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("keep")
+    with pytest.raises(FileExistsError, match="mine"), replaced_folder(mine):
+        pass
+    assert mine.read_text() == "keep"
+    assert list(tmp_path.iterdir()) == [mine]
+
+
 def test_a_folder_takes_the_place_of_the_former_whole(tmp_path):
     target = tmp_path / "models/aware"
     for text in ("first", "second"):

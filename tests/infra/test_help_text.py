@@ -3,6 +3,14 @@ from absl import flags
 from rnnt_qat.infra.help_text import help_text
 
 
+def test_examples_have_one_title_or_an_introduction():
+    command = "python -m experiments.it"
+    plain = help_text(f"Does ``it``.\n\n{command} --a\n\nOr:\n\n{command} --b", {}, width=60)
+    assert plain == f"Does `it`.\n\nExamples:\n  {command} --a\n\nOr:\n\n  {command} --b\n"
+    introduced = help_text(f"Does it.\n\nOf two:\n\n{command} A,B", {}, width=60)
+    assert introduced == f"Does it.\n\nOf two:\n\n  {command} A,B\n"
+
+
 def test_examples_groups_and_defaults():
     values = flags.FlagValues()
     flags.DEFINE_integer("steps", 4, "Steps to take.", flag_values=values)

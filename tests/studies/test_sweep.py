@@ -126,6 +126,22 @@ def test_grid(tmp_path):
     assert "real-time factor" not in table[0]
 
 
+def test_what_is_left_is_counted_from_the_same_steps_in_floating_point():
+    float_trained = System("float32", "aware", 4000)
+    hypotheses = ("one", "three", "four five six"), REFERENCES  # one error of twelve words
+    runs = [
+        [*run, result(float_trained.name, said)] for run, said in zip(RUNS, hypotheses, strict=True)
+    ]
+    rows = grid_rows(runs, [*SYSTEMS, float_trained])
+    assert [row["left"] for row in rows] == [None, None, 0.0, None]
+    assert rows[2]["left_low"] < 0 < rows[2]["left_high"]
+    assert rows[2]["difference"] == 1 / 12
+    assert rows[2]["won_back"] == 1
+    table = markdown_grid(rows).splitlines()
+    assert table[0].endswith("| trained - float, trained | WER of each model |")
+    assert "| 100 % | +0.00 [" in table[4]
+
+
 def test_what_a_search_costs_stands_beside_its_errors():
     speed = RealTimeFactor(0.034, 0.03, 0.04, 60.0, 3)
     runs = [[dataclasses.replace(r, real_time_factor=speed) for r in run] for run in RUNS]

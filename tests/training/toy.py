@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import tests.infra.directory_store  # noqa: F401 - so that WORKDIR may be dirstore://FOLDER
+from rnnt_qat.experiment.remote_paths import open_workdir
 from rnnt_qat.infra import processes
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.lease import LeaseTimes
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
@@ -195,6 +198,7 @@ def trainer(
     console=None,
     upgrade=lambda c: c,
     stage_seconds=math.inf,
+    saved=lambda: None,
     **loop,
 ):
     loop = {"log_every": 5, "evaluate_every": 12, "checkpoint": CheckpointConfig(every=7), **loop}
@@ -209,6 +213,7 @@ def trainer(
         console or Console(sys.stderr, period_seconds=0.5),
         upgrade=upgrade,
         stage_seconds=stage_seconds,
+        saved=saved,
     )
 
 
@@ -232,8 +237,17 @@ def main():
         processes=args.processes,
         signals={args.signal_at: args.signal},
     )
+    console, times = Console(sys.stderr, period_seconds=0.5), LeaseTimes(0.2, 1.5)
     try:
-        trainer(args.workdir, plan(), iterator, shard_above=args.shard_above).run()
+        with open_workdir(args.workdir, console, times) as workdir:
+            trainer(
+                workdir.path,
+                plan(),
+                iterator,
+                console=console,
+                saved=workdir.check,
+                shard_above=args.shard_above,
+            ).run()
     except StoppedBySignal as stopped:
         print(stopped, flush=True)
         os._exit(stopped.exit_code) if args.coordinator else sys.exit(stopped.exit_code)

@@ -1,0 +1,78 @@
+import uuid
+
+import pytest
+
+from rnnt_qat.infra.remote_store import RemoteFolder, RemoteStoreError, Retries, is_remote
+
+
+@pytest.fixture
+def remote():
+    return RemoteFolder(f"memory://{uuid.uuid4().hex}/run", Retries(3, 0.0))
+
+
+def test_what_is_remote():
+    assert is_remote("s3://bucket/run")
+    assert not is_remote("file:///run")
+    assert not is_remote("workdir/a")
+
+
+def test_files_are_written_listed_read_and_deleted(remote, tmp_path):
+    assert remote.files() == {}
+    assert remote.read("a/b") is None
+    (tmp_path / "b").write_bytes(b"2")
+    remote.write("a", b"1")
+    remote.upload(tmp_path / "b", "c/b")
+    before = remote.files()
+    assert list(before) == ["a", "c/b"]
+    remote.download("c/b", tmp_path / "new/c")
+    assert (tmp_path / "new/c").read_bytes() == b"2"
+    remote.write("a", b"longer")
+    assert remote.files()["a"] != before["a"]
+    remote.delete(["a", "never"])
+    assert list(remote.files()) == ["c/b"]
+
+
+def test_a_file_is_created_once(remote):
+    assert remote.create("lease", b"1")
+    assert not remote.create("lease", b"2")
+    assert remote.read("lease") == b"1"
+
+
+def test_faults_are_retried_and_then_named(remote, monkeypatch):
+    faults = [ConnectionError("reset"), TimeoutError("slow")]
+    write = remote._fs.pipe_file
+
+    def fails(path, content):
+        if faults:
+            raise faults.pop()
+        write(path, content)
+
+    monkeypatch.setattr(remote._fs, "pipe_file", fails)
+    remote.write("a", b"1")
+    assert remote.read("a") == b"1"
+    faults += [ConnectionError("reset")] * 3
+    with pytest.raises(RemoteStoreError, match=r"cannot write memory://.*/run/a in 3 attempts: .*"):
+        remote.write("a", b"2")
+
+
+def test_what_waiting_does_not_mend_is_not_retried(remote, monkeypatch, tmp_path):
+    asked = []
+
+    def refuses(*_):
+        asked.append(1)
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(remote._fs, "pipe_file", refuses)
+    with pytest.raises(RemoteStoreError, match="AccessDenied"):
+        remote.write("a", b"1")
+    assert len(asked) == 1
+    with pytest.raises(FileNotFoundError):
+        remote.upload(tmp_path / "gone", "a")
+    with pytest.raises(RemoteStoreError, match="cannot read"):
+        remote.download("gone", tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_nothing_reads_is_named_with_the_extra():
+    with pytest.raises(RemoteStoreError, match=r"nosuch.*rnnt_qat\[remote\]"):
+        RemoteFolder("nosuch://bucket/run")

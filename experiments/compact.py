@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from experiments.flags import run
+from experiments.flags import output_folder, run
 from rnnt_qat.experiment.compact import compact
 from rnnt_qat.experiment.recognizer import Recognizer
 
@@ -17,7 +17,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Takes the smaller one.", required
 
 def main() -> None:
     """Reads a model directory, rounds its parameters and writes the result."""
-    output = pathlib.Path(_OUTPUT.value)
+    output = output_folder(_OUTPUT, pathlib.Path(_OUTPUT.value))
     compact(Recognizer.load(pathlib.Path(_MODEL.value))).save(output)
     print(f"{output}: {sum(p.stat().st_size for p in output.iterdir()) / 1e6:.2f} MB")
 

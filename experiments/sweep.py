@@ -67,6 +67,7 @@ from experiments.flags import (
     define_config,
     experiment_config,
     numbers,
+    output_folder,
     run,
     set_up_jax,
 )
@@ -162,6 +163,7 @@ def main() -> int:
     console, beam_runs = Console(), []
     first_by_beam: list[EvaluationResult] = []
     engine = _ENGINE(workdir / "logs")  # before float models are trained: it may refuse its flags
+    output_folder(_WORKDIR, workdir)  # before minutes of decoding, too
     try:
         models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
         require_distinct(models)

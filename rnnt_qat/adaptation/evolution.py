@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from evosax.algorithms import SNES
 from jax.flatten_util import ravel_pytree
 
 from rnnt_qat.adaptation.grid import Grid
@@ -99,6 +98,8 @@ def evolve(
       UserError: the loss of the unchanged variables, or of a later mean, is not finite.
     """
     zeros = grid.zeros()
+    from evosax.algorithms import SNES  # computes when imported, which fixes JAX's devices
+
     strategy = SNES(population_size=config.population - 1, solution=zeros)
     params = strategy.default_params.replace(std_init=config.deviation)
     first = strategy.init(jax.random.key(config.seed), zeros, params)

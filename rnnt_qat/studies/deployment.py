@@ -27,6 +27,7 @@ from rnnt_qat.experiment.recognizer import (
     Recognizer,
     artefact_hint,
     model_directories,
+    require_distinct,
 )
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
@@ -59,11 +60,15 @@ ARTEFACT = "artefact"
 def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
     """Loads the recognizers in or below directories, the float one first.
 
+    Of several systems of one kind, all but the first are named with their place below the directory
+    that was given.
+
     Raises:
-      ModelDirectoryError: if a directory holds no model.
+      ModelDirectoryError: if a directory holds no model, or one is given twice.
       FreezeError: if a model cannot be exported; the message names it.
     """
     found: dict[System, Recognizer] = {}
+    places: list[Path] = []
     for directory in directories:
         models = model_directories(directory)
         if not models:
@@ -72,6 +77,8 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
                 "experiments.sweep write them into WORKDIR/models and "
                 "WORKDIR/model_0/POLICY/models"
             )
+        places += models
+        require_distinct(places)
         for model in models:
             recognizer = Recognizer.load(model)
             origin = recognizer.origin
@@ -82,9 +89,11 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
                 system = describe(recognizer.policy, trained)
             except FreezeError as error:
                 raise FreezeError(f"{model}: {error}. {_to_a_chip(model)}") from error
-            if any(other.name == system.name for other in found):
-                system = replace(system, name=f"{system.name} ({model})")
-            found[system] = recognizer
+            taken = {other.name for other in found}
+            below = model.relative_to(directory) if model != directory else model
+            names = (system.name, f"{system.name} ({below})", f"{system.name} ({model})")
+            free = next(name for name in names if name not in taken)
+            found[replace(system, name=free)] = recognizer
     return dict(sorted(found.items(), key=lambda item: item[0].method is not Method.FLOAT))
 
 

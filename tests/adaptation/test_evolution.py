@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,16 @@ CONFIG = EvolutionConfig(generations=60, population=16, deviation=0.2, at_once=4
 
 def distance(variables):
     return jnp.mean(jnp.square((variables["params"]["layer"]["bias"] - GOAL) / 100.0))
+
+
+@pytest.mark.slow
+def test_the_devices_of_a_program_can_be_chosen_after_its_imports():
+    """evosax computes on import, after which ``--cpu_devices`` would come too late."""
+    code = (
+        "import jax, experiments.adapt; jax.config.update('jax_num_cpu_devices', 2); "
+        "assert jax.device_count() == 2"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_quadratic_is_minimised_on_the_grid():

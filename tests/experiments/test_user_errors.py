@@ -82,6 +82,8 @@ SWEEP = [
     (f"{CONFIG} --workdir={{new}} --seeds=a", 2, "--seeds=a"),
     (f"{CONFIG} --workdir={{new}} --seeds=-1", 2, "--seeds=-1"),
     (f"{CONFIG} --workdir={{new}} --policies=w9a9", 2, "w9a9"),
+    ("--models={model} --workdir={file}", 2, "--workdir={file}: nothing can be written there"),
+    ("--models={model} --workdir=/dev/null/x", 2, "--workdir=/dev/null/x"),
     ("--models={model},{larger} --workdir={new}", 1, "model.joint_size: 32 before, 33 now"),
 ]
 EXPORT = [
@@ -122,6 +124,10 @@ SERVE = [
     ("--model={artefact} --port=0", 1, "it is an exported artefact"),
     ("--model={damaged} --port=0", 1, "variables.npz"),
 ]
+COMPACT = [
+    ("--model={model} --output={file}", 2, "--output={file}"),
+    ("--model={artefact} --output={new}", 1, "it is an exported artefact"),
+]
 REPORT = [
     ("", 2, "give --results: "),
     ("--results=nowhere", 1, "nowhere holds no evaluation results"),
@@ -130,6 +136,7 @@ REPORT = [
 ]
 CASES = {
     "experiments.serve": SERVE,
+    "experiments.compact": COMPACT,
     "experiments.report": REPORT,
     "experiments.train": TRAIN,
     "experiments.evaluate": EVALUATE,

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_every_package_that_results_depend_on_is_named_with_its_version():
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.M))
     tools = {
-        "absl-py", "hibari-tts", "hypothesis", "jaxtyping", "jiwer", "matplotlib",
+        "absl-py", "fsspec", "hibari-tts", "hypothesis", "jaxtyping", "jiwer", "matplotlib",
         "ml_collections", "mypy", "py-nanotts", "pytest", "pytest-xdist", "ruff", "tensorboardX",
         "tensorflow-datasets", "ray", "beartype", "jinja2", "lazy_loader",
         "mlflow-skinny", "plotly", "starlette", "uvicorn", "wandb", "websockets",

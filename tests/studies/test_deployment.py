@@ -1,38 +1,18 @@
-"""Exports that a runtime would refuse."""
+"""Which models are deployed, and by which names."""
 
-import types
-
-import numpy as np
 import pytest
 
-from rnnt_qat.decoding.greedy import GreedyConfig
-from rnnt_qat.export.rnnt_graphs import Boundary, prediction_step
-from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
-from rnnt_qat.frontend.log_mel import LogMelConfig
-from rnnt_qat.frontend.statistics import FeatureStats
-from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
-from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.studies import deployment
-from tests.export.random_integers import random_rnnt
+from rnnt_qat.experiment.recognizer import ModelDirectoryError
+from rnnt_qat.studies.deployment import load_systems
+from tests.experiment import tiny
 
 
-def test_graphs_are_loaded_in_every_runtime_before_any_is_written(tmp_path, monkeypatch):
-    """TFLM has no lookup of 16-bit rows: a prediction step that asks for one is refused."""
-    stats = FeatureStats(np.zeros(24, np.float32), np.ones(24, np.float32))
-    recognizer = types.SimpleNamespace(
-        tokenizer=CharacterTokenizer(" abcdefghij"),
-        frontend=Frontend(FrontendConfig(LogMelConfig(num_mel_bins=24), stack=1), stats),
-        policy=policy_by_name("ethos_u_16x8"),
-        config=types.SimpleNamespace(evaluation=types.SimpleNamespace(search=GreedyConfig())),
-        origin={},
-    )
-    monkeypatch.setattr(deployment, "save", lambda artefact, folder: None)
-    monkeypatch.setattr(
-        deployment,
-        "prediction_step",
-        lambda model: prediction_step(model, Boundary(lookup_inside=True)),
-    )
-    model = random_rnnt(np.random.default_rng(0), wide=True)
-    with pytest.raises(ValueError, match="the graph 'prediction': TFLM refuses the graph"):
-        deployment.export_recognizer(recognizer, model, [1], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+@pytest.mark.slow
+def test_systems_of_one_kind_are_named_by_their_place(tmp_path):
+    for place in ("a/models/aware", "a/sweep/models/aware", "b/sweep/models/aware"):
+        tiny.recognizer().save(tmp_path / place)
+    first, second, third = load_systems([tmp_path / "a", tmp_path / "b"])
+    assert second.name == f"{first.name} (sweep/models/aware)"
+    assert third.name == f"{first.name} ({tmp_path}/b/sweep/models/aware)"
+    with pytest.raises(ModelDirectoryError, match="name each model once"):
+        load_systems([tmp_path / "a", tmp_path / "a/sweep"])

@@ -68,6 +68,35 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
     return from_config_dict(ExperimentConfig, flag.value)
 
 
+def define_variants() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """Defines ``--config=FILE.py`` and ``--variants=A,B``: several experiments of one file."""
+    return (
+        flags.DEFINE_string("config", None, "A config file, e.g. of experiments/configs."),
+        flags.DEFINE_list("variants", None, "Variants of the config file, in order."),
+    )
+
+
+def variants_of(config: flags.FlagHolder, variants: flags.FlagHolder) -> list[ExperimentConfig]:
+    """Returns the experiments that the flags of ``define_variants`` name, one or more.
+
+    Raises:
+      ConfigError: if there is no such variant, or its config is invalid.
+      ValidationError: if a flag is missing.
+    """
+    if not config.value or not variants.value:
+        raise flags.ValidationError("give --config=FILE.py and --variants=A,B")
+    return [_parse_config(f"{config.value}:{variant}") for variant in variants.value]
+
+
+def _parse_config(name: str) -> ExperimentConfig:
+    try:
+        return from_config_dict(ExperimentConfig, ConfigFileFlagParser("config").parse(name))
+    except Exception as error:  # a config file is user code and may raise anything
+        cause = error.__context__ or error  # their parser wraps errors with their tracebacks
+        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, name)
+        raise ConfigError(f"--variants: {name}: {said}") from error
+
+
 def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
     """Parses the numbers of a comma-separated flag.
 

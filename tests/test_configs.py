@@ -18,7 +18,7 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
-    "assistant": ["short", "chip", "digits", "digits_chip", "telephone"],
+    "assistant": ["short", "gpu", "gpu_short", "chip", "digits", "digits_chip", "telephone"],
     "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
     "taught": ["w2", "crude_alone"],
@@ -63,6 +63,7 @@ def test_speech_is_trained_on_at_other_levels(name, variant):
         ("prompts_smoke", ""),
         ("own_speech", "quick"),
         ("assistant", "short"),
+        ("assistant", "gpu_short"),
     }
     assert (low, high) == (0, 0) if plain else low <= -12 < 6 <= high
     assert (augmentation.offset > 0) != plain

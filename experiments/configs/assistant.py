@@ -12,6 +12,9 @@ python -m experiments.train --config=experiments/configs/assistant.py --workdir=
     --config.initialize_from=workdir/assistant/models/float --config.seed=2 \
     --config.stages.float.steps=6000
 
+``assistant.py:gpu_short`` and ``assistant.py:gpu`` are the same in larger batches, for one large
+GPU; ``experiments.train_within`` sets their steps by the time that there is.
+
 ``assistant.py:chip`` is for a sweep of chips over that model, on all of its speech:
 
 python -m experiments.sweep --models=data/pretrained/assistant --workdir=workdir/chips \
@@ -164,6 +167,68 @@ def short() -> ExperimentConfig:
     )
 
 
+def gpu() -> ExperimentConfig:
+    """Everything in batches of eight minutes: a GPU waits for loops, not for products."""
+    return _on_gpu(
+        experiment(),
+        num_buckets=4,
+        optimizer=OptimizerConfig(
+            learning_rate=3e-3,
+            warmup_steps=200,
+            decay="linear",
+            final_fraction=0.01,
+            ema_decay=0.998,
+        ),
+    )
+
+
+def gpu_short() -> ExperimentConfig:
+    """The beginning on a GPU: nothing longer than four seconds, at a constant rate."""
+    return _on_gpu(
+        short(),
+        num_buckets=1,
+        optimizer=OptimizerConfig(
+            learning_rate=3e-3, warmup_steps=100, decay="constant", ema_decay=0.99
+        ),
+    )
+
+
+def _on_gpu(
+    whole: ExperimentConfig, num_buckets: int, optimizer: OptimizerConfig
+) -> ExperimentConfig:
+    """Larger batches, few shapes to compile, features on the device, audio kept in memory.
+
+    An hour of synthetic prompts instead of four: packed for a machine without a network, the rest
+    is then smaller than 60 MB at a bit rate that keeps the whole band.
+    """
+    fewer = tuple(
+        dataclasses.replace(split, corpus="synthetic_speech/prompts_1.2h")
+        if split.corpus == prompts.SYNTHETIC
+        else split
+        for split in whole.data.train
+    )
+    return dataclasses.replace(
+        whole,
+        data=dataclasses.replace(whole.data, train=fewer),
+        pipeline=dataclasses.replace(
+            whole.pipeline,
+            num_buckets=num_buckets,
+            batch_seconds=480.0,
+            features_on_host=False,
+            cache_bytes=16 << 30,
+            read_threads=16,
+            prefetch_batches=16,
+        ),
+        stages=tuple(
+            dataclasses.replace(stage, optimizer=optimizer)
+            if isinstance(stage, TrainingStage) and stage.name == "float"
+            else stage
+            for stage in whole.stages
+        ),
+        loop=LoopConfig(log_every=50, evaluate_every=10**6, checkpoint=CheckpointConfig(every=500)),
+    )
+
+
 def chip() -> ExperimentConfig:
     """Calibration and a tenth of the float steps through a chip; four shapes compile sooner."""
     whole = experiment()
@@ -293,6 +358,8 @@ def get_config(variant: str = "experiment") -> ConfigDict:
     variants = {
         "experiment": experiment,
         "short": short,
+        "gpu": gpu,
+        "gpu_short": gpu_short,
         "chip": chip,
         "digits": digits,
         "digits_chip": digits_chip,

@@ -1,6 +1,8 @@
 """Assembly and execution of an experiment from its config."""
 
 import contextlib
+import copy
+import dataclasses
 import functools
 import json
 import math
@@ -31,6 +33,7 @@ from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.infra.workdir_lock import locked
+from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.input_pipeline.joined import JoinedUtterances
 from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
@@ -45,8 +48,9 @@ from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import require_same_config
 from rnnt_qat.training.loop import Trainer
+from rnnt_qat.training.rehearsal import Rehearsal, rehearse
 from rnnt_qat.training.run_folder import has_checkpoints
-from rnnt_qat.training.stages import TrainingStage, bind
+from rnnt_qat.training.stages import Stage, TrainingStage, bind
 from rnnt_qat.training.state import TrainState, parameter_count
 from rnnt_qat.training.tracker import require_tracker
 
@@ -73,6 +77,7 @@ class Experiment:
       validate: whether to evaluate the validation sets; if not, each stage's best state is its
         last one.
       trackers: names of the services that receive the run's records too (``training.tracker``).
+      cache: decoded audio that an experiment on the same ``data`` has kept; empty by default.
       workdir_name: how messages call the working directory; None for its path.
       saved: called after each checkpoint is handed to the writer; what it raises ends the run.
     """
@@ -86,10 +91,12 @@ class Experiment:
         diagnose: bool = False,
         validate: bool = True,
         trackers: Sequence[str] = (),
+        cache: Cache | None = None,
         workdir_name: str | None = None,
         saved: Callable[[], None] = lambda: None,
     ):
         self.config = config
+        self.cache = Cache(config.pipeline.cache_bytes) if cache is None else cache
         self.data_dir, self.workdir = data_dir, workdir
         self._workdir_name, self._saved = workdir_name or str(workdir), saved
         self._diagnose, self._validate = diagnose, validate
@@ -250,13 +257,44 @@ class Experiment:
             ),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            cache=self.cache,
         )
 
-    def train(self, last_stage: str | None = None) -> dict[str, Recognizer]:
+    def planned(self, stages: tuple[Stage, ...]) -> "Experiment":
+        """Returns this experiment with another plan; shares what is loaded."""
+        other = copy.copy(self)
+        other.config = dataclasses.replace(self.config, stages=stages)
+        return other
+
+    def rehearse(self, seconds: float) -> Rehearsal:
+        """Times the steps of the first stage (``training.rehearsal``); writes nothing.
+
+        Args:
+          seconds: time to measure for, in seconds, without loading and compiling.
+        """
+        iterator = self.iterator()
+        with Progress("decoding the training speech", self.console, "utterances") as progress:
+            iterator.load(progress.at)
+        return rehearse(
+            bind(self.config.stages, self.task)[0],
+            self.initial_state(),
+            iterator,
+            self.mesh,
+            self.config.loop,
+            shapes=len(iterator.buckets),
+            batches_in_epoch=iterator.batches_in_epoch(0),
+            ahead=self.config.pipeline.prefetch_batches,
+            seconds=seconds,
+        )
+
+    def train(
+        self, last_stage: str | None = None, stage_seconds: float = math.inf
+    ) -> dict[str, Recognizer]:
         """Runs or resumes the stages and writes a model directory for each.
 
         Args:
           last_stage: name of the last stage to run; None runs all stages.
+          stage_seconds: time in seconds after which a stage ends (``Trainer``).
 
         Returns:
           The recognizer of lowest validation WER of each stage, by stage name.
@@ -295,6 +333,7 @@ class Experiment:
                 functools.partial(upgraded, ExperimentConfig),
                 self._trackers,
                 self._saved,
+                stage_seconds,
             )
             state = trainer.run()
             kept = {best.stage: self._keep(best) for best in trainer.best_states()}

@@ -12,7 +12,8 @@ by ``python -m data.prepare`` and readable without TensorFlow::
 A record is ``{'id': str, 'speaker': str, 'text': str, 'audio': bytes, 'duration_s': float32}``; its
 audio is FLAC, 16 kHz mono 16-bit. FLAC takes 55 GB for the 960 h of LibriSpeech, PCM 90 GB, and one
 core still decodes about 6,000 seconds of speech per second. Lengths and texts are in the index, so
-bucketing and vocabulary building do not decode audio.
+bucketing and vocabulary building do not decode audio. A packed corpus (``packed_records.py``) has
+the same index beside Opus.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ import soundfile
 from jaxtyping import Int16, Int64
 
 from rnnt_qat.infra.errors import UserError, is_machine_fault
+from rnnt_qat.input_pipeline.packed_records import BYTES, PackedRecords, packed_path
 from rnnt_qat.input_pipeline.preparation_command import preparation_command
 
 SAMPLE_RATE_HZ = 16_000
@@ -141,6 +143,7 @@ class Corpus(Sequence[Utterance]):
             self._recorded: Int64[np.ndarray, " utterances"] = np.array(
                 [row["num_samples"] for row in index], np.int64
             )
+            self._packed: list[dict[str, Any]] | None = index if BYTES in index[0] else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorpusError(
                 f"{self.directory}: index or preparation.json of {split} is damaged ({error!r}); "
@@ -155,11 +158,23 @@ class Corpus(Sequence[Utterance]):
         divisor = math.gcd(self.sample_rate_hz, SAMPLE_RATE_HZ)
         return self.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether there is audio: a packed split may have transcripts alone."""
+        return self._packed is None or packed_path(self.directory, self.split).exists()
+
     @functools.cached_property
     def _records(self) -> Any:
-        import tensorflow_datasets as tfds  # slow import, not needed for the index
-
+        if not self.has_audio:
+            raise CorpusError(
+                f"{self.directory}: {self.split} was packed without its audio; use it where the "
+                "corpus was prepared, or pack it again with a bit rate for this split"
+            )
         try:
+            if self._packed is not None:
+                return PackedRecords(packed_path(self.directory, self.split), self._packed)
+            import tensorflow_datasets as tfds  # slow import, not needed for the index
+
             records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
         except Exception as error:  # array_record raises many error classes
             if is_machine_fault(error) or isinstance(error, PermissionError):

@@ -1,9 +1,10 @@
 """Infinite, deterministic, resumable iterator of training batches."""
 
+import concurrent.futures
 import hashlib
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
@@ -50,6 +51,7 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         row_multiple: int = 1,
         process_index: int = 0,
         process_count: int = 1,
+        cache: Cache | None = None,
     ):
         """Chooses the buckets and reports what is skipped.
 
@@ -63,6 +65,8 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
             steps.
           process_index: number of this process.
           process_count: number of processes that share each batch.
+          cache: decoded audio that another iterator over the same source has kept; by default an
+            empty one of ``config.cache_bytes``.
 
         Raises:
           ValueError: there is no feasible utterance, or ``row_multiple`` is incompatible
@@ -97,10 +101,12 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         self._epochs = EpochSchedule(examples.num_samples, self.buckets, config.augmentation, seed)
         self._fingerprint = _fingerprint(source, examples, self.buckets, config, seed)
         process = process_index, process_count
-        loader = _Loader(source, examples, self._epochs, frontend, config, process)
+        cache = Cache(config.cache_bytes) if cache is None else cache
+        self._threads = config.read_threads
+        self._loader = _Loader(source, examples, self._epochs, frontend, config, process, cache)
         self._dataset = (
             grain.MapDataset.source(_Steps())
-            .map(loader)
+            .map(self._loader)
             .to_iter_dataset(
                 grain.ReadOptions(
                     num_threads=config.read_threads,
@@ -119,6 +125,17 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
     def batches_in_epoch(self, epoch: int) -> int:
         """Batches of an epoch: a change of speed may move utterances between buckets."""
         return self._epochs.batches_in(epoch)
+
+    def load(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Decodes all utterances into the cache, as far as it holds them, before the first batch.
+
+        Args:
+          progress: called with the numbers of decoded and of all utterances.
+        """
+        utterances = np.unique(self._loader.utterances)
+        with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
+            for done, _ in enumerate(pool.map(self._loader.samples, utterances.tolist()), 1):
+                progress(done, len(utterances))
 
     def state(self) -> dict[str, Any]:
         """Returns the position as JSON-serializable data, for a checkpoint."""
@@ -164,10 +181,11 @@ class _Loader:
         frontend: Frontend,
         config: PipelineConfig,
         process: tuple[int, int],
+        cache: Cache,
     ):
         self._process = process
         self._source, self._examples = source, examples
-        self._cache = Cache(config.cache_bytes)
+        self._cache = cache
         self._epochs = epochs
         self._augmentation = config.augmentation
         self._features = None
@@ -187,22 +205,30 @@ class _Loader:
         ]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
 
+    @property
+    def utterances(self) -> Int[np.ndarray, "E"]:
+        """Utterance of each example."""
+        return self._examples.utterance
+
+    def samples(self, utterance: int) -> Int[np.ndarray, "N"]:
+        """Returns the samples of an utterance, from the cache if it holds them."""
+        return self._cache.get(utterance, lambda: self._source[utterance].audio)
+
     def _row(self, bucket: Bucket, epoch: int, example: int, speed: float) -> AudioBatch | Batch:
         """Loads a batch of one row: computing features row by row stays in the CPU cache."""
         if example == PADDING:
             return self._finish(assemble([None], bucket))
         utterance = int(self._examples.utterance[example])
 
-        def samples() -> Int[np.ndarray, "N"]:
-            return self._source[utterance].audio
-
         def row(audio: Float[np.ndarray, "N"]) -> AudioBatch | Batch:
             labels = self._examples.labels[example]
             return self._finish(assemble([(utterance, audio, labels)], bucket))
 
         if self._keeps_rows:
-            return self._cache.get((utterance, bucket), lambda: row(to_float(samples())))
-        audio = to_float(self._cache.get(utterance, samples))
+            return self._cache.get(
+                (utterance, bucket), lambda: row(to_float(self._source[utterance].audio))
+            )
+        audio = to_float(self.samples(utterance))
         rng = self._epochs.waveform_rng(epoch, example)
         return row(self._augmentation.apply(audio, speed, rng))
 

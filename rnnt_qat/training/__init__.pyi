@@ -12,6 +12,7 @@ from .loop import LoopConfig, Trainer
 from .metrics import read_records
 from .objective import Objectives, WeightedObjective, total
 from .optimizer import OptimizerConfig
+from .rehearsal import Rehearsal, rehearse
 from .run_folder import has_checkpoints
 from .signals import StoppedBySignal
 from .stages import (
@@ -44,6 +45,7 @@ __all__ = [
     "LossFunction",
     "Objectives",
     "OptimizerConfig",
+    "Rehearsal",
     "RowLosses",
     "Stage",
     "StoppedBySignal",
@@ -59,6 +61,7 @@ __all__ = [
     "has_checkpoints",
     "parameter_count",
     "read_records",
+    "rehearse",
     "require_same_config",
     "total",
     "with_steps",

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,6 +99,9 @@ class Trainer:
       may_differ: dotted paths of the config's fields that may change when a run is resumed.
       upgrade: converts config JSON written by an earlier version to the current form.
       trackers: names of the services that receive the records too (``training.tracker``).
+      stage_seconds: time in seconds, compilation included, after which a stage ends and its other
+        steps are left out; a resumed process counts from its own start. Schedules are those of all
+        steps: ``training.rehearsal`` finds the number that fits.
       saved: called after each checkpoint is handed to the writer; what it raises ends the run.
     """
 
@@ -115,8 +119,9 @@ class Trainer:
         upgrade: Callable[[Any], Any] = lambda config: config,
         trackers: Sequence[str] = (),
         saved: Callable[[], None] = lambda: None,
+        stage_seconds: float = math.inf,
     ):
-        self._saved = saved
+        self._saved, self._stage_seconds = saved, stage_seconds
         self._stages = stages
         self._config, self._trackers = config, trackers
         self._create_state = create_state
@@ -276,7 +281,7 @@ class Trainer:
         )
 
     def _run_stage(self, index: int, state: TrainState, step: int) -> TrainState:
-        stage, loop = self._stages[index], self._loop
+        stage, loop, began = self._stages[index], self._loop, time.monotonic()
         first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
         update = CompiledUpdate(
             stage.make_update(first_step, loop.log_every, self._mesh),
@@ -308,8 +313,9 @@ class Trainer:
             self._input.prepare()
             settle(STEPS_IN_FLIGHT)
 
-            ended = step == last_step
-            stop = self._stop_agreed(step)
+            stop = self._agreed(step, self._stop.signal_number or 0)
+            late = self._late(step, began) and not stop and step < last_step
+            ended = step == last_step or late
             evaluate = stage.evaluate and (ended or step % loop.evaluate_every == 0)
             if not (ended or stop or evaluate or step % loop.checkpoint.every == 0):
                 continue
@@ -322,8 +328,13 @@ class Trainer:
                     errors.append(wer)
                     if plateaued(errors, stage.patience):
                         stage.check(to_host(state))
-                        state = self._leave_out(stage, state, step, last_step)
+                        why = f"no lower WER in {stage.patience} evaluations"
+                        state = self._leave_out(stage, state, step, last_step, why)
                         step = last_step
+                if late:
+                    why = f"its {self._stage_seconds:.0f} s are over"
+                    state = self._leave_out(stage, state, step, last_step, why)
+                    step = last_step
                 self._checkpoints[index].save(step, state, self._input.position, wer)
                 self._saved()
                 saved = step
@@ -341,11 +352,12 @@ class Trainer:
         records = read_records(self._workdir / METRICS)
         return [r[WER] for r in records if r["stage"] == stage and r["step"] <= step and WER in r]
 
-    def _leave_out(self, stage: BoundStage, state: TrainState, step: int, to: int) -> TrainState:
+    def _leave_out(
+        self, stage: BoundStage, state: TrainState, step: int, to: int, why: str
+    ) -> TrainState:
         """Returns a state that counts the rest of a stage as done."""
         self._console.say(
-            f"{stage.name} {step}: no lower WER in {stage.patience} evaluations; the stage ends, "
-            f"{to - step} steps are left out"
+            f"{stage.name} {step}: {why}; the stage ends, {to - step} steps are left out"
         )
         self._writer.write(step, stage.name, {"left_out_steps": to - step})
         return dataclasses.replace(
@@ -368,14 +380,23 @@ class Trainer:
         self._console.say(f"{stage}: compiled for batch shape {number} in {seconds}")
         return updated
 
-    def _stop_agreed(self, step: int) -> int:
-        """Returns the signal to stop on, 0 for none; all processes agree on the step."""
-        asked = self._stop.signal_number or 0
+    def _late(self, step: int, began: float) -> bool:
+        """Returns whether the stage's time is over; all processes agree on the step."""
+        limit = self._stage_seconds
+        if limit == math.inf:
+            return False
+        return bool(self._agreed(step, int(time.monotonic() - began >= limit)))
+
+    def _agreed(self, step: int, here: int) -> int:
+        """Returns the largest of the processes' numbers: a signal to stop on, a limit reached.
+
+        Several processes ask each other at every ``STOP_AGREED_EVERY``-th step; it is 0 at others.
+        """
         if jax.process_count() == 1:
-            return asked
+            return here
         if step % STOP_AGREED_EVERY:
             return 0
-        return int(np.max(multihost_utils.process_allgather(np.int32(asked))))
+        return int(np.max(multihost_utils.process_allgather(np.int32(here))))
 
     def _evaluate(self, stage: BoundStage, step: int, state: TrainState) -> float:
         assert stage.evaluate is not None

@@ -13,6 +13,7 @@ from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
+from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.mixture import Mixture
@@ -97,6 +98,19 @@ def test_a_restored_iterator_continues_as_if_never_stopped(stop):
     assert resumed.step == stop
     assert_same(take(resumed, 4), whole[stop:])
     assert resumed.state()["step"] == stop + 4
+
+
+def test_what_is_loaded_before_is_read_once_and_shared():
+    source, cache, done = NoiseCorpus(20, seed=4), Cache(BUSY.cache_bytes), []
+    first = make(BUSY, source, cache=cache)
+    first.load(lambda read, of: done.append((read, of)))
+    assert source.reads == len(source)
+    assert done[-1] == (len(source), len(source))
+    short = dataclasses.replace(BUSY, max_seconds=3.0)
+    assert len(take(make(short, source, cache=cache), 3)) == 3
+    batches = take(first, 4)
+    assert source.reads == len(source)
+    assert_same(batches, take(make(BUSY, source), 4))
 
 
 def test_threads_and_cache_change_nothing():

@@ -5,6 +5,7 @@ As a program it trains in a working directory: ``python -m tests.training.toy WO
 
 import argparse
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -196,6 +197,7 @@ def trainer(
     evaluate=True,
     console=None,
     upgrade=lambda c: c,
+    stage_seconds=math.inf,
     saved=lambda: None,
     **loop,
 ):
@@ -210,6 +212,7 @@ def trainer(
         make_mesh(),
         console or Console(sys.stderr, period_seconds=0.5),
         upgrade=upgrade,
+        stage_seconds=stage_seconds,
         saved=saved,
     )
 

@@ -1,11 +1,12 @@
 """Flags shared by the programs: a config file with overrides, and the processes of a job."""
 
+import contextlib
 import os
 import pathlib
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from absl import flags
@@ -89,12 +90,19 @@ def variants_of(config: flags.FlagHolder, variants: flags.FlagHolder) -> list[Ex
 
 
 def _parse_config(name: str) -> ExperimentConfig:
-    try:
+    with _named_faults(f"--variants: {name}", name):
         return from_config_dict(ExperimentConfig, ConfigFileFlagParser("config").parse(name))
+
+
+@contextlib.contextmanager
+def _named_faults(flag: str, config: str) -> Iterator[None]:
+    """Raises what a config file raises as a ConfigError that names its flag, file and line."""
+    try:
+        yield
     except Exception as error:  # a config file is user code and may raise anything
         cause = error.__context__ or error  # their parser wraps errors with their tracebacks
-        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, name)
-        raise ConfigError(f"--variants: {name}: {said}") from error
+        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, config)
+        raise ConfigError(f"{flag}: {said}") from error
 
 
 def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
@@ -309,12 +317,8 @@ def _misspelt_override(argv: Sequence[str]) -> str | None:
     overrides = [name for name, _ in _given(argv) if name.startswith("config.")]
     if not files:
         return None
-    try:
+    with _named_faults(f"--config={files[-1]}", files[-1]):
         known = field_paths(ConfigFileFlagParser("config").parse(files[-1]).to_dict())
-    except Exception as error:  # a config file is user code and may raise anything
-        cause = error.__context__ or error  # their parser wraps errors with their tracebacks
-        said = str(cause) if isinstance(cause, ConfigError) else _where(cause, files[-1])
-        raise ConfigError(f"--config={files[-1]}: {said}") from error
     for name in overrides:
         path = name.removeprefix("config.").partition("[")[0]
         if path not in known:

@@ -44,8 +44,11 @@ def local_copy(url: str, wanted: Callable[[str], bool] = lambda name: True) -> p
                 remote.download(name, partial / name)
             now = {name: version for name, version in remote.files().items() if wanted(name)}
             if now == files:
-                with contextlib.suppress(OSError):  # another process may have been faster
+                try:
                     partial.rename(copy)
+                except OSError:
+                    if not copy.is_dir():  # else another process was faster
+                        raise
                 return copy
         finally:
             shutil.rmtree(partial, ignore_errors=True)

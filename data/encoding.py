@@ -11,6 +11,8 @@ import dataclasses
 import functools
 import itertools
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -19,7 +21,6 @@ from jaxtyping import Int16
 from data.audio import Limits, encode_flac
 from data.skips import Cause, SkipError
 from rnnt_qat.infra.errors import is_machine_fault
-from rnnt_qat.infra.worker import end_with_parent
 
 CHUNK = 16
 """Number of recordings per task of a worker process."""
@@ -113,7 +114,23 @@ def _take(recordings: Iterator[Recording]) -> list[Recording]:
 def _make_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
     # Not "fork": forking a process with threads is not safe.
     context = multiprocessing.get_context("forkserver")
-    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=end_with_parent)
+    return concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the preparation dies.
+
+    Otherwise the workers of a killed preparation wait for tasks forever: each holds the other's end
+    of their queue open.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker has one
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _submit(

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -243,7 +242,6 @@ def replay_test_set(
         chunks,
         search_of(recognizer).max_symbols_per_frame,
         progress,
-        beside=(os.cpu_count() or 1) > 1,
     )
     by_evaluator = {u.id: (u.tokens, u.emission_frames) for u in evaluated.utterances}
     tokens = differing = 0

@@ -10,10 +10,7 @@ TFLM. The player decodes and the reference model computes every call of it again
 (``call_replay``), where its programs are installed.
 """
 
-import concurrent.futures
-import contextlib
 import dataclasses
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +29,6 @@ from rnnt_qat.artefact.player import (
 )
 from rnnt_qat.artefact.runtime_arithmetic import TFLM, RuntimeArithmetic
 from rnnt_qat.decoding.transducer import Transducer
-from rnnt_qat.infra.worker import end_with_parent
 from rnnt_qat.verify.call_replay import RecordedPlayer, compare_calls
 from rnnt_qat.verify.operator_trace import OperatorTrace
 from rnnt_qat.verify.replay import GraphRecognizer, Inspectable, first_difference
@@ -111,7 +107,6 @@ def verify(
     chunks: Sequence[int],
     max_symbols_per_frame: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    beside: bool = False,
 ) -> Verification:
     """Decodes every utterance with every decoder and compares the results.
 
@@ -127,95 +122,28 @@ def verify(
       chunks: chunk sizes in encoder frames.
       max_symbols_per_frame: maximum number of labels per encoder frame.
       progress: called with the number of feature frames processed and their total.
-      beside: whether TFLM, about half of the work, runs in a second process at the same time.
-    """
-    in_tflm = isinstance(model.arithmetic, RuntimeArithmetic)
-    asked = model, utterances, chunks[0], max_symbols_per_frame
-    with _a_process() if beside and in_tflm else contextlib.nullcontext() as pool:
-        later = pool.submit(_replay_in_tflm, *asked) if pool is not None else None
-        pairs = list(_pairs(model, transducer, chunks))
-        found = _replay(model, pairs, utterances, max_symbols_per_frame, progress)
-        if in_tflm:
-            tflm = _replay_in_tflm(*asked) if later is None else later.result()
-            differing = sum(
-                differing_tokens(found.players[name], said) for name, said in tflm.decoders.items()
-            )
-            return Verification(found.agreements + tflm.agreements, found.players, differing)
-    try:
-        tosa_tools()
-    except TosaError as error:
-        missing = f"not compared with TOSA's reference model: {error}"
-        return Verification(found.agreements, found.players, None, missing)
-    in_tosa = [_replay_on_tosa(model, utterances, chunk, max_symbols_per_frame) for chunk in chunks]
-    return Verification((*found.agreements, *in_tosa), found.players, None)
-
-
-def _a_process() -> concurrent.futures.ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked
-    return concurrent.futures.ProcessPoolExecutor(1, context, initializer=end_with_parent)
-
-
-@dataclass(frozen=True)
-class _Replayed:
-    """Agreements of some decoders, and transcripts by utterance.
-
-    Attributes:
-      agreements: one per decoder and chunk size.
-      players: transcripts of the first decoder's player.
-      decoders: transcripts of the first decoder.
-    """
-
-    agreements: tuple[Agreement, ...]
-    players: dict[str, Transcript]
-    decoders: dict[str, Transcript]
-
-
-def _replay_in_tflm(
-    model: RnntIntegers, utterances: Sequence[UtteranceFeatures], chunk: int, max_symbols: int
-) -> _Replayed:
-    """Compares TFLM with the player under TFLM's arithmetic."""
-    as_tflm = dataclasses.replace(model, arithmetic=TFLM)
-    graphs = GraphRecognizer(as_tflm, Tflm)
-    pair = _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunk, whole_chunks=True)
-    return _replay(model, [pair], utterances, max_symbols, lambda done, total: None)
-
-
-def _replay(
-    model: RnntIntegers,
-    pairs: "Sequence[_Pair]",
-    utterances: Sequence[UtteranceFeatures],
-    max_symbols: int,
-    progress: Callable[[int, int], None],
-) -> _Replayed:
-    """Decodes every utterance with every pair of decoder and player.
-
-    Args:
-      model: the integers, for their formats and to find the operator of a difference.
-      pairs: the decoders.
-      utterances: the test set.
-      max_symbols: maximum number of labels per encoder frame.
-      progress: called with the number of feature frames processed and their total.
     """
     group = model.encoder.time_reduction
+    pairs = list(_pairs(model, transducer, chunks))
     agreements = [Agreement(pair.name, pair.chunk) for pair in pairs]
-    of_players: dict[str, Transcript] = {}
-    of_decoders: dict[str, Transcript] = {}
-    total, done = sum(len(u.features) for u in utterances), 0
+    transcripts: dict[str, Transcript] = {}
+    total, done, tflm_differing = sum(len(u.features) for u in utterances), 0, 0
     for utterance in utterances:
-        players: dict[int, tuple[Traced, Transcript]] = {}
+        players: dict[tuple, tuple[Traced, Transcript]] = {}
         for n, pair in enumerate(pairs):
             features = utterance.features
             chunk = pair.chunk * group
             if pair.whole_chunks:
                 features = np.pad(features, ((0, -len(features) % chunk), (0, 0)))
             integers = quantize_features(features, model.encoder.layers[0].input)
-            if pair.chunk not in players:
+            key = (pair.reference, pair.chunk)
+            if key not in players:
                 player = Traced(pair.reference)
-                players[pair.chunk] = player, greedy(player, integers, chunk, max_symbols)
-            player, ours = players[pair.chunk]
+                players[key] = player, greedy(player, integers, chunk, max_symbols_per_frame)
+            player, ours = players[key]
             other = Traced(pair.decoder)
             heard = features if pair.real_features else integers
-            theirs = greedy(other, heard, chunk, max_symbols)
+            theirs = greedy(other, heard, chunk, max_symbols_per_frame)
             compared = compare_traces(player.steps, other.steps)
             first = "" if compared.first is None else str(compared.first)
             if first and not agreements[n].first_difference and pair.inspect:
@@ -223,11 +151,22 @@ def _replay(
                 inspected = first_difference(model, integers, chunk, pair.inspect(), heard)
                 first = str(inspected or first)
             agreements[n] = _add(agreements[n], utterance.id, compared, first, ours, theirs)
-            of_players.setdefault(utterance.id, ours)
-            of_decoders.setdefault(utterance.id, theirs)
+            if pair.whole_chunks:
+                tflm_differing += differing_tokens(transcripts[utterance.id], theirs)
+            else:
+                transcripts.setdefault(utterance.id, ours)
         done += len(utterance.features)
         progress(done, total)
-    return _Replayed(tuple(agreements), of_players, of_decoders)
+    if isinstance(model.arithmetic, RuntimeArithmetic):
+        return Verification(tuple(agreements), transcripts, tflm_differing)
+    try:
+        tosa_tools()
+    except TosaError as error:
+        missing = f"not compared with TOSA's reference model: {error}"
+        return Verification(tuple(agreements), transcripts, None, missing)
+    for chunk in chunks:
+        agreements.append(_replay_on_tosa(model, utterances, chunk, max_symbols_per_frame))
+    return Verification(tuple(agreements), transcripts, None)
 
 
 def _replay_on_tosa(
@@ -303,7 +242,9 @@ def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -
         real_features=True,
         inspect=lambda: OperatorTrace(transducer, model),
     )
-    for chunk in chunks if isinstance(model.arithmetic, RuntimeArithmetic) else ():
+    if not isinstance(model.arithmetic, RuntimeArithmetic):
+        return
+    for chunk in chunks:
         yield _Pair(
             "LiteRT reference kernels",
             GraphRecognizer(model, LiteRt),
@@ -311,6 +252,9 @@ def _pairs(model: RnntIntegers, transducer: Transducer, chunks: Sequence[int]) -
             chunk,
             inspect=lambda: GraphRecognizer(model, partial(LiteRt, keep_tensors=True)),
         )
+    as_tflm = dataclasses.replace(model, arithmetic=TFLM)
+    graphs = GraphRecognizer(as_tflm, Tflm)
+    yield _Pair("TFLM (its arithmetic)", graphs, Player(as_tflm), chunks[0], whole_chunks=True)
 
 
 def _add(

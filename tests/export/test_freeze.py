@@ -96,7 +96,7 @@ def test_every_decoder_holds_the_integers_that_were_trained_with(spec, predictio
         assert agreement.integers > 200
     assert told[-1] == (sum(len(u.features) for u in heard),) * 2
     # TFLM hides a fused LSTM's states, so it cannot end with a chunk of another length.
-    longer = verify(frozen, BoundTransducer(variables, model), heard, (3,), 2, beside=True)
+    longer = verify(frozen, BoundTransducer(variables, model), heard, (3,), 2)
     assert all(agreement.exact for agreement in longer.agreements)
     assert [a.chunk_frames for a in longer.agreements] == [3, 3, 3]
     integers = quantize_features(features, frozen.encoder.layers[0].input)

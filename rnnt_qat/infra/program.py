@@ -18,12 +18,12 @@ import jax
 from absl import app, flags, logging
 
 from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.early_interrupt import INTERRUPTED, STOPPED, give_back
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.help_text import help_text
 from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
 
 FAILURE, USAGE = 1, 2
-INTERRUPTED = exit_code_of(signal.SIGINT)
 
 _MENDS = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -55,7 +55,7 @@ _TEXTS = {
 def explain(error: BaseException) -> tuple[str, int] | None:
     """Returns the message and exit code of a user error; None for a fault of the program."""
     if isinstance(error, KeyboardInterrupt):
-        return "stopped by Ctrl-C", INTERRUPTED
+        return STOPPED, INTERRUPTED
     if isinstance(error, flags.Error):
         return f"{_of_a_flag(str(error))}\n`--help` lists the flags.", USAGE
     if isinstance(error, ConfigError):
@@ -156,6 +156,7 @@ def run(
     sys.unraisablehook = _unraisable
     with SignalWatch(_second_interrupt()):
         try:
+            give_back()
             app.run(checked, flags_parser=parsed)
         except BrokenPipeError:  # the reader of the output has closed the pipe
             os._exit(exit_code_of(signal.SIGPIPE))

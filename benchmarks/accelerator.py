@@ -18,9 +18,10 @@ import json
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks.accelerator_plan import cases, failed, run, table
+from rnnt_qat.infra import program
 
 _OUTPUT = flags.DEFINE_string("output", "accelerator", "folder for rows.jsonl and table.md")
 _SECONDS = flags.DEFINE_float("seconds", 460.0, "time limit of everything")
@@ -28,8 +29,7 @@ _TINY = flags.DEFINE_bool("tiny", False, "small sizes and few cases, to try the 
 _ONLY = flags.DEFINE_list("only", [], "first words of the cases to run; all if none")
 
 
-def main(argv: list[str]) -> int:
-    del argv
+def main() -> int:
     begun, folder = time.monotonic(), Path(_OUTPUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []
@@ -47,4 +47,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main)

@@ -10,13 +10,14 @@ Use sets that nothing else is measured on: this chooses a constant.
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.decoding.greedy import GreedyConfig
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.infra.program import run
 from rnnt_qat.metrics.wer import ErrorCounts
 from rnnt_qat.typing import BLANK_ID, PyTree
 
@@ -34,9 +35,8 @@ def penalized(variables: PyTree, nats: float) -> PyTree:
     return {**variables, "params": {**params, "joint": joint}}
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints a table with a row for each test set, search and penalty."""
-    del argv
     recognizer = Recognizer.load(pathlib.Path(_MODEL.value))
     splits = [Split.parse(name) for name in _TEST.value]
     print("| test set | search | blank | WER | substitutions | deletions | insertions |")
@@ -55,4 +55,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

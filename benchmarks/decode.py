@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
+from rnnt_qat.infra.program import run
 
 _OUTPUT = flags.DEFINE_string("output", "decode.json", "file for the figures")
 _MODEL = flags.DEFINE_string("model", "workdir/prompts/models/float", "directory of a recognizer")
@@ -139,8 +140,7 @@ def worker(count: int) -> None:
     )
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     if _WORKER.value:
         worker(_WORKER.value)
         return
@@ -169,4 +169,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -22,11 +22,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
 from benchmarks.accelerator_plan import Case, failed, run
 from benchmarks.devices_table import Machine, merged, table
+from rnnt_qat.infra import program
 from rnnt_qat.infra.durable_files import write_text
 
 _CASES = (
@@ -132,9 +133,8 @@ def rows_path(given: str, tiny: bool) -> Path:
     return Path(given or _ROWS)
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """Measures, keeps the rows and prints the table."""
-    del argv
     path = rows_path(flags.FLAGS.rows, flags.FLAGS.tiny)
     platform, count, machine = found_machine()
     counts = device_counts(platform, count, [int(n) for n in flags.FLAGS.counts])
@@ -170,4 +170,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    program.run(main)

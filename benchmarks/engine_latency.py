@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from rnnt_qat.artefact.integers import (
     EncoderIntegers,
@@ -25,6 +25,7 @@ from rnnt_qat.artefact.integers import (
 )
 from rnnt_qat.artefact.layer_integers import DenseIntegers, LstmIntegers
 from rnnt_qat.artefact.tensor_format import TensorFormat
+from rnnt_qat.infra.program import run
 from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recognizer
 from rnnt_qat.latency.cpu_costs import (
     CORTEX_M55,
@@ -237,9 +238,7 @@ def table_line(r: dict) -> str:
     )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments {argv[1:]}")
+def main() -> None:
     known = {target.name: target for target in TARGETS}
     for flag, choices in ((_TARGETS, known), (_GRIDS, GRIDS), (_CHIPS, ("16x8", "8x8_16"))):
         for value in flag.value:
@@ -262,8 +261,8 @@ def main(argv: list[str]) -> None:
     result = {"sizes": dataclasses.asdict(Sizes(hidden=_HIDDEN.value)), "rows": rows}
     result["workload"] = dataclasses.asdict(workload)
     Path(_OUTPUT.value).write_text(json.dumps(result, indent=1) + "\n")
-    logging.info("wrote %s", _OUTPUT.value)
+    print(f"wrote {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -21,9 +21,10 @@ import sys
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import ONE_THREAD, pin
+from rnnt_qat.infra.program import run
 
 _OUTPUT = flags.DEFINE_string("output", "feeding.json", "file for the figures")
 _DATA = flags.DEFINE_string("data_dir", "corpora", "where corpora are prepared")
@@ -123,9 +124,8 @@ def _batches(stage: str, source) -> dict[str, float]:
     return {"audio_s": audio_s, "cpu_s": took, "bytes": float(size)}
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measures the stages in turn and prints the tables."""
-    del argv
     if _WORKER.value:
         print(json.dumps(worker(_WORKER.value)))
         return
@@ -154,4 +154,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -15,7 +15,9 @@ import itertools
 import json
 import pathlib
 
-from absl import app, flags
+from absl import flags
+
+from rnnt_qat.infra import program
 
 _WORKDIRS = flags.DEFINE_list("workdir", None, "Training runs, by comma.", required=True)
 _OUTPUT = flags.DEFINE_string("output", "hours.png", "PNG file to write.")
@@ -56,9 +58,8 @@ def curves(workdir: pathlib.Path, before: float) -> dict[str, list[tuple[float, 
     return found
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints the table and writes the plot."""
-    del argv
     from matplotlib.figure import Figure
 
     from rnnt_qat.evaluation.plots import COLOURS, INK
@@ -107,4 +108,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main)

@@ -11,7 +11,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
+
+from rnnt_qat.infra.program import run
 
 _MODELS = flags.DEFINE_list("models", ["data/pretrained/assistant"], "Directories of recognizers.")
 _TEST = flags.DEFINE_string("test", "asterisk_prompts:test", "CORPUS:SPLIT that is decoded.")
@@ -82,9 +84,8 @@ def table(model: pathlib.Path, gains: list[float]) -> list[str]:
     return rows
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints a table a model."""
-    del argv
     gains = [0.0, *(float(gain) for gain in _GAINS.value if float(gain))]
     for model in _MODELS.value:
         print(f"\n{model}, {_TEST.value}\n\n| gain | WER | to 0 dB, paired | deletions |")
@@ -92,4 +93,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

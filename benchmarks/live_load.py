@@ -20,9 +20,10 @@ import urllib.request
 
 import numpy as np
 import websockets
-from absl import app, flags, logging
+from absl import flags
 
 from benchmarks.live_client import latencies_ms
+from rnnt_qat.infra.program import run
 from rnnt_qat.input_pipeline.corpus import open_corpus
 
 _MODEL = flags.DEFINE_string("model", "data/pretrained/assistant", "Model directories, by comma.")
@@ -118,9 +119,8 @@ def _processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main(_) -> None:
+def main() -> None:
     """Prints a table."""
-    logging.set_verbosity(logging.WARNING)  # tfds logs what it reads
     corpus, _, split = _TEST.value.rpartition(":")
     source = open_corpus(_DATA.value, corpus, split)
     audio = np.concatenate([source[i].audio for i in range(min(len(source), 40))])
@@ -137,4 +137,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

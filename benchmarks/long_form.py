@@ -19,11 +19,12 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.long_streams import CHUNK_S, PAUSE_S, RESETS, groups, hear, sentence_by_sentence
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.infra.program import run
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.metrics.bootstrap import error_rate_interval, paired_difference
@@ -46,9 +47,8 @@ _LIMIT = flags.DEFINE_float("limit_minutes", 0.0, "Speech to take from the split
 _OUTPUT = flags.DEFINE_string("output", "long_form.json", "File for the figures.")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints the tables."""
-    del argv
     recognizer, data_dir = Recognizer.load(pathlib.Path(_MODEL.value)), pathlib.Path(_DATA.value)
     rate = recognizer.frontend.config.log_mel.sample_rate_hz
     splits = [Split.parse(name) for name in _SPLITS.value]
@@ -109,4 +109,4 @@ def _print_cells(found: dict[str, Any], minutes: float) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

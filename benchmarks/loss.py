@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
 from benchmarks.loss_inputs import Case
+from rnnt_qat.infra.program import run
 from tests.reference import transducer_lattice as reference
 
 OURS = {
@@ -48,6 +49,7 @@ _JOINT = flags.DEFINE_multi_string(
 _ONLY = flags.DEFINE_multi_enum(
     "only", [], [*OURS["logits"], *OURS["joint"], *PEERS], "contestants to measure; all if none"
 )
+_NO_FILE = "-"
 _WORKER = flags.DEFINE_list("worker", [], "internal: contestant, form, sizes, file")
 
 CHECKED = "4,40,15,32,ragged"
@@ -103,7 +105,7 @@ def worker(name: str, form: str, *sizes_and_file: str) -> None:
     compiled = step.compile()
     notes = {"compile_s": time.perf_counter() - began, "jax": jax.__version__}
 
-    if file:
+    if file != _NO_FILE:
         (_, each), gradients = compiled(*inputs)
         np.savez(file, each, *gradients)
         return
@@ -123,7 +125,11 @@ def worker(name: str, form: str, *sizes_and_file: str) -> None:
 def entries(form: str, sizes: str, file: str = "") -> list[measure.Entry]:
     """All contestants of one case."""
     ours = [
-        measure.worker(name, "benchmarks.loss", f'--worker="{name}",{form},{sizes},{file}')
+        measure.worker(
+            name,
+            "benchmarks.loss",
+            f'--worker="{name}",{form},{sizes},{file or _NO_FILE}',
+        )
         for name in OURS[form]
     ]
     peers = [
@@ -182,8 +188,7 @@ def _results(entry: measure.Entry) -> list[np.ndarray] | None:
             return list(results.values())
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     if _WORKER.value:
         worker(*_WORKER.value)
         return
@@ -206,4 +211,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

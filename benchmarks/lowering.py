@@ -19,9 +19,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
 from benchmarks.loops import Body, bodies
+from rnnt_qat.infra.program import run
 
 _OUTPUT = flags.DEFINE_string("output", "lowering.json", "file for the counts")
 _PLATFORMS = flags.DEFINE_list("platforms", ["cuda", "tpu"], "platforms to lower for")
@@ -235,9 +236,8 @@ def table(name: str, found: list[Body]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Lowers every program for every platform and prints one table of each that is different."""
-    del argv
     counted = {}
     for name, make in programs(_TINY.value):
         if _ONLY.value not in name:
@@ -258,4 +258,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -12,10 +12,11 @@ that keep no derivatives for the backward pass but compute the cells once more (
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
 from benchmarks.lstm_inputs import Stack
+from rnnt_qat.infra.program import run
 
 _OUTPUT = flags.DEFINE_string("output", "lstm.json", "file for the figures")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "interleaved steps of each contestant")
@@ -150,8 +151,7 @@ def check_agreement(rows: list[measure.Row]) -> None:
             raise ValueError(f"contestants do not compute the same {key}: {found}")
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     if _WORKER.value:
         worker(*_WORKER.value)
         return
@@ -169,4 +169,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

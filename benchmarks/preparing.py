@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 import time
 
-from absl import app, flags
+from absl import flags
 
 from data.audio import Limits
 from data.encoded_shards import EncodedShards
@@ -18,6 +18,7 @@ from data.librispeech.builder import LibriSpeech
 from data.librispeech.folder import FolderSource
 from data.skips import SkipReport
 from data.speaker_splits import NOBODY
+from rnnt_qat.infra.program import run
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ
 
 _FOLDER = flags.DEFINE_string(
@@ -27,7 +28,7 @@ _HOURS = flags.DEFINE_float("hours", 960.0, "Size of the corpus to compute the t
 _CORES = flags.DEFINE_integer("cores", 16, "Cores that would prepare it.", lower_bound=1)
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     listed = FolderSource(pathlib.Path(_FOLDER.value)).recordings(None, SkipReport())
     with tempfile.TemporaryDirectory() as folder:
         shards = EncodedShards(pathlib.Path(folder), Limits(max_duration_s=36.0), workers=1)
@@ -59,4 +60,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -24,9 +24,10 @@ import time
 import wave
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.recognizers_worker import KINDS
+from rnnt_qat.infra.program import run
 
 _MODELS = flags.DEFINE_list("models", ["data/pretrained/assistant"], "Directories of recognizers.")
 _TEST = flags.DEFINE_list("test", ["asterisk_prompts:test"], "CORPUS:SPLIT, ... to decode.")
@@ -196,9 +197,8 @@ def rows(found: dict[str, Recognized], recordings: dict[str, Recording]) -> list
     return lines
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints a table and saves every text."""
-    del argv
     for entry in _PEERS.value:
         if entry.partition("=")[0] not in KINDS:
             raise app.UsageError(f"--peers={entry}: the kinds are {', '.join(KINDS)}")
@@ -222,4 +222,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

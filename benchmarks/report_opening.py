@@ -19,10 +19,11 @@ import tempfile
 
 import numpy as np
 import soundfile
-from absl import app, flags
+from absl import flags
 
 from rnnt_qat.evaluation.report import write_report
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.infra.program import run
 from rnnt_qat.metrics.wer import character_errors, word_errors
 from rnnt_qat.report.page import write_page
 from rnnt_qat.report.recordings import Recording
@@ -109,7 +110,7 @@ async def _opened(path: pathlib.Path) -> list[float]:
         return [*times, 1000 * processor_s]
 
 
-def main(_) -> None:
+def main() -> None:
     """Prints a table."""
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as unused:
@@ -131,4 +132,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

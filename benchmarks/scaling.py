@@ -22,9 +22,10 @@ long as a kernel's launch. Constants are flags; the time of a second of audio co
 import math
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks.scaling_model import Machine, Recipe, audio_s_per_s, collective_bytes
+from rnnt_qat.infra.program import run
 
 _MODEL = flags.DEFINE_enum("model", "readme", ["readme", "45M", "61M"], "sizes of the recognizer")
 _ROWS = flags.DEFINE_integer("rows", 4, "rows a device of the compiled programs")
@@ -89,8 +90,7 @@ def compiled_collectives(config, devices: int, rows: int, seconds: float) -> dic
     return total
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     import jax
 
     counts = [int(n) for n in _DEVICES.value]
@@ -144,4 +144,4 @@ def _recipe(config, gradient_bytes: float) -> Recipe:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

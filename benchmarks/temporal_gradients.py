@@ -14,7 +14,9 @@ import json
 import pathlib
 import time
 
-from absl import app, flags
+from absl import flags
+
+from rnnt_qat.infra.program import run
 
 _OUTPUT = flags.DEFINE_string("output", "temporal_gradients.json", "File for the figures.")
 _SECONDS = flags.DEFINE_list("seconds", ["10", "60", "600"], "Lengths of the utterance.")
@@ -97,9 +99,8 @@ def measure(policy_name: str, kind: str, in_windows: bool, seconds: float) -> di
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints a table for each policy."""
-    del argv
     found = {}
     lengths = [float(s) for s in _SECONDS.value]
     for policy in _POLICIES.value:
@@ -118,4 +119,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

@@ -11,9 +11,10 @@ table: one program a batch shape, and one optimizer.
 
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
+from rnnt_qat.infra.program import run
 
 _OUTPUT = flags.DEFINE_string("output", "training_step.json", "file for the figures")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "interleaved steps of each contestant")
@@ -79,8 +80,7 @@ def worker(policy_name: str, rows: str, seconds: str, labels: str) -> None:
     measure.serve(step, notes)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     if _WORKER.value:
         worker(*_WORKER.value)
         return
@@ -103,4 +103,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

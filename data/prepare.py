@@ -271,7 +271,7 @@ flags.register_validator(
 )
 flags.register_validator(
     _CORPORA,
-    lambda names: set(names or ()) <= BUILDERS.keys(),
+    lambda names: {name for name in names or () if name.strip()} <= BUILDERS.keys(),
     f"unknown corpus; there are: {', '.join(sorted(BUILDERS))}",
 )
 

@@ -56,6 +56,11 @@ def define_engine() -> Callable[[pathlib.Path], Engine]:
                 gpus=gpus.value,
                 setup=functools.partial(set_up_devices, num_cpu_devices()),
             )
+        for flag in (address, cpus, gpus):
+            if flag.value != flag.default:
+                raise flags.ValidationError(
+                    f"--{flag.name}={flag.value}: it is for Ray; add --engine=ray, or leave it out"
+                )
         if jobs.value == 1:
             return InProcess()
         if (platform := jax.default_backend()) != "cpu":

@@ -92,8 +92,6 @@ def main() -> int:
 
 def _checked_names() -> list[str]:
     names = [name.strip() for name in _AUDIO.value]
-    if not names or not all(names):
-        raise TranscribeFlagError("--audio: give one or more files, or - for stdin")
     if names.count("-") > 1:
         raise TranscribeFlagError("--audio: stdin (-) can be read once")
     if _FORMAT.value in ("srt", "vtt") and len(names) > 1:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.decoding.chunk_driver import ChunkDriver
@@ -29,6 +29,7 @@ from rnnt_qat.decoding.live_driver import SEGMENT_END, LiveDriver
 from rnnt_qat.decoding.search import SearchConfig
 from rnnt_qat.decoding.transducer import Transducer
 from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.infra import program
 from rnnt_qat.serving.freeze import freeze as freeze_for_serving
 from rnnt_qat.typing import BLANK_ID, PyTree
 from tests.experiment import tiny
@@ -284,9 +285,8 @@ def run(hours: float = 24.0, seed: int = 0, rows: Sequence[str] = ROWS) -> Itera
         yield Result(name, hours_heard, found.tokens, found.segments, equal, growth, last, seconds)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Prints a table; ends with status 1 if a row failed."""
-    del argv
     print("| stream | hours | tokens | segments | same tokens | memory growth | seconds |")
     print("|---|---:|---:|---:|---|---:|---:|")
     failed = 0
@@ -301,4 +301,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main)

@@ -80,6 +80,34 @@ def _of_a_flag(text: str) -> str:
     return text
 
 
+def require_values(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Checks that no flag of the command line was given an empty value, e.g. of an unset variable.
+
+    An empty list would read as a list that was not given, an empty path as the current folder.
+
+    Args:
+      values: the flags, parsed.
+
+    Raises:
+      IllegalFlagValueError: if a list has an empty value or none, or a text is empty where its
+        default is not; the message names the flag.
+    """
+    for name in values:
+        flag = values[name]
+        if not flag.present or "." in name:  # --config.FIELD has the checks of its config
+            continue
+        if isinstance(flag.value, list):
+            texts = flag.value or [""]
+        else:
+            texts = [flag.value] if flag.default != "" else []
+        if all(text.strip() for text in texts if isinstance(text, str)):
+            continue
+        given = ",".join(flag.value) if isinstance(flag.value, list) else flag.value
+        raise flags.IllegalFlagValueError(
+            f"--{name}={given}: a value is empty; the flag takes: {flag.help}"
+        )
+
+
 _OF_ABSL = {
     "could not convert string to float: .*": "this is not a number",
     r"invalid literal for int\(\) with base 10: .*": "this is not a whole number",
@@ -150,7 +178,9 @@ def run(
         if _HELP & set(argv[1:]):
             print(_help(main, groups), end="")
             sys.exit(0)
-        return (parse or flags.FLAGS)(list(argv))
+        rest = (parse or flags.FLAGS)(list(argv))
+        require_values()
+        return rest
 
     threading.excepthook = _thread_failed
     sys.unraisablehook = _unraisable

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from rnnt_qat.infra.errors import UserError, is_machine_fault
+from rnnt_qat.infra.errors import UserError, install_extra, is_machine_fault
 
 Result = TypeVar("Result")
 
@@ -69,8 +69,8 @@ class RemoteFolder:
             self._fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise RemoteStoreError(
-                f"{url}: {error}; `pip install 'rnnt_qat[remote]'` reads and writes s3:// and "
-                "gs://, other stores need their package of fsspec"
+                f"{url}: {error}; {install_extra('remote')} installs what reads and writes s3:// "
+                "and gs://, other stores need their package of fsspec"
             ) from error
         self._root = root.rstrip("/")
 

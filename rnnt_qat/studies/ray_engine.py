@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rnnt_qat.infra.console import Console
-from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.errors import UserError, install_extra
 from rnnt_qat.studies.engine import Task, TaskProgress
 
 _PACKAGE_ROOT = pathlib.Path(__file__).parents[2]
@@ -50,7 +50,7 @@ class RayEngine:
             import ray
         except ImportError as error:
             raise RayError(
-                f"--engine=ray needs Ray ({error}): pip install 'rnnt_qat[cluster]'"
+                f"--engine=ray needs Ray ({error}): {install_extra('cluster')} installs it"
             ) from None
         self._ray: Any = ray
         self._log_dir, self._setup = log_dir.absolute(), setup

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.errors import UserError, install_extra
 
 Scalars = Mapping[str, float]
 
@@ -120,7 +120,7 @@ def require_tracker(name: str) -> str:
     if name not in TRACKERS:
         raise TrackerError(f"--track={name}: there are {', '.join(TRACKERS)}")
     if importlib.util.find_spec(name) is None:
-        raise TrackerError(f"--track={name}: pip install 'rnnt_qat[{name}]', or {name} itself")
+        raise TrackerError(f"--track={name}: {install_extra(name)} installs it")
     return name
 
 

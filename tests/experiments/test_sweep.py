@@ -1,6 +1,7 @@
 """What the sweep's flags ask for."""
 
 import io
+import sys
 import types
 
 import pytest
@@ -13,6 +14,7 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.studies.cells import Cell, Measurement
 from rnnt_qat.studies.process_engine import Processes
+from rnnt_qat.studies.ray_engine import RayError
 from tests.studies.test_chip_sweep import CHIP, FLOAT, timed
 
 
@@ -84,6 +86,25 @@ def test_jobs_are_processes_of_this_machine(tmp_path, monkeypatch):
     with (
         flagsaver.flagsaver(jobs=2, engine="ray"),
         pytest.raises(flags.ValidationError, match="--jobs=2: it is for --engine=process"),
+    ):
+        sweep._ENGINE(tmp_path)
+
+
+@pytest.mark.parametrize("given", [{"ray_address": "auto"}, {"ray_cpus": 4.0}, {"ray_gpus": 1.0}])
+def test_what_is_for_ray_is_refused_without_it(tmp_path, given):
+    ((name, _),) = given.items()
+    with (
+        flagsaver.flagsaver(**given),
+        pytest.raises(flags.ValidationError, match=rf"--{name}=.* add --engine=ray"),
+    ):
+        sweep._ENGINE(tmp_path)
+
+
+def test_how_ray_is_installed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        flagsaver.flagsaver(engine="ray"),
+        pytest.raises(RayError, match=r"--engine=ray needs Ray .*pip install '\.\[cluster\]'"),
     ):
         sweep._ENGINE(tmp_path)
 

@@ -102,8 +102,6 @@ def test_rules_of_a_file_cut_a_recording(models, audio, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "audio", "message"),
     [
-        ({}, [""], "--audio: give one or more files"),
-        ({}, [], "--audio: give one or more files"),
         ({}, ["-", "-"], "can be read once"),
         ({"chunk_ms": 0.0}, ["a.wav"], "--chunk_ms=0 must be above 0"),
         ({"chunk_ms": 100.0}, ["a.wav"], "--chunk_ms: chunk_ms=100 is not a multiple"),

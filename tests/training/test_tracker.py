@@ -35,7 +35,7 @@ def test_an_unknown_or_missing_tracker_is_named(monkeypatch):
     with pytest.raises(TrackerError, match="--track=neptune: there are mlflow, wandb"):
         require_tracker("neptune")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TrackerError, match=r"pip install 'rnnt_qat\[mlflow\]'"):
+    with pytest.raises(TrackerError, match=r"--track=mlflow: `pip install '\.\[mlflow\]'` in"):
         require_tracker("mlflow")
 
 

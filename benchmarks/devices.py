@@ -73,13 +73,13 @@ def device_counts(platform: str, found: int, asked: Sequence[int] = ()) -> list[
     """
     if platform not in ("cpu", "gpu"):
         if list(asked or [found]) != [found]:
-            raise app.UsageError(
+            raise flags.ValidationError(
                 f"--counts: no variable leaves out devices of a {platform}: give {found}"
             )
         return [found]
     counts = list(asked) or sorted({1, found})
     if min(counts) < 1 or (platform != "cpu" and max(counts) > found):
-        raise app.UsageError(f"--counts: this machine has {found} devices")
+        raise flags.ValidationError(f"--counts: this machine has {found} devices")
     return counts
 
 
@@ -129,7 +129,7 @@ def rows_path(given: str, tiny: bool) -> Path:
       UsageError: rows of small sizes would replace measured ones.
     """
     if tiny and not given:
-        raise app.UsageError(f"--tiny: give --rows=FILE, since {_ROWS} is of the real sizes")
+        raise flags.ValidationError(f"--tiny: give --rows=FILE, since {_ROWS} is of the real sizes")
     return Path(given or _ROWS)
 
 

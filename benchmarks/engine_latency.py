@@ -243,7 +243,9 @@ def main() -> None:
     for flag, choices in ((_TARGETS, known), (_GRIDS, GRIDS), (_CHIPS, ("16x8", "8x8_16"))):
         for value in flag.value:
             if value not in choices:
-                raise app.UsageError(f"--{flag.name}: {value!r} is none of {', '.join(choices)}")
+                raise flags.ValidationError(
+                    f"--{flag.name}: {value!r} is none of {', '.join(choices)}"
+                )
     workload, rows = Workload(), []
     print(HEADER)
     print("|" + "---|" * HEADER.count(" | ") + "---|")

@@ -201,7 +201,7 @@ def main() -> None:
     """Prints a table and saves every text."""
     for entry in _PEERS.value:
         if entry.partition("=")[0] not in KINDS:
-            raise app.UsageError(f"--peers={entry}: the kinds are {', '.join(KINDS)}")
+            raise flags.ValidationError(f"--peers={entry}: the kinds are {', '.join(KINDS)}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         recordings = write_recordings(folder)

@@ -34,6 +34,7 @@ FLOAT = "float32"
 def worker(policy_name: str, rows: str, seconds: str, labels: str) -> None:
     """One policy's step, served to the parent."""
     import jax
+    import numpy as np
 
     from benchmarks.step_inputs import noise_batch
     from experiments.configs import prompts

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from absl import app
+from absl import flags
 
 from benchmarks import accelerator_cases, energy
 from benchmarks.devices import cases, device_counts, environment, rows_path
@@ -71,14 +71,14 @@ def test_only_numbers_of_devices_that_can_be_had_are_measured():
     assert device_counts("cpu", 1, [1, 2]) == [1, 2]
     assert device_counts("tpu", 4) == device_counts("tpu", 4, [4]) == [4]
     for platform, asked in (("tpu", [1]), ("tpu", [1, 4]), ("gpu", [5]), ("cpu", [0])):
-        with pytest.raises(app.UsageError, match="--counts"):
+        with pytest.raises(flags.ValidationError, match="--counts"):
             device_counts(platform, 4, asked)
 
 
 def test_small_sizes_replace_no_measured_rows():
     assert rows_path("", tiny=False).name == "devices.jsonl"
     assert rows_path("mine.jsonl", tiny=True).name == "mine.jsonl"
-    with pytest.raises(app.UsageError, match="--rows"):
+    with pytest.raises(flags.ValidationError, match="--rows"):
         rows_path("", tiny=True)
 
 

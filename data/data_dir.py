@@ -14,3 +14,8 @@ def _is_local(path: str) -> bool:
     if problem := remote_path_message(path):
         raise flags.ValidationError(problem)
     return True
+
+
+def given_data_dir() -> str | None:
+    """Returns the flag's value if it is not the default, which commands need not name."""
+    return None if DATA_DIR.value == DATA_DIR.default else DATA_DIR.value

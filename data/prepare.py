@@ -23,6 +23,7 @@ from data.languages import ENGLISH, LANGUAGES
 from data.librispeech.builder import BY_SPEAKER, LibriSpeech, Source
 from data.librispeech.folder import FolderSource
 from data.librispeech.tfds_source import TfdsSource
+from data.next_step import next_step
 from data.phrases.builder import Phrases
 from data.speechocean762.builder import SpeechOcean762
 from data.spoken_digits.builder import SpokenDigits
@@ -277,12 +278,16 @@ flags.register_validator(
 
 
 def main() -> None:
-    """Prepares each corpus of the flag ``--corpora``."""
+    """Prepares each corpus of the flag ``--corpora``, and names the command that reads them."""
+    builders = []
     for name in _CORPORA.value:
         try:
-            BUILDERS[name]().prepare()
+            builders.append(BUILDERS[name]())
+            builders[-1].prepare()
         except CorpusError as error:
             raise CorpusError(f"{name}: {error}") from error
+    if line := next_step(builders):
+        print(line, flush=True)
 
 
 def _groups(own: Sequence[flags.Flag]) -> dict[str, list[flags.Flag]]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import DATA_DIR, output_folder, run, set_up_jax
 from rnnt_qat.adaptation.bit_errors import flip_bits
 from rnnt_qat.adaptation.evolution import STATE, EvolutionConfig, evolve, mean_loss
@@ -139,6 +140,7 @@ def main() -> None:
         f"adapted - {before}: {100 * change.value:+.1f} "
         f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}] points; wrote {output}/artefact"
     )
+    console.say(next_steps.playing(made))
 
 
 def _speech(recognizer: FrozenRecognizer) -> tuple[Chosen, Chosen | Corpus]:

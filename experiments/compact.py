@@ -7,6 +7,7 @@ import pathlib
 
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import output_folder, run
 from rnnt_qat.experiment.compact import compact
 from rnnt_qat.experiment.recognizer import Recognizer
@@ -20,6 +21,7 @@ def main() -> None:
     output = output_folder(_OUTPUT, pathlib.Path(_OUTPUT.value))
     compact(Recognizer.load(pathlib.Path(_MODEL.value))).save(output)
     print(f"{output}: {sum(p.stat().st_size for p in output.iterdir()) / 1e6:.2f} MB")
+    print(next_steps.on_corpora("experiments.evaluate", {"models": str(output)}))
 
 
 if __name__ == "__main__":

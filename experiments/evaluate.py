@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import (
     DATA_DIR,
     may_be_remote,
@@ -29,6 +30,7 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.processes import end_together
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.quant.policies import FLOAT32
+from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.report.board import write_examples
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
@@ -96,6 +98,7 @@ def main() -> None:
             output_folder(_OUTPUT, output)
             results = _measure(recognizers, splits, evaluation)
             _write(output, results, recognizers, splits, workdir)
+        Console().say(next_steps.from_measured(*_measured_run(recognizers)))
     end_together()
 
 
@@ -146,6 +149,17 @@ def _write(
         board = write_examples(output, results, data_dir, step)
     page = load_and_write([output], output / "report.html", data_dir, console)
     console.say(f"wrote {page} and {board}")
+
+
+def _measured_run(recognizers: dict[str, Recognizer]) -> tuple[dict[str, PrecisionPolicy], str]:
+    """Returns the policies of the models by their directory or URL, and what run they are of."""
+    if _MODELS.value:
+        places = name_models(_MODELS.value)
+        run_name = next_steps.run_of(_MODELS.value[0])
+    else:
+        run_name = (_WORKDIR.value or "").rstrip("/")
+        places = {name: f"{run_name}/models/{name}" for name in recognizers}
+    return {places[name]: r.policy for name, r in recognizers.items()}, run_name
 
 
 def _chunk_ms() -> tuple[float, ...]:

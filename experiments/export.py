@@ -11,6 +11,7 @@ import sys
 import jax
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import (
     DATA_DIR,
     may_be_remote,
@@ -91,7 +92,11 @@ def _export(systems: dict[System, Recognizer], config: ChipComparisonConfig) -> 
         console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")
         page = load_and_write([output], output / "report.html", data_dir, console)
         console.say(f"wrote {page}")
-    return all(a.exact for v in found.verifications.values() for a in v.agreements)
+        played = next_steps.from_exported(output, _OUTPUT.value)
+    exact = all(a.exact for v in found.verifications.values() for a in v.agreements)
+    if exact:
+        console.say(played)
+    return exact
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pathlib
 
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import DATA_DIR, run
 from rnnt_qat.infra.console import Console
 from rnnt_qat.report.page import Audio, load_and_write
@@ -34,7 +35,9 @@ def main() -> None:
     off = _AUDIO.value == "off"
     data_dir = None if off else pathlib.Path(DATA_DIR.value)
     audio, console = Audio.NONE if off else Audio(_AUDIO.value), Console()
-    console.say(f"wrote {load_and_write(folders, path, data_dir, console, audio)}")
+    page = load_and_write(folders, path, data_dir, console, audio)
+    console.say(f"wrote {page}")
+    console.say(next_steps.opening(page))
 
 
 if __name__ == "__main__":

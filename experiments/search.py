@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
 from rnnt_qat.batch import AudioBatch
 from rnnt_qat.experiment.config import Split
@@ -112,6 +113,7 @@ def main() -> None:
         table += "\n\n" + _compiled(front, model, target, counts, console)
     write_text(output / "front.md", table + "\n")
     console.say(f"{table}\n\nwrote {output}/front.md, front.png, policies.txt")
+    console.say(next_steps.training_the_front(_MODEL.value, output))
 
 
 def _chosen(recognizer: Recognizer, splits: tuple[Split, ...]) -> Chosen:

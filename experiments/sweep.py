@@ -61,6 +61,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments import next_steps
 from experiments.engine_flags import define_engine
 from experiments.flags import (
     DATA_DIR,
@@ -232,6 +233,13 @@ def main() -> int:
         for rows in tables if _MAP.value is None else ():  # a map has its own, of many rows
             console.say(f"\n{rows[0]['test_set']}\n{as_text(markdown_grid(rows))}")
         console.say(f"wrote {_page(report.parent, data_dir, console)}")
+        here = workdir.absolute()
+        made = {
+            workdir / cell.folder.parent.relative_to(here): cell.policy
+            for cell in cells[0]
+            if cell.policy
+        }
+        console.say(next_steps.from_sweep(models[0], made, workdir))
         return 0
     output = workdir / "chip"
     shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
@@ -251,6 +259,8 @@ def main() -> int:
     console.say(as_text(chip_report.read_text("utf-8").split("\n\n")[2]))
     shutil.copy(chip_report.with_name("latency.csv"), report.parent)
     console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
+    if exact:
+        console.say(next_steps.from_exported(output))
     return int(not exact)
 
 

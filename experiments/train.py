@@ -8,6 +8,7 @@ import pathlib
 import jax
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import (
     DATA_DIR,
     define_config,
@@ -64,9 +65,7 @@ def main() -> int:
         console.say(f"{stopped}; the same command goes on from there")
         end_together()
         return stopped.exit_code
-    console.say(
-        f"next: python -m experiments.evaluate --workdir={workdir.name} --data_dir={data_dir}"
-    )
+    console.say(next_steps.evaluation(workdir.name))
     end_together()
     return 0
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 from absl import flags
 
+from experiments import next_steps
 from experiments.flags import (
     DATA_DIR,
     define_variants,
@@ -97,6 +98,7 @@ def main() -> int:
     assert model is not None
     _evaluate(model, workdir, console)
     console.say(f"{time.monotonic() - began:.0f} s of {_SECONDS.value:g}; the model: {model}")
+    console.say(next_steps.evaluation(str(model.parents[1])))
     return 0
 
 

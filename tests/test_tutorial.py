@@ -15,6 +15,20 @@ ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / "TUTORIAL.md").read_text()
 COMMANDS = re.findall(r"^    python -m (.*)$", TEXT, re.MULTILINE)
 
+NEXT = {
+    "data.prepare": "python -m experiments.train --config=experiments/configs/own_speech.py "
+    "--workdir=workdir/own",
+    "experiments.train": "python -m experiments.evaluate --workdir=workdir/own",
+    "experiments.evaluate": "python -m experiments.export --model=workdir/own/models/float,"
+    "workdir/own/models/calibrated,workdir/own/models/aware --output=workdir/own/export",
+    "experiments.sweep": "python -m experiments.sweep --models=workdir/own/models/float "
+    "--policies=ethos_u_8x8_16 --workdir=",
+    "experiments.report": "python -m webbrowser -t file://",
+    "experiments.export": "arecord -f S16_LE -r 16000 -c 1 | python -m experiments.transcribe "
+    "--model=workdir/own/export/AAT_W8_8x8_16/artefact --audio=-",
+}
+"""What a command names at its end."""
+
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
@@ -35,11 +49,11 @@ def test_every_command_works_in_order(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         if arguments[0] == "experiments.options":
             assert "--config.stages.float.steps=24" in done.stdout
-        if arguments[0] == "experiments.train":
-            last = done.stderr.splitlines()[-1]
-            assert last.startswith("next: python -m experiments.evaluate --workdir=workdir/own")
+        said = done.stdout + done.stderr
+        if arguments[0] in NEXT:
+            assert said.count("next: ") == 1  # none of the runs inside a sweep
+            assert said.splitlines()[-1].startswith(f"next: {NEXT[arguments[0]]}")
         if arguments[0] == "experiments.sweep":
-            assert "next: " not in done.stderr  # of the runs inside it
             assert "WER - float" in done.stderr  # the table
     own = tmp_path / "workdir" / "own"
     for page in (own / "report", own / "export", own / "sweep" / "report"):

@@ -1,0 +1,121 @@
+"""The commands that programs name at their end, with the paths of their run."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+from data.data_dir import given_data_dir
+from rnnt_qat.artefact.artefact import MANIFEST
+from rnnt_qat.experiment.recognizer import model_directories
+from rnnt_qat.experiment.remote_paths import is_empty
+from rnnt_qat.export.freeze import FreezeError
+from rnnt_qat.infra.next_command import Flags, command, next_line
+from rnnt_qat.infra.remote_store import is_remote
+from rnnt_qat.latency.systems import Method, describe
+from rnnt_qat.quant.policies import FLOAT32, policy_by_name
+from rnnt_qat.quant.policy import PrecisionPolicy
+
+_CHIP = "ethos_u_8x8_16"
+_MICROPHONE = "arecord -f S16_LE -r 16000 -c 1"
+
+
+def on_corpora(module: str, flags: Flags) -> str:
+    """Returns the line of a command that reads the corpora of this one."""
+    return next_line(command(module, {**flags, "data_dir": given_data_dir()}))
+
+
+def evaluation(workdir: str) -> str:
+    """Returns the line after a training run.
+
+    Args:
+      workdir: its folder, or its URL.
+    """
+    return on_corpora("experiments.evaluate", {"workdir": workdir})
+
+
+def from_measured(policies: Mapping[str, PrecisionPolicy], run: str) -> str:
+    """Returns the line after models were compared: exports those of a chip, or puts one on a chip.
+
+    Args:
+      policies: the models' policies by their directory or URL.
+      run: folder or URL of the run that they belong to; the next command writes below it.
+    """
+    exportable = {path: method for path, p in policies.items() if (method := _method(p))}
+    if not {Method.FLOAT, Method.FALLBACK} >= set(exportable.values()):
+        output = _unused(f"{run}/export")
+        return on_corpora("experiments.export", {"model": list(exportable), "output": output})
+    floats = [path for path, policy in policies.items() if policy == FLOAT32]
+    if floats and not any(map(is_remote, (floats[0], run))):  # a sweep reads and writes folders
+        swept = {"models": floats[0], "policies": _CHIP, "workdir": f"{run}/sweep"}
+        return on_corpora("experiments.sweep", swept)
+    return next_line(command("experiments.serve", {"model": list(policies)}))
+
+
+def from_sweep(model: pathlib.Path, made: Mapping[pathlib.Path, str], run: pathlib.Path) -> str:
+    """Returns the line after a sweep.
+
+    Args:
+      model: directory of a float model.
+      made: policy lines by the folder of what was made of that model.
+      run: folder of the sweep.
+    """
+    policies = {str(model): FLOAT32}
+    for folder, line in made.items():
+        directories = model_directories(folder / "models")
+        policies |= {str(path): policy_by_name(line) for path in directories}
+    return from_measured(policies, str(run))
+
+
+def from_exported(folder: pathlib.Path, name: str | None = None) -> str:
+    """Returns the line after an export: plays an artefact, a trained one if there is one.
+
+    Args:
+      folder: the systems' folders.
+      name: their URL where they are remote; None for the folder.
+    """
+    artefacts = sorted(path.parent for path in folder.glob(f"*/*/{MANIFEST}"))  # AAT comes first
+    return playing(f"{(name or str(folder)).rstrip('/')}/{artefacts[0].relative_to(folder)}")
+
+
+def run_of(model: str) -> str:
+    """Returns the run that a model's directory or URL belongs to; a new folder if to none."""
+    parts = pathlib.PurePath(model).parts
+    if len(parts) > 2 and parts[-2] == "models":
+        return model.rstrip("/").rsplit("/", 2)[0]
+    return f"workdir/{parts[-1]}"
+
+
+def playing(artefact: str | pathlib.PurePath) -> str:
+    """Returns the line that plays an artefact on the microphone's audio."""
+    played = command("experiments.transcribe", {"model": str(artefact), "audio": "-"})
+    return next_line(f"{_MICROPHONE} | {played}")
+
+
+def opening(page: pathlib.Path) -> str:
+    """Returns the line that opens a page in the browser."""
+    return next_line(f"python -m webbrowser -t {page.absolute().as_uri()}")
+
+
+def training_the_front(model: str, output: pathlib.Path) -> str:
+    """Returns the line that sweeps the policies that a search has found.
+
+    Args:
+      model: directory of the float model.
+      output: folder of the search, with ``policies.txt``.
+    """
+    swept = on_corpora("experiments.sweep", {"models": model, "workdir": f"{output}/sweep"})
+    return f'{swept} --policies="$(paste -sd, {shlex.quote(str(output / "policies.txt"))})"'
+
+
+def _method(policy: PrecisionPolicy) -> Method | None:
+    """Returns how a model would be exported; None if it cannot be."""
+    try:
+        return describe(policy, trained=True).method
+    except FreezeError:
+        return None
+
+
+def _unused(folder: str) -> str:
+    """Returns a folder's name, or with a number the first one that is empty."""
+    names: Sequence[str] = [folder, *(f"{folder}_{number}" for number in range(2, 100))]
+    return next((name for name in names if is_empty(name)), folder)

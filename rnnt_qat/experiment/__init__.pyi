@@ -7,6 +7,7 @@ from .runner import Experiment
 from .task import RecognizerTask
 from .transcriber import Engine, LiveTranscriber
 from .transcript_formats import FORMATS, Segment, TranscriptFormat
+from .unit_pruning import UnitPruning
 
 __all__ = [
     "FORMATS",
@@ -24,6 +25,7 @@ __all__ = [
     "Segment",
     "Split",
     "TranscriptFormat",
+    "UnitPruning",
     "find_models",
     "model_directories",
     "name_models",

@@ -44,13 +44,14 @@ from rnnt_qat.input_pipeline.tokenizer import (
     Tokenizer,
 )
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
+from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import require_same_config
 from rnnt_qat.training.loop import Trainer
 from rnnt_qat.training.rehearsal import Rehearsal, rehearse
 from rnnt_qat.training.run_folder import has_checkpoints
-from rnnt_qat.training.stages import Stage, TrainingStage, bind
+from rnnt_qat.training.stages import Stage, TrainingStage, bind, bind_parts, parts
 from rnnt_qat.training.state import TrainState, parameter_count
 from rnnt_qat.training.tracker import require_tracker
 
@@ -186,17 +187,18 @@ class Experiment:
         return Frontend(self.config.frontend, stats)
 
     def evaluators(
-        self, splits: Sequence[Split], policy: PrecisionPolicy
+        self, splits: Sequence[Split], model: RNNTConfig, policy: PrecisionPolicy
     ) -> tuple[StreamingEvaluator, ...]:
         """Returns one streaming evaluator per test set.
 
         Args:
           splits: the test sets.
+          model: architecture of the evaluated model.
           policy: precision policy of the evaluated model.
         """
         return tuple(
             make_evaluator(
-                self.config,
+                dataclasses.replace(self.config, model=model),
                 self.config.evaluation,
                 policy,
                 self.frontend,
@@ -225,13 +227,15 @@ class Experiment:
             lambda name: load_teacher(readable_folder(name), self.frontend),
         )
 
-    def _validators(self, policy: PrecisionPolicy) -> tuple[StreamingEvaluator, ...]:
-        return self.evaluators(self.config.data.validation, policy)
+    def _validators(
+        self, model: RNNTConfig, policy: PrecisionPolicy
+    ) -> tuple[StreamingEvaluator, ...]:
+        return self.evaluators(self.config.data.validation, model, policy)
 
-    def _diagnoser(self, policy: PrecisionPolicy) -> Diagnoser:
+    def _diagnoser(self, model: RNNTConfig, policy: PrecisionPolicy) -> Diagnoser:
         split = self.config.data.validation[0]
         batches = utterances(self.config, self.tokenizer, split, self.data_dir, num_batches=1)
-        return Diagnoser(self.config.model, policy, self.frontend, batches)
+        return Diagnoser(model, policy, self.frontend, batches)
 
     def initial_state(self) -> TrainState:
         """Returns the state before the first step."""
@@ -309,7 +313,8 @@ class Experiment:
         with locked(self.workdir) if first else contextlib.nullcontext():
             self._require_same_run()
             iterator = self.iterator()
-            stages = bind(self.config.stages, self.task)
+            plan = parts(self.config.stages, self.task)
+            stages, tasks = bind_parts(plan), {part.stage.name: part.task for part in plan}
             if last_stage is not None:
                 stages = stages[: 1 + [s.name for s in stages].index(last_stage)]
             for split in self.config.data.test:
@@ -336,7 +341,7 @@ class Experiment:
                 stage_seconds,
             )
             state = trainer.run()
-            kept = {best.stage: self._keep(best) for best in trainer.best_states()}
+            kept = {b.stage: self._keep(b, tasks[b.stage]) for b in trainer.best_states()}
             self._say_outcome(kept, parameter_count(state.params))
             return kept
 
@@ -387,11 +392,11 @@ class Experiment:
                 self.frontend.stats.save(self.workdir / f"{_STATS}.partial")
                 os.replace(self.workdir / f"{_STATS}.partial", self.workdir / _STATS)
 
-    def _keep(self, best: BestState) -> Recognizer:
+    def _keep(self, best: BestState, task: RecognizerTask) -> Recognizer:
         """Saves a stage's best state as a recognizer in its model directory."""
-        state, model = to_host(best.state), self.task.under(best.precision)
+        state, model = to_host(best.state), task.under(best.precision)
         recognizer = Recognizer(
-            config=self.config,
+            config=dataclasses.replace(self.config, model=task.model),
             policy=model.policy,
             variables=to_host(model.variables(state.ema_params, state.quant_stats)),
             frontend=self.frontend,

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import statistics
+import typing
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,12 +11,14 @@ import jax.numpy as jnp
 
 from rnnt_qat.batch import AudioBatch, Batch
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
+from rnnt_qat.experiment.unit_pruning import UnitPruning, UnitRemoval
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.spec_augment import SpecAugmentConfig, spec_augment
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.random_keys import descend
 from rnnt_qat.losses import is_feasible
 from rnnt_qat.models.binding import require_every_rule_used
+from rnnt_qat.models.hidden_units import lstm_widths, with_lstm_widths
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.objectives.outputs import Outputs, forward
 from rnnt_qat.quant.diagnostics import Diagnosis
@@ -23,6 +26,7 @@ from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges, check_calibrated
 from rnnt_qat.training.checkpoints import WER
+from rnnt_qat.training.hooks import Hook
 from rnnt_qat.training.objective import Objectives, total
 from rnnt_qat.training.state import AwareParams
 from rnnt_qat.training.task import EvaluationProgress, Evaluator, Teacher
@@ -55,16 +59,16 @@ class FloatTeacher:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """Factories of the measurements during training, called lazily for each policy.
+    """Factories of the measurements during training, called lazily for each model and policy.
 
     Attributes:
-      evaluators: returns the evaluators under a policy, whose mean WER selects checkpoints; None
-        disables evaluation.
-      diagnose: returns diagnostics of a policy's arithmetic; None disables them.
+      evaluators: returns the evaluators of a model under a policy, whose mean WER selects
+        checkpoints; None disables evaluation.
+      diagnose: returns diagnostics of a policy's arithmetic in a model; None disables them.
     """
 
-    evaluators: Callable[[PrecisionPolicy], Sequence[StreamingEvaluator]] | None = None
-    diagnose: Callable[[PrecisionPolicy], Diagnose] | None = None
+    evaluators: Callable[[RNNTConfig, PrecisionPolicy], Sequence[StreamingEvaluator]] | None = None
+    diagnose: Callable[[RNNTConfig, PrecisionPolicy], Diagnose] | None = None
 
 
 class RecognizerTask:
@@ -78,6 +82,10 @@ class RecognizerTask:
       objectives: objectives of stages that name none.
       measurement: evaluation and diagnostics of every stage.
       load_teacher: loads the teacher from a model directory.
+
+    Attributes:
+      model: architecture of the network.
+      objectives: objectives of stages that name none.
     """
 
     def __init__(
@@ -90,23 +98,23 @@ class RecognizerTask:
         measurement: Measurement = Measurement(),
         load_teacher: Callable[[str], FloatTeacher] | None = None,
     ):
-        self.objectives = objectives
-        self._model, self._policy, self._measurement = model, policy, measurement
+        self.objectives, self.model = objectives, model
+        self._policy, self._measurement = policy, measurement
         self._frontend, self._augment = frontend, augment
         self._load_teacher = load_teacher
         self._bound: dict[str, RecognizerUnderPolicy] = {}
 
     def initial_params(self, key: PRNGKey) -> PyTree:
         """Returns random float32 parameters; their structure is the same under every policy."""
-        inputs = example_inputs(self._model, self._frontend.config.feature_size)
-        return RNNT(self._model, FLOAT32).init(key, *inputs)["params"]
+        inputs = example_inputs(self.model, self._frontend.config.feature_size)
+        return RNNT(self.model, FLOAT32).init(key, *inputs)["params"]
 
     def under(self, precision: str) -> "RecognizerUnderPolicy":
         """Returns the recognizer under a policy; an empty name selects the experiment's."""
         policy = policy_by_name(precision) if precision else self._policy
         if policy.name not in self._bound:
             self._bound[policy.name] = RecognizerUnderPolicy(
-                self._model, policy, self._frontend, self._augment, self._measurement
+                self.model, policy, self._frontend, self._augment, self._measurement
             )
         return self._bound[policy.name]
 
@@ -117,10 +125,37 @@ class RecognizerTask:
           ConfigError: if the task cannot load model directories.
         """
         if name == OWN_START:
-            return FloatTeacher(self._model, None)
+            return FloatTeacher(self.model, None)
         if self._load_teacher is None:
             raise ConfigError(f"teacher={name!r}: only {OWN_START!r} can teach here")
         return self._load_teacher(name)
+
+    def without_units(self, hooks: Sequence[Hook]) -> tuple[typing.Self, UnitRemoval]:
+        """Returns the task of the network without pruned units, and their removal.
+
+        Args:
+          hooks: the hooks of all stages since the last removal, at least one.
+
+        Raises:
+          ConfigError: if none of the hooks prunes units.
+        """
+        pruning = [hook for hook in hooks if isinstance(hook, UnitPruning)]
+        if not pruning:
+            raise ConfigError(
+                "stages: no hook before the removal of units prunes any: "
+                f"{', '.join(hook.name for hook in hooks)} is no UnitPruning, nor beside one"
+            )
+        removal = UnitRemoval.after(pruning, lstm_widths(self.model))
+        smaller = type(self)(
+            with_lstm_widths(self.model, removal.widths),
+            self._policy,
+            self._frontend,
+            self._augment,
+            self.objectives,
+            self._measurement,
+            self._load_teacher,
+        )
+        return smaller, removal
 
 
 class RecognizerUnderPolicy:
@@ -287,12 +322,13 @@ class RecognizerUnderPolicy:
     def evaluate(self) -> Evaluator | None:
         """Evaluator of all test sets; it adds their mean WER as the selection metric."""
         measurement = self._measurement
-        evaluators = measurement.evaluators(self.policy) if measurement.evaluators else ()
+        create = measurement.evaluators
+        evaluators = create(self._config, self.policy) if create else ()
         if not evaluators:
             return None
         diagnose = None
         if measurement.diagnose and self.policy != FLOAT32:
-            diagnose = measurement.diagnose(self.policy)
+            diagnose = measurement.diagnose(self._config, self.policy)
 
         def evaluate(
             params: PyTree, quant_stats: PyTree, progress: EvaluationProgress

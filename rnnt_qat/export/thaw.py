@@ -22,6 +22,7 @@ from rnnt_qat.models.binding import layer_sites
 from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.encoder import EncoderConfig
 from rnnt_qat.models.prediction import LSTMPredictionConfig, StatelessPredictionConfig
+from rnnt_qat.models.recurrent import HiddenSize, hidden_size_of
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -141,15 +142,14 @@ def _config(integers: RnntIntegers) -> RNNTConfig:
     )
 
 
-def _hidden_size(network: str, layers: tuple[RecurrentIntegers, ...]) -> int:
+def _hidden_size(network: str, layers: tuple[RecurrentIntegers, ...]) -> HiddenSize:
     for index, layer in enumerate(layers):
         if not isinstance(layer, LstmIntegers):
             raise ThawError(
                 f"{network}/{layer.cell_kind}_{index} is no plain LSTM: only the integers of LSTMs "
                 "are turned into a serving program again"
             )
-    (size,) = {layer.output_size for layer in layers}
-    return size
+    return hidden_size_of([layer.output_size for layer in layers])
 
 
 def _lstms(integers: RnntIntegers) -> Iterator[tuple[Path, LstmIntegers]]:

@@ -10,7 +10,7 @@ from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.time_reduction import TimeReduction
 from rnnt_qat.models.dropout import dropout, place_keys
-from rnnt_qat.models.recurrent import LSTMConfig, RecurrentConfig
+from rnnt_qat.models.recurrent import HiddenSize, LSTMConfig, RecurrentConfig, layer_widths
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import Array, Bool, PRNGKey, PyTree
@@ -22,7 +22,7 @@ class EncoderConfig:
 
     Attributes:
       num_layers: number of recurrent layers.
-      hidden_size: hidden width of each layer.
+      hidden_size: hidden width of all layers, or one width for each layer.
       layers_before_reduction: number of layers at the frontend's rate; 0 reduces the features.
       time_reduction: frames stacked into one; 1 keeps the rate.
       dropout_rate: dropout rate between layers, in training.
@@ -35,7 +35,7 @@ class EncoderConfig:
     """
 
     num_layers: int = 3
-    hidden_size: int = 256
+    hidden_size: HiddenSize = 256
     layers_before_reduction: int = 1
     time_reduction: int = 2
     dropout_rate: float = 0.0
@@ -45,7 +45,8 @@ class EncoderConfig:
 
     def __post_init__(self):
         """Rejects sizes below 1, partial windows and a time reduction after the last layer."""
-        require_at_least(1, self, "num_layers", "hidden_size", "time_reduction")
+        require_at_least(1, self, "num_layers", "time_reduction")
+        layer_widths("EncoderConfig", self.hidden_size, self.num_layers)
         require_at_least(0, self, "window_frames")
         if self.window_frames % self.time_reduction:
             raise ValueError(
@@ -57,6 +58,11 @@ class EncoderConfig:
                 f"EncoderConfig.layers_before_reduction={self.layers_before_reduction} must lie in "
                 f"[0, num_layers={self.num_layers})"
             )
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Hidden width of each layer, in order."""
+        return layer_widths("EncoderConfig", self.hidden_size, self.num_layers)
 
 
 EncoderState = tuple[PyTree, ...]
@@ -79,8 +85,8 @@ class Encoder(nn.Module):
         """Creates the layers, named ``{config.layer.name}_{n}`` and ``projection``."""
         config = self.config
         layers = [
-            config.layer.make(self.policy, config.hidden_size, config.rematerialize)
-            for _ in range(config.num_layers)
+            config.layer.make(self.policy, width, config.rematerialize)
+            for width in config.hidden_sizes
         ]
         setattr(self, config.layer.name, layers)
         self.projection = Dense(policy=self.policy, features=self.output_size)

@@ -11,7 +11,7 @@ from rnnt_qat.infra.config import require_at_least
 from rnnt_qat.layers.dense import Dense
 from rnnt_qat.layers.embedding import Embedding
 from rnnt_qat.models.dropout import dropout, place_keys
-from rnnt_qat.models.recurrent import LSTMConfig, RecurrentConfig
+from rnnt_qat.models.recurrent import HiddenSize, LSTMConfig, RecurrentConfig, layer_widths
 from rnnt_qat.quant.operators import Value
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.typing import BLANK_ID, Array, Bool, Int, PRNGKey, PyTree
@@ -23,21 +23,27 @@ class LSTMPredictionConfig:
 
     Attributes:
       embedding_size: width of a label's embedding.
-      hidden_size: hidden width of each recurrent layer.
+      hidden_size: hidden width of all recurrent layers, or one width for each layer.
       num_layers: number of recurrent layers.
       dropout_rate: dropout rate of embeddings and between layers, in training.
       layer: kind of the recurrent layers.
     """
 
     embedding_size: int = 128
-    hidden_size: int = 256
+    hidden_size: HiddenSize = 256
     num_layers: int = 1
     dropout_rate: float = 0.0
     layer: RecurrentConfig = field(default_factory=LSTMConfig)
 
     def __post_init__(self):
         """Rejects sizes below 1."""
-        require_at_least(1, self, "embedding_size", "hidden_size", "num_layers")
+        require_at_least(1, self, "embedding_size", "num_layers")
+        layer_widths("LSTMPredictionConfig", self.hidden_size, self.num_layers)
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Hidden width of each recurrent layer, in order."""
+        return layer_widths("LSTMPredictionConfig", self.hidden_size, self.num_layers)
 
     def make(self, policy: PrecisionPolicy, vocabulary: int, output_size: int) -> nn.Module:
         """Creates the network.
@@ -100,8 +106,7 @@ class LSTMPrediction(nn.Module):
         nn.share_scope(self, self.table)  # makes ``embedding`` a parameter of this module
         kind = self.config.layer
         layers = [
-            kind.make(self.policy, self.config.hidden_size, rematerialize=False)
-            for _ in range(self.config.num_layers)
+            kind.make(self.policy, width, rematerialize=False) for width in self.config.hidden_sizes
         ]
         setattr(self, kind.name, layers)
         self.projection = Dense(policy=self.policy, features=self.output_size)

@@ -1,5 +1,6 @@
 """Configurations of the recurrent layers of encoders and prediction networks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,3 +141,33 @@ class NormalizedConfig:
 
 
 RecurrentConfig = LSTMConfig | ProjectedLSTMConfig | GRUConfig | NormalizedConfig
+
+HiddenSize = int | tuple[int, ...]
+"""Hidden width of every layer of a network, or one width for each of them."""
+
+
+def layer_widths(network: str, hidden_size: HiddenSize, num_layers: int) -> tuple[int, ...]:
+    """Returns the hidden width of each layer.
+
+    Args:
+      network: name of the config in messages.
+      hidden_size: the config's value.
+      num_layers: number of layers.
+
+    Raises:
+      ValueError: if a width is below 1, or if there are more or fewer widths than layers.
+    """
+    widths = (hidden_size,) * num_layers if isinstance(hidden_size, int) else hidden_size
+    if len(widths) != num_layers:
+        raise ValueError(
+            f"{network}.hidden_size={hidden_size}: {len(widths)} widths for "
+            f"num_layers={num_layers}; give one number or a width for each layer"
+        )
+    if any(width < 1 for width in widths):
+        raise ValueError(f"{network}.hidden_size={hidden_size}: it must be at least 1")
+    return widths
+
+
+def hidden_size_of(widths: Sequence[int]) -> HiddenSize:
+    """Returns the widths of layers as a config's ``hidden_size``: one number if all are equal."""
+    return widths[0] if len(set(widths)) == 1 else tuple(widths)

@@ -104,8 +104,8 @@ class RNNT(nn.Module):
         self.simple_encoded = nn.Dense(config.vocabulary) if simple else None
         self.simple_predicted = nn.Dense(config.vocabulary) if simple else None
         self.state_projection = [
-            StateProjection(config.encoder.hidden_size, config.teacher_width)
-            for _ in range(config.encoder.num_layers if config.teacher_width else 0)
+            StateProjection(width, config.teacher_width)
+            for width in (config.encoder.hidden_sizes if config.teacher_width else ())
         ]
 
     def __call__(

@@ -12,11 +12,13 @@ from .loop import LoopConfig, Trainer
 from .metrics import read_records
 from .objective import Objectives, WeightedObjective, total
 from .optimizer import OptimizerConfig
+from .pruning import CubicSparsity, MagnitudePruning
 from .rehearsal import Rehearsal, rehearse
 from .run_folder import has_checkpoints
 from .signals import StoppedBySignal
 from .stages import (
     Calibration,
+    RemoveUnits,
     Stage,
     TrainingStage,
     bind,
@@ -38,14 +40,17 @@ __all__ = [
     "Checkpoints",
     "CompiledUpdate",
     "ConfigMismatchError",
+    "CubicSparsity",
     "EvaluationProgress",
     "Evaluator",
     "Frozen",
     "LoopConfig",
     "LossFunction",
+    "MagnitudePruning",
     "Objectives",
     "OptimizerConfig",
     "Rehearsal",
+    "RemoveUnits",
     "RowLosses",
     "Stage",
     "StoppedBySignal",

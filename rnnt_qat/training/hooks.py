@@ -18,6 +18,13 @@ class Hook(Protocol):
     def name(self) -> str:
         """Name that addresses the hook in a config."""
 
+    @property
+    def settled_after(self) -> int:
+        """Number of steps of the stage after which a state may be the stage's result; 0 for any.
+
+        States before are not what the hook is to give: they are measured, but never the best.
+        """
+
     def check(self, steps: int) -> None:
         """Raises ValueError if a stage of ``steps`` steps is too short for the hook."""
 

@@ -289,7 +289,8 @@ class Trainer:
             loop.shard_above,
         )
         progress = Progress(stage.name, step, last_step, self._first_steps[-1])
-        errors = self._errors_until(stage.name, step) if stage.patience else []
+        settled = first_step + stage.settled_after
+        errors = self._errors_between(stage.name, settled, step) if stage.patience else []
         saved, before = step, compilations()
         in_flight: collections.deque[tuple[int, StepReport]] = collections.deque()
 
@@ -323,7 +324,8 @@ class Trainer:
             with progress.paused():
                 if ended:
                     stage.check(to_host(state))
-                wer = self._evaluate(stage, step, state) if evaluate else None
+                measured = self._evaluate(stage, step, state) if evaluate else None
+                wer = measured if step >= settled else None
                 if wer is not None and stage.patience and not ended:
                     errors.append(wer)
                     if plateaued(errors, stage.patience):
@@ -347,10 +349,11 @@ class Trainer:
         self._writer.write_throughput(step, stage.name, counts | made.record())
         return state
 
-    def _errors_until(self, stage: str, step: int) -> list[float]:
+    def _errors_between(self, stage: str, first: int, last: int) -> list[float]:
         """Returns the validation errors of a stage that a resumed run has recorded."""
         records = read_records(self._workdir / METRICS)
-        return [r[WER] for r in records if r["stage"] == stage and r["step"] <= step and WER in r]
+        steps = range(first, last + 1)
+        return [r[WER] for r in records if r["stage"] == stage and r["step"] in steps and WER in r]
 
     def _leave_out(
         self, stage: BoundStage, state: TrainState, step: int, to: int, why: str

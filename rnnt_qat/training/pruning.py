@@ -18,23 +18,18 @@ Masks = dict[str, Bool[Array, "..."]]
 
 
 @dataclasses.dataclass(frozen=True)
-class MagnitudePruning:
-    """A hook that gradually increases the sparsity of each kernel (Zhu and Gupta 2017).
+class CubicSparsity:
+    """The schedule of a pruning hook: sparsity rises as a cubic (Zhu and Gupta 2017).
 
-    The sparsity follows a cubic that rises fastest at the beginning, while many weights are
-    redundant. Weights that are zero at the start of a stage stay zero: ``final_sparsity=0`` in a
-    later stage keeps the pruning of an earlier one.
+    It rises fastest at the beginning, while many weights are redundant.
 
     Attributes:
       name: name that addresses the hook in a config.
-      final_sparsity: fraction of zeros in each kernel after the ramp, in [0, 1).
-      initial_sparsity: fraction of zeros at ``begin_step``, in [0, 1).
+      final_sparsity: fraction that is pruned after the ramp, in [0, 1).
+      initial_sparsity: fraction that is pruned at ``begin_step``, in [0, 1).
       begin_step: step of the stage at which pruning begins, >= 0.
       ramp_steps: number of steps from ``begin_step`` to the final sparsity, >= 0.
       every: steps between updates of the masks, >= 1.
-      pattern: shell pattern over parameter paths, e.g. ``encoder/*_kernel``.
-      unit: ``weight`` prunes single weights by magnitude; ``column`` prunes whole columns (the
-        weights of one output, of one gate in an LSTM) by Euclidean norm.
     """
 
     name: str = "pruning"
@@ -43,8 +38,6 @@ class MagnitudePruning:
     begin_step: int = 0
     ramp_steps: int = 500
     every: int = 50
-    pattern: str = "*kernel"
-    unit: Literal["weight", "column"] = "weight"
 
     def __post_init__(self):
         if not 0 <= self.initial_sparsity < 1 or not 0 <= self.final_sparsity < 1:
@@ -64,13 +57,41 @@ class MagnitudePruning:
                 "lower them or give the stage more steps"
             )
 
+    @property
+    def settled_after(self) -> int:
+        """Number of steps of the stage after which the final sparsity is reached."""
+        return self.begin_step + self.ramp_steps + 1
+
     def sparsity(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Returns the scheduled fraction of zeros at a step of the stage."""
+        """Returns the scheduled fraction that is pruned at a step of the stage."""
         since = step - self.begin_step
         done = (
             jnp.clip(since / self.ramp_steps, 0.0, 1.0) if self.ramp_steps else 1.0 * (since >= 0)
         )
         return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * (1 - done) ** 3
+
+    def due(self, step: Int[Array, ""]) -> Bool[Array, ""]:
+        """Returns whether the masks change at a step of the stage."""
+        since, last = step - self.begin_step, self.begin_step + self.ramp_steps
+        return (since >= 0) & ((since % self.every == 0) | (step == last))
+
+
+@dataclasses.dataclass(frozen=True)
+class MagnitudePruning(CubicSparsity):
+    """A hook that gradually increases the sparsity of each kernel.
+
+    Weights that are zero at the start of a stage stay zero: ``final_sparsity=0`` in a later stage
+    keeps the pruning of an earlier one. Kernels keep their sizes; ``UnitPruning`` prunes what can
+    be removed.
+
+    Attributes:
+      pattern: shell pattern over parameter paths, e.g. ``encoder/*_kernel``.
+      unit: ``weight`` prunes single weights by magnitude; ``column`` prunes whole columns (the
+        weights of one output, of one gate in an LSTM) by Euclidean norm.
+    """
+
+    pattern: str = "*kernel"
+    unit: Literal["weight", "column"] = "weight"
 
     def init(self, params: PyTree) -> Masks:
         """Returns the initial masks, True for nonzero weights.
@@ -104,18 +125,15 @@ class MagnitudePruning:
         Returns:
           The pruned parameters and the masks, True for weights that are kept.
         """
-        last = self.begin_step + self.ramp_steps
-        since = step - self.begin_step
-        due = (since >= 0) & ((since % self.every == 0) | (step == last))
         leaves = flatten_dict(params, sep="/")
 
         def choose(masks: Masks) -> Masks:
             sparsity = self.sparsity(step)
-            largest = _largest_columns if self.unit == "column" else _largest
-            return {path: largest(leaves[path], mask, sparsity) for path, mask in masks.items()}
+            chosen = _largest_columns if self.unit == "column" else largest
+            return {path: chosen(leaves[path], mask, sparsity) for path, mask in masks.items()}
 
         # Sorting a kernel costs more than its update, so it runs only when due.
-        masks = jax.lax.cond(due, choose, lambda masks: masks, state)
+        masks = jax.lax.cond(self.due(step), choose, lambda masks: masks, state)
         return _masked(params, masks), masks
 
     def post_average(self, ema_params: PyTree, state: Masks) -> PyTree:
@@ -128,10 +146,16 @@ class MagnitudePruning:
         return _masked(ema_params, state)
 
 
-def _largest(
+def largest(
     weights: Float[Array, "*S"], mask: Bool[Array, "*S"], sparsity: Float[Array, ""]
 ) -> Bool[Array, "*S"]:
-    """Returns the mask of the weights kept when a fraction of them, the smallest, is pruned."""
+    """Returns the mask of the weights kept when a fraction of them, the smallest, is pruned.
+
+    Args:
+      weights: values, of which the smallest in magnitude are pruned.
+      mask: False for those that are pruned already, which stay so.
+      sparsity: fraction to prune.
+    """
     magnitudes = jnp.where(mask, jnp.abs(weights), -1.0)  # pruned weights sort first: they stay so
     count = jnp.floor(sparsity * weights.size).astype(jnp.int32)
     ascending = jnp.sort(magnitudes.ravel())
@@ -145,7 +169,7 @@ def _largest_columns(
     """Returns the mask of the columns kept when a fraction of them, the smallest, is pruned."""
     rows = tuple(range(weights.ndim - 1))
     norms = jnp.sqrt(jnp.sum(jnp.where(mask, weights, 0.0) ** 2, axis=rows))
-    return mask & _largest(norms, mask.any(axis=rows), sparsity)
+    return mask & largest(norms, mask.any(axis=rows), sparsity)
 
 
 def _masked(params: PyTree, masks: Masks) -> PyTree:

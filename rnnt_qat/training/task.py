@@ -1,8 +1,9 @@
 """Interfaces between the stages and a task: a model with its losses and evaluations."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
+from rnnt_qat.training.hooks import Hook
 from rnnt_qat.training.objective import Objectives
 from rnnt_qat.training.update import LossFunction
 from rnnt_qat.typing import PyTree
@@ -63,6 +64,16 @@ class ModelUnderPolicy(Protocol):
         """Raises ValueError, naming the sites, if a range is not positive."""
 
 
+class Removal(Protocol):
+    """The removal of pruned units between two stages."""
+
+    def remove(self, params: PyTree) -> PyTree:
+        """Returns the parameters of the smaller network; traced."""
+
+    def check(self, params: PyTree) -> None:
+        """Raises an error if the smaller network would compute something else."""
+
+
 class Task(Protocol):
     """A model that can be bound to any precision policy."""
 
@@ -75,3 +86,10 @@ class Task(Protocol):
 
     def teacher(self, name: str) -> Teacher:
         """Returns the teacher with this name; see ``TrainingStage.teacher``."""
+
+    def without_units(self, hooks: Sequence[Hook]) -> tuple[Self, Removal]:
+        """Returns the task of the network without pruned units, and their removal.
+
+        Args:
+          hooks: the hooks of all stages since the last removal, at least one.
+        """

@@ -22,7 +22,7 @@ VARIANTS = {
     "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
     "taught": ["w2", "crude_alone"],
-    "pruned": ["zeros_50", "w4_zeros_80", "columns_50"],
+    "pruned": ["zeros_50", "w4_zeros_80", "columns_50", "units_50"],
     "precision_schedule": ["at_once", "by_error", "products", "products_at_once"],
     "librispeech": ["word_pieces", "by_speaker", "fine_tune"],
 }

@@ -83,7 +83,7 @@ def test_the_network_without_pruned_units_computes_what_the_larger_one_does(para
 
 
 def test_a_unit_is_its_gates_its_recurrent_row_and_what_reads_it(params):
-    """Every weight that pruning changes, by hand in NumPy, for a layer before the time reduction."""
+    """Every weight that pruning changes, in NumPy, for a layer before the time reduction."""
     kept = masks({"encoder/lstm_0": KEPT["encoder/lstm_0"]})
     pruned = with_zero_units(params, kept)
     expected = jax.tree.map(lambda leaf: np.array(leaf), params)

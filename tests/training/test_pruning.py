@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.pruning import MagnitudePruning
-from rnnt_qat.training.stages import Calibration, TrainingStage
+from rnnt_qat.training.stages import Calibration, TrainingStage, bind
 from rnnt_qat.training.task import FLOAT32
-from tests.training.toy import WIDTH, ToyIterator, trainer
+from tests.training.toy import WIDTH, ToyIterator, ToyTask, trainer
 
 HOOK = MagnitudePruning(final_sparsity=0.75, begin_step=2, ramp_steps=8, every=3, pattern="w")
 
@@ -82,6 +83,35 @@ def test_zeros_that_are_there_are_kept():
 def test_what_cannot_prune_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class EarlierIsBetter(ToyTask):
+    """Measures the share of zeros as the error, which pruning raises."""
+
+    def under(self, precision):
+        model = super().under(precision)
+
+        def evaluate(params, quant_stats, progress):
+            return {"wer": float((np.asarray(params["w"]) == 0).mean())}
+
+        model.evaluate = evaluate
+        return model
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_the_best_state_is_one_of_the_final_sparsity(tmp_path, patience):
+    """Lower errors before the ramp's end neither win nor end the stage."""
+    stage = TrainingStage("float", 20, FLOAT32, hooks=(HOOK,), patience=patience)
+    made = trainer(tmp_path, (stage,), ToyIterator(), evaluate_every=2)
+    made._stages = bind((stage,), EarlierIsBetter())
+    made.run()
+    (best,) = made.best_states()
+    errors = {r["step"]: r["wer"] for r in read_records(tmp_path / "metrics.jsonl") if "wer" in r}
+    assert HOOK.settled_after == 11
+    assert errors[2] < errors[8] < errors[12] == best.wer == 0.75
+    assert best.step >= 12
+    assert (np.asarray(best.state.params["w"]) == 0).mean() == 0.75
+    assert max(errors) == (14 if patience else 20)
 
 
 class StoppedError(Exception):

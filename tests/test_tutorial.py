@@ -20,7 +20,7 @@ NEXT = {
     "--workdir=workdir/own",
     "experiments.train": "python -m experiments.evaluate --workdir=workdir/own",
     "experiments.evaluate": "python -m experiments.export --model=workdir/own/models/float,"
-    "workdir/own/models/calibrated,workdir/own/models/aware --output=workdir/own/export",
+    "workdir/own/models/calibration,workdir/own/models/aware --output=workdir/own/export",
     "experiments.sweep": "python -m experiments.sweep --models=workdir/own/models/float "
     "--policies=ethos_u_8x8_16 --workdir=",
     "experiments.report": "python -m webbrowser -t file://",

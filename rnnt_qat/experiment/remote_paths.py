@@ -162,7 +162,8 @@ def _require_shared(home: pathlib.Path) -> None:
     """
     if jax.process_count() == 1:
         return
-    wait_for_all(f"prepared {home}", _LONGEST_DOWNLOAD_S)
+    # The folder's own name is the same everywhere; above it, each process may have another cache.
+    wait_for_all(f"prepared {home.name}", _LONGEST_DOWNLOAD_S)
     token = uuid.uuid4().hex
     if jax.process_index() == 0:
         write_text(home / "job", token)
@@ -173,8 +174,9 @@ def _require_shared(home: pathlib.Path) -> None:
     blind = np.flatnonzero(~multihost_utils.process_allgather(np.asarray(sees)))
     if blind.size:
         raise RemoteStoreError(
-            f"processes {', '.join(map(str, blind))} do not see {home} of process 0: let "
-            "XDG_CACHE_HOME name a folder that all of them share; checkpoints are written there"
+            f"of the job's processes, {', '.join(map(str, blind))} cannot see what process 0 wrote "
+            f"for all (this one, {jax.process_index()}, looks in {home}): let XDG_CACHE_HOME name "
+            "a folder that all of them share; checkpoints are written there"
         )
 
 

@@ -46,9 +46,14 @@ def wait_for(process, condition):
 
 
 def steps(store, stage, sealed):
-    """Returns the steps of a stage in the store that have a seal, or that have none yet."""
-    folders = (store / "checkpoints" / stage).glob("*")
-    return [int(f.name) for f in folders if (f / "checksums.json").exists() == sealed]
+    """Returns the steps of a stage in the store that have a seal, or files but none yet.
+
+    A store has no empty folders; the one in a folder keeps them after a deletion.
+    """
+    files = [f for f in (store / "checkpoints" / stage).rglob("[!.]*") if f.is_file()]
+    folders = {file.relative_to(store / "checkpoints" / stage).parts[0] for file in files}
+    seals = {file.parent.name for file in files if file.name == "checksums.json"}
+    return [int(name) for name in (folders & seals if sealed else folders - seals)]
 
 
 @pytest.mark.slow

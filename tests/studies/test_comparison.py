@@ -8,6 +8,7 @@ import pytest
 from experiments.configs import prompts_smoke
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
+from rnnt_qat.experiment import test_sets
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.audit import OffChip
@@ -40,7 +41,7 @@ class Recognizer:
 
 
 def test_one_pass_over_all_test_sets_is_told_apart_again(monkeypatch):
-    monkeypatch.setattr(comparison, "open_corpus", lambda _, corpus, split: range(SIZES[corpus]))
+    monkeypatch.setattr(test_sets, "open_corpus", lambda _, corpus, split: range(SIZES[corpus]))
     recognizers = {
         "good": Recognizer(("one two", "three", "four five six")),
         "bad": Recognizer(("one too", "three", "four six")),
@@ -59,7 +60,7 @@ def test_one_pass_over_all_test_sets_is_told_apart_again(monkeypatch):
 
 @pytest.mark.parametrize(("policy", "told"), [("float32", False), ("w8a8", True)])
 def test_only_a_model_with_a_chip_is_told_what_stays_on_the_cpu(policy, told, monkeypatch):
-    monkeypatch.setattr(comparison, "open_corpus", lambda _, corpus, split: range(SIZES[corpus]))
+    monkeypatch.setattr(test_sets, "open_corpus", lambda _, corpus, split: range(SIZES[corpus]))
     recognizer = Recognizer(("one two", "three", "four five six"))
     recognizer.audit = lambda: (OffChip("joint", "tanh", "tanh", "float32", on_cpu=True),) * 24
     recognizer.policy = policy_by_name(policy)

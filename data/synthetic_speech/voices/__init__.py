@@ -5,6 +5,7 @@ import fnmatch
 import functools
 from collections.abc import Callable, Sequence
 
+from data.synthetic_speech.voices.accents import ACCENTS
 from data.synthetic_speech.voices.base import Voice, VoiceError
 from data.synthetic_speech.voices.espeak import EspeakVoice
 from data.synthetic_speech.voices.flite import FliteVoice
@@ -58,8 +59,15 @@ VOICES: dict[str, VoiceSpec] = {
         f"kokoro_{name}": VoiceSpec(functools.partial(KokoroVoice, name), 0.1, 0.057)
         for name in (*AMERICAN, *BRITISH)
     },
+    **{
+        f"{accent}_kokoro_{name}": VoiceSpec(
+            functools.partial(KokoroVoice, name, accent), 0.1, 0.057
+        )
+        for accent in ACCENTS
+        for name in (*AMERICAN, *BRITISH)
+    },
 }
-"""Voices by name.
+"""Voices by name; those of ``kokoro`` also with each foreign accent.
 
 Those of ``hibari`` and ``pico`` are installed by requirements.txt, ``flite`` and ``espeak`` by
 Debian's packages of these names, and ``kokoro`` by the extra ``kokoro`` and ``espeak-ng``.

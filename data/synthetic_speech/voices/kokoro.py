@@ -21,6 +21,7 @@ from jaxtyping import Float32
 
 from data.npm import npm_pack
 from data.skips import Cause, SkipError
+from data.synthetic_speech.voices.accents import with_accent
 from data.synthetic_speech.voices.base import VoiceError
 from data.synthetic_speech.voices.command import require_command
 from rnnt_qat.infra.errors import install_extra
@@ -89,15 +90,17 @@ class KokoroVoice:
 
     Args:
       name: one of `AMERICAN` or `BRITISH`.
+      accent: a name in `ACCENTS`; None for a native speaker.
     """
 
     sample_rate_hz = 24_000
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, accent: str | None = None):
         require_command("espeak-ng", "espeak-ng")
         self._session = _session()
         self._styles = _styles(name)
         self._british = name in BRITISH
+        self._accent = accent
 
     def synthesize(
         self, spoken: str, *, speed: float, pitch: float, seed: int
@@ -105,6 +108,8 @@ class KokoroVoice:
         """See `Voice`; the network draws no noise, so `seed` has no effect."""
         del seed
         phonemes = to_phonemes(spoken, self._british)
+        if self._accent is not None:
+            phonemes = with_accent(phonemes, self._accent)
         if len(phonemes) >= len(self._styles):
             raise SkipError(
                 Cause.TOO_LONG, f"{len(phonemes)} phonemes; Kokoro takes {len(self._styles) - 1}"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from data.synthetic_speech.voices import VOICES, VoiceError, kokoro, load_voice, named_voices
+from data.synthetic_speech.voices.accents import ACCENTS, with_accent
 from data.synthetic_speech.voices.base import check_model
 from data.synthetic_speech.voices.command import run_to_wav
 
@@ -13,7 +14,7 @@ INSTALLED = ["hibari_us", "hibari_gb", "pico_us", "pico_gb"]
 INSTALLED += [name for name in VOICES if name.startswith("flite") and shutil.which("flite")]
 INSTALLED += [name for name in VOICES if name.startswith("espeak") and shutil.which("espeak-ng")]
 if importlib.util.find_spec(kokoro.MODEL_PARTS[0]) and shutil.which("espeak-ng"):
-    INSTALLED += ["kokoro_af_heart", "kokoro_bf_emma"]
+    INSTALLED += ["kokoro_af_heart", "kokoro_bf_emma", "french_kokoro_bf_emma"]
 
 
 def say(name, spoken=SENTENCE, speed=1.0, pitch=1.0, seed=0):
@@ -114,6 +115,26 @@ def test_phonemes_become_the_symbols_that_kokoro_was_taught():
         1, 6, 16, 24, 25, 31, 33, 35, 36, 39, 41, 43, 50, 68, 72, 78, 82, 83, 92, 112, 119, 123,
         125, 131, 133, 135, 138, 147, 148, 156, 157, 158, 177,
     ]  # fmt: skip
+
+
+def test_an_accent_substitutes_phonemes_in_order_and_at_the_ends_of_words():
+    said = "θɹˈi sˈɛvən fˈIv, hi wʊdhəv ʤˈʌmpt"
+    assert with_accent(said, "french") == "sʁˈi sˈɛvən fˈIv, i wʊdəv ʒˈœmpt"
+    assert with_accent(said, "german") == "sʁˈi zˈɛvən fˈIf, hi vʊdhəf ʧˈʌmpt"
+    assert with_accent(said, "spanish") == "tɾˈi sˈɛbən fˈIb, xi wʊdxəb jˈampt"
+
+
+def test_every_accent_stays_within_the_symbols_that_kokoro_knows():
+    known = "".join(kokoro._SYMBOLS)
+    for accent in ACCENTS:
+        changed = with_accent(known, accent)
+        assert changed != known, accent
+        assert set(changed) <= set(known), accent
+
+
+def test_each_of_kokoros_voices_has_each_accent():
+    assert len(named_voices(["*_kokoro_*"])) == 28 * len(ACCENTS)
+    assert VOICES["hindi_kokoro_bm_lewis"].load.args == ("bm_lewis", "hindi")
 
 
 def test_what_kokoro_lacks_is_named(monkeypatch, tmp_path):

@@ -53,7 +53,7 @@ from rnnt_qat.training.task import FLOAT32
 
 LIBRISPEECH = "librispeech/dev_clean_part"
 BOOKS = "synthetic_speech/books_8h_52224e6a"
-SINGLE_DIGITS = "synthetic_speech/single_digits_0.2h_fde24321"
+SINGLE_DIGITS = "synthetic_speech/single_digits_0.4h_3514152e"
 
 DATA = DataConfig(
     train=(
@@ -294,12 +294,12 @@ def chip() -> ExperimentConfig:
 
 
 def digits() -> ExperimentConfig:
-    """Digit strings alone; speeds that make other speakers of the few, half of it at 8 kHz."""
+    """Digit strings alone; foreign accents, speeds that make other speakers, half at 8 kHz."""
     return _descendant(
         DataConfig(
             train=(
                 Split("connected_digits", "train", repeats=2),
-                Split("spoken_digits", "train"),
+                Split("spoken_digits", "train", joined_seconds=6.0),
                 Split("synthetic_speech/digits_1h", "train"),
                 Split(SINGLE_DIGITS, "train", repeats=2),
                 Split("speechocean762", "train_digits", repeats=16),

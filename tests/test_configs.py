@@ -18,9 +18,19 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "experiments/configs"
 GOLDEN = pathlib.Path(__file__).parent / "golden/configs"
 VARIANTS = {
     "prompts": ["synthetic_only"],
-    "assistant": ["short", "gpu", "gpu_short", "chip", "digits", "digits_chip", "telephone"],
+    "assistant": [
+        "short",
+        "further",
+        "gpu",
+        "gpu_short",
+        "chip",
+        "digits",
+        "digits_chip",
+        "telephone",
+    ],
     "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
+    "healing": ["crude_annealed", "crude_small_cells", "w2_lsq"],
     "taught": ["w2", "crude_alone"],
     "pruned": ["zeros_50", "w4_zeros_80", "columns_50", "units_50"],
     "precision_schedule": ["at_once", "by_error", "products", "products_at_once"],

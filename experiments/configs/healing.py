@@ -2,7 +2,8 @@
 
 python -m data.prepare --corpora=asterisk_prompts,synthetic_speech
 for v in crude_plain crude_unit_slope crude_annealed crude_small_cells w2_plain w2_lsq; do
-  python -m experiments.train --config=experiments/configs/healing.py:$v --workdir=workdir/healing/$v
+  python -m experiments.train --config=experiments/configs/healing.py:$v \
+      --workdir=workdir/healing/$v
 done
 python -m experiments.evaluate --output=workdir/healing/report \
     --models=data/pretrained/assistant,workdir/healing/crude_plain/models/aware,...
@@ -48,17 +49,19 @@ def through(
       further: objectives beside the config's own.
     """
     whole = on_chip.experiment()
-    stages: list[Stage] = [Calibration(batches=10)]
+    stages: list[Stage] = []
     for number, precision in enumerate(precisions, start=1):
-        stages.append(
+        ending = "" if number == len(precisions) else f"_{number}"
+        stages += [
+            Calibration(f"calibration{ending}", batches=10, precision=precision),
             TrainingStage(
-                "aware" if number == len(precisions) else f"aware_{number}",
+                f"aware{ending}",
                 precision=precision,
                 steps=taught.STEPS // len(precisions),
                 optimizer=optimizer,
                 objectives=(*whole.objectives, *further) if further else (),
-            )
-        )
+            ),
+        ]
     return dataclasses.replace(
         whole,
         initialize_from="data/pretrained/assistant",

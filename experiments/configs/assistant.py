@@ -52,7 +52,6 @@ from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 
 LIBRISPEECH = "librispeech/dev_clean_part"
-BOOKS = "synthetic_speech/books_8h_52224e6a"
 SINGLE_DIGITS = "synthetic_speech/single_digits_0.4h_3514152e"
 
 DATA = DataConfig(
@@ -165,44 +164,6 @@ def short() -> ExperimentConfig:
             Calibration(batches=0),
             TrainingStage("aware", steps=0),
         ),
-    )
-
-
-def further() -> ExperimentConfig:
-    """Goes on from the shipped model: a book's sentences by other voices, and more to overcome.
-
-    After 240 hours the loss fell and validation no longer did: wider speeds, rooms, noise, masks
-    and three times the dropout are against that.
-    """
-    whole = experiment()
-    encoder = dataclasses.replace(whole.model.encoder, dropout_rate=0.15)
-    assert isinstance(whole.model.prediction, LSTMPredictionConfig)
-    prediction = dataclasses.replace(whole.model.prediction, dropout_rate=0.15)
-    return dataclasses.replace(
-        whole,
-        initialize_from="data/pretrained/assistant",
-        data=dataclasses.replace(whole.data, train=(*whole.data.train, Split(BOOKS, "train"))),
-        model=dataclasses.replace(whole.model, encoder=encoder, prediction=prediction),
-        spec_augment=SpecAugmentConfig(
-            freq_mask_bins=14, max_time_masks=5, time_mask_fraction=0.05
-        ),
-        pipeline=dataclasses.replace(
-            whole.pipeline,
-            augmentation=dataclasses.replace(
-                whole.pipeline.augmentation,
-                speeds=(0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15),
-                noise_probability=0.2,
-                room_probability=0.2,
-                half_band_probability=0.1,
-            ),
-        ),
-        stages=tuple(
-            dataclasses.replace(stage, steps=6000)
-            if isinstance(stage, TrainingStage) and stage.name == "float"
-            else stage
-            for stage in whole.stages
-        ),
-        loop=dataclasses.replace(whole.loop, evaluate_every=1500),
     )
 
 
@@ -397,7 +358,6 @@ def get_config(variant: str = "experiment") -> ConfigDict:
     variants = {
         "experiment": experiment,
         "short": short,
-        "further": further,
         "gpu": gpu,
         "gpu_short": gpu_short,
         "chip": chip,

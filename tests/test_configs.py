@@ -20,7 +20,6 @@ VARIANTS = {
     "prompts": ["synthetic_only"],
     "assistant": [
         "short",
-        "further",
         "gpu",
         "gpu_short",
         "chip",

@@ -325,7 +325,9 @@ def _workdir() -> pathlib.Path:
         return pathlib.Path(_WORKDIR.value)
     if _MODELS.value is None:
         raise flags.ValidationError("give --workdir, which takes the models of --config")
-    return pathlib.Path(_MODELS.value[0]).absolute().parents[1] / "sweep"
+    here, beside = pathlib.Path.cwd(), pathlib.Path(_MODELS.value[0]).absolute().parents[1]
+    beside = beside.relative_to(here) if beside.is_relative_to(here) else beside
+    return beside / "sweep"
 
 
 def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:

@@ -1,6 +1,7 @@
 """What the sweep's flags ask for."""
 
 import io
+import pathlib
 import sys
 import types
 
@@ -111,7 +112,9 @@ def test_how_ray_is_installed_is_said(tmp_path, monkeypatch):
 
 def test_what_is_swept_and_where(tmp_path):
     with flagsaver.flagsaver(models=["run/models/float"]):
-        assert sweep._workdir().parts[-2:] == ("run", "sweep")
+        assert sweep._workdir() == pathlib.Path("run/sweep")
+    with flagsaver.flagsaver(models=[str(tmp_path / "run/models/float")]):
+        assert sweep._workdir() == tmp_path / "run/sweep"
     with pytest.raises(flags.ValidationError, match="give --config or --models"):
         sweep._workdir()
 

@@ -80,7 +80,8 @@ def main() -> None:
     else:
         raise flags.ValidationError("give --workdir or --models")
     set_up_jax(several=True)
-    recognizers = {name: Recognizer.load(d) for name, d in directories.items()}
+    with Progress("loading the models", Console(enabled=not jax.process_index()), remains=False):
+        recognizers = {name: Recognizer.load(d) for name, d in directories.items()}
     first = next(iter(recognizers.values()))
 
     evaluation = dataclasses.replace(first.config.evaluation, timed_repeats=_TIMED.value)

@@ -151,7 +151,8 @@ class Trainer:
           ConfigMismatchError: if the working directory belongs to another config.
           SkippedBatchesError: if ``skipped_in_a_row_limit`` batches in a row are skipped.
         """
-        first, state = self._restore_or_create()
+        with steps.Progress("creating or restoring the state", self._console, remains=False):
+            first, state = self._restore_or_create()
         step = int(to_host(state.step))
         self._console.say(", ".join(f"{s.name} {s.steps} steps" for s in self._stages))
         self._input = DeviceBatches(self._iterator, self._mesh)

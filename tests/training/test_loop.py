@@ -2,6 +2,7 @@ import io
 import itertools
 import re
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -77,6 +78,21 @@ def test_what_takes_time_is_said_and_timed(whole):
     assert any(re.match(r"float: compiled for batch shape 2 in \d", line) for line in lines)
     assert any(re.match(r"aware 48: validation WER .* % \(measured in \d", line) for line in lines)
     assert any("all stages about" in line for line in lines if line.startswith("float 25/30"))
+
+
+def test_a_state_that_takes_long_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnt_qat.infra.progress.QUIET_SECONDS", 0.0)
+    console = io.StringIO()
+    slow = trainer(tmp_path, plan(), ToyIterator(), console=Console(console))
+
+    def create():
+        time.sleep(1.5)  # a second passes between two looks at the clock
+        raise CrashError
+
+    monkeypatch.setattr(slow, "_create_state", create)
+    with pytest.raises(CrashError):
+        slow.run()
+    assert "creating or restoring the state: " in console.getvalue()
 
 
 def test_calibration_reaches_the_aware_stage(whole):

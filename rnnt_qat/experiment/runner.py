@@ -46,6 +46,7 @@ from rnnt_qat.input_pipeline.tokenizer import (
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import require_same_config
 from rnnt_qat.training.loop import Trainer
@@ -275,7 +276,16 @@ class Experiment:
 
         Args:
           seconds: time to measure for, in seconds, without loading and compiling.
+
+        Raises:
+          ConfigError: if the size of batches is to be measured too.
         """
+        if self.config.pipeline.memory_bytes:
+            raise ConfigError(
+                f"pipeline.memory_bytes={self.config.pipeline.memory_bytes}: time is measured for "
+                "batches of a known size; set it to 0, and pipeline.batch_seconds to what "
+                "experiments.train has chosen"
+            )
         iterator = self.iterator()
         with Progress("decoding the training speech", self.console, "utterances") as progress:
             iterator.load(progress.at)
@@ -339,11 +349,18 @@ class Experiment:
                 self._trackers,
                 self._saved,
                 stage_seconds,
+                self._sizing(iterator),
             )
             state = trainer.run()
             kept = {b.stage: self._keep(b, tasks[b.stage]) for b in trainer.best_states()}
             self._say_outcome(kept, parameter_count(state.params))
             return kept
+
+    def _sizing(self, iterator: TrainIterator) -> BatchSizing | None:
+        pipeline = self.config.pipeline
+        if not pipeline.memory_bytes:
+            return None
+        return BatchSizing(iterator, pipeline.memory_bytes, pipeline.batch_seconds)
 
     def _say_outcome(self, kept: dict[str, Recognizer], parameters: int) -> None:
         """Prints the results and their locations."""

@@ -12,6 +12,10 @@ class PipelineConfig:
     Attributes:
       num_buckets: maximum number of static shapes, i.e. of compilations of the training step.
       batch_seconds: maximum seconds of audio in a batch over all processes, including padding.
+      memory_bytes: memory of each device in bytes that a training step may take by the compiler's
+        account (``training.batch_sizing``). Each training stage then takes the largest batches
+        whose step fits, in place of ``batch_seconds``; a smaller network takes larger ones. 0 takes
+        ``batch_seconds``.
       max_seconds: maximum duration of an utterance; longer ones are skipped and counted.
       max_labels_per_second: maximum rate of labels; utterances above it are skipped and counted,
         because transcript and audio cannot match.
@@ -31,6 +35,7 @@ class PipelineConfig:
 
     num_buckets: int = 5
     batch_seconds: float = 120.0
+    memory_bytes: int = 0
     max_seconds: float = 20.0
     max_labels_per_second: float = 40.0
     row_multiple: int = 1
@@ -54,5 +59,6 @@ class PipelineConfig:
         for name in ("batch_seconds", "max_seconds", "max_labels_per_second"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"pipeline.{name}={getattr(self, name)} must be positive")
-        if self.cache_bytes < 0:
-            raise ValueError(f"pipeline.cache_bytes={self.cache_bytes} is negative")
+        for name in ("cache_bytes", "memory_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"pipeline.{name}={getattr(self, name)} is negative")

@@ -1,8 +1,10 @@
 """Infinite, deterministic, resumable iterator of training batches."""
 
 import concurrent.futures
+import functools
 import hashlib
 import itertools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,16 +26,17 @@ from rnnt_qat.input_pipeline.mixture import SpeechSource
 from rnnt_qat.input_pipeline.plan import PADDING
 from rnnt_qat.input_pipeline.schedule import EpochSchedule
 from rnnt_qat.input_pipeline.tokenizer import Tokenizer
-from rnnt_qat.typing import Float, Int
+from rnnt_qat.typing import Float, Int, PyTree
 
 
 class TrainIterator(Iterator[AudioBatch | Batch]):
-    """An infinite iterator of batches; the batch of step ``n`` depends only on ``n``.
+    """An infinite iterator of batches; the batch of step ``n`` depends only on ``n`` and its size.
 
     Each epoch contains every feasible utterance exactly once (times the repeats of its mixture)
     over all processes. Batches hold NumPy arrays with the rows of this process.
 
     Attributes:
+      batch_seconds: maximum seconds of audio in a batch over all processes, including padding.
       buckets: static shapes, over all processes.
       skipped: report of the utterances excluded.
       num_examples: number of examples of an epoch.
@@ -87,35 +90,23 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         level = logging.WARNING if self.skipped.counts else logging.INFO
         logging.log(level, "Training data: %s", self.skipped)
         speeds = config.augmentation.speeds
-        self.buckets = choose_buckets(
+        self._choose_buckets = functools.partial(
+            choose_buckets,
             np.concatenate(
                 [samples_at_speed(examples.num_samples, np.full(len(examples), s)) for s in speeds]
             ),
             np.tile(examples.num_labels, len(speeds)),
             num_buckets=config.num_buckets,
             quantum=frontend.config.samples_per_frame * config.frame_multiple,
-            batch_samples=int(config.batch_seconds * rate),
             row_multiple=row_multiple,
         )
         self.num_examples = len(examples)
-        self._epochs = EpochSchedule(examples.num_samples, self.buckets, config.augmentation, seed)
-        self._fingerprint = _fingerprint(source, examples, self.buckets, config, seed)
-        process = process_index, process_count
-        cache = Cache(config.cache_bytes) if cache is None else cache
-        self._threads = config.read_threads
-        self._loader = _Loader(source, examples, self._epochs, frontend, config, process, cache)
-        self._dataset = (
-            grain.MapDataset.source(_Steps())
-            .map(self._loader)
-            .to_iter_dataset(
-                grain.ReadOptions(
-                    num_threads=config.read_threads,
-                    prefetch_buffer_size=max(config.prefetch_batches, config.read_threads),
-                )
-            )
-        )
+        self._source, self._examples, self._frontend = source, examples, frontend
+        self._config, self._seed, self._rate = config, seed, rate
+        self._process, self._row_multiple = (process_index, process_count), row_multiple
+        self._cache = Cache(config.cache_bytes) if cache is None else cache
         self.step = 0
-        self._iterator = iter(self._dataset)
+        self.resize(config.batch_seconds)
 
     def __next__(self) -> AudioBatch | Batch:
         batch = next(self._iterator)
@@ -133,20 +124,96 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
           progress: called with the numbers of decoded and of all utterances.
         """
         utterances = np.unique(self._loader.utterances)
-        with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self._config.read_threads) as pool:
             for done, _ in enumerate(pool.map(self._loader.samples, utterances.tolist()), 1):
                 progress(done, len(utterances))
 
+    @property
+    def size_limits(self) -> tuple[float, float]:
+        """Smallest and largest useful ``batch_seconds``: the longest rows, and a whole epoch."""
+        longest = self.buckets[-1].num_samples * self._row_multiple / self._rate
+        # A tenth more than fits exactly, so that no rounding of the product makes it too small.
+        return math.floor(10 * longest + 1) / 10, float(
+            self._examples.num_samples.sum()
+        ) / self._rate
+
+    def batch_shapes(self, batch_seconds: float) -> tuple[PyTree, ...]:
+        """Returns the shapes of a batch over all processes, for each bucket.
+
+        Args:
+          batch_seconds: maximum seconds of audio in a batch; may differ from the current one.
+        """
+        return tuple(
+            jax.tree.map(
+                lambda leaf, rows=bucket.batch_size: jax.ShapeDtypeStruct(
+                    (rows, *leaf.shape[1:]), leaf.dtype
+                ),
+                self._loader.padding_row(bucket),
+            )
+            for bucket in self._buckets(batch_seconds)
+        )
+
+    def resize(self, batch_seconds: float) -> None:
+        """Changes the size of the batches that follow; the position stays.
+
+        Args:
+          batch_seconds: maximum seconds of audio in a batch.
+
+        Raises:
+          ConfigError: if that is too little for the longest utterance.
+        """
+        config = self._config
+        self.batch_seconds, self.buckets = batch_seconds, self._buckets(batch_seconds)
+        lengths = self._examples.num_samples
+        self._epochs = EpochSchedule(lengths, self.buckets, config.augmentation, self._seed)
+        self._fingerprint = _fingerprint(
+            self._source, self._examples, self.buckets, config, self._seed
+        )
+        self._loader = _Loader(
+            self._source,
+            self._examples,
+            self._epochs,
+            self._frontend,
+            config,
+            self._process,
+            self._cache,
+        )
+        self._dataset = (
+            grain.MapDataset.source(_Steps())
+            .map(self._loader)
+            .to_iter_dataset(
+                grain.ReadOptions(
+                    num_threads=config.read_threads,
+                    prefetch_buffer_size=max(config.prefetch_batches, config.read_threads),
+                )
+            )
+        )
+        self._go_to(self.step)
+
+    def _buckets(self, batch_seconds: float) -> tuple[Bucket, ...]:
+        return self._choose_buckets(batch_samples=int(batch_seconds * self._rate))
+
+    def _go_to(self, step: int) -> None:
+        self.step = step
+        self._iterator = iter(self._dataset)
+        if step:
+            self._iterator.set_state({"next_index": step})
+
     def state(self) -> dict[str, Any]:
         """Returns the position as JSON-serializable data, for a checkpoint."""
-        return {"step": self.step, "data": self._fingerprint}
+        resized = self.batch_seconds != self._config.batch_seconds
+        size = {"batch_seconds": self.batch_seconds} if resized else {}
+        return {"step": self.step, "data": self._fingerprint, **size}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restores the position of ``state``: the next batch is the one that followed it.
+        """Restores position and size of ``state``: the next batch is the one that followed it.
 
         Raises:
           ValueError: the state belongs to other data, seed or pipeline settings.
         """
+        batch_seconds = state.get("batch_seconds", self._config.batch_seconds)
+        if batch_seconds != self.batch_seconds:
+            self.resize(batch_seconds)
         if state["data"] != self._fingerprint:
             raise ValueError(
                 f"the checkpoint's input position (step {state['step']}) belongs to other "
@@ -155,9 +222,7 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
                 "batch now divides by them; a run with pipeline.row_multiple set to a multiple of "
                 "both numbers has the same batches on either"
             )
-        self.step = int(state["step"])
-        self._iterator = iter(self._dataset)
-        self._iterator.set_state({"next_index": self.step})
+        self._go_to(int(state["step"]))
 
 
 class _Steps:
@@ -214,10 +279,14 @@ class _Loader:
         """Returns the samples of an utterance, from the cache if it holds them."""
         return self._cache.get(utterance, lambda: self._source[utterance].audio)
 
+    def padding_row(self, bucket: Bucket) -> AudioBatch | Batch:
+        """Returns a batch of one row without an utterance."""
+        return self._finish(assemble([None], bucket))
+
     def _row(self, bucket: Bucket, epoch: int, example: int, speed: float) -> AudioBatch | Batch:
         """Loads a batch of one row: computing features row by row stays in the CPU cache."""
         if example == PADDING:
-            return self._finish(assemble([None], bucket))
+            return self.padding_row(bucket)
         utterance = int(self._examples.utterance[example])
 
         def row(audio: Float[np.ndarray, "N"]) -> AudioBatch | Batch:
@@ -225,8 +294,9 @@ class _Loader:
             return self._finish(assemble([(utterance, audio, labels)], bucket))
 
         if self._keeps_rows:
+            shape = bucket.num_samples, bucket.num_labels
             return self._cache.get(
-                (utterance, bucket), lambda: row(to_float(self._source[utterance].audio))
+                (utterance, *shape), lambda: row(to_float(self._source[utterance].audio))
             )
         audio = to_float(self.samples(utterance))
         rng = self._epochs.waveform_rng(epoch, example)

@@ -1,14 +1,20 @@
 """Compilation of the update, one program per batch shape, counted and timed."""
 
 import time
+from collections.abc import Iterable
 
 import jax
 from jax.sharding import Mesh
 
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import replicated, rows_sharding, state_shardings
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import StepReport, Update
 from rnnt_qat.typing import PyTree
+
+
+class MemoryUnknownError(UserError, RuntimeError):
+    """A compiler that does not state how much memory its programs take."""
 
 
 class CompiledUpdate:
@@ -29,6 +35,7 @@ class CompiledUpdate:
     def __init__(self, update: Update, mesh: Mesh, shard_above: int):
         self._update, self._mesh, self._shard_above = update, mesh, shard_above
         self._learn: dict[tuple, jax.stages.Compiled] = {}
+        self._bytes: dict[tuple, int] = {}
         self._apply: jax.stages.Compiled | None = None
         self.seconds = self.lowering_seconds = 0.0
 
@@ -55,6 +62,31 @@ class CompiledUpdate:
             self._compile(state, batch)
         assert self._apply is not None
         return self._apply(state, self._learn[_shapes(batch)](state, batch))
+
+    def step_bytes(self, state: TrainState, batch: PyTree) -> int:
+        """Returns the memory in bytes that a step takes on one device; compiles it if need be.
+
+        It is that of the larger of the two programs: arguments, results and temporary values.
+
+        Args:
+          state: a state, which stays valid, or its shapes.
+          batch: a batch or its shapes.
+
+        Raises:
+          MemoryUnknownError: if the compiler does not state it.
+        """
+        shapes = _shapes(batch)
+        if shapes not in self._bytes:
+            if shapes not in self._learn:
+                self._compile(state, batch)
+            assert self._apply is not None
+            self._bytes[shapes] = max(map(_program_bytes, (self._learn[shapes], self._apply)))
+        return self._bytes[shapes]
+
+    def keep_only(self, batches: Iterable[PyTree]) -> None:
+        """Discards the programs of other shapes than those of these batches."""
+        kept = {_shapes(batch) for batch in batches}
+        self._learn = {shapes: p for shapes, p in self._learn.items() if shapes in kept}
 
     def _compile(self, state: TrainState, batch: PyTree) -> None:
         begun = time.monotonic()
@@ -84,6 +116,21 @@ class CompiledUpdate:
         """Returns the number of compilations and the time that they took, as text."""
         shapes = "batch shape" if self.count == 1 else "batch shapes"
         return f"{self.count} {shapes} compiled in {self.seconds:.1f} s"
+
+
+def _program_bytes(program: jax.stages.Compiled) -> int:
+    memory = program.memory_analysis()
+    if memory is None:
+        raise MemoryUnknownError(
+            f"the compiler of {jax.default_backend()} does not state the memory of a program: set "
+            "pipeline.memory_bytes=0 and choose pipeline.batch_seconds"
+        )
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes  # results in the place of donated arguments
+    )
 
 
 def _shapes(batch: PyTree) -> tuple:

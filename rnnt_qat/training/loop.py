@@ -21,6 +21,7 @@ from rnnt_qat.infra.compilations import compilations
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import place_state, state_shardings, to_host
+from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     WER,
@@ -99,6 +100,8 @@ class Trainer:
       may_differ: dotted paths of the config's fields that may change when a run is resumed.
       upgrade: converts config JSON written by an earlier version to the current form.
       trackers: names of the services that receive the records too (``training.tracker``).
+      sizing: choice of the batch size of each training stage by the memory of its step; None for
+        the iterator's own size.
       stage_seconds: time in seconds, compilation included, after which a stage ends and its other
         steps are left out; a resumed process counts from its own start. Schedules are those of all
         steps: ``training.rehearsal`` finds the number that fits.
@@ -120,8 +123,9 @@ class Trainer:
         trackers: Sequence[str] = (),
         saved: Callable[[], None] = lambda: None,
         stage_seconds: float = math.inf,
+        sizing: BatchSizing | None = None,
     ):
-        self._saved, self._stage_seconds = saved, stage_seconds
+        self._saved, self._stage_seconds, self._sizing = saved, stage_seconds, sizing
         self._stages = stages
         self._config, self._trackers = config, trackers
         self._create_state = create_state
@@ -289,6 +293,8 @@ class Trainer:
             self._mesh,
             loop.shard_above,
         )
+        if self._sizing and step == first_step:  # later in the stage, its checkpoints hold the size
+            self._size_batches(self._sizing, stage, update, state, step)
         progress = Progress(stage.name, step, last_step, self._first_steps[-1])
         settled = first_step + stage.settled_after
         errors = self._errors_between(stage.name, settled, step) if stage.patience else []
@@ -350,6 +356,33 @@ class Trainer:
         self._writer.write_throughput(step, stage.name, counts | made.record())
         return state
 
+    def _size_batches(
+        self,
+        sizing: BatchSizing,
+        stage: BoundStage,
+        update: CompiledUpdate,
+        state: TrainState,
+        step: int,
+    ) -> None:
+        """Gives a stage's batches their size, before its first step; all before is saved."""
+        batch_seconds = sizing.fixed_seconds
+        if stage.trains:
+            title = f"{stage.name}: compiling for batches of several sizes to measure their memory"
+            self._console.progress(f"{title}; this can take minutes", force=True)
+            with self._end_at_once(), steps.Progress(title, self._console, remains=False):
+                fit = sizing.choose(update, state)
+            batch_seconds = fit.batch_seconds
+            self._console.say(
+                f"{stage.name}: batches of {batch_seconds:g} s, whose step takes "
+                f"{fit.step_bytes / 1e6:,.0f} of {sizing.memory_bytes / 1e6:,.0f} MB"
+            )
+            # Of the first step: what is written at the one before is of the stage before.
+            self._writer.write(step + 1, stage.name, {"batch_seconds": batch_seconds})
+            self._writer.write_throughput(step + 1, stage.name, {"step_bytes": fit.step_bytes})
+        self._iterator.restore(self._input.position)  # without what was prepared ahead
+        sizing.batches.resize(batch_seconds)
+        self._input = DeviceBatches(self._iterator, self._mesh)
+
     def _errors_between(self, stage: str, first: int, last: int) -> list[float]:
         """Returns the validation errors of a stage that a resumed run has recorded."""
         records = read_records(self._workdir / METRICS)
@@ -375,14 +408,17 @@ class Trainer:
         number, before = update.count + 1, update.seconds
         title = f"{stage}: compiling for batch shape {number}"
         self._console.progress(f"{title}; this can take minutes", force=True)
-        alone = jax.process_count() == 1  # otherwise the other processes would wait for this one
-        unsaved = contextlib.nullcontext()
-        ending = self._stop.nothing_to_save("compiling") if all_saved and alone else unsaved
+        ending = self._end_at_once() if all_saved else contextlib.nullcontext()
         with ending, steps.Progress(title, self._console, remains=False):
             updated = update(state, batch)
         seconds = format_duration(update.seconds - before)
         self._console.say(f"{stage}: compiled for batch shape {number} in {seconds}")
         return updated
+
+    def _end_at_once(self) -> contextlib.AbstractContextManager:
+        """Returns a context in which a signal ends the process: compiling, with nothing to save."""
+        alone = jax.process_count() == 1  # otherwise the other processes would wait for this one
+        return self._stop.nothing_to_save("compiling") if alone else contextlib.nullcontext()
 
     def _late(self, step: int, began: float) -> bool:
         """Returns whether the stage's time is over; all processes agree on the step."""

@@ -12,10 +12,6 @@ class PipelineConfig:
     Attributes:
       num_buckets: maximum number of static shapes, i.e. of compilations of the training step.
       batch_seconds: maximum seconds of audio in a batch over all processes, including padding.
-      memory_bytes: memory of each device in bytes that a training step may take by the compiler's
-        account (``training.batch_sizing``). Each training stage then takes the largest batches
-        whose step fits, in place of ``batch_seconds``; a smaller network takes larger ones. 0 takes
-        ``batch_seconds``.
       max_seconds: maximum duration of an utterance; longer ones are skipped and counted.
       max_labels_per_second: maximum rate of labels; utterances above it are skipped and counted,
         because transcript and audio cannot match.
@@ -31,11 +27,14 @@ class PipelineConfig:
         and no augmentation changes them, it holds rows of features instead.
       read_threads: number of threads that read and prepare batches.
       prefetch_batches: number of batches prepared in advance.
+      memory_bytes: memory of each device in bytes that a training step may take by the compiler's
+        account (``training.batch_sizing``). Each training stage then takes the largest batches
+        whose step fits, in place of ``batch_seconds``; a smaller network takes larger ones. 0 takes
+        ``batch_seconds``.
     """
 
     num_buckets: int = 5
     batch_seconds: float = 120.0
-    memory_bytes: int = 0
     max_seconds: float = 20.0
     max_labels_per_second: float = 40.0
     row_multiple: int = 1
@@ -45,6 +44,7 @@ class PipelineConfig:
     cache_bytes: int = 2 << 30
     read_threads: int = 2
     prefetch_batches: int = 4
+    memory_bytes: int = 0
 
     def __post_init__(self):
         for name in (

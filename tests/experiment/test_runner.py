@@ -51,6 +51,14 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
         _ = ours.frontend
 
 
+def test_time_is_not_measured_for_batches_of_a_size_yet_to_be_chosen(tmp_path):
+    ours = experiment(tmp_path)
+    pipeline = dataclasses.replace(ours.config.pipeline, memory_bytes=10**9)
+    config = dataclasses.replace(ours.config, pipeline=pipeline)
+    with pytest.raises(ConfigError, match=r"pipeline\.memory_bytes=1000000000: .*set it to 0"):
+        Experiment(config, tmp_path, ours.workdir).rehearse(1.0)
+
+
 def saved(config, directory):
     """A model of zeros."""
     inputs = example_inputs(config.model, config.frontend.feature_size)

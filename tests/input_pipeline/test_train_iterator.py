@@ -12,6 +12,7 @@ from rnnt_qat.batch import AudioBatch, Batch
 from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.statistics import FeatureStats
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.config import PipelineConfig
@@ -98,6 +99,60 @@ def test_a_restored_iterator_continues_as_if_never_stopped(stop):
     assert resumed.step == stop
     assert_same(take(resumed, 4), whole[stop:])
     assert resumed.state()["step"] == stop + 4
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+def test_batches_may_get_another_size_on_the_way(on_host):
+    """From then on they are those of a run that always had it, at the same position."""
+    config = dataclasses.replace(PLAIN, features_on_host=on_host)
+    other = dataclasses.replace(config, batch_seconds=70.5)
+    whole = take(make(other), 9)
+    iterator = make(config)
+    take(iterator, 5)
+    before = iterator.state()
+    iterator.resize(70.5)
+    assert (iterator.step, iterator.batch_seconds) == (5, 70.5)
+    assert iterator.buckets == make(other).buckets
+    assert_same(take(iterator, 2), whole[5:7])
+    # The size is a part of the position, so that a new process needs no other way to know it.
+    state = json.loads(json.dumps(iterator.state()))
+    resumed = make(config)
+    resumed.restore(state)
+    assert_same(take(resumed, 2), whole[7:9])
+    # An earlier position brings its own size.
+    resumed.restore(before)
+    assert resumed.batch_seconds == 30.0
+    assert_same(take(resumed, 2), take(make(config), 7)[5:])
+    assert before.keys() == {"step", "data"}
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_shapes_of_batches_are_known_before_there_are_any(on_host, processes):
+    config = dataclasses.replace(PLAIN, features_on_host=on_host)
+    iterator = make(config, process_count=processes)
+    shapes = iterator.batch_shapes(70.5)
+    iterator.resize(70.5)
+    kinds = set()
+    for batch in take(iterator, iterator.batches_in_epoch(0)):
+        kinds.add(
+            tuple((processes * len(x), *x.shape[1:], x.dtype) for x in jax.tree.leaves(batch))
+        )
+    expected = {tuple((*s.shape, s.dtype) for s in jax.tree.leaves(shape)) for shape in shapes}
+    assert kinds <= expected
+    assert len(kinds) >= 2
+
+
+def test_limits_of_the_size_are_the_longest_rows_and_an_epoch():
+    iterator = make()
+    least, most = iterator.size_limits
+    assert least == pytest.approx(4 * iterator.buckets[-1].num_samples / 16_000, abs=0.11)
+    assert most == pytest.approx((SOURCE.repeats * SOURCE.num_samples).sum() / 16_000)
+    assert [b.batch_size for b in make(dataclasses.replace(PLAIN, batch_seconds=least)).buckets][
+        -1
+    ] == 4
+    with pytest.raises(ConfigError, match="cannot hold 4 rows"):
+        iterator.resize(least - 0.2)
 
 
 def test_what_is_loaded_before_is_read_once_and_shared():

@@ -18,8 +18,10 @@ from rnnt_qat.models.bound_transducer import BoundTransducer
 from rnnt_qat.models.hidden_units import living_units, with_lstm_widths
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import FLOAT32 as FLOAT_POLICY
+from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
+from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.optimizer import OptimizerConfig
 from rnnt_qat.training.stages import Calibration, RemoveUnits, TrainingStage, bind_parts, parts
 from rnnt_qat.training.state import TrainState
@@ -44,9 +46,9 @@ SMALLER = with_lstm_widths(
 )
 
 
-def make(workdir, iterator):
+def make(workdir, iterator, stages=STAGES):
     recognizer = task()
-    plan = parts(STAGES, recognizer)
+    plan = parts(stages, recognizer)
     return [part.task for part in plan], Trainer(
         bind_parts(plan),
         lambda: TrainState.create(recognizer.initial_params(jax.random.key(0)), {}, 0),
@@ -101,6 +103,56 @@ def test_a_run_interrupted_around_the_removal_ends_with_the_same_bits(run, tmp_p
     jax.tree.map(np.testing.assert_array_equal, resumed, run[1])
 
 
+class SizedBatches(Batches):
+    """The batch's rows over and over, one row a second."""
+
+    size_limits = (1.0, 200.0)
+
+    def __init__(self, last=1 << 30):
+        super().__init__(last)
+        self._one = jax.tree.map(lambda leaf: leaf[:1], self.batch)
+        self.resize(3.0)
+
+    def batch_shapes(self, batch_seconds):
+        rows = int(batch_seconds)
+        return [
+            jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), self._one
+            )
+        ]
+
+    def resize(self, batch_seconds):
+        self.batch_seconds = batch_seconds
+        self.batch = jax.tree.map(lambda leaf: np.repeat(leaf, int(batch_seconds), 0), self._one)
+
+    def state(self):
+        return {"position": super().state(), "batch_seconds": self.batch_seconds}
+
+    def restore(self, state):
+        super().restore(state["position"])
+        self.resize(state["batch_seconds"])
+
+
+@pytest.mark.slow
+def test_the_memory_of_removed_units_is_filled_with_larger_batches(tmp_path):
+    recover = TrainingStage("recover", 3, FLOAT32, OPTIMIZER)
+    stages = (dataclasses.replace(STAGES[0], steps=5), RemoveUnits(), recover)
+
+    def train(workdir, iterator):
+        _, trainer = make(workdir, iterator, stages)
+        trainer._sizing = BatchSizing(iterator, 400_000, 3.0)
+        return to_host(trainer.run())
+
+    whole = train(tmp_path / "whole", SizedBatches())
+    records = read_records(tmp_path / "whole/metrics.jsonl")
+    before, after = (r["batch_seconds"] for r in records if "batch_seconds" in r)
+    assert after > 1.4 * before > 3.0
+    with pytest.raises(InterruptedError):
+        train(tmp_path / "cut", SizedBatches(last=7))
+    jax.tree.map(np.testing.assert_array_equal, train(tmp_path / "cut", SizedBatches()), whole)
+    assert read_records(tmp_path / "cut/metrics.jsonl") == records
+
+
 @pytest.mark.slow
 def test_the_smaller_network_is_frozen_and_played(run):
     """Frozen for the chip, in JAX, LiteRT, TFLM and the player: the integers of training."""
@@ -148,6 +200,7 @@ def test_an_experiment_keeps_a_smaller_model_that_another_starts_from(tmp_path):
     config = dataclasses.replace(
         ours.config,
         precision=CHIP,
+        pipeline=dataclasses.replace(ours.config.pipeline, memory_bytes=1 << 40),
         stages=(
             TrainingStage("prune", 3, FLOAT32, OPTIMIZER, hooks=(at_once,)),
             RemoveUnits(),
@@ -159,6 +212,9 @@ def test_an_experiment_keeps_a_smaller_model_that_another_starts_from(tmp_path):
     made = Experiment(config, tmp_path, tmp_path / "run", console, validate=True).train()
     widths = {name: r.config.model.encoder.hidden_size for name, r in made.items()}
     assert widths == {"prune": 32, "recover": 16, "calibration": 16}
+    records = read_records(tmp_path / "run/metrics.jsonl")
+    sized = [(r["stage"], r["batch_seconds"]) for r in records if "batch_seconds" in r]
+    assert sized == [("prune", 4.0), ("recover", 4.0)]  # all there is in an epoch
     sizes = {n: (tmp_path / "run/models" / n / "variables.npz").stat().st_size for n in made}
     assert sizes["recover"] < 0.6 * sizes["prune"]
     recover = tmp_path / "run/models/recover"

@@ -65,6 +65,16 @@ class TaskProgress:
         self._done_before = {id(task) for task in tasks if task.is_done}
         self._total, self._ended, self._computed = len(tasks), 0, 0
 
+    def so_far(self, said: str) -> str:
+        """Returns the progress line while tasks run.
+
+        Args:
+          said: the newest line of a task.
+        """
+        seconds = self._clock() - self._begun
+        line = f"{self._ended}/{self._total} in {format_duration(seconds)}"
+        return f"{line}; {said}" if said else line
+
     def ended(self, task: Task) -> str:
         """Counts a task as finished and returns the progress line.
 

@@ -5,8 +5,10 @@ folder that all nodes see under one path, and the package must be importable the
 worker or node dies is sent elsewhere, where it continues from its last checkpoint.
 """
 
+import logging
 import pathlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnnt_qat.infra.console import Console
@@ -14,6 +16,9 @@ from rnnt_qat.infra.errors import UserError, install_extra
 from rnnt_qat.studies.engine import Task, TaskProgress
 
 _PACKAGE_ROOT = pathlib.Path(__file__).parents[2]
+
+
+_LOOKS_EVERY_S = 1.0
 
 
 class RayError(UserError):
@@ -61,6 +66,7 @@ class RayEngine:
                     address=address,
                     include_dashboard=None if address else False,
                     log_to_driver=False,
+                    logging_level=logging.ERROR,  # it tells of tokens and ports
                     runtime_env={"env_vars": {"PYTHONPATH": str(_PACKAGE_ROOT)}},
                 )
             except (ConnectionError, ValueError) as error:
@@ -91,17 +97,19 @@ class RayEngine:
         ray, progress = self._ray, TaskProgress(tasks)
         self._log_dir.mkdir(parents=True, exist_ok=True)
         remote = ray.remote(**self._options)(_run)
-        pending = {
-            remote.remote(task, self._log_dir / f"task_{number}.log", self._setup): task
-            for number, task in enumerate(tasks)
-        }
+        logs = {self._log_dir / f"task_{n}.log": task for n, task in enumerate(tasks)}
+        began_s = time.time()
+        pending = {remote.remote(task, log, self._setup): task for log, task in logs.items()}
         console.say(f"{len(tasks)} tasks sent to the cluster; their output: {self._log_dir}")
         try:
             while pending:
-                (reference, *_), _ = ray.wait(list(pending), num_returns=1)
-                task = pending.pop(reference)
-                ray.get(reference)
-                console.say(progress.ended(task))
+                ready, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOKS_EVERY_S)
+                for reference in ready:
+                    task = pending.pop(reference)
+                    ray.get(reference)
+                    console.say(progress.ended(task))
+                if not ready:
+                    console.progress(progress.so_far(_newest_line(logs, began_s)))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
@@ -114,6 +122,21 @@ class RayEngine:
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
+
+
+def _newest_line(logs: Mapping[pathlib.Path, Task], since_s: float) -> str:
+    """Returns the last line of the log that was written last, under its task's name.
+
+    Args:
+      logs: tasks by their logs.
+      since_s: time in seconds since the epoch before which logs are of an interrupted run.
+    """
+    written = {log: log.stat().st_mtime for log in logs if log.exists()}
+    newest = max(written, key=written.__getitem__, default=None)
+    if newest is None or written[newest] < since_s:
+        return ""
+    lines = newest.read_text("utf-8", errors="replace").splitlines()
+    return f"{logs[newest].name}: {lines[-1]}" if lines else ""
 
 
 def _run(task: Task, log: pathlib.Path, setup: Callable[[], None]) -> None:

@@ -17,6 +17,9 @@ def test_tasks_done_before_do_not_shorten_the_estimate():
     tasks = [Nothing("a", is_done=True), Nothing("b"), Nothing("c", is_done=True), Nothing("d")]
     progress = TaskProgress(tasks, clock=lambda: now[0])
     lines = [progress.ended(tasks[0])]
+    now[0] = 5.0
+    assert progress.so_far("b: compiling") == "1/4 in 5 s; b: compiling"
+    assert progress.so_far("") == "1/4 in 5 s"
     now[0] = 60.0
     lines += [progress.ended(tasks[1]), progress.ended(tasks[2])]
     now[0] = 130.0

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import threading
 import time
 
@@ -34,6 +35,7 @@ class Resumable:
         return f"seed {self.seed}"
 
     def __call__(self, console):
+        console.say("begins")
         checkpoint = self.folder / f"{self.seed}.json"
         state = {"value": self.seed, "steps": [], "processes": []}
         if checkpoint.exists():
@@ -94,7 +96,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster, tmp_path):
 
     killer = threading.Thread(target=kill_once_both_work)
     killer.start()
-    engine.run([Resumable(there, n) for n in range(4)], Console(stream))
+    engine.run([Resumable(there, n) for n in range(4)], Console(stream, period_seconds=0.0))
     killer.join()
 
     expected, attempts = results(here)
@@ -105,6 +107,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster, tmp_path):
     lines = stream.getvalue().splitlines()
     assert sum("ETA" in line for line in lines) == 3
     assert "4/4" in lines[-1]
+    assert any(re.match(r"[01]/4 in \d+ s; seed \d: begins$", line) for line in lines), lines
     assert (tmp_path / "logs/task_0.log").read_text().endswith("counted to 4\n")
 
     with pytest.raises(UserError, match="models/float is missing: train it"):

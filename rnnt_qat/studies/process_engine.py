@@ -20,6 +20,7 @@ from absl import flags
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.program import explain, set_up_logs
+from rnnt_qat.infra.progress import QUIET_SECONDS
 from rnnt_qat.studies.engine import Task, TaskProgress
 
 
@@ -69,14 +70,17 @@ class Processes:
                         log = self._log_dir / f"task_{number}.log"
                         connection, process = self._start(task, log)
                         running[connection] = task, process
-                for ready in multiprocessing.connection.wait(list(running)):
+                found = multiprocessing.connection.wait(list(running), QUIET_SECONDS)
+                if running and not found:  # e.g. while the processes import their modules
+                    console.progress(progress.so_far(""))
+                for ready in found:
                     assert isinstance(ready, Connection)
                     task, process = running[ready]
                     if self._ended(ready, task, process, console):
                         del running[ready]
                         ready.close()
                         process.join()
-                        console.say(progress.ended(task))
+                        console.finish(progress.ended(task))
         finally:
             for connection in running:
                 connection.close()  # the process takes this for SIGTERM
@@ -104,7 +108,7 @@ class Processes:
                 "done; the same command goes on with what is missing"
             ) from None
         if kind == _LINE:
-            console.say(f"{task.name}: {text}")
+            console.finish(f"{task.name}: {text}")
         elif kind == _USER_ERROR:
             raise TaskStoppedError(f"{task.name}: {text}")
         elif kind == _FAULT:

@@ -73,6 +73,16 @@ def test_tasks_run_beside_each_other(tmp_path, capfd):
     assert len({(tmp_path / name).read_text() for name in "abc"} | {str(os.getpid())}) == 4
 
 
+def test_tasks_that_say_nothing_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnt_qat.studies.process_engine.QUIET_SECONDS", 0.01)
+    stream = io.StringIO()
+    task = Meeting(tmp_path, "a", "a")  # its process imports its modules before it speaks
+    Processes(1, tmp_path / "logs", nothing).run([task], Console(stream))
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "0/1 in 0 s"
+    assert lines[-1].startswith("a: 1/1 in ")
+
+
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [

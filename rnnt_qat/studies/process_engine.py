@@ -70,8 +70,10 @@ class Processes:
                         log = self._log_dir / f"task_{number}.log"
                         connection, process = self._start(task, log)
                         running[connection] = task, process
+                if not running:  # all were done before
+                    break
                 found = multiprocessing.connection.wait(list(running), QUIET_SECONDS)
-                if running and not found:  # e.g. while the processes import their modules
+                if not found:  # e.g. while the processes import their modules
                     console.progress(progress.so_far(""))
                 for ready in found:
                     assert isinstance(ready, Connection)

@@ -73,6 +73,15 @@ def test_tasks_run_beside_each_other(tmp_path, capfd):
     assert len({(tmp_path / name).read_text() for name in "abc"} | {str(os.getpid())}) == 4
 
 
+def test_tasks_that_are_all_done_wait_for_no_process(tmp_path):
+    (tmp_path / "b").touch()
+    stream, begun = io.StringIO(), time.monotonic()
+    tasks = [Meeting(tmp_path, "a", "b", is_done=True), Meeting(tmp_path, "c", "b", is_done=True)]
+    Processes(2, tmp_path / "logs", nothing).run(tasks, Console(stream))
+    assert "2/2" in stream.getvalue().splitlines()[-1]
+    assert time.monotonic() - begun < 2.0
+
+
 def test_tasks_that_say_nothing_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnt_qat.studies.process_engine.QUIET_SECONDS", 0.01)
     stream = io.StringIO()

@@ -94,8 +94,9 @@ def main() -> None:
     variables = damaged.transducer.variables
     grid = Grid.of(variables, damaged.policy, patterns, _RANK.value, _SEED.value)
     console.say(f"{grid.size()} numbers, {len(speech)} utterances to adapt to, {len(test)} to test")
-    batches = damaged.batches(speech)
-    loss = mean_loss(OBJECTIVES[_OBJECTIVE.value], damaged.transducer, batches)
+    with Progress("reading the speech", console, remains=False):
+        batches = damaged.batches(speech)
+        loss = mean_loss(OBJECTIVES[_OBJECTIVE.value], damaged.transducer, batches)
     task = f"{_OBJECTIVE.value} of {_SPEECH.value}: {' '.join(speech.ids)}"
     found = evolve(grid, loss, config, task, output, console)
 
@@ -104,11 +105,12 @@ def main() -> None:
         for name in ("speech", "speaker", "seconds", "objective", "change", "rank", "bit_errors")
     } | dataclasses.asdict(config)
     adapted = damaged.with_variables(grid.at(found.vector), {"adapted": settings})
-    fresh = output / "artefact.new"
-    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
-    adapted.save(fresh)
-    shutil.rmtree(made, ignore_errors=True)  # of fewer generations
-    fresh.rename(made)
+    with Progress("writing the artefact", console, remains=False):
+        fresh = output / "artefact.new"
+        shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+        adapted.save(fresh)
+        shutil.rmtree(made, ignore_errors=True)  # of fewer generations
+        fresh.rename(made)
     with Progress("measuring", console):
         systems = {"unchanged": whole, "damaged": damaged, "adapted": adapted}
         if damaged is whole:
@@ -116,16 +118,18 @@ def main() -> None:
         all_variables = [each.transducer.variables for each in systems.values()]
         results = dict(zip(systems, whole.evaluate(test, "test", all_variables), strict=True))
     before = "damaged" if "damaged" in results else "unchanged"
-    change = paired_difference(
-        [u.words for u in results[before].utterances],
-        [u.words for u in results["adapted"].utterances],
-    ).difference
+    with Progress("intervals of the error rates", console, remains=False):
+        change = paired_difference(
+            [u.words for u in results[before].utterances],
+            [u.words for u in results["adapted"].utterances],
+        ).difference
+        intervals = {name: _interval(result) for name, result in results.items()}
     report: dict[str, Any] = {
         **settings,
         "numbers": grid.size(),
         "changed": grid.changed(found.vector),
         "losses": list(found.losses),
-        "wer": {name: _interval(result) for name, result in results.items()},
+        "wer": intervals,
         "adapted - before": [change.value, change.low, change.high],
         "errors": {
             name: [[u.words.errors, u.words.reference_length] for u in result.utterances]

@@ -27,6 +27,7 @@ from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.progress import Progress
+from rnnt_qat.infra.text_table import as_text
 from rnnt_qat.input_pipeline.chosen import Chosen, sampled
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
@@ -91,12 +92,14 @@ def main() -> None:
         model = SearchModel.of(recognizer, _CHIP.value, config.bits, _batches(recognizer, heard))
     validation = _batches(recognizer, measured)
     target = next(each for each in TARGETS if each.name == _TARGET.value)
-    costs = {
-        width: {c: _costs(model, width, c, target, output, console) for c in config.chunks}
-        for width in config.bits
-    }
-    counts = {chunk: calls(recognizer, validation, chunk) for chunk in config.chunks}
-    loss = model.loss([recognizer.frontend.batch(batch) for batch in validation])
+    kinds = [(width, chunk) for width in config.bits for chunk in config.chunks]
+    costs: dict[int, dict[int, dict[str, LayerCost]]] = {width: {} for width in config.bits}
+    with Progress("compiling layers", console, "widths and chunks") as progress:
+        for width, chunk in progress.each(kinds, len(kinds)):
+            costs[width][chunk] = _costs(model, width, chunk, target, output)
+    with Progress("decoding the validation speech", console):
+        counts = {chunk: calls(recognizer, validation, chunk) for chunk in config.chunks}
+        loss = model.loss([recognizer.frontend.batch(batch) for batch in validation])
     task = (
         f"{target.name}, integers {model.digest()}, calibration {' '.join(heard.ids)}, "
         f"validation {' '.join(measured.ids)}"
@@ -112,7 +115,8 @@ def main() -> None:
     if _CHECKED.value:
         table += "\n\n" + _compiled(front, model, target, counts, console)
     write_text(output / "front.md", table + "\n")
-    console.say(f"{table}\n\nwrote {output}/front.md, front.png, policies.txt")
+    shown = "\n\n".join(as_text(part) for part in table.split("\n\n"))
+    console.say(f"{shown}\n\nwrote {output}/front.md, front.png, policies.txt")
     console.say(next_steps.training_the_front(_MODEL.value, output))
 
 
@@ -156,14 +160,12 @@ def _costs(
     chunk: int,
     target: NpuTarget,
     output: pathlib.Path,
-    console: Console,
 ) -> dict[str, LayerCost]:
     """Returns the cost of each layer, from the output folder if it was compiled before."""
     name = f"costs_{model.chip}_w{width}_chunk{chunk}_{target.name}_{model.digest(width)}.json"
     stored = output / name
     if not stored.exists():
-        with Progress(f"compiling layers, {width} bits, {chunk} frames a call", console):
-            found = layer_costs(model.uniform[width], chunk, target)
+        found = layer_costs(model.uniform[width], chunk, target)
         write_text(stored, json.dumps({k: dataclasses.asdict(v) for k, v in found.items()}))
     return {path: LayerCost(**cost) for path, cost in json.loads(stored.read_text()).items()}
 

@@ -61,6 +61,7 @@ recognizer:  ## Training and evaluation of CONFIG alone, on prepared corpora.
 
 # Arm's converter and reference model of TOSA, which pin another NumPy than LiteRT's.
 .venvs/tosa/installed:
+	@echo "Installing TOSA's programs into .venvs/tosa: 360 MB, half a minute without output."
 	$(PYTHON) -m venv .venvs/tosa
 	.venvs/tosa/bin/python -m pip install --quiet tosa-tools==2026.8.0 tosa-converter-for-tflite==2026.2.0
 	touch $@

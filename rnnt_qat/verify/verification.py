@@ -121,8 +121,12 @@ def verify(
       utterances: the test set.
       chunks: chunk sizes in encoder frames.
       max_symbols_per_frame: maximum number of labels per encoder frame.
-      progress: called with the number of feature frames processed and their total.
+      progress: called with the number of feature frames processed and their total; frames that
+        TOSA's reference model computes count again, for the player's calls and for its own.
     """
+    missing = _missing_runtimes(model)
+    on_tosa = not isinstance(model.arithmetic, RuntimeArithmetic) and not missing
+    passes = 1 + 2 * len(chunks) * on_tosa
     group = model.encoder.time_reduction
     pairs = list(_pairs(model, transducer, chunks))
     agreements = [Agreement(pair.name, pair.chunk) for pair in pairs]
@@ -156,30 +160,52 @@ def verify(
             else:
                 transcripts.setdefault(utterance.id, ours)
         done += len(utterance.features)
-        progress(done, total)
+        progress(done, passes * total)
     if isinstance(model.arithmetic, RuntimeArithmetic):
         return Verification(tuple(agreements), transcripts, tflm_differing)
+    for chunk in chunks if on_tosa else ():
+
+        def at(frames: int, before: int = done) -> None:
+            progress(before + frames, passes * total)
+
+        agreements.append(_replay_on_tosa(model, utterances, chunk, max_symbols_per_frame, at))
+        done += 2 * total
+    return Verification(tuple(agreements), transcripts, None, missing)
+
+
+def _missing_runtimes(model: RnntIntegers) -> str:
+    """Returns which programs a model cannot be compared with, for lack of them; or ""."""
+    if isinstance(model.arithmetic, RuntimeArithmetic):
+        return ""
     try:
         tosa_tools()
     except TosaError as error:
-        missing = f"not compared with TOSA's reference model: {error}"
-        return Verification(tuple(agreements), transcripts, None, missing)
-    for chunk in chunks:
-        agreements.append(_replay_on_tosa(model, utterances, chunk, max_symbols_per_frame))
-    return Verification(tuple(agreements), transcripts, None)
+        return f"not compared with TOSA's reference model: {error}"
+    return ""
 
 
 def _replay_on_tosa(
-    model: RnntIntegers, utterances: Sequence[UtteranceFeatures], chunk: int, max_symbols: int
+    model: RnntIntegers,
+    utterances: Sequence[UtteranceFeatures],
+    chunk: int,
+    max_symbols: int,
+    progress: Callable[[int], None],
 ) -> Agreement:
     """Returns the agreement of TOSA's reference model with the player in every call."""
     player = RecordedPlayer(model)
     tensor_format, frames = model.encoder.layers[0].input, chunk * model.encoder.time_reduction
-    found = [
-        greedy(player, quantize_features(u.features, tensor_format), frames, max_symbols)
-        for u in utterances
-    ]
-    compared = compare_calls(model, player.calls, TosaReference)
+    found, total = [], 0
+    for utterance in utterances:
+        features = quantize_features(utterance.features, tensor_format)
+        found.append(greedy(player, features, frames, max_symbols))
+        total += len(utterance.features)
+        progress(total)
+    compared = compare_calls(
+        model,
+        player.calls,
+        TosaReference,
+        lambda done, calls: progress(total + total * done // calls),
+    )
     return Agreement(
         "TOSA reference model",
         chunk,

@@ -194,7 +194,12 @@ def test_every_decoder_of_an_artefact_agrees(spec, tmp_path, monkeypatch):
     assert frozen.arithmetic == TOSA
     heard = [UtteranceFeatures("a", features), UtteranceFeatures("b", features[:5])]
     transducer = BoundTransducer(variables, model)
-    found = verify(frozen, transducer, heard, (1, 3), 2)
+    told: list[tuple[int, int]] = []
+    found = verify(frozen, transducer, heard, (1, 3), 2, lambda *at: told.append(at))
+    frames = len(features) + 5
+    assert {total for _, total in told} == {5 * frames}  # two passes more for each chunk size
+    assert told == sorted(set(told))
+    assert told[-1] == (5 * frames, 5 * frames)
     decoders = [(a.decoder, a.chunk_frames) for a in found.agreements]
     reference = "TOSA reference model"
     assert decoders == [("JAX serving model", 1), (reference, 1), (reference, 3)]
@@ -207,7 +212,8 @@ def test_every_decoder_of_an_artefact_agrees(spec, tmp_path, monkeypatch):
     assert found.transcripts["a"] == greedy(RecordedPlayer(frozen), integers, 2, 2)
 
     monkeypatch.setenv(TOOLS_VARIABLE, str(tmp_path))
-    without = verify(frozen, transducer, heard[:1], (1,), 2)
+    without = verify(frozen, transducer, heard[:1], (1,), 2, lambda *at: told.append(at))
+    assert told[-1] == (len(features), len(features))
     assert [a.decoder for a in without.agreements] == ["JAX serving model"]
     assert "not compared with TOSA's reference model" in without.missing
     assert "lacks tosa-converter-for-tflite" in without.missing

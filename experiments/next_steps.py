@@ -33,12 +33,15 @@ def evaluation(workdir: str) -> str:
     return on_corpora("experiments.evaluate", {"workdir": workdir})
 
 
-def from_measured(policies: Mapping[str, PrecisionPolicy], run: str) -> str:
+def from_measured(
+    policies: Mapping[str, PrecisionPolicy], run: str, to_sweep: str | None = None
+) -> str:
     """Returns the line after models were compared: exports those of a chip, or puts one on a chip.
 
     Args:
       policies: the models' policies by their directory or URL.
       run: folder or URL of the run that they belong to; the next command writes below it.
+      to_sweep: folder for a sweep; None for ``sweep`` in the run.
     """
     exportable = {path: method for path, p in policies.items() if (method := _method(p))}
     if not {Method.FLOAT, Method.FALLBACK} >= set(exportable.values()):
@@ -46,7 +49,7 @@ def from_measured(policies: Mapping[str, PrecisionPolicy], run: str) -> str:
         return on_corpora("experiments.export", {"model": list(exportable), "output": output})
     floats = [path for path, policy in policies.items() if policy == FLOAT32]
     if floats and not any(map(is_remote, (floats[0], run))):  # a sweep reads and writes folders
-        swept = {"models": floats[0], "policies": _CHIP, "workdir": f"{run}/sweep"}
+        swept = {"models": floats[0], "policies": _CHIP, "workdir": to_sweep or f"{run}/sweep"}
         return on_corpora("experiments.sweep", swept)
     return next_line(command("experiments.serve", {"model": list(policies)}))
 
@@ -63,7 +66,7 @@ def from_sweep(model: pathlib.Path, made: Mapping[pathlib.Path, str], run: pathl
     for folder, line in made.items():
         directories = model_directories(folder / "models")
         policies |= {str(path): policy_by_name(line) for path in directories}
-    return from_measured(policies, str(run))
+    return from_measured(policies, str(run), f"{run}_on_chip")
 
 
 def from_exported(folder: pathlib.Path, name: str | None = None) -> str:

@@ -87,6 +87,8 @@ def test_a_sweep_names_the_models_that_it_made(tmp_path):
         "experiments.export",
         {"model": ",".join(models), "output": f"{tmp_path}/export"},
     )
+    line = next_steps.from_sweep(pathlib.Path("a/models/float"), {}, pathlib.Path("a/sweep"))
+    assert split(line)[1]["workdir"] == "a/sweep_on_chip"
 
 
 def test_an_export_plays_its_trained_artefact(tmp_path):

@@ -8,7 +8,7 @@ python -m experiments.export --model=workdir/pruned --output=workdir/pruned/expo
 Variants: ``zeros_0`` (the same steps without pruning), ``zeros_50``, ``zeros_80``, ``zeros_90``,
 ``columns_50``; ``w4_zeros_50`` and so on are pruned in 4 bits. ``units_25``, ``units_50`` and
 ``units_75`` prune whole units of all LSTMs in floating point and remove them: calibration and
-training on the chip then have kernels of half the size. ``export`` compares word error rates and
+training on the chip then have smaller kernels. ``export`` compares word error rates and
 the compiler's latency and bytes of all models in a folder.
 
 References: Zhu and Gupta, "To prune, or not to prune" (2017), for the schedule; Valerio et al.,

@@ -67,7 +67,7 @@ recognizer:  ## Training and evaluation of CONFIG alone, on prepared corpora.
 	touch $@
 
 test: $(VENV)/installed .venvs/tosa/installed lint  ## The tests, on two processes; of the slowest ones a few cases each.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not exhaustive" --durations=40
 
 test_all: $(VENV)/installed .venvs/tosa/installed lint  ## Every case of every test.
 	$(BIN)/python -m pytest -n 2 --dist worksteal

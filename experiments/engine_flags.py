@@ -8,6 +8,8 @@ import jax
 from absl import flags
 
 from experiments.flags import num_cpu_devices, set_up_devices
+from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.progress import Progress
 from rnnt_qat.studies.engine import Engine, InProcess
 from rnnt_qat.studies.process_engine import Processes
 from rnnt_qat.studies.ray_engine import RayEngine
@@ -49,13 +51,14 @@ def define_engine() -> Callable[[pathlib.Path], Engine]:
                     f"--jobs={jobs.value}: it is for --engine=process; Ray takes as many as "
                     "--ray_cpus leaves room for"
                 )
-            return RayEngine(
-                log_dir,
-                address=address.value,
-                cpus=cpus.value,
-                gpus=gpus.value,
-                setup=functools.partial(set_up_devices, num_cpu_devices()),
-            )
+            with Progress("connecting to Ray", Console(), remains=False):
+                return RayEngine(
+                    log_dir,
+                    address=address.value,
+                    cpus=cpus.value,
+                    gpus=gpus.value,
+                    setup=functools.partial(set_up_devices, num_cpu_devices()),
+                )
         for flag in (address, cpus, gpus):
             if flag.value != flag.default:
                 raise flags.ValidationError(

@@ -74,5 +74,5 @@ def test_what_waiting_does_not_mend_is_not_retried(remote, monkeypatch, tmp_path
 
 
 def test_a_store_that_nothing_reads_is_named_with_the_extra():
-    with pytest.raises(RemoteStoreError, match=r"nosuch.*rnnt_qat\[remote\]"):
+    with pytest.raises(RemoteStoreError, match=r"nosuch.*pip install '\.\[remote\]'"):
         RemoteFolder("nosuch://bucket/run")

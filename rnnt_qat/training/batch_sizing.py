@@ -138,15 +138,12 @@ def largest_fitting(
     least, most = (round(10 * seconds) for seconds in limits)
     most = max(least, most)
     size = min(max(round(10 * first), least), most)
-
-    def used_at(size: int) -> list[int]:
-        return [measure(size / 10, bucket) for bucket in range(buckets)]
-
-    used = used_at(size)
+    searches = [_Search(functools.partial(_in_tenths, measure, b), budget) for b in range(buckets)]
+    used = [search.measure(size) for search in searches]
     while True:
         worst = used.index(max(used))
-        size = _largest(functools.partial(_in_tenths, measure, worst), budget, size, least, most)
-        used = used_at(size)
+        size = searches[worst].largest(least, most)
+        used = [search.measure(size) for search in searches]
         if max(used) <= budget:
             return Fit(size / 10, max(used))
         most = size  # another bucket takes more at this size: the next one is smaller
@@ -156,23 +153,54 @@ def _in_tenths(measure: Callable[[float, int], int], bucket: int, size: int) -> 
     return measure(size / 10, bucket)
 
 
-def _largest(measure: Callable[[int], int], budget: int, first: int, least: int, most: int) -> int:
-    """Returns the largest size between limits, of those measured, whose memory fits."""
-    fits: dict[int, int] = {}
-    exceeds: dict[int, int] = {}
-    size: int | None = first
-    for _ in range(ATTEMPTS):
-        if size is None:
-            break
-        used = measure(size)
-        (fits if used <= budget else exceeds)[size] = used
-        size = _next(fits, exceeds, budget, least, most)
-    if not fits and (used := exceeds.get(least) or measure(least)) > budget:
-        raise MemoryBudgetError(
-            f"pipeline.memory_bytes={budget}: the step of the smallest batch ({least / 10:g} s of "
-            f"audio) takes {used}; raise it, or lower pipeline.max_seconds or the model's sizes"
-        )
-    return max(fits, default=least)
+class _Search:
+    """The search of the largest size whose memory fits, of one bucket; sizes in tenths of a second.
+
+    Args:
+      measure: returns the bytes of a step from the size.
+      budget: largest permitted number of bytes.
+    """
+
+    def __init__(self, measure: Callable[[int], int], budget: int):
+        self._measure, self._budget = measure, budget
+        self._fits: dict[int, int] = {}
+        self._exceeds: dict[int, int] = {}
+
+    def measure(self, size: int) -> int:
+        """Returns the bytes of a step, and notes whether they fit."""
+        used = self._measure(size)
+        (self._fits if used <= self._budget else self._exceeds)[size] = used
+        return used
+
+    def largest(self, least: int, most: int) -> int:
+        """Returns the largest size between limits, of those measured, whose memory fits.
+
+        Raises:
+          MemoryBudgetError: if none fits.
+        """
+        self._approach(least, most)
+        if not self._within(most):
+            if (used := self.measure(least)) > self._budget:
+                raise MemoryBudgetError(
+                    f"pipeline.memory_bytes={self._budget}: the step of the smallest batch "
+                    f"({least / 10:g} s of audio) takes {used}; raise it, or lower "
+                    "pipeline.max_seconds or the model's sizes"
+                )
+            self._approach(least, most)
+        return max(self._within(most))
+
+    def _within(self, most: int) -> dict[int, int]:
+        return {size: used for size, used in self._fits.items() if size <= most}
+
+    def _approach(self, least: int, most: int) -> None:
+        """Measures sizes until little of the budget is left, or often enough."""
+        seen: set[int] = set()
+        for _ in range(4 * ATTEMPTS):
+            size = _next(self._within(most), self._exceeds, self._budget, least, most)
+            # Sizes of equally many rows take the same memory, and no further compilation.
+            if size is None or len(seen) == ATTEMPTS:
+                return
+            seen.add(self.measure(size))
 
 
 def _next(
@@ -180,6 +208,7 @@ def _next(
 ) -> int | None:
     """Returns the next size to measure, on a straight line; None if there is nothing to gain."""
     low, high = max(fits, default=None), min(exceeds, default=None)
+    aimed = (1 - CLOSE / 2) * budget
     bottom = least if low is None else low + 1
     top = most if high is None else high - 1
     if (low is not None and fits[low] >= (1 - CLOSE) * budget) or bottom > top:
@@ -189,8 +218,10 @@ def _next(
     else:
         known = sorted((fits or exceeds).items(), reverse=bool(fits))
         (b, used_b), (a, used_a) = (*known, (0, 0))[:2]
+        if used_a == used_b:  # equally many rows
+            a = used_a = 0
     slope = (used_b - used_a) / (b - a)
-    aim = a + ((1 - CLOSE / 2) * budget - used_a) / slope if slope > 0 else top
+    aim = a + (aimed - used_a) / slope if slope > 0 else top
     if low is not None:
         top = min(top, GROWTH * low)
     return int(min(max(aim, bottom), top))

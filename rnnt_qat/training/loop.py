@@ -1,9 +1,8 @@
-"""The training loop: runs stages in sequence and resumes each from its last checkpoint."""
+"""The training loop: runs stages in sequence, evaluates, records and saves their states."""
 
 import collections
 import contextlib
 import dataclasses
-import functools
 import math
 import pathlib
 import time
@@ -20,23 +19,21 @@ from rnnt_qat.infra import progress as steps
 from rnnt_qat.infra.compilations import compilations
 from rnnt_qat.infra.console import Console, format_duration
 from rnnt_qat.infra.errors import UserError
-from rnnt_qat.infra.mesh import place_state, state_shardings, to_host
+from rnnt_qat.infra.mesh import to_host
 from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.checkpoints import (
     WER,
     CheckpointConfig,
     Checkpoints,
-    DamagedCheckpointError,
-    Restored,
 )
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.device_batches import DeviceBatches, ResumableIterator
-from rnnt_qat.training.earlier_states import NEW_FIELD, earlier_form, from_earlier_form
 from rnnt_qat.training.metrics import METRICS, MetricsWriter, read_records
 from rnnt_qat.training.plateau import plateaued
 from rnnt_qat.training.progress import Progress
 from rnnt_qat.training.run_folder import stage_directory
+from rnnt_qat.training.run_states import RunStates
 from rnnt_qat.training.signals import StoppedBySignal, StopRequest
 from rnnt_qat.training.stages import BoundStage
 from rnnt_qat.training.state import TrainState
@@ -128,7 +125,6 @@ class Trainer:
         self._saved, self._stage_seconds, self._sizing = saved, stage_seconds, sizing
         self._stages = stages
         self._config, self._trackers = config, trackers
-        self._create_state = create_state
         self._iterator = iterator
         self._loop = loop
         self._mesh = mesh
@@ -144,7 +140,9 @@ class Trainer:
             )
             for index, stage in enumerate(stages)
         ]
-        self._first_steps = np.cumsum([0, *(s.steps for s in stages)]).tolist()
+        self._states = RunStates(
+            stages, create_state, self._checkpoints, mesh, loop.shard_above, console.say
+        )
         self._wer: float | None = None
 
     def run(self) -> TrainState:
@@ -157,6 +155,7 @@ class Trainer:
         """
         with steps.Progress("creating or restoring the state", self._console, remains=False):
             first, state = self._restore_or_create()
+        first_steps = self._states.first_steps
         step = int(to_host(state.step))
         self._console.say(", ".join(f"{s.name} {s.steps} steps" for s in self._stages))
         self._input = DeviceBatches(self._iterator, self._mesh)
@@ -167,12 +166,12 @@ class Trainer:
         try:
             with StopRequest(self._console.say) as self._stop:
                 for index in range(first, len(self._stages)):
-                    if step == self._first_steps[index + 1]:
+                    if step == first_steps[index + 1]:
                         continue  # the checkpoint was written at this stage's end
-                    if step == self._first_steps[index]:
-                        state = self._begin(index, state)
+                    if step == first_steps[index]:
+                        state = self._states.begin(index, state)
                     state = self._run_stage(index, state, step)
-                    step = self._first_steps[index + 1]
+                    step = first_steps[index + 1]
         finally:
             self._writer.close()
             for checkpoints in self._checkpoints:
@@ -180,114 +179,22 @@ class Trainer:
         return state
 
     def best_states(self) -> Iterator[BestState]:
-        """Yields the best state of each stage that has checkpoints.
-
-        This is the state of lowest WER, or the newest one if none was evaluated.
-        """
-        for index, (stage, checkpoints) in enumerate(
-            zip(self._stages, self._checkpoints, strict=True)
-        ):
-            step = checkpoints.best_step()
-            if step is not None:
-                state = self._restore_best(index, step).state
-                yield BestState(
-                    stage=stage.name,
-                    step=step,
-                    wer=checkpoints.wer(step),
-                    state=state,
-                    precision=stage.precision,
-                    trained=stage.trains,
-                )
+        """Yields the best state of each stage that has checkpoints (``RunStates.best``)."""
+        return self._states.best()
 
     def _restore_or_create(self) -> tuple[int, TrainState]:
-        """Returns the current stage's index and state, from the newest usable checkpoint."""
-        for checkpoints in self._checkpoints:
-            for line in checkpoints.set_aside:
-                self._console.say(f"warning: {line}")
-        for index in reversed(range(len(self._stages))):
-            checkpoints = self._checkpoints[index]
-            while (step := checkpoints.latest_step()) is not None:
-                try:
-                    restored = self._restore(index, step)
-                except DamagedCheckpointError as error:
-                    moved = checkpoints.discard(step)
-                    self._console.say(
-                        f"warning: {error}; moved to {moved}, which can be deleted. "
-                        "The run goes on from the checkpoint before it"
-                    )
-                    continue
-                self._iterator.restore(restored.iterator_state)
-                self._console.say(f"{self._stages[index].name}: resumed at step {step}")
-                return index, restored.state
-        state = self._create_state()
-        return 0, place_state(state, self._shardings(state))
-
-    def _restore(self, index: int, step: int) -> Restored:
-        # Stages change the state's structure, so the template is passed through each of them.
-        self._checkpoints[index].check_config(step)
-        template = jax.eval_shape(self._create_state)
-        for i in range(index + 1):
-            teacher = jax.eval_shape(lambda i=i: self._teacher(i))
-            template = jax.eval_shape(functools.partial(self._first_state, i), template, teacher)
-        checkpoints = self._checkpoints[index]
-        if checkpoints.holds(step, NEW_FIELD):
-            return checkpoints.restore(step, template, self._shardings(template))
-        form = earlier_form(template)
-        restored = checkpoints.restore(step, form, self._shardings(form))
-        saved: Any = restored.state
-        state = from_earlier_form(saved, template, step - self._first_steps[index])
-        # Added fields are on a single device so far.
-        return dataclasses.replace(restored, state=jax.device_put(state, self._shardings(state)))
-
-    def _restore_best(self, index: int, step: int) -> Restored:
-        """Restores the best state of a stage; never falls back to another checkpoint."""
-        try:
-            return self._restore(index, step)
-        except DamagedCheckpointError as error:
-            raise DamagedCheckpointError(
-                f"{error}. It is the best state of the stage {self._stages[index].name}: restore "
-                f"it from a copy, or delete {self._checkpoints[index].directory / str(step)}, and "
-                "the best of those left is taken"
-            ) from error
-
-    def _shardings(self, state: PyTree) -> PyTree:
-        return state_shardings(self._mesh, state, self._loop.shard_above)
-
-    def _begin(self, index: int, state: TrainState) -> TrainState:
-        """Returns the stage's first state: the previous stage's best state, counters continued."""
-        if index:
-            state = self._with_best_of(index - 1, state)
-
-        teacher = self._teacher(index)
-        teacher = place_state(teacher, self._shardings(teacher))
-        begin = functools.partial(self._first_state, index)
-        shardings = self._shardings(jax.eval_shape(begin, state, teacher))
-        return jax.jit(begin, out_shardings=shardings)(state, teacher)
-
-    def _first_state(self, index: int, state: TrainState, teacher: PyTree) -> TrainState:
-        """Returns a stage's first state from the previous stage's last state; traced."""
-        state = self._stages[index - 1].end(state) if index else state
-        return self._stages[index].begin(state, teacher)
-
-    def _teacher(self, index: int) -> PyTree:
-        teacher = self._stages[index].teacher
-        return () if teacher is None else teacher
-
-    def _with_best_of(self, index: int, state: TrainState) -> TrainState:
-        """Returns a stage's last state with the parameters and ranges of its best state."""
-        self._checkpoints[index].wait()
-        step = self._checkpoints[index].best_step()
-        if step is None or step == self._first_steps[index + 1]:
-            return state
-        best = self._restore_best(index, step).state
-        self._console.say(f"going on from {self._stages[index].name} step {step}, its best")
-        return dataclasses.replace(
-            state, params=best.params, ema_params=best.ema_params, quant_stats=best.quant_stats
-        )
+        """Returns the current stage's index and state; moves the iterator to the state's batch."""
+        found = self._states.newest()
+        if found is None:
+            return 0, self._states.initial()
+        index, restored = found
+        self._iterator.restore(restored.iterator_state)
+        self._console.say(f"{self._stages[index].name}: resumed at step {restored.step}")
+        return index, restored.state
 
     def _run_stage(self, index: int, state: TrainState, step: int) -> TrainState:
         stage, loop, began = self._stages[index], self._loop, time.monotonic()
-        first_step, last_step = self._first_steps[index], self._first_steps[index + 1]
+        first_step, last_step = self._states.first_steps[index : index + 2]
         update = CompiledUpdate(
             stage.make_update(first_step, loop.log_every, self._mesh),
             self._mesh,
@@ -295,7 +202,7 @@ class Trainer:
         )
         if self._sizing and step == first_step:  # later in the stage, its checkpoints hold the size
             self._size_batches(self._sizing, stage, update, state, step)
-        progress = Progress(stage.name, step, last_step, self._first_steps[-1])
+        progress = Progress(stage.name, step, last_step, self._states.first_steps[-1])
         settled = first_step + stage.settled_after
         errors = self._errors_between(stage.name, settled, step) if stage.patience else []
         saved, before = step, compilations()
@@ -397,9 +304,7 @@ class Trainer:
             f"{stage.name} {step}: {why}; the stage ends, {to - step} steps are left out"
         )
         self._writer.write(step, stage.name, {"left_out_steps": to - step})
-        return dataclasses.replace(
-            state, step=jax.device_put(np.int32(to), self._shardings(state).step)
-        )
+        return self._states.at_step(state, to)
 
     def _compile(
         self, stage: str, update: CompiledUpdate, state: TrainState, batch: PyTree, all_saved: bool

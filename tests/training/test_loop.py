@@ -83,15 +83,13 @@ def test_what_takes_time_is_said_and_timed(whole):
 def test_a_state_that_takes_long_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnt_qat.infra.progress.QUIET_SECONDS", 0.0)
     console = io.StringIO()
-    slow = trainer(tmp_path, plan(), ToyIterator(), console=Console(console))
 
     def create():
         time.sleep(1.5)  # a second passes between two looks at the clock
         raise CrashError
 
-    monkeypatch.setattr(slow, "_create_state", create)
     with pytest.raises(CrashError):
-        slow.run()
+        trainer(tmp_path, plan(), ToyIterator(), create=create, console=Console(console)).run()
     assert "creating or restoring the state: " in console.getvalue()
 
 

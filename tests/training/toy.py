@@ -194,6 +194,7 @@ def trainer(
     iterator,
     *,
     config=None,
+    create=create_state,
     evaluate=True,
     console=None,
     upgrade=lambda c: c,
@@ -204,7 +205,7 @@ def trainer(
     loop = {"log_every": 5, "evaluate_every": 12, "checkpoint": CheckpointConfig(every=7), **loop}
     return Trainer(
         bind(stages, ToyTask(evaluate)),
-        create_state,
+        create,
         iterator,
         pathlib.Path(workdir),
         config or {"seed": 0},

@@ -4,15 +4,11 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from rnnt_qat.evaluation.streaming_evaluator import StreamingEvaluator
 from rnnt_qat.experiment.alphabet import check_alphabet
@@ -21,49 +17,30 @@ from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.initial_recognizer import load_initial_recognizer
 from rnnt_qat.experiment.recognizer import Recognizer, make_evaluator
 from rnnt_qat.experiment.remote_paths import readable_folder
+from rnnt_qat.experiment.run_files import MAY_DIFFER, RunFiles
 from rnnt_qat.experiment.task import Measurement, RecognizerTask
 from rnnt_qat.experiment.teacher import load_teacher
+from rnnt_qat.experiment.training_corpora import TrainingCorpora
 from rnnt_qat.frontend.frontend import Frontend
-from rnnt_qat.frontend.statistics import FeatureStats, measure_stats
 from rnnt_qat.infra.config import ConfigError, to_json, upgraded
 from rnnt_qat.infra.console import Console
-from rnnt_qat.infra.durable_files import write_text
-from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.infra.progress import Progress
-from rnnt_qat.infra.provenance import provenance
 from rnnt_qat.infra.workdir_lock import locked
 from rnnt_qat.input_pipeline.cache import Cache
-from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
-from rnnt_qat.input_pipeline.joined import JoinedUtterances
-from rnnt_qat.input_pipeline.mixture import Mixture, SpeechSource
-from rnnt_qat.input_pipeline.selected import SelectedUtterances, without_texts
-from rnnt_qat.input_pipeline.tokenizer import (
-    CharacterTokenizer,
-    SentencePieceTokenizer,
-    Tokenizer,
-)
+from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.input_pipeline.mixture import Mixture
+from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.best_state import BestState
-from rnnt_qat.training.checkpoints import require_same_config
 from rnnt_qat.training.loop import Trainer
 from rnnt_qat.training.rehearsal import Rehearsal, rehearse
-from rnnt_qat.training.run_folder import has_checkpoints
 from rnnt_qat.training.stages import Stage, TrainingStage, bind, bind_parts, parts
 from rnnt_qat.training.state import TrainState, parameter_count
 from rnnt_qat.training.tracker import require_tracker
-
-MAY_DIFFER = ("evaluation", "loop", "data.test")
-"""Config fields that a resumed run may change, because no parameter update depends on them."""
-
-_CONFIG, _STATS = "config.json", "feature_stats.json"
-
-
-class WorkdirError(UserError):
-    """An unreadable file in a working directory."""
 
 
 class Experiment:
@@ -107,30 +84,13 @@ class Experiment:
         self.console = console or Console(
             period_seconds=config.loop.console_seconds, enabled=jax.process_index() == 0
         )
+        self._corpora = TrainingCorpora(config, data_dir, self.console)
+        self._files = RunFiles(workdir)
 
-    @functools.cached_property
+    @property
     def training_data(self) -> Mixture:
         """Mixture of the training corpora."""
-        splits = self.config.data.train
-        return Mixture([self._training_source(s) for s in splits], [s.repeats for s in splits])
-
-    def _training_source(self, split: Split) -> SpeechSource:
-        rate_hz = self.config.frontend.log_mel.sample_rate_hz
-        corpus = open_corpus(self.data_dir, split.corpus, split.split, rate_hz)
-        source: Corpus | SelectedUtterances = corpus
-        if self._held_out_texts:
-            source = without_texts(corpus, self._held_out_texts)
-            if left_out := len(corpus) - len(source):
-                self.console.say(
-                    f"{split.name}: {left_out} of {len(corpus)} utterances say what is held out"
-                )
-        return JoinedUtterances(source, split.joined_seconds) if split.joined_seconds else source
-
-    @functools.cached_property
-    def _held_out_texts(self) -> frozenset[str]:
-        """Returns the transcripts that no training utterance may have."""
-        corpora = (open_corpus(self.data_dir, s.corpus, s.split) for s in self.config.data.held_out)
-        return frozenset(text for corpus in corpora for text in corpus.texts)
+        return self._corpora.mixture
 
     @functools.cached_property
     def initial_recognizer(self) -> Recognizer | None:
@@ -144,14 +104,8 @@ class Experiment:
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """Tokenizer of characters, or of units trained on the training transcripts."""
-        units = self.config.data.sentencepiece
-        tokenizer: Tokenizer
-        if self.initial_recognizer:
-            tokenizer = self.initial_recognizer.tokenizer
-        elif units:
-            tokenizer = SentencePieceTokenizer.train(self.training_data.texts, units)
-        else:
-            tokenizer = CharacterTokenizer(self.config.data.characters)
+        given = self.initial_recognizer
+        tokenizer = given.tokenizer if given else self._corpora.new_tokenizer()
         if isinstance(tokenizer, CharacterTokenizer):
             check_alphabet(tokenizer, self.data_dir, self.config.data.train)
         if tokenizer.vocab_size != self.config.model.vocabulary:
@@ -166,26 +120,10 @@ class Experiment:
         """Frontend with feature statistics of the training data, computed once per run."""
         if self.initial_recognizer:
             return self.initial_recognizer.frontend
-        path = self.workdir / _STATS
-        if path.exists() and has_checkpoints(self.workdir):
-            try:
-                return Frontend(self.config.frontend, FeatureStats.load(path))
-            except (ValueError, KeyError, TypeError) as error:
-                raise WorkdirError(
-                    f"{path} is damaged ({error}): copy it from {self.workdir}/models/float, or "
-                    "choose another --workdir"
-                ) from error
-        rng = np.random.default_rng(self.config.seed)
-        order = rng.permutation(len(self.training_data))
-        chosen = order[: self.config.data.statistics_utterances]
-        with Progress("feature statistics", self.console, unit="recordings") as progress:
-            stats = measure_stats(
-                (self.training_data[int(i)].audio for i in progress.each(chosen, len(chosen))),
-                self.config.frontend.log_mel,
-            )
-        if jax.process_count() > 1:
-            stats = multihost_utils.broadcast_one_to_all(stats)
-        return Frontend(self.config.frontend, stats)
+        saved = self._files.frontend(self.config.frontend)
+        if saved is not None:
+            return saved
+        return Frontend(self.config.frontend, self._corpora.measure_stats())
 
     def evaluators(
         self, splits: Sequence[Split], model: RNNTConfig, policy: PrecisionPolicy
@@ -330,7 +268,10 @@ class Experiment:
             for split in self.config.data.test:
                 open_corpus(self.data_dir, split.corpus, split.split)
             # All components could be created, so the run may now write to the working directory.
-            self._claim_workdir()
+            if first:
+                self._files.claim(
+                    self.config, None if self.initial_recognizer else self.frontend.stats
+                )
             self.console.say(
                 f"training examples an epoch: {iterator.num_examples:,}, batch shapes: "
                 f"{len(iterator.buckets)}"
@@ -373,41 +314,13 @@ class Experiment:
                 f"{self._workdir_name}/models/{stage}"
             )
 
-    def _model_directory(self, stage: str) -> pathlib.Path:
-        return self.workdir / "models" / stage
-
     def _require_same_run(self) -> None:
-        """Checks that checkpoints in the working directory belong to this config.
-
-        Raises:
-          ConfigMismatchError: if they do not; the message names the differing fields.
-          WorkdirError: if the saved config cannot be read.
-        """
-        path = self.workdir / _CONFIG
-        if not has_checkpoints(self.workdir) or not path.exists():
-            return
-        try:
-            saved = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise WorkdirError(
-                f"{path} is damaged ({error}): delete it, and the checkpoints' own copies are "
-                "compared instead"
-            ) from error
-        where, saved = str(self.workdir), upgraded(ExperimentConfig, saved)
-        for line in require_same_config(saved, to_json(self.config), where, MAY_DIFFER):
+        """Checks that what is in the working directory is of this run; says what has changed."""
+        for line in self._files.require_same_run(self.config):
             self.console.say(
                 f"goes on with {line}. No parameter depends on it directly, but which states are "
                 "measured and kept as the best may"
             )
-
-    def _claim_workdir(self) -> None:
-        """Writes the run's config, feature statistics and provenance."""
-        if jax.process_index() == 0:
-            write_text(self.workdir / _CONFIG, json.dumps(to_json(self.config), indent=2) + "\n")
-            write_text(self.workdir / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
-            if not self.initial_recognizer:
-                self.frontend.stats.save(self.workdir / f"{_STATS}.partial")
-                os.replace(self.workdir / f"{_STATS}.partial", self.workdir / _STATS)
 
     def _keep(self, best: BestState, task: RecognizerTask) -> Recognizer:
         """Saves a stage's best state as a recognizer in its model directory."""
@@ -426,5 +339,5 @@ class Experiment:
             },
         )
         if jax.process_index() == 0:
-            recognizer.save(self._model_directory(best.stage))
+            recognizer.save(self._files.model_directory(best.stage))
         return recognizer

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.experiment.runner import Experiment, WorkdirError
+from rnnt_qat.experiment.run_files import WorkdirError
+from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.infra.config import ConfigError

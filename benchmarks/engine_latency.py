@@ -34,7 +34,7 @@ from rnnt_qat.latency.cpu_costs import (
     sensitivity,
 )
 from rnnt_qat.latency.engine_latency import DecodeCounts
-from rnnt_qat.latency.vela import TARGETS
+from rnnt_qat.latency.targets import TARGETS
 
 _OUTPUT = flags.DEFINE_string("output", "engine_latency.json", "file for the figures")
 _TARGETS = flags.DEFINE_list("targets", ["u55-128", "u85-512"], "Ethos-U targets")

@@ -1,5 +1,5 @@
 """Corpora as tensorflow-datasets builders that do not need TensorFlow; one folder per corpus."""
 
-from rnnt_qat.infra.early_interrupt import watch_imports
+from rnnt_qat.missing_packages import watch_imports
 
 watch_imports()

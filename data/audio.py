@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 import soundfile
 from jaxtyping import Float32, Int16
@@ -172,6 +171,8 @@ def decode_g722(content: bytes) -> Int16[np.ndarray, " N"]:
     Raises:
       SkipError: the content cannot be decoded.
     """
+    import av  # needs the extra `data`
+
     try:
         with av.open(io.BytesIO(content), mode="r", format="g722") as container:
             frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]

@@ -13,9 +13,8 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
-import av
 import numpy as np
 import soundfile
 from jaxtyping import Float32, Int16
@@ -141,6 +140,8 @@ def _blocks(file: soundfile.SoundFile) -> Blocks:
 
 def _decoded(source: "BinaryIO | _Replayed") -> Blocks:
     """Decodes the first audio stream with FFmpeg."""
+    import av  # needs the extra `data`; other files are read without
+
     try:
         with av.open(source, mode="r", buffer_size=_PIPE_BUFFER_BYTES) as container:
             if not container.streams.audio:
@@ -151,7 +152,7 @@ def _decoded(source: "BinaryIO | _Replayed") -> Blocks:
         raise SkipError(Cause.UNREADABLE_AUDIO, f"no audio: {error.strerror}") from error
 
 
-def _samples(frame: av.AudioFrame) -> Float32[np.ndarray, "N channels"]:
+def _samples(frame: Any) -> Float32[np.ndarray, "N channels"]:
     values = frame.to_ndarray()
     channels = len(frame.layout.channels)
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)

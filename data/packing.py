@@ -10,7 +10,6 @@ import json
 import shutil
 from pathlib import Path
 
-import av
 import numpy as np
 from jaxtyping import Int16
 
@@ -39,6 +38,8 @@ def encode_opus(audio: Int16[np.ndarray, " N"], bit_rate: int) -> bytes:
       audio: samples.
       bit_rate: target of the variable bit rate in bits per second, at least 6000.
     """
+    import av  # needs the extra `data`
+
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")

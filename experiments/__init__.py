@@ -1,5 +1,5 @@
 """Command-line programs on top of rnnt_qat."""
 
-from rnnt_qat.infra.early_interrupt import watch_imports
+from rnnt_qat.missing_packages import watch_imports
 
 watch_imports()

@@ -37,6 +37,7 @@ from rnnt_qat.infra.progress import Progress
 from rnnt_qat.input_pipeline.chosen import Chosen, divided
 from rnnt_qat.input_pipeline.corpus import Corpus, open_corpus
 from rnnt_qat.metrics.bootstrap import paired_difference
+from rnnt_qat.missing_packages import require_package
 
 _GROUPS = {"biases": BIASES, "scales": SCALES, "last_layer": LAST_LAYER}
 
@@ -70,6 +71,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of bit errors, of the choice of speech,
 
 def main() -> None:
     """Adapts, measures and writes the artefact and ``result.json``."""
+    require_package("evosax")
     output, console = pathlib.Path(_OUTPUT.value), Console()
     set_up_jax()
     output_folder(_OUTPUT, output)

@@ -26,7 +26,7 @@ from rnnt_qat.experiment.remote_paths import is_empty, readable_folder, writable
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.processes import end_together
 from rnnt_qat.latency.systems import System
-from rnnt_qat.latency.vela import TARGETS
+from rnnt_qat.latency.targets import TARGETS
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.studies.chip_comparison import (
     ChipComparisonConfig,

@@ -35,7 +35,7 @@ from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.latency.chip_compilation import compile_recognizer
 from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.layer_costs import LayerCost, layer_costs
-from rnnt_qat.latency.vela import TARGETS, NpuTarget
+from rnnt_qat.latency.targets import TARGETS, NpuTarget
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.studies.precision_search import (
     Candidate,

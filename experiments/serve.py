@@ -11,7 +11,6 @@ import pathlib
 import socket
 import urllib.parse
 
-import uvicorn
 from absl import flags
 
 from experiments.flags import may_be_remote, run, set_up_jax
@@ -20,7 +19,6 @@ from rnnt_qat.experiment.recognizer import Recognizer, name_models
 from rnnt_qat.experiment.remote_paths import readable_folder
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
-from rnnt_qat.live.app import LOOPBACK, Page, make_app
 from rnnt_qat.live.batch_engine import BatchEngine
 from rnnt_qat.live.stream_pool import Limits, StreamPool
 
@@ -47,6 +45,10 @@ class ServeFlagError(flags.Error):
 
 def main() -> None:
     """Loads and compiles the models, then serves until Ctrl-C."""
+    import uvicorn  # needs the extra `serve`, which the help does not
+
+    from rnnt_qat.live.app import LOOPBACK, Page, make_app
+
     _check_origins()
     listening = _listen()  # before minutes of compilation
     set_up_jax(keep_above_s=0.0)

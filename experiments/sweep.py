@@ -82,14 +82,13 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.infra.text_table import as_text
 from rnnt_qat.latency.systems import describe
-from rnnt_qat.latency.vela import TARGETS, NpuTarget
+from rnnt_qat.latency.targets import TARGETS, NpuTarget
 from rnnt_qat.quant.ablation import ablations
 from rnnt_qat.quant.grammar import split_policies
 from rnnt_qat.quant.policies import policy_by_name, policy_choices
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import Cell, cells_of_seeds, results_of
-from rnnt_qat.studies.chip_sweep import deploy_sweep
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.precision_map import policies as map_policies
@@ -159,6 +158,8 @@ def main() -> int:
       0; 1 if a replay differs in a token or an integer; the signal's code after an interruption.
     """
     workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
+    if targets:  # before hours of training: it needs the extra `export`, which others do not
+        from rnnt_qat.studies.chip_sweep import deploy_sweep
     config, seeds = SweepConfig(_policies(), _AWARE_STEPS.value), _chip_seeds()
     set_up_jax()
     console, beam_runs = Console(), []

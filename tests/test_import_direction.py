@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "rnnt_qat"
 
 # Each room may import the rooms named and itself; these are everyone's.
-EVERYONE = {"typing", "batch", "infra"}
+EVERYONE = {"typing", "batch", "infra", "missing_packages"}
 ARITHMETIC = {"quant", "accelerators", "fixedpoint"}
 NETWORKS = {"models", "layers"} | ARITHMETIC
 CHIP = {"artefact", "export", "serving", "verify", "latency"}

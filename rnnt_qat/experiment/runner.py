@@ -34,11 +34,12 @@ from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer, Tokenizer
 from rnnt_qat.input_pipeline.train_iterator import TrainIterator
 from rnnt_qat.models.rnnt import RNNTConfig
 from rnnt_qat.quant.policy import PrecisionPolicy
+from rnnt_qat.training import hooks
 from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.loop import Trainer
 from rnnt_qat.training.rehearsal import Rehearsal, rehearse
-from rnnt_qat.training.stages import Stage, TrainingStage, bind, bind_parts, parts
+from rnnt_qat.training.stages import Part, Stage, TrainingStage, bind_parts, parts
 from rnnt_qat.training.state import TrainState, parameter_count
 from rnnt_qat.training.tracker import require_tracker
 
@@ -203,6 +204,23 @@ class Experiment:
             cache=self.cache,
         )
 
+    def _plan(self) -> list[Part[RecognizerTask]]:
+        """Returns the stages that run, each with its task.
+
+        Raises:
+          ConfigError: if a hook has nothing to act on in the network of its stage, which would
+            otherwise end a run after the stages before.
+        """
+        plan = parts(self.config.stages, self.task)
+        for part in plan:
+            if isinstance(part.stage, TrainingStage) and part.stage.hooks:
+                params = jax.eval_shape(part.task.initial_params, jax.random.key(0))
+                try:
+                    jax.eval_shape(functools.partial(hooks.begin, part.stage.hooks), params)
+                except ValueError as error:
+                    raise ConfigError(f"stages.{part.stage.name}: {error}") from error
+        return plan
+
     def planned(self, stages: tuple[Stage, ...]) -> "Experiment":
         """Returns this experiment with another plan; shares what is loaded."""
         other = copy.copy(self)
@@ -228,7 +246,7 @@ class Experiment:
         with Progress("decoding the training speech", self.console, "utterances") as progress:
             iterator.load(progress.at)
         return rehearse(
-            bind(self.config.stages, self.task)[0],
+            bind_parts(self._plan())[0],
             self.initial_state(),
             iterator,
             self.mesh,
@@ -261,7 +279,7 @@ class Experiment:
         with locked(self.workdir) if first else contextlib.nullcontext():
             self._require_same_run()
             iterator = self.iterator()
-            plan = parts(self.config.stages, self.task)
+            plan = self._plan()
             stages, tasks = bind_parts(plan), {part.stage.name: part.task for part in plan}
             if last_stage is not None:
                 stages = stages[: 1 + [s.name for s in stages].index(last_stage)]

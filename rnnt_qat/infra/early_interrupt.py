@@ -14,7 +14,7 @@ INTERRUPTED = exit_code_of(signal.SIGINT)
 
 
 def watch_imports() -> None:
-    """Lets Ctrl-C end the process in one line until ``give_back``; called by packages of programs.
+    """Lets Ctrl-C end the process in one line until ``give_back`` (see ``missing_packages``).
 
     It does so only while ``python -m PACKAGE.MODULE`` imports its own package (``sys.argv[0]`` is
     ``-m`` just then), so that whoever imports such a package as a library keeps its handlers. A

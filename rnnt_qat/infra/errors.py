@@ -15,11 +15,6 @@ class UserError(Exception):
     """
 
 
-def install_extra(extra: str) -> str:
-    """Returns how an extra of this package is installed; no index of packages has it."""
-    return f"`pip install '.[{extra}]'` in the folder of this repository"
-
-
 def is_machine_fault(error: BaseException) -> bool:
     """Returns whether memory, disk or open files ran out, so that the file read is not to blame."""
     of_the_system = isinstance(error, OSError) and error.errno in _MACHINE_FAULTS

@@ -22,6 +22,7 @@ from rnnt_qat.infra.early_interrupt import INTERRUPTED, STOPPED, give_back
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.help_text import help_text
 from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
+from rnnt_qat.missing_packages import missing_package
 
 FAILURE, USAGE = 1, 2
 
@@ -64,6 +65,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return f"{type(error).__name__}: {error}", FAILURE
     if isinstance(error, MemoryError):
         return f"MemoryError: {error}: {_LESS_MEMORY}", FAILURE
+    if missing := missing_package(error):
+        return missing, FAILURE
     for cause in _chain(error):
         if message := _of_the_system(cause):
             return message, FAILURE

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from rnnt_qat.infra.errors import UserError, install_extra, is_machine_fault
+from rnnt_qat.infra.errors import UserError, is_machine_fault
+from rnnt_qat.missing_packages import install_extra
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from .latency_report import (
     write_csv,
 )
 from .systems import Method, System, describe
-from .vela import TARGETS, NpuTarget
+from .targets import TARGETS, NpuTarget
 
 __all__ = [
     "CORTEX_M55",

@@ -9,7 +9,8 @@ from rnnt_qat.artefact.layer_integers import LstmIntegers
 from rnnt_qat.export.rnnt_graphs import encoder_chunk, joint_step, prediction_step
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, call_time
 from rnnt_qat.latency.engine_latency import DecodeCounts, EngineLatency, GraphTimes, engine_latency
-from rnnt_qat.latency.vela import NpuTarget, VelaError, VelaReport, compile_graph
+from rnnt_qat.latency.targets import NpuTarget
+from rnnt_qat.latency.vela import VelaError, VelaReport, compile_graph
 
 
 @dataclass(frozen=True)

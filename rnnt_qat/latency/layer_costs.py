@@ -17,7 +17,8 @@ from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.export.rnnt_graphs import product, recurrent_layer
 from rnnt_qat.latency.cpu_costs import CORTEX_M55, CpuCosts, call_time
 from rnnt_qat.latency.engine_latency import DecodeCounts
-from rnnt_qat.latency.vela import NpuTarget, VelaReport, compile_graph
+from rnnt_qat.latency.targets import NpuTarget
+from rnnt_qat.latency.vela import VelaReport, compile_graph
 
 ENCODER, PREDICTION, JOINT = "encoder", "prediction", "joint"
 

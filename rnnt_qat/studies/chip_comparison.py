@@ -18,7 +18,7 @@ from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recogn
 from rnnt_qat.latency.cpu_costs import FALLBACK_OPERATORS
 from rnnt_qat.latency.latency_report import LatencyRow, WordErrors, latency_row
 from rnnt_qat.latency.systems import Method, System
-from rnnt_qat.latency.vela import TARGETS, NpuTarget
+from rnnt_qat.latency.targets import TARGETS, NpuTarget
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.deployment import (
     decode_counts,

@@ -10,7 +10,7 @@ from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.infra.console import Console
 from rnnt_qat.latency.systems import Method, describe
 from rnnt_qat.latency.systems import System as ChipSystem
-from rnnt_qat.latency.vela import NpuTarget
+from rnnt_qat.latency.targets import NpuTarget
 from rnnt_qat.quant.grammar import slug
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.studies.cells import Measurement

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnnt_qat.infra.console import Console
-from rnnt_qat.infra.errors import UserError, install_extra
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.missing_packages import install_extra
 from rnnt_qat.studies.engine import Task, TaskProgress
 
 _PACKAGE_ROOT = pathlib.Path(__file__).parents[2]

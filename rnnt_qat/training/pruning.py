@@ -10,6 +10,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rnnt_qat.typing import Array, Bool, Float, Int, PyTree
@@ -40,7 +41,9 @@ class CubicSparsity:
     every: int = 50
 
     def __post_init__(self):
-        if not 0 <= self.initial_sparsity < 1 or not 0 <= self.final_sparsity < 1:
+        # In float32, as the number of what is pruned is computed: 1 would leave nothing.
+        initial, final = np.float32(self.initial_sparsity), np.float32(self.final_sparsity)
+        if not 0 <= initial < 1 or not 0 <= final < 1:
             raise ValueError(
                 f"initial_sparsity={self.initial_sparsity} and final_sparsity="
                 f"{self.final_sparsity} must lie in [0, 1)"

@@ -9,7 +9,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from rnnt_qat.infra.errors import UserError, install_extra
+from rnnt_qat.infra.errors import UserError
+from rnnt_qat.missing_packages import install_extra
 
 Scalars = Mapping[str, float]
 

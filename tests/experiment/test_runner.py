@@ -10,6 +10,7 @@ import pytest
 from rnnt_qat.experiment.recognizer import Recognizer
 from rnnt_qat.experiment.run_files import WorkdirError
 from rnnt_qat.experiment.runner import Experiment
+from rnnt_qat.experiment.unit_pruning import UnitPruning
 from rnnt_qat.frontend.frontend import Frontend
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.infra.config import ConfigError
@@ -19,6 +20,7 @@ from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import FLOAT32
 from rnnt_qat.training.checkpoints import ConfigMismatchError
+from rnnt_qat.training.pruning import MagnitudePruning
 from tests.experiment.test_languages_and_rates import experiment
 
 
@@ -39,6 +41,25 @@ def test_what_would_train_random_weights_is_refused_and_claims_nothing(tmp_path)
     with pytest.raises(ConfigError, match="initialize_from"):
         Experiment(config, tmp_path, ours.workdir).train()
     assert not ours.workdir.exists()
+
+
+LATER = UnitPruning(ramp_steps=1, every=1, pattern="encoder/lstm_7")
+"""Fits no layer; in the last stage, so that a run would come to it after hours."""
+
+
+@pytest.mark.parametrize("hook", [LATER, MagnitudePruning(ramp_steps=1, pattern="encoder/lstm_7")])
+def test_a_hook_that_fits_nothing_is_refused_before_the_first_stage(hook, tmp_path):
+    ours = experiment(tmp_path)
+    *before, aware = ours.config.stages
+    stages = (*before, dataclasses.replace(aware, hooks=(hook,)))
+    config = dataclasses.replace(ours.config, stages=stages)
+    message = (
+        r"stages\.aware: hook 'pruning': pattern 'encoder/lstm_7' matches no .* encoder/lstm_0"
+    )
+    for begin in (Experiment.train, lambda run: run.rehearse(1.0)):
+        with pytest.raises(ConfigError, match=message):
+            begin(Experiment(config, tmp_path, ours.workdir))
+    assert not (ours.workdir / "config.json").exists()
 
 
 def test_damaged_files_of_a_run_are_named(tmp_path):

@@ -17,7 +17,8 @@ from rnnt_qat.latency.latency_report import (
     write_csv,
 )
 from rnnt_qat.latency.systems import Method, System
-from rnnt_qat.latency.vela import U55_128, VelaError
+from rnnt_qat.latency.targets import U55_128
+from rnnt_qat.latency.vela import VelaError
 from tests.export.random_integers import random_dense, random_lstm, random_rnnt
 
 COUNTS = DecodeCounts(np.array([1.0, 2.0]), np.array([9, 20]), np.array([3, 5]), np.array([12, 24]))

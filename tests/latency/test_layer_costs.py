@@ -4,7 +4,7 @@ import pytest
 from rnnt_qat.latency.chip_compilation import compile_recognizer
 from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.layer_costs import LayerCost, layer_costs, ms_per_second, weight_bytes
-from rnnt_qat.latency.vela import U55_128
+from rnnt_qat.latency.targets import U55_128
 from tests.experiment import tiny
 
 

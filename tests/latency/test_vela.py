@@ -14,7 +14,8 @@ from rnnt_qat.latency.cpu_costs import (
     sensitivity,
 )
 from rnnt_qat.latency.placement import Placement
-from rnnt_qat.latency.vela import TARGETS, U55_128, U85_512, VelaError, compile_graph
+from rnnt_qat.latency.targets import TARGETS, U55_128, U85_512
+from rnnt_qat.latency.vela import VelaError, compile_graph
 from tests.export.random_integers import random_lstm
 
 

@@ -7,7 +7,7 @@ import types
 
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
-from rnnt_qat.latency.vela import U55_128
+from rnnt_qat.latency.targets import U55_128
 from rnnt_qat.metrics.latency import RealTimeFactor
 from rnnt_qat.studies import chip_sweep
 from rnnt_qat.studies.cells import Measurement

@@ -75,6 +75,7 @@ def test_zeros_that_are_there_are_kept():
     ("make", "message"),
     [
         (lambda: MagnitudePruning(final_sparsity=1.0), "final_sparsity=1.0"),
+        (lambda: MagnitudePruning(final_sparsity=1 - 1e-9), "final_sparsity=0.999999999"),
         (lambda: MagnitudePruning(every=0), "every at least 1"),
         (lambda: TrainingStage("float", 10, FLOAT32, hooks=(HOOK,)), "at step 10 of a stage of 10"),
         (lambda: HOOK.init({"b": jnp.zeros(2)}), "pattern 'w' matches no parameter; there are b"),

@@ -9,9 +9,7 @@ from data.synthetic_speech.voices.accents import ACCENTS
 from data.synthetic_speech.voices.base import Voice, VoiceError
 from data.synthetic_speech.voices.espeak import EspeakVoice
 from data.synthetic_speech.voices.flite import FliteVoice
-from data.synthetic_speech.voices.hibari import HibariVoice
 from data.synthetic_speech.voices.kokoro import AMERICAN, BRITISH, KokoroVoice
-from data.synthetic_speech.voices.pico import PicoVoice
 
 __all__ = ["VOICES", "Voice", "VoiceError", "VoiceSpec", "load_voice", "named_voices"]
 
@@ -21,7 +19,8 @@ class VoiceSpec:
     """Loader and speaking rate of a voice.
 
     Attributes:
-      load: creates the voice; raises `VoiceError` if its synthesizer is not installed.
+      load: creates the voice; raises `VoiceError` if its synthesizer is not installed, and
+        `ModuleNotFoundError` if that is a package of an extra.
       seconds_fixed: duration in seconds of an utterance without characters, by linear fit.
       seconds_per_char: seconds per character of the transcript at speed 1, by the same fit.
     """
@@ -45,11 +44,23 @@ def spoken_chars(text: str) -> int:
     return sum(6 if len(word) == 1 else len(word) + 1 for word in text.split())
 
 
+def _hibari(british: bool) -> Voice:
+    from data.synthetic_speech.voices.hibari import HibariVoice  # needs the extra `data`
+
+    return HibariVoice(british)
+
+
+def _pico(locale: str) -> Voice:
+    from data.synthetic_speech.voices.pico import PicoVoice  # needs the extra `data`
+
+    return PicoVoice(locale)
+
+
 VOICES: dict[str, VoiceSpec] = {
-    "hibari_us": VoiceSpec(functools.partial(HibariVoice, british=False), 0.04, 0.052),
-    "hibari_gb": VoiceSpec(functools.partial(HibariVoice, british=True), 0.03, 0.054),
-    "pico_us": VoiceSpec(functools.partial(PicoVoice, "en-US"), 0.135, 0.063),
-    "pico_gb": VoiceSpec(functools.partial(PicoVoice, "en-GB"), 0.095, 0.057),
+    "hibari_us": VoiceSpec(functools.partial(_hibari, british=False), 0.04, 0.052),
+    "hibari_gb": VoiceSpec(functools.partial(_hibari, british=True), 0.03, 0.054),
+    "pico_us": VoiceSpec(functools.partial(_pico, "en-US"), 0.135, 0.063),
+    "pico_gb": VoiceSpec(functools.partial(_pico, "en-GB"), 0.095, 0.057),
     "flite_slt": VoiceSpec(functools.partial(FliteVoice, "slt", 168.0), 0.145, 0.055),
     "flite_awb": VoiceSpec(functools.partial(FliteVoice, "awb", 118.0), 0.29, 0.055),
     "espeak_us": VoiceSpec(functools.partial(EspeakVoice, "en-us"), 0.055, 0.056),

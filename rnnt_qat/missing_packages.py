@@ -57,15 +57,20 @@ def require_package(module: str) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
 
-def watch_imports() -> None:
-    """Reports a missing package in one line, and Ctrl-C too; called by packages of programs.
+def watch_packages() -> None:
+    """Reports a missing package in one line; called by packages of programs.
 
     It does so while ``python -m PACKAGE.MODULE`` imports its own package (``sys.argv[0]`` is ``-m``
-    just then), so that whoever imports such a package as a library keeps its hooks. Once a program
-    runs, ``infra.program`` reports both.
+    just then), so that whoever imports such a package as a library keeps its hook. Once a program
+    runs, ``infra.program`` reports it.
     """
     if sys.argv[:1] == ["-m"] and sys.excepthook is sys.__excepthook__:
         sys.excepthook = _report
+
+
+def watch_imports() -> None:
+    """Reports a missing package in one line, and Ctrl-C too (``infra.early_interrupt``)."""
+    watch_packages()
     from rnnt_qat.infra import early_interrupt  # its room needs a package of the core
 
     early_interrupt.watch_imports()

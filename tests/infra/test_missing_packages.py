@@ -73,6 +73,12 @@ def test_the_help_needs_what_trains_alone(program, tmp_path):
     assert "--data_dir" in done.stdout or "--model" in done.stdout
 
 
+def test_workers_of_peers_need_none_of_our_packages(tmp_path):
+    blocked = ",".join(EXTRAS.keys() - {"numpy"})
+    done = start("benchmarks.loss_inputs", blocked, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_package_missed_later_is_one_message_too():
     for extra, module in (("search", "evosax"), ("data", "av")):
         message, code = explain(ModuleNotFoundError("gone", name=f"{module}.algorithms"))

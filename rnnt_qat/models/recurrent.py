@@ -157,7 +157,9 @@ def layer_widths(network: str, hidden_size: HiddenSize, num_layers: int) -> tupl
     Raises:
       ValueError: if a width is below 1, or if there are more or fewer widths than layers.
     """
-    widths = (hidden_size,) * num_layers if isinstance(hidden_size, int) else hidden_size
+    given = (hidden_size,) if isinstance(hidden_size, int) else hidden_size
+    # One width in a tuple is what `--config.model.encoder.hidden_size=8` makes of several.
+    widths = given * num_layers if len(given) == 1 else given
     if len(widths) != num_layers:
         raise ValueError(
             f"{network}.hidden_size={hidden_size}: {len(widths)} widths for "

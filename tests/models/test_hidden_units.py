@@ -160,3 +160,8 @@ def test_widths_of_layers_are_a_part_of_the_config():
 def test_impossible_widths_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_one_width_in_a_tuple_is_that_of_all_layers():
+    """As an override with one number leaves it in a config that has several."""
+    assert EncoderConfig(num_layers=2, hidden_size=(4,)).hidden_sizes == (4, 4)

@@ -21,6 +21,7 @@ from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.models.hidden_units import lstm_widths, with_lstm_widths
 from rnnt_qat.models.rnnt import RNNT, RNNTConfig, example_inputs
 from rnnt_qat.objectives.outputs import Outputs, forward
+from rnnt_qat.quant.bias_correction import corrected_biases
 from rnnt_qat.quant.diagnostics import Diagnosis
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
@@ -183,14 +184,19 @@ class RecognizerUnderPolicy:
         require_every_rule_used(model, policy)
         self.policy = policy
         self._config, self._learned = model, policy.learned
-        self._model, self._calibrating = RNNT(model, policy), RNNT(model, policy.calibration())
+        self._model = RNNT(model, policy)
         self._frontend, self._augment = frontend, augment
         self._measurement = measurement
         self._inputs = example_inputs(model, frontend.config.feature_size)
 
-    def empty_ranges(self) -> PyTree:
-        """Returns a range of zero for every site that the policy calibrates."""
-        shapes = jax.eval_shape(self._calibrating.init, jax.random.key(0), *self._inputs)
+    def empty_ranges(self, operands: bool = False) -> PyTree:
+        """Returns a range of zero for every site that the policy calibrates.
+
+        Args:
+          operands: whether to add an empty sum for the operand of every kernel.
+        """
+        init = self._calibrating(operands).init
+        shapes = jax.eval_shape(init, jax.random.key(0), *self._inputs)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.get(QUANT_STATS, {}))
 
     def check_ranges(self, params: PyTree, quant_stats: PyTree) -> None:
@@ -281,12 +287,39 @@ class RecognizerUnderPolicy:
         if teacher is not None and not any(each.objective.needs_teacher for each in objectives):
             raise ConfigError("a stage has a teacher, but none of its objectives reads one")
 
-    def observe(self, params: PyTree, quant_stats: PyTree, batch: AudioBatch | Batch) -> PyTree:
-        """Returns the ranges updated with a batch, without masking, as in recognition."""
+    def observe(
+        self,
+        params: PyTree,
+        quant_stats: PyTree,
+        batch: AudioBatch | Batch,
+        operands: bool = False,
+    ) -> PyTree:
+        """Returns the ranges updated with a batch, without masking, as in recognition.
+
+        Args:
+          params: the network's parameters.
+          quant_stats: the ranges before the batch.
+          batch: the batch.
+          operands: whether to add up the operands of kernels as well, for ``corrected``.
+        """
         variables = {"params": params, QUANT_STATS: quant_stats}
         inputs = _model_inputs(self._features(batch))
-        _, updated = self._calibrating.apply(variables, *inputs, mutable=[QUANT_STATS])
+        calibrating = self._calibrating(operands)
+        _, updated = calibrating.apply(variables, *inputs, mutable=[QUANT_STATS])
         return updated.get(QUANT_STATS, {})
+
+    def corrected(self, params: PyTree, quant_stats: PyTree) -> PyTree:
+        """Returns the parameters with biases that undo the mean error of the kernels.
+
+        Args:
+          params: the network's parameters.
+          quant_stats: ranges and operands of calibration.
+        """
+        variables = self.variables(params, quant_stats)
+        return corrected_biases(self._model, variables, quant_stats, *self._inputs)
+
+    def _calibrating(self, operands: bool) -> RNNT:
+        return RNNT(self._config, self.policy.calibration(operands))
 
     def _features(self, batch: AudioBatch | Batch) -> Batch:
         return batch if isinstance(batch, Batch) else self._frontend.batch(batch)

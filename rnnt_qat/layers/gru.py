@@ -62,6 +62,8 @@ class GRU(RecurrentLayer):
         derivative.
     """
 
+    bias_blocks = {"reset_kernel": 0, "update_kernel": 1, "candidate_kernel": 2}
+
     features: int
     rematerialize: bool = False
 
@@ -122,7 +124,7 @@ class GRU(RecurrentLayer):
 
         masked = jax.checkpoint(masked) if self.rematerialize else masked
         final, memories = jax.lax.scan(masked, state, (pre_x, mask.T))
-        if self.policy.diagnosing:  # repeats the steps of the scan, all at once
+        if self.policy.recording:  # repeats the steps of the scan, all at once
             step(ops, pre_x, before_each_step(state.memory, memories))
         hidden = ops.store("hidden", ops.load("memory", memories))
         ys = batch_major(hidden)

@@ -49,6 +49,8 @@ class LSTM(RecurrentLayer):
       gradient: paths through time that the gradient includes.
     """
 
+    bias_blocks = {"recurrent_kernel": 0}
+
     features: int
     rematerialize: bool = False
     gradient: TemporalGradient = FULL
@@ -94,7 +96,7 @@ class LSTM(RecurrentLayer):
             self.rematerialize, self.gradient, unrecorded(ops), weights, pre_x, mask.T, state
         )
         note_cells(self, ops, hiddens, cells, mask)
-        if self.policy.diagnosing:  # repeats the steps of the scan, all at once
+        if self.policy.recording:  # repeats the steps of the scan, all at once
             hidden = ops.load("hidden", before_each_step(state.hidden, hiddens))
             cell = before_each_step(state.cell, cells)
             lstm_cell(ops, pre_x, ops.accumulate(hidden, weights), cell)

@@ -54,6 +54,8 @@ class ProjectedLSTM(RecurrentLayer):
         derivative.
     """
 
+    bias_blocks = {"recurrent_kernel": 0}
+
     features: int
     projection: int
     rematerialize: bool = False
@@ -115,7 +117,7 @@ class ProjectedLSTM(RecurrentLayer):
 
         step = jax.checkpoint(step) if self.rematerialize else step
         final, (outputs, hiddens, cells) = jax.lax.scan(step, state, (pre_x, mask.T))
-        if self.policy.diagnosing:  # repeats the steps of the scan, all at once
+        if self.policy.recording:  # repeats the steps of the scan, all at once
             projected = before_each_step(state.projected, outputs)
             cell(ops, projected, pre_x, before_each_step(state.cell, cells))
         ys = batch_major(ops.load("projected", outputs))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from rnnt_qat.accelerators.spec import Operator
 from rnnt_qat.quant import smooth_units
 from rnnt_qat.quant.matmul import matmul
+from rnnt_qat.quant.mean_operands import OperandRecorder
 from rnnt_qat.quant.nna_operators import REQUANTIZE
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.operators import Addends, OperatorSet, Value
@@ -235,12 +236,14 @@ def recording(ops: OperatorSet, mask: Bool[Array, "*P"] | None) -> OperatorSet:
       ops: the layer's operators.
       mask: True where a leading position is valid; None if all are.
     """
-    return dataclasses.replace(ops, mask=mask) if isinstance(ops, Recorder) else ops
+    if isinstance(ops, Recorder | OperandRecorder):
+        return dataclasses.replace(ops, mask=mask)
+    return ops
 
 
 def unrecorded(ops: OperatorSet) -> OperatorSet:
     """Returns the operators without a recorder, for use inside a scan."""
-    return ops.plain if isinstance(ops, Recorder) else ops
+    return ops.plain if isinstance(ops, Recorder | OperandRecorder) else ops
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,8 @@ class PrecisionPolicy:
       name: label in tables and files; for a policy parsed from text, its line (``quant.grammar``).
       rules: the first matching rule wins; a layer without a match is an error.
       calibrating: whether layers compute in floating point and record their ranges.
+      observing_operands: whether calibrating layers also record the mean operand of each kernel
+        (``quant.mean_operands``).
       diagnosing: whether every operator records its errors (``quant.diagnostics``).
       observer: selects the range of a calibrated format, unless the rule has its own observer.
       learned: method that trains the ranges in accelerator-aware training; None keeps them as
@@ -41,6 +43,7 @@ class PrecisionPolicy:
     name: str
     rules: tuple[Rule, ...]
     calibrating: bool = False
+    observing_operands: bool = False
     diagnosing: bool = False
     observer: Observer = field(default_factory=MaxObserver)
     learned: LearnedRange | None = None
@@ -68,9 +71,18 @@ class PrecisionPolicy:
             f"{patterns}); add a rule, or end the list with Rule('*', ...)"
         )
 
-    def calibration(self) -> "PrecisionPolicy":
-        """Returns the policy in calibration mode."""
-        return replace(self, calibrating=True)
+    @property
+    def recording(self) -> bool:
+        """Whether the operators record, so that a layer repeats the steps of its scan outside."""
+        return self.diagnosing or self.observing_operands
+
+    def calibration(self, operands: bool = False) -> "PrecisionPolicy":
+        """Returns the policy in calibration mode.
+
+        Args:
+          operands: whether the mean operands of kernels are recorded beside the ranges.
+        """
+        return replace(self, calibrating=True, observing_operands=operands)
 
     def diagnosis(self) -> "PrecisionPolicy":
         """Returns the policy with diagnostics enabled."""

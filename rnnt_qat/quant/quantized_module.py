@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Mapping
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnt_qat.quant.diagnostics import DIAGNOSTICS, Recorder, Tally
+from rnnt_qat.quant.mean_operands import OperandRecorder, OperandSum
 from rnnt_qat.quant.nna_precision import OnAccelerator
 from rnnt_qat.quant.observers import MaxObserver, Observer
 from rnnt_qat.quant.operators import FloatOperators, OperatorSet
@@ -27,7 +29,12 @@ class QuantizedModule(nn.Module):
 
     Attributes:
       policy: precision of every layer of the model; the module path selects this layer's.
+      bias_blocks: kernels whose product is added to another that has the layer's ``bias``: the
+        block of the bias, as wide as the kernel, that they share. Products with a bias of their
+        own need no entry, and those without any have none (``quant.bias_correction``).
     """
+
+    bias_blocks: ClassVar[Mapping[str, int]] = {}
 
     policy: PrecisionPolicy
 
@@ -59,12 +66,19 @@ class QuantizedModule(nn.Module):
                 observer, name = self._observer(sites, site)
                 if name != site:
                     self.variable(QUANT_STATS, name, observer.initial_state)
-            return FloatOperators()
+            observing = self.policy.observing_operands
+            return OperandRecorder(self._note_operand) if observing else FloatOperators()
         operators = precision.operators(sites, max_abs)
         return Recorder(operators, self._note) if self.policy.diagnosing else operators
 
     def _note(self, name: str, tally: Tally) -> None:
         self.sow(DIAGNOSTICS, name, tally, reduce_fn=operator.add, init_fn=Tally.zero)
+
+    def _note_operand(self, kernel: str, operand: OperandSum) -> None:
+        name = operand_name(kernel)
+        if self.has_variable(QUANT_STATS, name):
+            operand = self.get_variable(QUANT_STATS, name) + operand
+        self.put_variable(QUANT_STATS, name, operand)
 
     def state_dtype(self, role: Role) -> DTypeLike:
         """Returns the dtype in which the layer carries a streaming state of role ``role``."""
@@ -118,6 +132,11 @@ class QuantizedModule(nn.Module):
         bits = self.policy.resolve(self.path).tensor_format(sites[site]).bits
         observer = self.policy.observer_of(self.path).for_bits(bits)
         return observer, site if isinstance(observer, MaxObserver) else site + _OBSERVED
+
+
+def operand_name(kernel: str) -> str:
+    """Returns the name of the variable beside the ranges that holds a kernel's ``OperandSum``."""
+    return f"{kernel}.operand{_OBSERVED}"
 
 
 def calibrated_ranges(ranges: PyTree) -> PyTree:

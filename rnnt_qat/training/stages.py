@@ -42,6 +42,8 @@ class BoundStage:
       check: raises an error if the stage's final state is unusable.
       patience: see ``TrainingStage.patience``.
       settled_after: number of its steps after which a state may be its best.
+      finish: maps the state after the last batch to the one that is evaluated and saved; traced.
+        None leaves it. A stage with patience has none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class BoundStage:
     check: Callable[[TrainState], None]
     patience: int = 0
     settled_after: int = 0
+    finish: Callable[[TrainState], TrainState] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,19 +158,22 @@ class TrainingStage:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A stage that observes the ranges of a policy's formats and leaves parameters unchanged.
+    """A stage that observes the ranges of a policy's formats and leaves the kernels unchanged.
 
-    Its evaluation measures post-training quantization.
+    Its evaluation measures post-training quantization, without labels.
 
     Attributes:
       name: name of the stage in configs, of its checkpoints and of its model directory.
       batches: number of batches to observe; 0 omits the stage.
       precision: name of the policy; empty for the experiment's ``precision``.
+      bias_correction: whether the biases take back, after the last batch, the mean error that
+        rounding a kernel adds to its products (Nagel et al. 2019, section 4.2).
     """
 
     name: str = "calibration"
     batches: int = 20
     precision: str = ""
+    bias_correction: bool = False
 
     def __post_init__(self):
         if self.batches < 0:
@@ -182,13 +188,14 @@ class Calibration:
         """Returns the stage bound to a task."""
         model = task.under(self.precision)
         described = tuple(o for o in task.objectives if not o.objective.needs_teacher)
+        operands = self.bias_correction
 
         def begin(state: TrainState, teacher_params: PyTree) -> TrainState:
             del teacher_params
             return dataclasses.replace(
                 state,
                 opt_state=(),
-                quant_stats=model.empty_ranges(),
+                quant_stats=model.empty_ranges(operands),
                 interval=IntervalSums.zero(term_names(described)),
             )
 
@@ -200,11 +207,16 @@ class Calibration:
             begin=begin,
             end=functools.partial(_end, model),
             make_update=lambda _first_step, log_every, _mesh: calibration_update(
-                model.observe, task.under(FLOAT32).loss(described), log_every=log_every
+                functools.partial(model.observe, operands=operands),
+                task.under(FLOAT32).loss(described),
+                log_every=log_every,
             ),
             teacher=None,
             evaluate=model.evaluate,
             check=_check_ranges(model),
+            # The biases before the end are not those that were asked for.
+            settled_after=self.steps if operands else 0,
+            finish=functools.partial(_correct_biases, model) if operands else None,
         )
 
 
@@ -381,6 +393,14 @@ def _end(model: ModelUnderPolicy, state: TrainState) -> TrainState:
         opt_state=(),
         hooks=(),
         teacher=(),
+    )
+
+
+def _correct_biases(model: ModelUnderPolicy, state: TrainState) -> TrainState:
+    return dataclasses.replace(
+        state,
+        params=model.corrected(state.params, state.quant_stats),
+        ema_params=model.corrected(state.ema_params, state.quant_stats),
     )
 
 

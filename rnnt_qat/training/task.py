@@ -48,11 +48,28 @@ class ModelUnderPolicy(Protocol):
           teacher: model whose outputs the objectives read, run with ``Frozen.teacher``.
         """
 
-    def observe(self, params: PyTree, quant_stats: PyTree, batch: PyTree) -> PyTree:
-        """Returns ``quant_stats`` updated with a batch's ranges; see ``ObserveFunction``."""
+    def observe(
+        self, params: PyTree, quant_stats: PyTree, batch: PyTree, operands: bool = False
+    ) -> PyTree:
+        """Returns ``quant_stats`` updated with a batch's ranges; see ``ObserveFunction``.
 
-    def empty_ranges(self) -> PyTree:
-        """Returns ``quant_stats`` before any observation."""
+        Args:
+          params: the network's parameters.
+          quant_stats: the ranges before the batch.
+          batch: a batch of the training iterator.
+          operands: whether to record what ``corrected`` reads as well.
+        """
+
+    def empty_ranges(self, operands: bool = False) -> PyTree:
+        """Returns ``quant_stats`` before any observation; see ``observe``."""
+
+    def corrected(self, params: PyTree, quant_stats: PyTree) -> PyTree:
+        """Returns the network's parameters with corrected biases; traced.
+
+        Args:
+          params: the network's parameters.
+          quant_stats: ranges observed with ``operands``.
+        """
 
     def trainable(self, params: PyTree, quant_stats: PyTree) -> PyTree:
         """Returns the parameters to train: ``AwareParams`` if ranges are trained."""

@@ -1,5 +1,7 @@
 """Gated recurrent unit (GRU)."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -62,7 +64,7 @@ class GRU(RecurrentLayer):
         derivative.
     """
 
-    bias_blocks = {"reset_kernel": 0, "update_kernel": 1, "candidate_kernel": 2}
+    bias_blocks: ClassVar = {"reset_kernel": 0, "update_kernel": 1, "candidate_kernel": 2}
 
     features: int
     rematerialize: bool = False

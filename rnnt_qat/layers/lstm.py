@@ -1,5 +1,7 @@
 """Unidirectional LSTM layer."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -49,7 +51,7 @@ class LSTM(RecurrentLayer):
       gradient: paths through time that the gradient includes.
     """
 
-    bias_blocks = {"recurrent_kernel": 0}
+    bias_blocks: ClassVar = {"recurrent_kernel": 0}
 
     features: int
     rematerialize: bool = False

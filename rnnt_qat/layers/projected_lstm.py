@@ -1,5 +1,7 @@
 """LSTM with a recurrent projection (LSTMP)."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -54,7 +56,7 @@ class ProjectedLSTM(RecurrentLayer):
         derivative.
     """
 
-    bias_blocks = {"recurrent_kernel": 0}
+    bias_blocks: ClassVar = {"recurrent_kernel": 0}
 
     features: int
     projection: int

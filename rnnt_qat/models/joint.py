@@ -1,6 +1,7 @@
 """Additive joint network, as a callable pytree."""
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -109,6 +110,10 @@ class Joint(QuantizedModule):
       features: joint width J.
       vocabulary: output width V, with the blank.
     """
+
+    # The diagonal that calibration observes has the values of a search, not their frequencies: a
+    # mean over it moves the blank's bias, and words are deleted (benchmarks/RESULTS.md).
+    typical_operands: ClassVar = False
 
     features: int
     vocabulary: int

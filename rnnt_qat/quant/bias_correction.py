@@ -27,9 +27,9 @@ def corrected_biases(
 ) -> PyTree:
     """Returns the parameters of a model with corrected biases.
 
-    A kernel whose product has no bias stays uncorrected: of the layers here, the projection of a
-    projected LSTM. The chip rounds kernels with the range that holds the biases before; a
-    correction that raises this range, which is rare, leaves the error of the coarser step.
+    A kernel whose product has no bias stays uncorrected (the projection of a projected LSTM), and
+    so does a layer without ``typical_operands`` (the joint). The error is that of kernels with the
+    range that holds the biases before; a larger bias may raise that range (``bias_range``).
 
     Args:
       model: the model under the policy of the chip.
@@ -44,7 +44,7 @@ def corrected_biases(
     kernels = {(c.layer.path, c.site): c for c in record.calls if c.operator == "weight"}
     for (path, site), call in kernels.items():
         block = _block(call)
-        if block is None:
+        if block is None or not call.layer.module.typical_operands:
             continue
         shift = _shift(call, sums[(*path, operand_name(site))])
         bias: Path = (*path, BIAS)

@@ -1,6 +1,5 @@
 """The mean operand of each kernel, recorded while a policy calibrates."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +49,7 @@ class OperandSum:
         return self.total / jnp.maximum(self.count, 1.0)
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class OperandRecorder(FloatOperators):
     """Floating-point operators that record the operand of each kernel; not for use in a scan.
 
@@ -60,9 +59,9 @@ class OperandRecorder(FloatOperators):
       kernels: kernels with their sites, shared by the copies with other masks.
     """
 
-    note: Callable[[str, OperandSum], Any]
+    note: Callable[[str, OperandSum], Any] = flax.struct.field(pytree_node=False)
     mask: Bool[Array, "*P"] | None = None
-    kernels: list[tuple[str, Array]] = dataclasses.field(default_factory=list)
+    kernels: list[tuple[str, Array]] = flax.struct.field(pytree_node=False, default_factory=list)
 
     @property
     def plain(self) -> FloatOperators:

@@ -32,9 +32,12 @@ class QuantizedModule(nn.Module):
       bias_blocks: kernels whose product is added to another that has the layer's ``bias``: the
         block of the bias, as wide as the kernel, that they share. Products with a bias of their
         own need no entry, and those without any have none (``quant.bias_correction``).
+      typical_operands: whether calibration multiplies by what recognition will, as often, so that
+        the mean operand may correct the layer's bias.
     """
 
     bias_blocks: ClassVar[Mapping[str, int]] = {}
+    typical_operands: ClassVar[bool] = True
 
     policy: PrecisionPolicy
 
@@ -66,7 +69,7 @@ class QuantizedModule(nn.Module):
                 observer, name = self._observer(sites, site)
                 if name != site:
                     self.variable(QUANT_STATS, name, observer.initial_state)
-            observing = self.policy.observing_operands
+            observing = self.policy.observing_operands and self.typical_operands
             return OperandRecorder(self._note_operand) if observing else FloatOperators()
         operators = precision.operators(sites, max_abs)
         return Recorder(operators, self._note) if self.policy.diagnosing else operators

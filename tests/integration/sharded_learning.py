@@ -19,7 +19,7 @@ from rnnt_qat.objectives import CTC, Transducer
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import TrainingStage
+from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.task import FLOAT32
 
@@ -30,7 +30,7 @@ OBJECTIVES = (
 )
 
 
-def task():
+def task(policy="float32"):
     model = RNNTConfig(
         vocabulary=VOCABULARY,
         encoder=EncoderConfig(num_layers=2, hidden_size=16, dropout_rate=0.3),
@@ -42,8 +42,7 @@ def task():
         FeatureStats(np.zeros(BINS, np.float32), np.ones(BINS, np.float32)),
     )
     masks = SpecAugmentConfig(freq_mask_bins=4)
-    policy = policy_by_name("float32")
-    return RecognizerTask(model, policy, frontend, masks, OBJECTIVES)
+    return RecognizerTask(model, policy_by_name(policy), frontend, masks, OBJECTIVES)
 
 
 def batch():
@@ -69,6 +68,18 @@ def learned(mesh, accumulation=1):
     return jax.device_get(compiled(state, global_batch(batch(), mesh))), compiled.as_text()
 
 
+def corrected(mesh):
+    """The parameters after a calibration on one batch with bias correction."""
+    recognizer = task("generic_nna_w2")
+    params = recognizer.initial_params(jax.random.key(0))
+    stage = Calibration(batches=1, bias_correction=True).bind(recognizer)
+    state = stage.begin(TrainState.create(params, {}, seed=0), ())
+    update = stage.make_update(0, 1, mesh)
+    learned = jax.jit(update.learn)(state, global_batch(batch(), mesh))
+    state, _ = update.apply(state, learned)
+    return jax.device_get(params), jax.device_get(jax.jit(stage.finish)(state).ema_params)
+
+
 def main():
     assert len(jax.devices()) == 4
     (one, sums), _ = learned(make_mesh(jax.devices()[:1]))
@@ -83,6 +94,12 @@ def main():
         assert collectives == {"all-reduce"}, collectives
         inside_loops = program[: program.index("ENTRY")]
         assert " all-reduce(" not in inside_loops, "devices wait for each other in every turn"
+    before, one = corrected(make_mesh(jax.devices()[:1]))
+    _, four = corrected(make_mesh())
+    changes = jax.tree.map(lambda a, b: np.abs(a - b).max(), one, before)
+    assert changes["encoder"]["lstm_0"]["bias"] > 1e-3
+    assert changes["joint"]["bias"] == 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), one, four)
 
 
 main()

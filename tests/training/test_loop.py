@@ -137,6 +137,40 @@ def test_crashed_run_goes_on_as_if_it_had_not(whole, tmp_path, last):
             np.testing.assert_array_equal(a, b)
 
 
+def sums(batches):
+    return sum(b["x"].sum((0, 1)) for b in batches)
+
+
+@pytest.mark.parametrize("last", [33, 34, 40])
+def test_biases_are_corrected_once_after_the_last_batch(tmp_path, last):
+    """Also if the run ends before, at or after the end of calibration, and goes on."""
+    stages = plan(bias_correction=True)
+    iterator = CrashingIterator()
+    iterator.last = last
+    with pytest.raises(CrashError):
+        trainer(tmp_path, stages, iterator, evaluate_every=2).run()
+    trainer(tmp_path, stages, ToyIterator(), evaluate_every=2).run()
+    again = trainer(tmp_path, stages, ToyIterator(), evaluate_every=2)
+    again.run()
+    best = {b.stage: b for b in again.best_states()}
+    assert best["calibration"].step == 34  # not 32, where the biases are not corrected
+    before, after = (best[stage].state for stage in ("float", "calibration"))
+    added = sums(itertools.islice(ToyIterator(), 30, 34))
+    assert np.abs(added).min() > 0.1
+    for old, new in ((before.params, after.params), (before.ema_params, after.ema_params)):
+        np.testing.assert_allclose(new["b"], old["b"] - added, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(new["w"], old["w"])
+
+
+def test_a_calibration_out_of_time_corrects_biases_too(tmp_path):
+    stages = plan(0, 40, 0, bias_correction=True)
+    trainer(tmp_path, stages, ToyIterator(seconds=0.02), stage_seconds=0.0).run()
+    (best,) = trainer(tmp_path, stages, ToyIterator()).best_states()
+    counted = np.asarray(best.state.quant_stats["sum"])
+    assert np.abs(counted).min() > 0
+    np.testing.assert_allclose(best.state.ema_params["b"], -counted, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("last", "damaged"), [(10, "0_float/7"), (37, "2_aware/36")])
 def test_damaged_newest_checkpoint_gives_way_to_the_one_before(whole, tmp_path, last, damaged):
     iterator = CrashingIterator()

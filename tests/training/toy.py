@@ -148,12 +148,15 @@ class ToyUnderPolicy:
 
         return losses
 
-    def observe(self, params, quant_stats, batch):
-        seen = jnp.abs(batch["x"]).max()
-        return {"max_abs": jnp.maximum(quant_stats["max_abs"], seen)}
+    def observe(self, params, quant_stats, batch, operands=False):
+        seen = {"max_abs": jnp.maximum(quant_stats["max_abs"], jnp.abs(batch["x"]).max())}
+        return seen | {"sum": quant_stats["sum"] + batch["x"].sum((0, 1))} if operands else seen
 
-    def empty_ranges(self):
-        return {"max_abs": jnp.zeros(())}
+    def empty_ranges(self, operands=False):
+        return {"max_abs": jnp.zeros(())} | ({"sum": jnp.zeros(WIDTH)} if operands else {})
+
+    def corrected(self, params, quant_stats):
+        return params | {"b": params["b"] - quant_stats["sum"]}
 
     range_rate = None
 
@@ -179,11 +182,11 @@ def create_state(seed=0):
     return TrainState.create(params, {}, seed)
 
 
-def plan(float_steps=30, batches=4, aware_steps=16, **optimizer):
+def plan(float_steps=30, batches=4, aware_steps=16, bias_correction=False, **optimizer):
     optimizer = OptimizerConfig(**{"learning_rate": 0.02, "warmup_steps": 3, **optimizer})
     return (
         TrainingStage("float", float_steps, FLOAT32, optimizer),
-        Calibration(batches=batches),
+        Calibration(batches=batches, bias_correction=bias_correction),
         TrainingStage("aware", aware_steps, optimizer=optimizer),
     )
 

@@ -111,8 +111,8 @@ class Joint(QuantizedModule):
       vocabulary: output width V, with the blank.
     """
 
-    # The diagonal that calibration observes has the values of a search, not their frequencies: a
-    # mean over it moves the blank's bias, and words are deleted (benchmarks/RESULTS.md).
+    # Calibration observes a diagonal of the lattice, not a search's path. Corrected by its mean, the
+    # blank's bias rises, and words are deleted at 2 and 3 bits (benchmarks/RESULTS.md).
     typical_operands: ClassVar = False
 
     features: int

@@ -111,7 +111,7 @@ class Joint(QuantizedModule):
       vocabulary: output width V, with the blank.
     """
 
-    # Calibration observes a diagonal of the lattice, not a search's path. Corrected by its mean, the
+    # Calibration sees a diagonal of the lattice, not a search's path. Corrected by its mean, the
     # blank's bias rises, and words are deleted at 2 and 3 bits (benchmarks/RESULTS.md).
     typical_operands: ClassVar = False
 

@@ -237,8 +237,7 @@ class Trainer:
             settle(0)
             with progress.paused():
                 if ended:
-                    if stage.finish is not None:
-                        state = jax.jit(stage.finish, out_shardings=self._shardings(state))(state)
+                    state = self._states.finished(index, state)
                     stage.check(to_host(state))
                 measured = self._evaluate(stage, step, state) if evaluate else None
                 wer = measured if step >= settled else None

@@ -100,6 +100,13 @@ class RunStates:
         shardings = self._shardings(jax.eval_shape(begin, state, teacher))
         return jax.jit(begin, out_shardings=shardings)(state, teacher)
 
+    def finished(self, index: int, state: TrainState) -> TrainState:
+        """Returns a stage's state after its last batch as it is evaluated and saved."""
+        finish = self._stages[index].finish
+        if finish is None:
+            return state
+        return jax.jit(finish, out_shardings=self._shardings(state))(state)
+
     def at_step(self, state: TrainState, step: int) -> TrainState:
         """Returns a state that counts another number of batches as processed."""
         return dataclasses.replace(

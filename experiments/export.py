@@ -94,7 +94,7 @@ def _export(systems: dict[System, Recognizer], config: ChipComparisonConfig) -> 
         console.say(f"wrote {page}")
         played = next_steps.from_exported(output, _OUTPUT.value)
     exact = all(a.exact for v in found.verifications.values() for a in v.agreements)
-    if exact:
+    if exact and played is not None:
         console.say(played)
     return exact
 

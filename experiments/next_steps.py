@@ -69,14 +69,18 @@ def from_sweep(model: pathlib.Path, made: Mapping[pathlib.Path, str], run: pathl
     return from_measured(policies, str(run), f"{run}_on_chip")
 
 
-def from_exported(folder: pathlib.Path, name: str | None = None) -> str:
+def from_exported(folder: pathlib.Path, name: str | None = None) -> str | None:
     """Returns the line after an export: plays an artefact, a trained one if there is one.
+
+    None if nothing was frozen: of products alone (``w8a8``) there is a latency, but no artefact.
 
     Args:
       folder: the systems' folders.
       name: their URL where they are remote; None for the folder.
     """
     artefacts = sorted(path.parent for path in folder.glob(f"*/*/{MANIFEST}"))  # AAT comes first
+    if not artefacts:
+        return None
     return playing(f"{(name or str(folder)).rstrip('/')}/{artefacts[0].relative_to(folder)}")
 
 

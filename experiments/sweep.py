@@ -260,8 +260,8 @@ def main() -> int:
     console.say(as_text(chip_report.read_text("utf-8").split("\n\n")[2]))
     shutil.copy(chip_report.with_name("latency.csv"), report.parent)
     console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
-    if exact:
-        console.say(next_steps.from_exported(output))
+    if exact and (played := next_steps.from_exported(output)) is not None:
+        console.say(played)
     return int(not exact)
 
 

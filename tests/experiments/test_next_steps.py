@@ -101,6 +101,7 @@ def test_an_export_plays_its_trained_artefact(tmp_path):
     assert split(line.removeprefix("python -m ")) == ("experiments.transcribe", played)
     remote = next_steps.from_exported(tmp_path, "s3://bucket/export/")
     assert "--model=s3://bucket/export/AAT_W8_8x8_16/artefact " in remote
+    assert next_steps.from_exported(tmp_path / "AAT_W8_8x8_16") is None
 
 
 def test_models_belong_to_the_run_that_made_them():

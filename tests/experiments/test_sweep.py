@@ -13,6 +13,7 @@ from experiments import sweep
 from experiments.configs import prompts_smoke
 from rnnt_qat.infra.console import Console
 from rnnt_qat.quant.policies import policy_by_name
+from rnnt_qat.studies import chip_sweep
 from rnnt_qat.studies.cells import Cell, Measurement
 from rnnt_qat.studies.process_engine import Processes
 from rnnt_qat.studies.ray_engine import RayError
@@ -190,8 +191,8 @@ def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monk
     monkeypatch.setattr(sweep.Recognizer, "load", lambda path: model)
     monkeypatch.setattr(Cell, "measurements", measurements)
     monkeypatch.setattr(sweep, "_ENGINE", lambda log_dir: Engine())
-    for function in (write_comparison, deploy_sweep):
-        monkeypatch.setattr(sweep, function.__name__, function)
+    monkeypatch.setattr(sweep, "write_comparison", write_comparison)
+    monkeypatch.setattr(chip_sweep, "deploy_sweep", deploy_sweep)
     for name in ("set_up_jax", "save_curves", "_page"):
         monkeypatch.setattr(sweep, name, lambda *_: None)
     asked = {"models": ["a/models/float"], "policies": CHIP.policy, "workdir": str(tmp_path)}

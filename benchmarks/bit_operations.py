@@ -17,7 +17,8 @@ from absl import flags
 from experiments.flags import define_config, experiment_config, run
 from rnnt_qat.models.bit_operations import training_products
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.training.stages import TrainingStage, with_steps
+from rnnt_qat.training.plan import with_steps
+from rnnt_qat.training.stages import TrainingStage
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "A run of the config; empty to count alone.")
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "Length of the counted utterance.")

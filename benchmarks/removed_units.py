@@ -77,7 +77,8 @@ def main() -> int:
     from rnnt_qat.infra.mesh import make_mesh
     from rnnt_qat.training.batch_sizing import BatchSizing
     from rnnt_qat.training.compilation import CompiledUpdate
-    from rnnt_qat.training.stages import TrainingStage, parts
+    from rnnt_qat.training.plan import parts
+    from rnnt_qat.training.stages import TrainingStage
     from rnnt_qat.training.state import TrainState, parameter_count
 
     config, mesh = experiment_config(_CONFIG), make_mesh()

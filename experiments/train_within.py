@@ -38,8 +38,9 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.corpus import open_corpus
+from rnnt_qat.training.plan import with_steps
 from rnnt_qat.training.signals import StoppedBySignal
-from rnnt_qat.training.stages import TrainingStage, with_steps
+from rnnt_qat.training.stages import TrainingStage
 
 _CONFIG, _VARIANTS = define_variants()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Takes a folder per variant.", required=True)

@@ -16,14 +16,8 @@ from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.policy import PrecisionPolicy
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.objective import Objectives, WeightedObjective
-from rnnt_qat.training.stages import (
-    Calibration,
-    Stage,
-    TrainingStage,
-    check_stages,
-    default_stages,
-    with_steps,
-)
+from rnnt_qat.training.plan import check_stages, default_stages, with_steps
+from rnnt_qat.training.stages import Calibration, Stage, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 
 

@@ -38,8 +38,9 @@ from rnnt_qat.training import hooks
 from rnnt_qat.training.batch_sizing import BatchSizing
 from rnnt_qat.training.best_state import BestState
 from rnnt_qat.training.loop import Trainer
+from rnnt_qat.training.plan import Part, bind_parts, parts
 from rnnt_qat.training.rehearsal import Rehearsal, rehearse
-from rnnt_qat.training.stages import Part, Stage, TrainingStage, bind_parts, parts
+from rnnt_qat.training.stages import Stage, TrainingStage
 from rnnt_qat.training.state import TrainState, parameter_count
 from rnnt_qat.training.tracker import require_tracker
 

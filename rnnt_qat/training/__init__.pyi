@@ -12,20 +12,12 @@ from .loop import LoopConfig, Trainer
 from .metrics import read_records
 from .objective import Objectives, WeightedObjective, total
 from .optimizer import OptimizerConfig
+from .plan import bind, check_stages, default_stages, with_steps
 from .pruning import CubicSparsity, MagnitudePruning
 from .rehearsal import Rehearsal, rehearse
 from .run_folder import has_checkpoints
 from .signals import StoppedBySignal
-from .stages import (
-    Calibration,
-    RemoveUnits,
-    Stage,
-    TrainingStage,
-    bind,
-    check_stages,
-    default_stages,
-    with_steps,
-)
+from .stages import Calibration, RemoveUnits, Stage, TrainingStage
 from .state import AwareParams, TrainState, parameter_count
 from .task import FLOAT32, EvaluationProgress, Evaluator, Teacher
 from .update import Frozen, LossFunction, RowLosses

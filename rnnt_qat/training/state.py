@@ -131,7 +131,7 @@ class TrainState:
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            ema_params=jax.tree.map(jnp.copy, params),  # donated buffers must not be shared
+            ema_params=copied(params),
             opt_state=(),
             quant_stats=quant_stats,
             key_data=jax.random.key_data(jax.random.key(seed)),
@@ -142,6 +142,11 @@ class TrainState:
     def step_key(self) -> PRNGKey:
         """Returns the random key of the current step, which depends on the seed and step only."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.key_data), self.step)
+
+
+def copied(tree: PyTree) -> PyTree:
+    """Returns copies of arrays, because two fields of a donated state must not share a buffer."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 def parameter_count(params: PyTree) -> int:

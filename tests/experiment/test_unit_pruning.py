@@ -10,8 +10,9 @@ import pytest
 from rnnt_qat.experiment.unit_pruning import LivingUnitsError, UnitPruning, UnitRemoval
 from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.models.hidden_units import living_units, unit_norms, with_zero_units
+from rnnt_qat.training.plan import bind, check_stages
 from rnnt_qat.training.pruning import MagnitudePruning, largest
-from rnnt_qat.training.stages import Calibration, RemoveUnits, TrainingStage, bind, check_stages
+from rnnt_qat.training.stages import Calibration, RemoveUnits, TrainingStage
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.task import FLOAT32
 from tests.integration.test_objectives_and_hooks import task

@@ -37,7 +37,8 @@ from rnnt_qat.training.loop import LoopConfig, Trainer
 from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import Calibration, TrainingStage, bind
+from rnnt_qat.training.plan import bind
+from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.task import FLOAT32
 

@@ -10,7 +10,8 @@ from rnnt_qat.infra.config import ConfigError, from_json, to_json, upgraded
 from rnnt_qat.infra.config_overrides import config_dict, from_config_dict
 from rnnt_qat.models.prediction import StatelessPredictionConfig
 from rnnt_qat.models.rnnt import RNNTConfig
-from rnnt_qat.training.stages import Stage, default_stages
+from rnnt_qat.training.plan import default_stages
+from rnnt_qat.training.stages import Stage
 
 MODEL = RNNTConfig(29, prediction=StatelessPredictionConfig(context=3))
 EVALUATION = EvaluationConfig(GreedyConfig(), (80.0, 0.0))

@@ -28,7 +28,8 @@ from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
 from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import Calibration, TrainingStage, bind
+from rnnt_qat.training.plan import bind
+from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.update import Frozen
 from tests.integration.test_serving_equals_training import (

@@ -23,7 +23,8 @@ from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
 from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import Calibration, RemoveUnits, TrainingStage, bind_parts, parts
+from rnnt_qat.training.plan import bind_parts, parts
+from rnnt_qat.training.stages import Calibration, RemoveUnits, TrainingStage
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.task import FLOAT32
 from rnnt_qat.verify.verification import UtteranceFeatures, verify

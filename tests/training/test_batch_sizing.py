@@ -19,7 +19,7 @@ from rnnt_qat.training.batch_sizing import (
 )
 from rnnt_qat.training.compilation import CompiledUpdate
 from rnnt_qat.training.metrics import read_records
-from rnnt_qat.training.stages import bind
+from rnnt_qat.training.plan import bind
 from tests.training.toy import WIDTH, ToyIterator, ToyTask, create_state, plan, trainer
 
 

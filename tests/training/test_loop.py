@@ -19,7 +19,7 @@ from rnnt_qat.training.checkpoints import (
 from rnnt_qat.training.earlier_states import earlier_form
 from rnnt_qat.training.loop import SkippedBatchesError
 from rnnt_qat.training.metrics import read_records
-from rnnt_qat.training.stages import bind
+from rnnt_qat.training.plan import bind
 from tests.training.toy import ToyIterator, ToyTask, create_state, plan, trainer
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.optimizer import OptimizerConfig
+from rnnt_qat.training.plan import bind
 from rnnt_qat.training.pruning import MagnitudePruning
-from rnnt_qat.training.stages import Calibration, TrainingStage, bind
+from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 from tests.training.toy import WIDTH, ToyIterator, ToyTask, trainer
 

@@ -4,8 +4,8 @@ from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.training.checkpoints import WER
 from rnnt_qat.training.loop import LoopConfig
 from rnnt_qat.training.metrics import read_records
+from rnnt_qat.training.plan import bind
 from rnnt_qat.training.rehearsal import Rehearsal, rehearse
-from rnnt_qat.training.stages import bind
 from tests.training.toy import ToyIterator, ToyTask, create_state, plan, trainer
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from rnnt_qat.infra.mesh import make_mesh
 from rnnt_qat.training.checkpoints import Checkpoints, DamagedCheckpointError
+from rnnt_qat.training.plan import bind
 from rnnt_qat.training.run_states import RunStates
-from rnnt_qat.training.stages import bind
 from tests.training.toy import ToyTask, create_state, plan
 
 STAGES = plan(30, 4, 16)

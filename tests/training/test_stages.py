@@ -8,7 +8,8 @@ from rnnt_qat.quant import policies
 from rnnt_qat.training.metrics import read_records
 from rnnt_qat.training.objective import WeightedObjective
 from rnnt_qat.training.optimizer import OptimizerConfig
-from rnnt_qat.training.stages import Calibration, TrainingStage, bind, check_stages
+from rnnt_qat.training.plan import bind, check_stages
+from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.task import FLOAT32
 from tests.training.toy import Imitation, SquaredError, ToyIterator, ToyTask, plan, trainer
 

@@ -25,8 +25,9 @@ from rnnt_qat.training.checkpoints import CheckpointConfig
 from rnnt_qat.training.loop import LoopConfig, Trainer
 from rnnt_qat.training.objective import WeightedObjective, total
 from rnnt_qat.training.optimizer import OptimizerConfig
+from rnnt_qat.training.plan import bind
 from rnnt_qat.training.signals import StoppedBySignal
-from rnnt_qat.training.stages import Calibration, TrainingStage, bind
+from rnnt_qat.training.stages import Calibration, TrainingStage
 from rnnt_qat.training.state import TrainState
 from rnnt_qat.training.task import FLOAT32
 from rnnt_qat.training.update import RowLosses

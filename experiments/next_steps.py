@@ -1,5 +1,6 @@
 """The commands that programs name at their end, with the paths of their run."""
 
+import json
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -78,10 +79,14 @@ def from_exported(folder: pathlib.Path, name: str | None = None) -> str | None:
       folder: the systems' folders.
       name: their URL where they are remote; None for the folder.
     """
-    artefacts = sorted(path.parent for path in folder.glob(f"*/*/{MANIFEST}"))  # AAT comes first
-    if not artefacts:
+    manifests = sorted(folder.glob(f"*/*/{MANIFEST}"))
+    if not manifests:
         return None
-    return playing(f"{(name or str(folder)).rstrip('/')}/{artefacts[0].relative_to(folder)}")
+    trained = [
+        path for path in manifests if json.loads(path.read_text("utf-8"))["origin"]["trained"]
+    ]
+    artefact = (trained or manifests)[0].parent.relative_to(folder)
+    return playing(f"{(name or str(folder)).rstrip('/')}/{artefact}")
 
 
 def run_of(model: str) -> str:

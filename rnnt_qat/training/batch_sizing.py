@@ -21,7 +21,9 @@ from rnnt_qat.training.state import TrainState
 from rnnt_qat.typing import PyTree
 
 ATTEMPTS = 6
-"""Measured sizes of one bucket's batches, at most, before the largest that fits is taken."""
+"""Measured sizes of one bucket's batches, at most, before the largest that fits is taken.
+
+Those that only multiply by `GROWTH` come on top: how many are needed depends on the first size."""
 
 CLOSE = 0.04
 """Share of the budget that may be left without a further measurement."""
@@ -197,10 +199,13 @@ class _Search:
         seen: set[int] = set()
         for _ in range(4 * ATTEMPTS):
             size = _next(self._within(most), self._exceeds, self._budget, least, most)
-            # Sizes of equally many rows take the same memory, and no further compilation.
             if size is None or len(seen) == ATTEMPTS:
                 return
-            seen.add(self.measure(size))
+            grows = size == GROWTH * max(self._within(most), default=0)
+            used = self.measure(size)
+            # Sizes of equally many rows take the same memory, and no further compilation.
+            if not grows:
+                seen.add(used)
 
 
 def _next(

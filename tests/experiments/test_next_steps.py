@@ -1,5 +1,6 @@
 """The commands that programs name at their end run as they are printed."""
 
+import json
 import pathlib
 import shlex
 import subprocess
@@ -92,16 +93,17 @@ def test_a_sweep_names_the_models_that_it_made(tmp_path):
 
 
 def test_an_export_plays_its_trained_artefact(tmp_path):
-    for name in ("post-training_W8_8x8_16", "AAT_W8_8x8_16"):
+    for name, trained in (("b_calibrated", False), ("d_trained", True)):
         (tmp_path / name / "artefact").mkdir(parents=True)
-        (tmp_path / name / "artefact/manifest.json").touch()
+        manifest = json.dumps({"origin": {"trained": trained}})
+        (tmp_path / name / "artefact/manifest.json").write_text(manifest)
     microphone, line = next_steps.from_exported(tmp_path).split(" | ")
     assert microphone == "next: arecord -f S16_LE -r 16000 -c 1"
-    played = {"model": f"{tmp_path}/AAT_W8_8x8_16/artefact", "audio": "-"}
+    played = {"model": f"{tmp_path}/d_trained/artefact", "audio": "-"}
     assert split(line.removeprefix("python -m ")) == ("experiments.transcribe", played)
     remote = next_steps.from_exported(tmp_path, "s3://bucket/export/")
-    assert "--model=s3://bucket/export/AAT_W8_8x8_16/artefact " in remote
-    assert next_steps.from_exported(tmp_path / "AAT_W8_8x8_16") is None
+    assert "--model=s3://bucket/export/d_trained/artefact " in remote
+    assert next_steps.from_exported(tmp_path / "d_trained") is None
 
 
 def test_models_belong_to_the_run_that_made_them():

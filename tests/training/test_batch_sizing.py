@@ -2,17 +2,20 @@
 
 import collections
 import io
+import math
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.mesh import make_mesh, to_host
 from rnnt_qat.training.batch_sizing import (
     ATTEMPTS,
+    CLOSE,
+    GROWTH,
     BatchSizing,
     MemoryBudgetError,
     largest_fitting,
@@ -30,6 +33,7 @@ from tests.training.toy import WIDTH, ToyIterator, ToyTask, create_state, plan, 
     largest=st.floats(2.0, 5000.0),
     first=st.floats(1.0, 10_000.0),
 )
+@example(fixed=0, slopes=[1000], largest=4312.0, first=1.0)
 def test_the_size_found_fits_and_little_is_left(fixed, slopes, largest, first):
     """Memory that grows in a straight line, of several buckets; few sizes are measured."""
     budget = int(fixed + max(slopes) * largest)
@@ -42,7 +46,8 @@ def test_the_size_found_fits_and_little_is_left(fixed, slopes, largest, first):
     fit = largest_fitting(measure, len(slopes), budget, first, (1.0, 10_000.0))
     assert fit.step_bytes == max(int(fixed + s * fit.batch_seconds) for s in slopes) <= budget
     assert fit.step_bytes >= 0.95 * budget or largest - fit.batch_seconds <= 0.2
-    assert len(measured) <= 2 * len(slopes) + ATTEMPTS
+    growing = max(0, math.ceil(math.log(largest / first, GROWTH)))
+    assert len(measured) <= 2 * len(slopes) + ATTEMPTS + growing
 
 
 def test_whole_rows_are_counted_and_another_bucket_may_decide():
@@ -67,6 +72,7 @@ def test_whole_rows_are_counted_and_another_bucket_may_decide():
     first=st.floats(20.0, 3000.0),
     rows=st.integers(1, 200),
 )
+@example(fixed=31882353, lengths=[1.0], of_row=[10**6] * 5, first=20.0, rows=2)
 def test_a_row_more_of_some_bucket_would_not_fit_or_little_is_left(
     fixed, lengths, of_row, first, rows
 ):
@@ -83,7 +89,8 @@ def test_a_row_more_of_some_bucket_would_not_fit_or_little_is_left(
     programs = len(measured)
     assert fit.step_bytes == max(measure(fit.batch_seconds, b) for b in buckets) <= budget
     larger = 1.15 * fit.batch_seconds + max(lengths)
-    assert max(measure(larger, b) for b in buckets) > budget
+    little_is_left = fit.step_bytes >= (1 - CLOSE) * budget
+    assert little_is_left or max(measure(larger, b) for b in buckets) > budget
     assert programs <= (2 + ATTEMPTS) * len(lengths) + ATTEMPTS
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from data.data_dir import given_data_dir
 from rnnt_qat.artefact.artefact import MANIFEST
-from rnnt_qat.experiment.recognizer import model_directories
+from rnnt_qat.experiment.recognizer import model_directories, trained_through_policy
 from rnnt_qat.experiment.remote_paths import is_empty
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.next_command import Flags, command, next_line
@@ -82,9 +82,8 @@ def from_exported(folder: pathlib.Path, name: str | None = None) -> str | None:
     manifests = sorted(folder.glob(f"*/*/{MANIFEST}"))
     if not manifests:
         return None
-    trained = [
-        path for path in manifests if json.loads(path.read_text("utf-8"))["origin"]["trained"]
-    ]
+    origins = {path: json.loads(path.read_text("utf-8"))["origin"] for path in manifests}
+    trained = [path for path, origin in origins.items() if trained_through_policy(origin)]
     artefact = (trained or manifests)[0].parent.relative_to(folder)
     return playing(f"{(name or str(folder)).rstrip('/')}/{artefact}")
 

@@ -196,6 +196,16 @@ def find_models(workdir: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found, key=lambda d: (read_manifest(d)["origin"].get("step", 0), d))
 
 
+def trained_through_policy(origin: Mapping[str, Any]) -> bool:
+    """Returns whether parameters were trained through their policy instead of calibrated only.
+
+    Args:
+      origin: the origin of a ``Recognizer`` or of an artefact made of one.
+    """
+    # Origins of earlier versions lack the field: only the stage of this name trained so.
+    return bool(origin.get("trained", origin.get("stage") == "aware"))
+
+
 def name_models(directories: Sequence[str]) -> dict[str, str]:
     """Returns model directories by the shortest distinct path ends, at least RUN/models/STAGE.
 

@@ -27,6 +27,7 @@ from rnnt_qat.experiment.recognizer import (
     artefact_hint,
     model_directories,
     require_distinct,
+    trained_through_policy,
 )
 from rnnt_qat.export.freeze import FreezeError, freeze
 from rnnt_qat.export.matmul_layout import matmul_layout
@@ -80,12 +81,8 @@ def load_systems(directories: Iterable[Path]) -> dict[System, Recognizer]:
         require_distinct(places)
         for model in models:
             recognizer = Recognizer.load(model)
-            origin = recognizer.origin
-            # Manifests of earlier versions lack the field: only the stage of this name trained
-            # through a policy.
-            trained = origin.get("trained", origin.get("stage") == "aware")
             try:
-                system = describe(recognizer.policy, trained)
+                system = describe(recognizer.policy, trained_through_policy(recognizer.origin))
             except FreezeError as error:
                 raise FreezeError(f"{model}: {error}. {_to_a_chip(model)}") from error
             taken = {other.name for other in found}

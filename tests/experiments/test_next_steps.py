@@ -92,10 +92,18 @@ def test_a_sweep_names_the_models_that_it_made(tmp_path):
     assert split(line)[1]["workdir"] == "a/sweep_on_chip"
 
 
-def test_an_export_plays_its_trained_artefact(tmp_path):
-    for name, trained in (("b_calibrated", False), ("d_trained", True)):
+@pytest.mark.parametrize(
+    ("calibrated", "trained"),
+    [
+        ({"trained": False}, {"trained": True}),
+        # Artefacts of the versions before the field.
+        ({"stage": "calibration", "step": 2}, {"stage": "aware", "step": 2}),
+    ],
+)
+def test_an_export_plays_its_trained_artefact(calibrated, trained, tmp_path):
+    for name, origin in (("b_calibrated", calibrated), ("d_trained", trained)):
         (tmp_path / name / "artefact").mkdir(parents=True)
-        manifest = json.dumps({"origin": {"trained": trained}})
+        manifest = json.dumps({"origin": origin})
         (tmp_path / name / "artefact/manifest.json").write_text(manifest)
     microphone, line = next_steps.from_exported(tmp_path).split(" | ")
     assert microphone == "next: arecord -f S16_LE -r 16000 -c 1"

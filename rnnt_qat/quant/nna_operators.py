@@ -22,6 +22,7 @@ from rnnt_qat.fixedpoint import tabulate, wide
 from rnnt_qat.fixedpoint.activation import Activation
 from rnnt_qat.fixedpoint.int8_table import Int8Table
 from rnnt_qat.fixedpoint.multiplier import exponent_of
+from rnnt_qat.fixedpoint.piecewise import PiecewiseLinear
 from rnnt_qat.fixedpoint.qformat import QFormat, quantize
 from rnnt_qat.fixedpoint.requantize import Sum
 from rnnt_qat.fixedpoint.saturation import Overflow, int_range
@@ -226,7 +227,9 @@ class NnaOperators:
         if x.format is None:
             raise ValueError(f"the unit that writes {out!r} reads stored tensors, not accumulators")
         integers, tabulated = _integers(x), x.format.frac_bits is not None
-        if tabulated:
+        if tabulated and self._computes(unit, out):
+            result = unit(integers, x.format.fixed_frac_bits)
+        elif tabulated:
             result = tabulate.look_up(tabulate.values(unit, x.format), integers, x.format)
         elif isinstance(unit, Int8Table) and not self.integer and jax.default_backend() == "cpu":
             result = unit.computed(integers, -exponent_of(x.scale))
@@ -243,6 +246,15 @@ class NnaOperators:
             slope = unit.slope(integers, -exponent_of(x.scale))
         surrogate = jax.lax.stop_gradient(slope) * (x.values * (x.scale / scale))
         return QTensor(straight_through(values, surrogate), scale, format=qformat)
+
+    def _computes(self, unit: Activation, out: str) -> bool:
+        """Returns whether a unit is computed for each input instead of looked up.
+
+        Lines are computed sooner where XLA does so once. That is the lattice, in training; in a
+        recurrence it computes them again for every reader of the result.
+        """
+        on_lattice = self._role(out) is Role.JOINT_HIDDEN and not self.integer
+        return on_lattice and isinstance(unit, PiecewiseLinear)
 
     def _emit(
         self,

@@ -1,8 +1,11 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnt_qat.accelerators.design import changed_chip
 from rnnt_qat.accelerators.ethos_u_8x8_16 import ETHOS_U_8X8_16
 from rnnt_qat.accelerators.ethos_u_16x8 import ETHOS_U_16X8
 from rnnt_qat.accelerators.generic_nna import GENERIC_NNA
@@ -75,6 +78,26 @@ def test_cell_equals_int64_on_a_million_random_and_corner_states(spec, chip):
         assert hidden.dtype == (spec.tensor(Role.HIDDEN).format.storage if integer else dtype)
         np.testing.assert_array_equal(hidden, expected[0])
         np.testing.assert_array_equal(new_cell, expected[1])
+
+
+@pytest.mark.parametrize("unit", ["hard", "plan"])
+def test_lines_are_computed_on_the_lattice_and_equal_their_tables(unit):
+    """Every input, against the table that serving looks up; in training there is no lookup."""
+    spec = changed_chip(GENERIC_NNA, {"joint_hidden.unit": unit}, "lines")
+    pre = spec.tensor(Role.JOINT_PRE).format
+    inputs = np.arange(pre.minimum, pre.maximum + 1)
+
+    def tanh(integer, x):
+        ops = operators(spec, integer=integer)
+        return ops.values(ops.tanh(ops.load("joint_pre", x), "joint_hidden"))
+
+    def traced(integer, dtype):
+        return str(jax.make_jaxpr(partial(tanh, integer))(jnp.asarray(inputs, dtype)))
+
+    assert "gather" not in traced(False, jnp.float32)
+    assert "gather" in traced(True, pre.storage)
+    served = tanh(True, jnp.asarray(inputs, pre.storage))
+    np.testing.assert_array_equal(tanh(False, jnp.asarray(inputs, jnp.float32)), served)
 
 
 def test_cell_eager_and_jitted():

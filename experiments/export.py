@@ -28,13 +28,7 @@ from rnnt_qat.infra.processes import end_together
 from rnnt_qat.latency.systems import System
 from rnnt_qat.latency.targets import TARGETS
 from rnnt_qat.report.page import load_and_write
-from rnnt_qat.studies.chip_comparison import (
-    ChipComparisonConfig,
-    compare_on_chips,
-    decode_systems,
-)
-from rnnt_qat.studies.chip_report import write_chip_report
-from rnnt_qat.studies.deployment import load_systems, require_a_chip
+from rnnt_qat.studies.chip_systems import ChipComparisonConfig, load_systems, require_a_chip
 
 _MODEL = flags.DEFINE_list(
     "model", None, "Model directories, or directories that hold some.", required=True
@@ -70,6 +64,8 @@ def main() -> int:
     config = ChipComparisonConfig(test, replay, targets, chunks)
     exact = True
     if jax.process_index():  # they share the decoding; the rest is done by one
+        from rnnt_qat.studies.chip_comparison import decode_systems
+
         silent = Console(enabled=False)
         decode_systems(systems, test, pathlib.Path(DATA_DIR.value), silent)
     else:
@@ -84,6 +80,10 @@ def _export(systems: dict[System, Recognizer], config: ChipComparisonConfig) -> 
         raise flags.ValidationError(
             f"--output={_OUTPUT.value} is not empty; nothing is written over"
         )
+    # They need the extra `export`, which the help and the checks of flags do not.
+    from rnnt_qat.studies.chip_comparison import compare_on_chips
+    from rnnt_qat.studies.chip_report import write_chip_report
+
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     with writable_folder(_OUTPUT.value, console) as output:
         output_folder(_OUTPUT, output)

@@ -105,25 +105,32 @@ def _named_faults(flag: str, config: str) -> Iterator[None]:
         raise ConfigError(f"{flag}: {said}") from error
 
 
-def numbers(flag: flags.FlagHolder, kind: type, at_least: float) -> tuple:
+def numbers(
+    flag: flags.FlagHolder, kind: type, at_least: float, at_most: float | None = None
+) -> tuple:
     """Parses the numbers of a comma-separated flag.
 
     Args:
       flag: a flag defined by ``DEFINE_list``.
       kind: ``int`` or ``float``.
       at_least: smallest valid value.
+      at_most: largest valid value; None for any that is finite.
 
     Raises:
       ValidationError: if a value is invalid; the message names the flag.
     """
+    largest = sys.float_info.max if at_most is None else at_most
     try:
         values = tuple(map(kind, flag.value))
     except ValueError:
         values = ()
-    if not values or not all(at_least <= value < float("inf") for value in values):
+    if not values or not all(at_least <= value <= largest for value in values):
         what = "whole numbers" if kind is int else "numbers"
+        bounds = f"of at least {at_least:g}"
+        if at_most is not None:
+            bounds = f"from {at_least:g} to {at_most:g}"
         raise flags.ValidationError(
-            f"--{flag.name}={','.join(flag.value)}: give {what} of at least {at_least:g}, by comma"
+            f"--{flag.name}={','.join(flag.value)}: give {what} {bounds}, by comma"
         )
     return values
 

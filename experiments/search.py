@@ -15,7 +15,6 @@ Other options, another model or other speech need another folder.
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
 
 from absl import flags
 
@@ -32,18 +31,15 @@ from rnnt_qat.input_pipeline.chosen import Chosen, sampled
 from rnnt_qat.input_pipeline.corpus import open_corpus
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.mixture import Mixture
-from rnnt_qat.latency.chip_compilation import compile_recognizer
-from rnnt_qat.latency.engine_latency import DecodeCounts
-from rnnt_qat.latency.layer_costs import LayerCost, layer_costs
-from rnnt_qat.latency.targets import TARGETS, NpuTarget
-from rnnt_qat.quant.policies import FLOAT32
-from rnnt_qat.studies.precision_search import (
-    Candidate,
+from rnnt_qat.latency.targets import TARGETS
+from rnnt_qat.quant.grammar import PolicyError
+from rnnt_qat.quant.policies import FLOAT32, policy_by_name
+from rnnt_qat.studies.precision_candidates import (
+    WIDEST,
     SearchConfig,
     front_table,
-    mixed,
     pareto_front,
-    search,
+    policy_line,
 )
 from rnnt_qat.studies.precision_search_plot import plot_front
 from rnnt_qat.studies.search_model import SearchModel, calls
@@ -70,13 +66,14 @@ def main() -> None:
     """Searches, and writes the front."""
     output, console = pathlib.Path(_OUTPUT.value), Console()
     config = SearchConfig(
-        bits=tuple(numbers(_BITS, int, 2)),
+        bits=tuple(numbers(_BITS, int, 2, WIDEST)),
         chunks=tuple(numbers(_CHUNKS, int, 1)),
         trials=_TRIALS.value,
         population=_POPULATION.value,
         jobs=_JOBS.value,
         seed=_SEED.value,
     )
+    _check_chip(config)
     set_up_jax()
     output_folder(_OUTPUT, output)
     recognizer = Recognizer.load(pathlib.Path(_MODEL.value))
@@ -85,6 +82,10 @@ def main() -> None:
             f"--model={_MODEL.value} is of policy {recognizer.policy.name!r}: a search starts from "
             "a float32 recognizer, as WORKDIR/models/float"
         )
+    # Before minutes of calibration: they need the extra `search`, which help and flags do not.
+    from rnnt_qat.studies.precision_search import search
+    from rnnt_qat.studies.search_costs import compiled_front, stored_costs
+
     data = recognizer.config.data
     heard = _chosen(recognizer, test_sets(_CALIBRATION, data.train))
     measured = _chosen(recognizer, test_sets(_VALIDATION, data.validation))
@@ -92,11 +93,7 @@ def main() -> None:
         model = SearchModel.of(recognizer, _CHIP.value, config.bits, _batches(recognizer, heard))
     validation = _batches(recognizer, measured)
     target = next(each for each in TARGETS if each.name == _TARGET.value)
-    kinds = [(width, chunk) for width in config.bits for chunk in config.chunks]
-    costs: dict[int, dict[int, dict[str, LayerCost]]] = {width: {} for width in config.bits}
-    with Progress("compiling layers", console, "widths and chunks") as progress:
-        for width, chunk in progress.each(kinds, len(kinds)):
-            costs[width][chunk] = _costs(model, width, chunk, target, output)
+    costs = stored_costs(model, config, target, output, console)
     with Progress("decoding the validation speech", console):
         counts = {chunk: calls(recognizer, validation, chunk) for chunk in config.chunks}
         loss = model.loss([recognizer.frontend.batch(batch) for batch in validation])
@@ -113,11 +110,25 @@ def main() -> None:
     )
     plot_front(found, output / "front.png")
     if _CHECKED.value:
-        table += "\n\n" + _compiled(front, model, target, counts, console)
+        table += "\n\n" + compiled_front(front, model, target, counts, console)
     write_text(output / "front.md", table + "\n")
     shown = "\n\n".join(as_text(part) for part in table.split("\n\n"))
     console.say(f"{shown}\n\nwrote {output}/front.md, front.png, policies.txt")
     console.say(next_steps.training_the_front(_MODEL.value, output))
+
+
+def _check_chip(config: SearchConfig) -> None:
+    """Checks that there is a policy of the chip for each number of bits.
+
+    Raises:
+      ValidationError: there is none; the message has the line.
+    """
+    lines = [policy_line(_CHIP.value, {"": width}) for width in config.bits]
+    try:
+        for line in (_CHIP.value, *lines):
+            policy_by_name(line)
+    except PolicyError as error:
+        raise flags.ValidationError(f"--chip={_CHIP.value}: {error}") from None
 
 
 def _chosen(recognizer: Recognizer, splits: tuple[Split, ...]) -> Chosen:
@@ -152,44 +163,6 @@ def _batches(recognizer: Recognizer, chosen: Chosen) -> list[AudioBatch]:
     config = recognizer.config
     pipeline = dataclasses.replace(config.pipeline, num_buckets=2)
     return list(EvalBatches(chosen, recognizer.tokenizer, config.frontend, pipeline))
-
-
-def _costs(
-    model: SearchModel,
-    width: int,
-    chunk: int,
-    target: NpuTarget,
-    output: pathlib.Path,
-) -> dict[str, LayerCost]:
-    """Returns the cost of each layer, from the output folder if it was compiled before."""
-    name = f"costs_{model.chip}_w{width}_chunk{chunk}_{target.name}_{model.digest(width)}.json"
-    stored = output / name
-    if not stored.exists():
-        found = layer_costs(model.uniform[width], chunk, target)
-        write_text(stored, json.dumps({k: dataclasses.asdict(v) for k, v in found.items()}))
-    return {path: LayerCost(**cost) for path, cost in json.loads(stored.read_text()).items()}
-
-
-def _compiled(
-    front: list[Candidate],
-    model: SearchModel,
-    target: NpuTarget,
-    counts: Mapping[int, DecodeCounts],
-    console: Console,
-) -> str:
-    """Returns a table of the front's recognizers compiled whole, beside the sums of layers."""
-    lines = [
-        "| policy | chunk | sum of layers, ms per s | compiled whole |",
-        "|---|---:|---:|---:|",
-    ]
-    with Progress("compiling the front", console) as progress:
-        for c in progress.each(front, len(front)):
-            (whole,) = compile_recognizer(mixed(model.uniform, c.bits), (c.chunk_frames,), target)
-            latency = whole.latency(counts[c.chunk_frames]).ms_per_second
-            lines.append(
-                f"| `{c.policy}` | {c.chunk_frames} | {c.ms_per_second:.2f} | {latency:.2f} |"
-            )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 from .cells import Cell, cells_of, results_of
-from .chip_comparison import ChipComparisonConfig, compare_on_chips
+from .chip_comparison import compare_on_chips
 from .chip_report import write_chip_report
+from .chip_systems import ChipComparisonConfig, load_systems, require_a_chip
 from .comparison import compare_recognizers, write_comparison
-from .deployment import load_systems, require_a_chip
 from .diagnosis import diagnose, write_diagnosis
 from .grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
 from .precision_map import policies, write_map

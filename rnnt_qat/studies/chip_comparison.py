@@ -18,7 +18,7 @@ from rnnt_qat.latency.chip_compilation import CompiledRecognizer, compile_recogn
 from rnnt_qat.latency.cpu_costs import FALLBACK_OPERATORS
 from rnnt_qat.latency.latency_report import LatencyRow, WordErrors, latency_row
 from rnnt_qat.latency.systems import Method, System
-from rnnt_qat.latency.targets import TARGETS, NpuTarget
+from rnnt_qat.studies.chip_systems import ChipComparisonConfig
 from rnnt_qat.studies.comparison import compare_recognizers, write_comparison
 from rnnt_qat.studies.deployment import (
     decode_counts,
@@ -31,30 +31,6 @@ from rnnt_qat.studies.deployment import (
 from rnnt_qat.verify.verification import Verification
 
 _LONGEST_EXPORT_S = 24 * 3600
-
-
-@dataclass(frozen=True)
-class ChipComparisonConfig:
-    """Scope of a comparison on chips.
-
-    Attributes:
-      test: test sets to decode.
-      replay: subset of ``test`` to replay through every runtime.
-      targets: chips to compile for.
-      chunks: chunk sizes in encoder frames, >= 1.
-      replayed: methods whose systems are replayed.
-    """
-
-    test: tuple[Split, ...]
-    replay: tuple[Split, ...]
-    targets: tuple[NpuTarget, ...] = TARGETS
-    chunks: tuple[int, ...] = (1, 4)
-    replayed: tuple[Method, ...] = (Method.POST_TRAINING, Method.AWARE)
-
-    def __post_init__(self):
-        """Raises ValueError if a chunk has no frame."""
-        if not self.chunks or min(self.chunks) < 1:
-            raise ValueError(f"chunks={self.chunks}: a chunk has at least one encoder frame")
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ from rnnt_qat.latency.latency_report import (
     write_csv,
 )
 from rnnt_qat.latency.systems import Method, System
-from rnnt_qat.studies.chip_comparison import ChipComparison, ChipComparisonConfig
+from rnnt_qat.studies.chip_comparison import ChipComparison
+from rnnt_qat.studies.chip_systems import ChipComparisonConfig
 from rnnt_qat.studies.deployment import decode_counts
 from rnnt_qat.studies.headline import headline_table
 

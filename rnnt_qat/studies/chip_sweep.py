@@ -14,9 +14,9 @@ from rnnt_qat.latency.targets import NpuTarget
 from rnnt_qat.quant.grammar import slug
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.studies.cells import Measurement
-from rnnt_qat.studies.chip_comparison import ChipComparisonConfig, compare_on_chips
+from rnnt_qat.studies.chip_comparison import compare_on_chips
 from rnnt_qat.studies.chip_report import write_chip_report
-from rnnt_qat.studies.deployment import require_a_chip
+from rnnt_qat.studies.chip_systems import ChipComparisonConfig, require_a_chip
 from rnnt_qat.studies.sweep import AWARE, FLOAT, System
 
 _CHUNK_FRAMES = 4  # ``experiments.export`` compares chunk sizes

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rnnt_qat.evaluation.plots import COLOURS, FAINT, INK
-from rnnt_qat.studies.precision_search import Candidate, pareto_front
+from rnnt_qat.studies.precision_candidates import Candidate, pareto_front
 
 
 def plot_front(candidates: Sequence[Candidate], path: pathlib.Path) -> None:

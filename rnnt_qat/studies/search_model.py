@@ -19,7 +19,7 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import QUANT_STATS, calibrated_ranges
-from rnnt_qat.studies.precision_search import WIDEST, Bits, mixed, policy_line
+from rnnt_qat.studies.precision_candidates import WIDEST, Bits, mixed, policy_line
 from rnnt_qat.typing import PyTree
 
 

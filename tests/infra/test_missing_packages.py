@@ -25,11 +25,13 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 """
 SEARCHED = "--model=data/pretrained/digits"
+ON_A_CHIP = "--model=tests/golden/model"
 MISSING = [
     ("experiments.adapt", "evosax", "search", ["--artefact=no", "--speech=a:b", "--output=no"]),
-    ("experiments.search", "optuna", "search", []),
-    ("experiments.export", "tflite_micro", "export", []),
-    ("experiments.export", "ethosu", "export", []),
+    ("experiments.search", "optuna", "search", [SEARCHED, "--output=OUT"]),
+    ("experiments.search", "ethosu", "export", [SEARCHED, "--output=OUT"]),
+    ("experiments.export", "tflite_micro", "export", [ON_A_CHIP, "--output=OUT"]),
+    ("experiments.export", "ethosu", "export", [ON_A_CHIP, "--output=OUT"]),
     ("experiments.sweep", "flatbuffers", "export", ["--models=no", "--export=u55-128"]),
     ("experiments.serve", "starlette", "serve", [SEARCHED, "--port=0"]),
     ("experiments.serve", "uvicorn", "serve", [SEARCHED, "--port=0"]),
@@ -41,7 +43,11 @@ MISSING = [
     ("benchmarks.live_load", "websockets", "serve", []),
 ]
 OPTIONAL = ",".join(module for module, extra in EXTRAS.items() if extra != "train")
-HELPED = ["evaluate", "pack", "serve", "sweep", "transcribe"]
+PROGRAMS = sorted(
+    f"experiments.{path.stem}"
+    for path in (ROOT / "experiments").glob("*.py")
+    if "__main__" in path.read_text()
+)
 
 
 def start(program, blocked, tmp_path, *arguments):
@@ -58,7 +64,8 @@ def start(program, blocked, tmp_path, *arguments):
 
 @pytest.mark.parametrize(("program", "module", "extra", "arguments"), MISSING)
 def test_a_missing_package_is_one_message(program, module, extra, arguments, tmp_path):
-    done = start(program, module, tmp_path, *arguments)
+    given = [argument.replace("OUT", str(tmp_path / "out")) for argument in arguments]
+    done = start(program, module, tmp_path, *given)
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -66,11 +73,34 @@ def test_a_missing_package_is_one_message(program, module, extra, arguments, tmp
     assert f"'.[{extra}]'" in line
 
 
-@pytest.mark.parametrize("program", [*(f"experiments.{name}" for name in HELPED), "data.prepare"])
+@pytest.mark.parametrize("program", [*PROGRAMS, "data.prepare"])
 def test_the_help_needs_what_trains_alone(program, tmp_path):
     done = start(program, OPTIONAL, tmp_path, "--help")
     assert done.returncode == 0, done.stderr
     assert "--data_dir" in done.stdout or "--model" in done.stdout
+
+
+WRONG = [
+    ("experiments.export", ["--model=no", "--output=OUT", "--targets=u1"], "--targets: u1 is none"),
+    ("experiments.export", [ON_A_CHIP, "--output=OUT", "--chunks=0"], "--chunks=0: give whole"),
+    ("experiments.export", ["--no_such_flag=1"], "no_such_flag"),
+    ("experiments.export", [ON_A_CHIP, "--output=tests"], "--output=tests is not empty"),
+    ("experiments.export", ["--model=no", "--output=OUT"], "no holds no recognizer"),
+    ("experiments.search", [SEARCHED, "--output=OUT", "--bits=4,9"], "from 2 to 8, by comma"),
+    ("experiments.search", [SEARCHED, "--output=OUT", "--trials=x"], "--trials=x: this is not"),
+    ("experiments.search", [SEARCHED, "--output=OUT", "--chip=no"], "--chip=no: no: unknown"),
+    ("experiments.search", [ON_A_CHIP, "--output=OUT"], "a search starts from a float32"),
+    ("experiments.sweep", ["--models=no", "--export=u1"], "--export: u1 is none of"),
+]
+
+
+@pytest.mark.parametrize(("program", "arguments", "message"), WRONG)
+def test_wrong_arguments_are_named_without_the_extra(program, arguments, message, tmp_path):
+    given = [argument.replace("OUT", str(tmp_path / "out")) for argument in arguments]
+    done = start(program, OPTIONAL, tmp_path, *given)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_workers_of_peers_need_none_of_our_packages(tmp_path):

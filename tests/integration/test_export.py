@@ -26,12 +26,8 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.models.rnnt import RNNT, example_inputs
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.quant.quantized_module import QUANT_STATS
-from rnnt_qat.studies.deployment import (
-    decode_counts,
-    load_systems,
-    require_a_chip,
-    utterance_features,
-)
+from rnnt_qat.studies.chip_systems import load_systems, require_a_chip
+from rnnt_qat.studies.deployment import decode_counts, utterance_features
 from tests.integration.test_experiment import CORPUS, config, data_dir  # noqa: F401
 
 CHIP, FALLBACK = "ethos_u_8x8_16", "w8a8"

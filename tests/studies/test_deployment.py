@@ -3,7 +3,7 @@
 import pytest
 
 from rnnt_qat.experiment.recognizer import ModelDirectoryError
-from rnnt_qat.studies.deployment import load_systems
+from rnnt_qat.studies.chip_systems import load_systems
 from tests.experiment import tiny
 
 

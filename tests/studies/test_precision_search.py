@@ -15,16 +15,15 @@ from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.layer_costs import LayerCost
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import policy_by_name
-from rnnt_qat.studies.precision_search import (
-    STORAGE,
+from rnnt_qat.studies.precision_candidates import (
     Candidate,
     SearchConfig,
     front_table,
     mixed,
     pareto_front,
     policy_line,
-    search,
 )
+from rnnt_qat.studies.precision_search import STORAGE, search
 from rnnt_qat.studies.precision_search_plot import plot_front
 from rnnt_qat.studies.search_model import SearchModel, integers_digest
 from tests.experiment import tiny

@@ -48,7 +48,7 @@ python -m experiments.sweep --models=data/pretrained/assistant \
 
 ``WORKDIR/model_N/POLICY/models``, N counting models and seeds, are model directories, to evaluate,
 transcribe or export. The same command goes on where it was interrupted; policies whose results are
-there are not computed again.
+there are not computed again, nor is an export of the same models, test sets and versions.
 """
 
 import dataclasses
@@ -243,7 +243,6 @@ def main() -> int:
         console.say(next_steps.from_sweep(models[0], made, workdir))
         return 0
     output = workdir / "chip"
-    shutil.rmtree(output, ignore_errors=True)  # all of it is computed again from the cells
     command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
     chip_report, exact = deploy_sweep(
         first,

@@ -45,8 +45,13 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "devices": f"{jax.device_count()} x {device.device_kind}",
         "processes": jax.process_count(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": package_versions(),
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Returns the versions of the packages that results may depend on; None for missing ones."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:

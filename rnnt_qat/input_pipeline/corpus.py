@@ -163,6 +163,10 @@ class Corpus(Sequence[Utterance]):
         """Whether there is audio: a packed split may have transcripts alone."""
         return self._packed is None or packed_path(self.directory, self.split).exists()
 
+    def files(self) -> list[Path]:
+        """Returns the files that hold this split: its index and its records."""
+        return sorted(self.directory.glob(f"*-{self.split}.*"))
+
     @functools.cached_property
     def _records(self) -> Any:
         if not self.has_audio:

@@ -23,6 +23,9 @@ from rnnt_qat.studies.chip_systems import ChipComparisonConfig
 from rnnt_qat.studies.deployment import decode_counts
 from rnnt_qat.studies.headline import headline_table
 
+REPORT = "report.md"
+"""Name of the report in the folder of a comparison."""
+
 
 def write_chip_report(
     comparison: ChipComparison,
@@ -69,7 +72,7 @@ def write_chip_report(
         parts += ["### Ratios", ratio_table(rows)]
         parts += [f"![WER against engine latency]({name})" for name in _pareto(comparison, output)]
         parts += _sensitivity(comparison, systems, config, output)
-    report = output / "report.md"
+    report = output / REPORT
     report.write_text("\n\n".join(parts) + "\n", "utf-8")
     return report
 

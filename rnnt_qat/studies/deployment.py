@@ -113,7 +113,7 @@ def export_recognizer(
     check_loads(graphs)
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
-    if not isinstance(model.arithmetic, RuntimeArithmetic) and _has_tosa_tools():
+    if not isinstance(model.arithmetic, RuntimeArithmetic) and has_tosa_tools():
         for name, graph in graphs.items():
             (folder / f"{name}.tosa").write_bytes(TosaReference(graph).program)
     transducer = freeze_for_serving(recognizer.model, recognizer.variables)
@@ -124,7 +124,7 @@ def export_recognizer(
     return artefact
 
 
-def _has_tosa_tools() -> bool:
+def has_tosa_tools() -> bool:
     """Returns whether TOSA's programs are installed; the replay says so where they are not."""
     try:
         tosa_tools()

@@ -8,6 +8,8 @@ Only programs parse overrides, so that this file, unlike ``config.py``, may need
 extra ``train``.
 """
 
+import dataclasses
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -23,7 +25,9 @@ ORDER = "order"
 
 def config_dict(config: Any) -> ml_collections.ConfigDict:
     """Converts a dataclass to a ``ConfigDict`` for overrides by ``ml_collections.config_flags``."""
-    return ml_collections.ConfigDict(_by_name(to_json(config)), convert_dict=True)
+    fields = to_json(config)
+    _leave_open(config, fields)
+    return ml_collections.ConfigDict(_by_name(fields), convert_dict=True)
 
 
 def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_collections.ConfigDict:
@@ -44,6 +48,26 @@ def config_of(variant: str, variants: Mapping[str, Callable[[], Any]]) -> ml_col
 def from_config_dict(cls: type[Config], config: ml_collections.ConfigDict) -> Config:
     """Converts a ``ConfigDict``, with overrides, back to a dataclass."""
     return from_json(cls, _in_order(config.to_dict(), ""))
+
+
+def _leave_open(config: Any, data: dict[str, Json]) -> None:
+    """Lets overrides give what the field allows where that is a value or a tuple of values.
+
+    Config flags would take the type of the present value; ``from_json`` checks that of the field.
+
+    Args:
+      config: a dataclass.
+      data: its JSON, changed in place.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, inner = getattr(config, field.name), data[field.name]
+        parts = value if isinstance(value, tuple) else (value,)
+        if all(map(dataclasses.is_dataclass, parts)):
+            for part, content in zip(parts, inner if parts is value else [inner], strict=True):
+                _leave_open(part, content)
+        elif any(typing.get_origin(kind) is tuple for kind in typing.get_args(hints[field.name])):
+            data[field.name] = ml_collections.FieldReference(value, field_type=object)
 
 
 def _by_name(value: Json) -> Json:

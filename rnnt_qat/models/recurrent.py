@@ -158,7 +158,7 @@ def layer_widths(network: str, hidden_size: HiddenSize, num_layers: int) -> tupl
       ValueError: if a width is below 1, or if there are more or fewer widths than layers.
     """
     given = (hidden_size,) if isinstance(hidden_size, int) else hidden_size
-    # One width in a tuple is what `--config.model.encoder.hidden_size=8` makes of several.
+    # One width in a tuple is that of all layers, as in configs of earlier versions.
     widths = given * num_layers if len(given) == 1 else given
     if len(widths) != num_layers:
         raise ValueError(

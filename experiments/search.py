@@ -41,7 +41,6 @@ from rnnt_qat.studies.precision_candidates import (
     pareto_front,
     policy_line,
 )
-from rnnt_qat.studies.precision_search_plot import plot_front
 from rnnt_qat.studies.search_model import SearchModel, calls
 
 _MODEL = flags.DEFINE_string("model", None, "Directory of a float recognizer.", required=True)
@@ -84,6 +83,7 @@ def main() -> None:
         )
     # Before minutes of calibration: they need the extra `search`, which help and flags do not.
     from rnnt_qat.studies.precision_search import search
+    from rnnt_qat.studies.precision_search_plot import plot_front
     from rnnt_qat.studies.search_costs import compiled_front, stored_costs
 
     data = recognizer.config.data

@@ -91,8 +91,6 @@ from rnnt_qat.report.stored_run import save_curves
 from rnnt_qat.studies.cells import Cell, cells_of_seeds, results_of
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
-from rnnt_qat.studies.precision_map import policies as map_policies
-from rnnt_qat.studies.precision_map import write_map
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
@@ -226,6 +224,8 @@ def main() -> int:
     grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
     console.say(f"wrote {grid} and {report}")
     if _MAP.value is not None:
+        from rnnt_qat.studies.precision_map import write_map  # slow import, rarely needed
+
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
         console.say(f"wrote {page}")
     records = [path for pattern in _RECORDS for path in sorted(workdir.glob(pattern))]
@@ -370,7 +370,9 @@ def _policies() -> tuple[str, ...]:
         raise flags.ValidationError("give --policies, --ablate or --map, not two of them")
     try:
         if _MAP.value is not None:
-            return map_policies(_MAP.value)
+            from rnnt_qat.studies.precision_map import policies  # slow import, rarely needed
+
+            return policies(_MAP.value)
         if _ABLATE.value is None:
             lines = split_policies(_POLICIES.value or ",".join(SweepConfig.policies))
             found = [str(policy) for line in lines for policy in policy_choices(line)]

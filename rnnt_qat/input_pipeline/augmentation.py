@@ -4,7 +4,7 @@ import dataclasses
 import fractions
 
 import numpy as np
-import scipy.signal
+import scipy
 
 from rnnt_qat.input_pipeline.room import reverberate, room_response
 from rnnt_qat.typing import Float, Int

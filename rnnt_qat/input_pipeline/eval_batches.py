@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import grain
 import numpy as np
 
 from rnnt_qat.batch import AudioBatch, to_float
@@ -80,6 +79,8 @@ class EvalBatches:
         return len({planned.bucket for planned in self._plan})
 
     def __iter__(self) -> Iterator[AudioBatch]:
+        import grain  # slow import, needed once there is something to read
+
         options = grain.ReadOptions(
             num_threads=self._config.read_threads,
             prefetch_buffer_size=max(self._config.prefetch_batches, self._config.read_threads),

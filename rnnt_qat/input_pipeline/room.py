@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-import scipy.signal
+import scipy
 from jaxtyping import Float32
 
 from rnnt_qat.input_pipeline.corpus import SAMPLE_RATE_HZ

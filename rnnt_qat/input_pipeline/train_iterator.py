@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 from absl import logging
@@ -169,6 +168,8 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         self._fingerprint = _fingerprint(
             self._source, self._examples, self.buckets, config, self._seed
         )
+        import grain  # slow import, needed once there is something to read
+
         self._loader = _Loader(
             self._source,
             self._examples,

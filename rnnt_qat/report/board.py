@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorboardX
-from matplotlib.image import imread
 
 from rnnt_qat.batch import to_float
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
@@ -45,6 +44,8 @@ def write_examples(
             audio = to_float(recording.audio)[:, None]
             writer.add_audio(name, audio, step, recording.sample_rate_hz)
             writer.add_text(name, _marked(group, utterance), step)
+    from matplotlib.image import imread  # slow import, needed at the end
+
     for picture in sorted(folder.glob("*.png")):
         pixels = np.asarray(imread(picture))[..., :3]
         writer.add_image(picture.stem, pixels, step, dataformats="HWC")

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 
 from rnnt_qat.batch import to_float
-from rnnt_qat.evaluation.plots import plot_emissions, plot_training_curves, plot_wer_bars
 from rnnt_qat.evaluation.report import write_report
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
@@ -99,6 +98,9 @@ def write_comparison(
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n")
+    # A slow import, needed once there are results.
+    from rnnt_qat.evaluation.plots import plot_emissions, plot_training_curves, plot_wer_bars
+
     plots = {"Word error rates with intervals": "wer.png"}
     plot_wer_bars(directory / "wer.png", results)
     if metrics is not None and metrics.exists():

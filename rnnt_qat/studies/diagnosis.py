@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rnnt_qat.evaluation.plots import plot_heat_map
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.diagnoser import Diagnoser, utterances
 from rnnt_qat.experiment.recognizer import Recognizer
@@ -69,6 +68,8 @@ def write_diagnosis(directory: pathlib.Path, name: str, rows: Sequence[Diagnosis
     }
     (directory / f"{stem}.json").write_text(json.dumps(finite(record)) + "\n")
     path = directory / f"{stem}.png"
+    from rnnt_qat.evaluation.plots import plot_heat_map  # slow import, needed at the end
+
     plot_heat_map(
         path,
         [f"{row.layer}  {row.tensor}  {row.operator}" for row in rows],

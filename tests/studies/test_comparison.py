@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import prompts_smoke
+from rnnt_qat.evaluation import plots
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment import test_sets
@@ -73,7 +74,7 @@ def test_only_a_model_with_a_chip_is_told_what_stays_on_the_cpu(policy, told, mo
 
 def test_the_report_names_policies_and_sizes_and_links_what_belongs_to_it(tmp_path, monkeypatch):
     for plot in ("plot_wer_bars", "plot_emissions"):
-        monkeypatch.setattr(comparison, plot, lambda *arguments: None)
+        monkeypatch.setattr(plots, plot, lambda *arguments: None)
 
     class Corpus(tuple):
         ids = ("0", "1", "2")

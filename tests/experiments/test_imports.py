@@ -35,6 +35,6 @@ def test_slow_modules_are_imported_where_they_are_needed():
     )
     assert done.returncode == 0, done.stderr
     imported = {line.split()[0]: set(line.split()[1:]) for line in done.stdout.splitlines()}
-    assert {name: SLOW & modules for name, modules in imported.items()} == dict.fromkeys(
-        PROGRAMS, set()
-    )
+    assert imported.keys() == set(PROGRAMS)
+    in_vain = {name: SLOW & modules for name, modules in imported.items() if SLOW & modules}
+    assert in_vain == {}

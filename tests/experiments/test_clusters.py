@@ -21,7 +21,7 @@ def command(recipe: pathlib.Path) -> tuple[str, list[str]]:
     """Returns the module and the arguments of the one command of a recipe."""
     if recipe.suffix == ".sh":
         (line,) = re.findall(r"python -m .*", recipe.read_text().replace("\\\n", " "))
-        words = shlex.split(line)
+        words = shlex.split(line.partition(" || ")[0])
     else:
         (job,) = (m for m in manifests(recipe) if m["kind"] in ("Job", "RayJob"))
         if job["kind"] == "Job":

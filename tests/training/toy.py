@@ -235,11 +235,13 @@ def main():
     args = parser.parse_args()
     if args.coordinator:
         processes.join(args.coordinator, args.processes, args.process)
+    else:
+        processes.join_detected()
     iterator = ToyIterator(
         rows=8,
         seconds=args.seconds,
-        process=args.process,
-        processes=args.processes,
+        process=jax.process_index(),
+        processes=jax.process_count(),
         signals={args.signal_at: args.signal},
     )
     console, times = Console(sys.stderr, period_seconds=0.5), LeaseTimes(0.2, 1.5)
@@ -255,7 +257,8 @@ def main():
             ).run()
     except StoppedBySignal as stopped:
         print(stopped, flush=True)
-        os._exit(stopped.exit_code) if args.coordinator else sys.exit(stopped.exit_code)
+        processes.end_together()
+        os._exit(stopped.exit_code) if jax.process_count() > 1 else sys.exit(stopped.exit_code)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ RAY_AUTH_TOKEN=$(python -c "import secrets; print(secrets.token_hex(32))")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 # Seconds that nodes wait for each other; the default, 30, is too short for a busy file system.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
-# srun does not take over the job's --cpus-per-task (since Slurm 22.05), and Ray would count the
+# srun does not inherit the job's --cpus-per-task (since Slurm 22.05), and Ray would count the
 # cores and accelerators of other jobs on the node as well.
 srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
   ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \

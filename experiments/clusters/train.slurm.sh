@@ -17,7 +17,8 @@
 set -euo pipefail
 source .venv/bin/activate
 code=0
-# srun does not take over the job's --cpus-per-task (since Slurm 22.05).
+# srun does not inherit the job's --cpus-per-task (since Slurm 22.05). A task that dies ends the
+# others by itself; --kill-on-bad-exit would, too, but with the exit code of a stopped training.
 srun --kill-on-bad-exit=0 --wait=60 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
   python -m experiments.train \
   --config=experiments/configs/librispeech.py:full_960 \

@@ -29,7 +29,7 @@ class Square:
         result = {
             "square": self.number**2,
             "node": socket.gethostname(),
-            "accelerator": os.environ["CUDA_VISIBLE_DEVICES"],
+            "accelerators": os.environ["CUDA_VISIBLE_DEVICES"],
         }
         (self.folder / f"square_{self.number}.json").write_text(json.dumps(result))
 

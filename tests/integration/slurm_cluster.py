@@ -71,13 +71,13 @@ class SlurmCluster:
         """Returns what Slurm says of a job, e.g. ``{"JobState": "RUNNING", ...}``."""
         return dict(re.findall(r"(\w+)=(\S+)", self("scontrol", "show", "job", number)))
 
-    def wait_for(self, number: str, *states: str, timeout_s: float = 90) -> dict[str, str]:
+    def wait_for(self, number: str, *states: str, timeout_s: float = 300) -> dict[str, str]:
         """Waits until a job has one of some states; returns what Slurm says of it then."""
         wait_until(lambda: self.job(number)["JobState"] in states, timeout_s)
         return self.job(number)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 120) -> None:
     """Returns once a condition is true.
 
     Raises:

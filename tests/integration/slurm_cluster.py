@@ -71,9 +71,21 @@ class SlurmCluster:
         """Returns what Slurm says of a job, e.g. ``{"JobState": "RUNNING", ...}``."""
         return dict(re.findall(r"(\w+)=(\S+)", self("scontrol", "show", "job", number)))
 
-    def wait_for(self, number: str, *states: str, timeout_s: float = 300) -> dict[str, str]:
-        """Waits until a job has one of some states; returns what Slurm says of it then."""
-        wait_until(lambda: self.job(number)["JobState"] in states, timeout_s)
+    def wait_for(self, number: str, restarts: int = 0, timeout_s: float = 300) -> dict[str, str]:
+        """Waits until a job has ended or is back in the queue; returns what Slurm says of it then.
+
+        Args:
+          number: the job's.
+          restarts: how many times it has been back before.
+          timeout_s: time in seconds after which that is an error.
+        """
+
+        def is_over() -> bool:
+            job = self.job(number)
+            waits = job["JobState"] == "PENDING" and int(job["Restarts"]) > restarts
+            return waits or job["JobState"] in ("COMPLETED", "FAILED", "CANCELLED")
+
+        wait_until(is_over, timeout_s)
         return self.job(number)
 
 

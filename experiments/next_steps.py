@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from data.data_dir import given_data_dir
 from rnnt_qat.artefact.artefact import MANIFEST
-from rnnt_qat.experiment.recognizer import model_directories, trained_through_policy
-from rnnt_qat.experiment.remote_paths import is_empty
+from rnnt_qat.experiment.recognizer import trained_through_policy
+from rnnt_qat.experiment.remote_paths import is_empty, model_places
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.next_command import Flags, command, next_line
 from rnnt_qat.infra.remote_store import is_remote
@@ -42,32 +42,31 @@ def from_measured(
     Args:
       policies: the models' policies by their directory or URL.
       run: folder or URL of the run that they belong to; the next command writes below it.
-      to_sweep: folder for a sweep; None for ``sweep`` in the run.
+      to_sweep: folder or URL for a sweep; None for ``sweep`` in the run.
     """
     exportable = {path: method for path, p in policies.items() if (method := _method(p))}
     if not {Method.FLOAT, Method.FALLBACK} >= set(exportable.values()):
         output = _unused(f"{run}/export")
         return on_corpora("experiments.export", {"model": list(exportable), "output": output})
     floats = [path for path, policy in policies.items() if policy == FLOAT32]
-    if floats and not any(map(is_remote, (floats[0], run))):  # a sweep reads and writes folders
+    if floats:
         swept = {"models": floats[0], "policies": _CHIP, "workdir": to_sweep or f"{run}/sweep"}
         return on_corpora("experiments.sweep", swept)
     return next_line(command("experiments.serve", {"model": list(policies)}))
 
 
-def from_sweep(model: pathlib.Path, made: Mapping[pathlib.Path, str], run: pathlib.Path) -> str:
+def from_sweep(model: str, made: Mapping[str, str], run: str) -> str:
     """Returns the line after a sweep.
 
     Args:
-      model: directory of a float model.
-      made: policy lines by the folder of what was made of that model.
-      run: folder of the sweep.
+      model: directory or URL of a float model.
+      made: policy lines by the folder or URL of what was made of that model.
+      run: folder or URL of the sweep.
     """
-    policies = {str(model): FLOAT32}
-    for folder, line in made.items():
-        directories = model_directories(folder / "models")
-        policies |= {str(path): policy_by_name(line) for path in directories}
-    return from_measured(policies, str(run), f"{run}_on_chip")
+    policies = {model: FLOAT32}
+    for place, line in made.items():
+        policies |= {path: policy_by_name(line) for path in model_places(f"{place}/models")}
+    return from_measured(policies, run, f"{run}_on_chip")
 
 
 def from_exported(folder: pathlib.Path, name: str | None = None) -> str | None:
@@ -107,15 +106,19 @@ def opening(page: pathlib.Path) -> str:
     return next_line(f"python -m webbrowser -t {page.absolute().as_uri()}")
 
 
-def training_the_front(model: str, output: pathlib.Path) -> str:
+def training_the_front(model: str, output: str, policies: Sequence[str]) -> str:
     """Returns the line that sweeps the policies that a search has found.
 
     Args:
-      model: directory of the float model.
-      output: folder of the search, with ``policies.txt``.
+      model: directory or URL of the float model.
+      output: folder of the search, with ``policies.txt``, or its URL.
+      policies: their lines, which no shell reads from an object store.
     """
-    swept = on_corpora("experiments.sweep", {"models": model, "workdir": f"{output}/sweep"})
-    return f'{swept} --policies="$(paste -sd, {shlex.quote(str(output / "policies.txt"))})"'
+    flags: Flags = {"models": model, "workdir": f"{output.rstrip('/')}/sweep"}
+    if is_remote(output):
+        return on_corpora("experiments.sweep", {**flags, "policies": policies})
+    read = shlex.quote(str(pathlib.Path(output) / "policies.txt"))
+    return f'{on_corpora("experiments.sweep", flags)} --policies="$(paste -sd, {read})"'
 
 
 def _method(policy: PrecisionPolicy) -> Method | None:

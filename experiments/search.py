@@ -9,7 +9,8 @@ python -m experiments.sweep --models=data/pretrained/digits --workdir=workdir/fr
     --policies="$(paste -sd, workdir/search/policies.txt)"
 
 The same command goes on with a search that was interrupted; with more --trials it searches longer.
-Other options, another model or other speech need another folder.
+Other options, another model or other speech need another folder. Both may be in an object store,
+s3:// or gs:// (extra: remote), where a search goes on from any machine.
 """
 
 import dataclasses
@@ -19,10 +20,19 @@ import pathlib
 from absl import flags
 
 from experiments import next_steps
-from experiments.flags import DATA_DIR, numbers, output_folder, run, set_up_jax, test_sets
+from experiments.flags import (
+    DATA_DIR,
+    may_be_remote,
+    numbers,
+    output_folder,
+    run,
+    set_up_jax,
+    test_sets,
+)
 from rnnt_qat.batch import AudioBatch
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.experiment.remote_paths import OpenWorkdir, open_workdir, readable_folder
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import write_text
 from rnnt_qat.infra.progress import Progress
@@ -35,6 +45,7 @@ from rnnt_qat.latency.targets import TARGETS
 from rnnt_qat.quant.grammar import PolicyError
 from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.studies.precision_candidates import (
+    SEARCH,
     WIDEST,
     SearchConfig,
     front_table,
@@ -60,10 +71,12 @@ _SECONDS = flags.DEFINE_float("seconds", 300.0, "Speech of either, chosen at ran
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the search.", lower_bound=0)
 _CHECKED = flags.DEFINE_bool("compile_front", True, "Compile the front's recognizers whole, too.")
 
+may_be_remote(_MODEL, _OUTPUT)
+
 
 def main() -> None:
     """Searches, and writes the front."""
-    output, console = pathlib.Path(_OUTPUT.value), Console()
+    console = Console()
     config = SearchConfig(
         bits=tuple(numbers(_BITS, int, 2, WIDEST)),
         chunks=tuple(numbers(_CHUNKS, int, 1)),
@@ -74,8 +87,16 @@ def main() -> None:
     )
     _check_chip(config)
     set_up_jax()
-    output_folder(_OUTPUT, output)
-    recognizer = Recognizer.load(pathlib.Path(_MODEL.value))
+    with open_workdir(_OUTPUT.value, console, layout=SEARCH) as opened:
+        output_folder(_OUTPUT, opened.path)
+        policies = _searched(config, opened, console)
+    console.say(next_steps.training_the_front(_MODEL.value, _OUTPUT.value, policies))
+
+
+def _searched(config: SearchConfig, opened: OpenWorkdir, console: Console) -> list[str]:
+    """Searches, writes the front and returns its policies."""
+    output = opened.path
+    recognizer = Recognizer.load(readable_folder(_MODEL.value))
     if recognizer.policy != FLOAT32:
         raise ModelDirectoryError(
             f"--model={_MODEL.value} is of policy {recognizer.policy.name!r}: a search starts from "
@@ -101,7 +122,7 @@ def main() -> None:
         f"{target.name}, integers {model.digest()}, calibration {' '.join(heard.ids)}, "
         f"validation {' '.join(measured.ids)}"
     )
-    found = search(_CHIP.value, config, costs, counts, loss, task, output, console)
+    found = search(_CHIP.value, config, costs, counts, loss, task, output, console, opened.check)
 
     front, table = pareto_front(found), "\n".join(front_table(found))
     write_text(output / "policies.txt", "".join(f"{c.policy}\n" for c in front))
@@ -113,8 +134,8 @@ def main() -> None:
         table += "\n\n" + compiled_front(front, model, target, counts, console)
     write_text(output / "front.md", table + "\n")
     shown = "\n\n".join(as_text(part) for part in table.split("\n\n"))
-    console.say(f"{shown}\n\nwrote {output}/front.md, front.png, policies.txt")
-    console.say(next_steps.training_the_front(_MODEL.value, output))
+    console.say(f"{shown}\n\nwrote {opened.name}/front.md, front.png, policies.txt")
+    return [each.policy for each in front]
 
 
 def _check_chip(config: SearchConfig) -> None:

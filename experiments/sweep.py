@@ -35,11 +35,11 @@ What precision a chip needs, one field after the other:
 
 python -m experiments.sweep --models=A/models/float --map=generic_nna_crude --aware_steps=400
 
-On the nodes of a Ray cluster, each policy with 4 cores and one accelerator; ``WORKDIR`` and the
-corpora are folders that all nodes see:
+On the nodes of a Ray cluster, each policy with 4 cores and one accelerator. Corpora are folders
+that all nodes see, and so are models and ``WORKDIR``, unless they are in an object store:
 
-python -m experiments.sweep --models=A/models/float --engine=ray --ray_address=auto \
-    --ray_cpus=4 --ray_gpus=1
+python -m experiments.sweep --models=s3://bucket/a/models/float --workdir=s3://bucket/a/sweep \
+    --engine=ray --ray_address=auto --ray_cpus=4 --ray_gpus=1
 
 The paper's experiment on one chip, to the compiled graphs (`make demo`):
 
@@ -67,38 +67,50 @@ from experiments.flags import (
     DATA_DIR,
     define_config,
     experiment_config,
+    may_be_remote,
     numbers,
     output_folder,
     run,
     set_up_jax,
 )
+from experiments.policy_flags import define_policies
 from rnnt_qat.decoding.beam import BeamConfig
-from rnnt_qat.evaluation.report import by_test_set
 from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.experiment.recognizer import Recognizer, require_distinct
+from rnnt_qat.experiment.remote_paths import (
+    OpenWorkdir,
+    absolute_place,
+    model_places,
+    open_workdir,
+    readable_folder,
+)
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.export.freeze import FreezeError
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
+from rnnt_qat.infra.remote_store import is_remote
 from rnnt_qat.infra.text_table import as_text
 from rnnt_qat.latency.systems import describe
 from rnnt_qat.latency.targets import TARGETS, NpuTarget
-from rnnt_qat.quant.ablation import ablations
-from rnnt_qat.quant.grammar import split_policies
-from rnnt_qat.quant.policies import policy_by_name, policy_choices
+from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.report.page import load_and_write
 from rnnt_qat.report.stored_run import save_curves
-from rnnt_qat.studies.cells import Cell, cells_of_seeds, results_of
+from rnnt_qat.studies.cells import (
+    SWEEP,
+    Cell,
+    Measurement,
+    cells_of_seeds,
+    results_of,
+    training_runs,
+)
 from rnnt_qat.studies.comparison import name_with_beam, write_comparison
-from rnnt_qat.studies.grid import NOTES, Row, grid_rows, markdown_grid, pool, write_csv
-from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, require_one_config
+from rnnt_qat.studies.engine import Engine
+from rnnt_qat.studies.grid import Row, markdown_grid, pool, test_set_tables, write_grid
+from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
 from rnnt_qat.training.signals import StoppedBySignal
 
 _TIMED_REPEATS = 3
 """Decodes of a batch of each shape that measure a search's real-time factor (``--beam``)."""
-
-_RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
-"""Records of the training runs of a sweep, below its working directory."""
 
 _CONFIG = define_config()
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the config's float models.")
@@ -111,22 +123,10 @@ _CHIP_SEEDS = flags.DEFINE_list(
     "Calibrate and train each float model through each policy once for each of these seeds, and "
     "pool their errors; default: the config's seed alone.",
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Default: `sweep` beside the first's `models`.")
-_POLICIES = flags.DEFINE_string(
-    "policies",
-    None,
-    "Policies (README has the grammar) with commas between them; one with choices, e.g. "
-    "'generic_nna{gate.unit=[plan,hard], cell.bits=[16,8]}', stands for all their combinations. "
-    f"Default: {','.join(SweepConfig.policies)}.",
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Default: `sweep` beside the first's `models`; a folder, or s3://, gs://."
 )
-_ABLATE = flags.DEFINE_string(
-    "ablate", None, "In place of --policies: this policy, and each of its parts alone."
-)
-_MAP = flags.DEFINE_string(
-    "map",
-    None,
-    "In place of --policies: this chip, and it with one field at a time degraded.",
-)
+_policies, _MAP = define_policies()
 _AWARE_STEPS = flags.DEFINE_integer(
     "aware_steps",
     None,
@@ -148,6 +148,8 @@ _EXPORT = flags.DEFINE_list(
     "through the runtimes, compile all, and put errors, bytes and latency into WORKDIR/chip.",
 )
 
+may_be_remote(_MODELS, _WORKDIR)
+
 
 def main() -> int:
     """Runs the sweep, compares the systems on the first model's test sets, and exports them.
@@ -155,113 +157,120 @@ def main() -> int:
     Returns:
       0; 1 if a replay differs in a token or an integer; the signal's code after an interruption.
     """
-    workdir, data_dir, targets = _workdir(), pathlib.Path(DATA_DIR.value), _targets()
-    if targets:  # before hours of training: it needs the extra `export`, which others do not
-        from rnnt_qat.studies.chip_sweep import deploy_sweep
+    place, targets = _workdir(), _targets()
     config, seeds = SweepConfig(_policies(), _AWARE_STEPS.value), _chip_seeds()
     set_up_jax()
-    console, beam_runs = Console(), []
-    first_by_beam: list[EvaluationResult] = []
-    engine = _ENGINE(workdir / "logs")  # before float models are trained: it may refuse its flags
-    output_folder(_WORKDIR, workdir)  # before minutes of decoding, too
+    console = Console()
     try:
-        models = [pathlib.Path(m) for m in _MODELS.value or _trained(workdir, data_dir, console)]
-        require_distinct(models)
-        loaded = {str(model): Recognizer.load(model) for model in models}
-        require_one_config(loaded)
-        base = next(iter(loaded.values()))
-        given = _MODELS.value is not None and _CONFIG.value is not None
-        asked = experiment_config(_CONFIG) if given else None
-        recipe = asked or base.config
-        splits, evaluation = recipe.data.test, recipe.evaluation
-        if _BEAM.value:
-            evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
-        template = Cell(
-            models[0],
-            None,
-            config.aware_steps,
-            tuple(splits),
-            evaluation,
-            data_dir.absolute(),
-            workdir.absolute(),
-            asked,
-        )
-        cells = cells_of_seeds(template, models, seeds, config.policies, base.config)
-        engine.run(list(dict.fromkeys(itertools.chain(*cells))), console)
-        measured = [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
-        first, runs = measured[0], [results_of(of_model) for of_model in measured]
-        systems = [each.system for each in measured[-1]]
-        if _BEAM.value:  # of the models that the cells have trained, so only now
-            beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
-            into = f"results_beam_{_BEAM.value}"
-            again = [
-                [dataclasses.replace(cell, evaluation=beam, into=into) for cell in of_model]
-                for of_model in cells
-            ]
-            engine.run(list(dict.fromkeys(itertools.chain(*again))), console)
-            beam_runs = [
-                results_of([m for cell in of_model for m in cell.measurements()])
-                for of_model in again
-            ]
-            first_by_beam = _named_by_beam(beam_runs[0])
+        with open_workdir(place, console, layout=SWEEP) as workdir:
+            exact, following = _swept(workdir, config, seeds, targets, console)
     except StoppedBySignal as stopped:
         console.say(f"{stopped}; the same command goes on from there")
         return stopped.exit_code
+    if following is not None:
+        console.say(following)
+    return int(not exact)
+
+
+def _swept(
+    workdir: OpenWorkdir,
+    config: SweepConfig,
+    seeds: tuple[int, ...] | None,
+    targets: Sequence[NpuTarget],
+    console: Console,
+) -> tuple[bool, str | None]:
+    """Returns whether every replay was exact, and the line that names the next command."""
+    if targets:  # before hours of training: it needs the extra `export`, which others do not
+        from rnnt_qat.studies.chip_sweep import deploy_sweep
+    place, data_dir = workdir.name, pathlib.Path(DATA_DIR.value)
+    engine = _ENGINE(workdir.path / "logs")  # before float models are trained: may refuse its flags
+    output_folder(_WORKDIR, workdir.path)  # before minutes of decoding, too
+    models = _MODELS.value or _trained(place, data_dir, console)
+    require_distinct([pathlib.Path(model.replace("://", "/")) for model in models])
+    loaded = {model: Recognizer.load(readable_folder(model)) for model in models}
+    require_one_config(loaded)
+    base = next(iter(loaded.values()))
+    given = _MODELS.value is not None and _CONFIG.value is not None
+    asked = experiment_config(_CONFIG) if given else None
+    recipe = asked or base.config
+    splits, evaluation = recipe.data.test, recipe.evaluation
+    if _BEAM.value:
+        evaluation = dataclasses.replace(evaluation, timed_repeats=_TIMED_REPEATS)
+    template = Cell(
+        models[0],
+        None,
+        config.aware_steps,
+        tuple(splits),
+        evaluation,
+        data_dir.absolute(),
+        absolute_place(place),
+        asked,
+    )
+    cells = cells_of_seeds(template, models, seeds, config.policies, base.config)
+    measured = _measured(engine, cells, console)
+    first, runs = measured[0], [results_of(of_model) for of_model in measured]
+    systems = [each.system for each in measured[-1]]
+    beam_runs: list[list[EvaluationResult]] = []
+    if _BEAM.value:  # of the models that the cells have trained, so only now
+        beam = dataclasses.replace(evaluation, search=BeamConfig(_BEAM.value))
+        into = f"results_beam_{_BEAM.value}"
+        again = [
+            [dataclasses.replace(cell, evaluation=beam, into=into) for cell in of_model]
+            for of_model in cells
+        ]
+        beam_runs = [results_of(of_model) for of_model in _measured(engine, again, console)]
     pooled = [*pool(runs), *_named_by_beam(pool(beam_runs))]
     with Progress("comparing the results", console):
-        report = write_comparison(workdir / "report", pooled, data_dir, base)
-    tables = _tables(runs, systems)
-    write_csv(report.with_name("grid.csv"), [row for rows in tables for row in rows])
-    sections = [f"## {rows[0]['test_set']}\n\n{markdown_grid(rows)}" for rows in tables]
-    if beam_runs:
-        tables_of_beam, title = _tables(beam_runs, systems), f"beam of {_BEAM.value}"
-        named = report.with_name(f"grid_beam_{_BEAM.value}.csv")
-        write_csv(named, [row for rows in tables_of_beam for row in rows])
-        sections += [
-            f"## {rows[0]['test_set']}, {title}\n\n{markdown_grid(rows)}" for rows in tables_of_beam
-        ]
-    grid = report.with_name("grid.md")
-    grid.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
-    console.say(f"wrote {grid} and {report}")
+        report = write_comparison(workdir.path / "report", pooled, data_dir, base)
+    tables = test_set_tables(runs, systems)
+    by_beam = test_set_tables(beam_runs, systems)
+    grid = write_grid(report.parent, tables, by_beam, _BEAM.value)
+    console.say(f"wrote {_named(grid, workdir)} and {_named(report, workdir)}")
     if _MAP.value is not None:
         from rnnt_qat.studies.precision_map import write_map  # slow import, rarely needed
 
         page = write_map(report.parent, _MAP.value, _by_chunk(tables), systems)
-        console.say(f"wrote {page}")
-    records = [path for pattern in _RECORDS for path in sorted(workdir.glob(pattern))]
-    save_curves(report.parent, {str(p.parent.relative_to(workdir)): p.parent for p in records})
+        console.say(f"wrote {_named(page, workdir)}")
+    save_curves(report.parent, training_runs(place))
     if not targets:
         for rows in tables if _MAP.value is None else ():  # a map has its own, of many rows
             console.say(f"\n{rows[0]['test_set']}\n{as_text(markdown_grid(rows))}")
-        console.say(f"wrote {_page(report.parent, data_dir, console)}")
-        here = workdir.absolute()
-        made = {
-            workdir / cell.folder.parent.relative_to(here): cell.policy
-            for cell in cells[0]
-            if cell.policy
-        }
-        console.say(next_steps.from_sweep(models[0], made, workdir))
-        return 0
-    output = workdir / "chip"
+        console.say(f"wrote {_named(_page(report.parent, data_dir, console), workdir)}")
+        below = {cell.place.removeprefix(template.workdir): cell.policy for cell in cells[0]}
+        made = {place + path: policy for path, policy in below.items() if policy}
+        return True, next_steps.from_sweep(models[0], made, place)
+    output = workdir.path / "chip"
     command = f"python -m experiments.sweep {shlex.join(sys.argv[1:])}"
     chip_report, exact = deploy_sweep(
         first,
-        models[0],
-        workdir / "model_0",
+        readable_folder(models[0]),
+        readable_folder(f"{place}/model_0"),
         splits,
         targets,
         data_dir,
         output,
         console,
         command,
-        first_by_beam,
+        _named_by_beam(beam_runs[0]) if beam_runs else [],
     )
     console.say(as_text(chip_report.read_text("utf-8").split("\n\n")[2]))
     shutil.copy(chip_report.with_name("latency.csv"), report.parent)
-    console.say(f"wrote {chip_report} and {_page(report.parent, data_dir, console)}")
-    if exact and (played := next_steps.from_exported(output)) is not None:
-        console.say(played)
-    return int(not exact)
+    page = _page(report.parent, data_dir, console)
+    console.say(f"wrote {_named(chip_report, workdir)} and {_named(page, workdir)}")
+    return exact, next_steps.from_exported(output, f"{place}/chip") if exact else None
+
+
+def _measured(
+    engine: Engine, cells: Sequence[Sequence[Cell]], console: Console
+) -> list[list[Measurement]]:
+    """Runs the cells of each model, each of them once, and returns what they have measured."""
+    engine.run(list(dict.fromkeys(itertools.chain(*cells))), console)
+    return [[m for cell in of_model for m in cell.measurements()] for of_model in cells]
+
+
+def _named(path: pathlib.Path, workdir: OpenWorkdir) -> str:
+    """Returns how a file of the working directory is called: by its URL, if that is remote."""
+    return f"{workdir.name.rstrip('/')}/{path.relative_to(workdir.path)}"
 
 
 def _named_by_beam(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
@@ -296,14 +305,6 @@ def _targets() -> list[NpuTarget]:
     return targets
 
 
-def _tables(
-    runs: Sequence[Sequence[EvaluationResult]], systems: Sequence[System]
-) -> list[list[Row]]:
-    """Returns the rows of each test set."""
-    groups = zip(*(by_test_set(r).values() for r in runs), strict=True)
-    return [grid_rows(group, systems) for group in groups]
-
-
 def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:
     """Groups rows by test set and chunk size."""
     found: dict[str, list[Row]] = {}
@@ -313,8 +314,8 @@ def _by_chunk(tables: Sequence[Sequence[Row]]) -> dict[str, list[Row]]:
     return found
 
 
-def _workdir() -> pathlib.Path:
-    """Returns the folder of the experiments and the report.
+def _workdir() -> str:
+    """Returns the folder or URL of the experiments and the report.
 
     Raises:
       ValidationError: if the flags do not determine both the folder and the models to sweep.
@@ -322,24 +323,35 @@ def _workdir() -> pathlib.Path:
     if _MODELS.value is None and _CONFIG.value is None:
         raise flags.ValidationError("give --config or --models, or both")
     if _WORKDIR.value:
-        return pathlib.Path(_WORKDIR.value)
+        return _WORKDIR.value.rstrip("/") or "/"
     if _MODELS.value is None:
         raise flags.ValidationError("give --workdir, which takes the models of --config")
-    here, beside = pathlib.Path.cwd(), pathlib.Path(_MODELS.value[0]).absolute().parents[1]
-    beside = beside.relative_to(here) if beside.is_relative_to(here) else beside
-    return beside / "sweep"
+    model = _MODELS.value[0]
+    if is_remote(model) and len(pathlib.PurePath(model).parts) < 4:  # scheme, bucket, models, name
+        raise flags.ValidationError(f"give --workdir: {model} is the model of no run")
+    run_name = absolute_place(model).rsplit("/", 2)[0]
+    return f"{run_name}/sweep".removeprefix(f"{pathlib.Path.cwd()}/")
 
 
-def _trained(workdir: pathlib.Path, data_dir: pathlib.Path, console: Console) -> list[pathlib.Path]:
-    """Returns the directories of the config's float models, one per seed; trains missing ones."""
+def _trained(workdir: str, data_dir: pathlib.Path, console: Console) -> list[str]:
+    """Returns the places of the config's float models, one per seed; trains missing ones."""
     models = []
     for seed in numbers(_SEEDS, int, 0):
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)
-        directory = workdir / f"seed_{seed}"
-        model = directory / "models" / FLOAT
-        if not (model / "recognizer.json").exists():  # written last, so it marks completion
+        place = f"{workdir}/seed_{seed}"
+        model = f"{place}/models/{FLOAT}"
+        if not model_places(model):
             console.say(f"seed {seed}")
-            Experiment(config, data_dir, directory, console).train(last_stage=FLOAT)
+            with open_workdir(place, console) as opened:
+                experiment = Experiment(
+                    config,
+                    data_dir,
+                    opened.path,
+                    console,
+                    workdir_name=place,
+                    saved=opened.check,
+                )
+                experiment.train(last_stage=FLOAT)
         models.append(model)
     return models
 
@@ -358,43 +370,6 @@ def _chip_seeds() -> tuple[int, ...] | None:
             f"--chip_seeds={','.join(_CHIP_SEEDS.value)}: name each seed once"
         )
     return seeds
-
-
-def _policies() -> tuple[str, ...]:
-    """Returns the policies given by the flags.
-
-    Raises:
-      ValidationError: if a policy is invalid.
-    """
-    if sum(flag.value is not None for flag in (_ABLATE, _POLICIES, _MAP)) > 1:
-        raise flags.ValidationError("give --policies, --ablate or --map, not two of them")
-    try:
-        if _MAP.value is not None:
-            from rnnt_qat.studies.precision_map import policies  # slow import, rarely needed
-
-            return policies(_MAP.value)
-        if _ABLATE.value is None:
-            lines = split_policies(_POLICIES.value or ",".join(SweepConfig.policies))
-            found = [str(policy) for line in lines for policy in policy_choices(line)]
-            return tuple(dict.fromkeys(found))
-        policy_by_name(_ABLATE.value)
-    except ValueError as error:
-        raise flags.ValidationError(str(error)) from None
-    whole, plus, changes = _ABLATE.value.partition("+")
-    names = (whole, *(policy.name for policy in ablations(policy_by_name(whole))))
-    return tuple(name for name in (f"{name}{plus}{changes}" for name in names) if _is_policy(name))
-
-
-def _is_policy(name: str) -> bool:
-    """Returns whether a name is a valid policy.
-
-    It is not if a change for layers on a chip is applied to a part without any.
-    """
-    try:
-        policy_by_name(name)
-    except ValueError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from rnnt_qat.artefact import artefact
-from rnnt_qat.experiment.recognizer import MANIFEST, ModelDirectoryError, read_manifest
+from rnnt_qat.experiment.recognizer import (
+    MANIFEST,
+    ModelDirectoryError,
+    model_directories,
+    read_manifest,
+)
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.durable_files import changed_files, write_text
 from rnnt_qat.infra.lease import Lease, LeaseTimes
@@ -75,7 +81,7 @@ class OpenWorkdir:
 
 @contextlib.contextmanager
 def open_workdir(
-    path: str, console: Console, times: LeaseTimes | None = None
+    path: str, console: Console, times: LeaseTimes | None = None, layout: Layout = WORKDIR
 ) -> Iterator[OpenWorkdir]:
     """Opens the working directory of a run, which may be in an object store.
 
@@ -87,6 +93,7 @@ def open_workdir(
       path: a folder, or a URL.
       console: receives what happens.
       times: times of the lease by which other runs know of this one; None for the default.
+      layout: what of the folder is mirrored.
 
     Raises:
       WorkdirInUseError: if another run uses the working directory, on any machine.
@@ -105,7 +112,7 @@ def open_workdir(
         return
     with locked(home):
         lease = Lease(remote, home / "identity", console.say, times)
-        mirror = Mirror(local, remote, WORKDIR, lease.require)
+        mirror = Mirror(local, remote, layout, lease.require)
         try:
             _pull(mirror, local, home / "pulled", lease.was_ours, remote.url, console)
             _require_shared(home)
@@ -193,7 +200,7 @@ def readable_folder(path: str) -> pathlib.Path:
     """
     if not is_remote(path):
         return pathlib.Path(path)
-    return local_copy(path, lambda name: not name.startswith(("checkpoints/", ".lease")))
+    return local_copy(path, lambda name: not re.search(r"(^|/)(checkpoints/|\.lease)", name))
 
 
 @contextlib.contextmanager
@@ -213,6 +220,27 @@ def writable_folder(path: str, console: Console) -> Iterator[pathlib.Path]:
     with uploaded_folder(path, last=_MANIFESTS) as folder:
         yield folder
     console.say(f"uploaded to {path}")
+
+
+def absolute_place(path: str) -> str:
+    """Returns the absolute path of a folder, or a URL without slashes at its end.
+
+    Names can be appended to it after a slash, and other processes of this machine find it.
+    """
+    return path.rstrip("/") if is_remote(path) else str(pathlib.Path(path).absolute())
+
+
+def model_places(path: str) -> list[str]:
+    """Returns the paths or URLs of all complete model directories below a folder or URL.
+
+    Raises:
+      RemoteStoreError: if a store cannot be read.
+    """
+    if not is_remote(path):
+        return list(map(str, model_directories(pathlib.Path(path))))
+    files = map(pathlib.PurePosixPath, RemoteFolder(path).files())
+    folders = sorted(file.parent.as_posix() for file in files if file.name == MANIFEST)
+    return [path.rstrip("/") + ("" if folder == "." else f"/{folder}") for folder in folders]
 
 
 def is_empty(path: str) -> bool:

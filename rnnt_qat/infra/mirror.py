@@ -6,6 +6,7 @@ the unit's other files and deleted before them. So what has a seal is whole, and
 checksums. Other files are copied before any unit that is new, so they are never older than one.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -49,7 +50,8 @@ class Layout:
 
     Attributes:
       units: folders whose files belong together.
-      loose: regular expression of the names of other files. They may change at any time.
+      loose: regular expression of the names of other files. They may change at any time. They are
+        copied together with units, or as soon as they change in a folder that has no units.
     """
 
     units: tuple[Unit, ...]
@@ -78,8 +80,8 @@ class Mirror:
       local: the local folder, which no other process writes to.
       remote: the remote folder.
       layout: what is mirrored.
-      require: called before a seal or anything else is replaced or deleted; raises if the remote
-        folder is no longer ours.
+      require: called before anything is replaced or deleted; raises if the remote folder is no
+        longer ours.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class Mirror:
 
         Args:
           final: whether nothing will change any more, so that all is compared. Otherwise loose
-            files are copied only together with a new unit.
+            files are copied only together with a new unit, where there are units.
 
         Returns:
           The folders of the units uploaded.
@@ -141,7 +143,7 @@ class Mirror:
         units = {f: unit for f, unit in present.items() if self._ready(f, unit)}
         new = [f for f, unit in units.items() if self._seals.get(f) != self._local_seal(f, unit)]
         missing = self._seals.keys() - present.keys()
-        if new or final:
+        if new or final or not self._layout.units:
             self._push_loose()
         uploaded = [f for f in sorted(new, key=_in_order) if self._push_unit(f, units[f])]
         # A unit that is being replaced is missing for an instant, so what is missing twice is gone.
@@ -172,16 +174,19 @@ class Mirror:
                 self._remote.download(name, self._local / name)
 
     def _push_loose(self) -> None:
+        changed = []
         for name in filter(self._layout.is_loose, _files(self._local)):
-            file = self._local / name
-            try:
-                state = _state(file)
-                if self._loose.get(name) != state:
-                    self._remote.upload(file, name)
-            except FileNotFoundError:
-                continue  # it was renamed or deleted meanwhile
-            self._loose[name] = state
+            with contextlib.suppress(FileNotFoundError):  # it was renamed or deleted meanwhile
+                if self._loose.get(name) != _state(self._local / name):
+                    changed.append(name)
         gone = [name for name in self._loose if not (self._local / name).exists()]
+        if changed or gone:
+            self._require()
+        for name in changed:
+            with contextlib.suppress(FileNotFoundError):
+                state = _state(self._local / name)
+                self._remote.upload(self._local / name, name)
+                self._loose[name] = state
         self._remote.delete(gone)
         for name in gone:
             del self._loose[name]

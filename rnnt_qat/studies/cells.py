@@ -1,4 +1,4 @@
-"""Cells of a sweep: each policy is trained and measured once and cached on disk."""
+"""Cells of a sweep: each policy is trained and measured once and kept, on disk or in a store."""
 
 import dataclasses
 import functools
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,13 +15,44 @@ from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import ExperimentConfig, Split
 from rnnt_qat.experiment.recognizer import Recognizer
+from rnnt_qat.experiment.remote_paths import (
+    WORKDIR,
+    absolute_place,
+    is_empty,
+    open_workdir,
+    readable_folder,
+)
 from rnnt_qat.infra.config import ConfigError, to_json, upgraded
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.durable_files import changed_files, checksum
+from rnnt_qat.infra.mirror import Layout, Unit
+from rnnt_qat.infra.remote_copy import local_copy
+from rnnt_qat.infra.remote_store import is_remote
 from rnnt_qat.quant.grammar import slug
 from rnnt_qat.studies.comparison import compare_recognizers
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, System, sweep
 
 _MANIFEST = "cell.json"
+
+_RECORDS = ("*/metrics.jsonl", "*/*/metrics.jsonl")
+
+
+def _results_intact(folder: pathlib.Path) -> bool:
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+        return not changed_files(folder, manifest["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+CELL = Layout(
+    (*WORKDIR.units, Unit("results[^/]*", _MANIFEST, lambda folder: True, _results_intact)),
+    WORKDIR.loose,
+)
+"""What of a cell's folder is mirrored; its results come after the models that they are of."""
+
+SWEEP = Layout((), r"(?!.*\.partial$)(report|chip|logs)/.*")
+"""What of a sweep's folder is mirrored by the process that runs it, beside cells and models."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,46 +74,50 @@ class Cell:
 
     Its results are files in ``workdir/<slug of the policy>/<into>``. They are not computed again
     for the same model, number of steps, test sets and evaluation config. Interrupted training is
-    resumed.
+    resumed. Of what is in an object store, the process that runs the cell downloads what it needs
+    and uploads what it has made; only the corpora must be folders there.
 
     Attributes:
-      model: directory of a float recognizer.
+      model: absolute path or URL of the directory of a float recognizer.
       policy: policy line; None measures the float model.
       aware_steps: see ``SweepConfig``.
       splits: test sets.
       evaluation: how test sets are decoded.
       data_dir: folder of the prepared corpora.
-      workdir: output folder of the model, with a subfolder per policy.
+      workdir: absolute path or URL of the model's output folder, with a subfolder per policy.
       recipe: experiment that provides data, stages and pipeline; None for the model's own.
       into: name of the folder of results, one for each evaluation config of the same models.
     """
 
-    model: pathlib.Path
+    model: str
     policy: str | None
     aware_steps: int | None
     splits: tuple[Split, ...]
     evaluation: EvaluationConfig
     data_dir: pathlib.Path
-    workdir: pathlib.Path
+    workdir: str
     recipe: ExperimentConfig | None = None
     into: str = "results"
 
     @property
     def name(self) -> str:
         """Model, from the current folder if it lies there, and policy."""
-        here = pathlib.Path.cwd()
-        model = self.model.relative_to(here) if self.model.is_relative_to(here) else self.model
-        return f"{model}, {self.policy or FLOAT}"
+        return f"{self.model.removeprefix(f'{pathlib.Path.cwd()}/')}, {self.policy or FLOAT}"
 
     @property
-    def folder(self) -> pathlib.Path:
-        """Folder of the results."""
-        return self.workdir / (slug(self.policy) if self.policy else FLOAT) / self.into
+    def place(self) -> str:
+        """Path or URL of the training run and the results."""
+        return f"{self.workdir}/{slug(self.policy) if self.policy else FLOAT}"
+
+    @property
+    def folder(self) -> str:
+        """Path or URL of the results."""
+        return f"{self.place}/{self.into}"
 
     @property
     def is_done(self) -> bool:
         """Whether the results are there."""
-        return _read(self.folder, self._key) is not None
+        return self._stored() is not None
 
     def __call__(self, console: Console) -> None:
         """Trains and evaluates, unless the results are there.
@@ -92,18 +128,24 @@ class Cell:
         Raises:
           ModelDirectoryError: if the model is not a float one; see ``sweep``.
           ValueError: if a rule of the policy matches no layer of the model.
+          WorkdirInUseError, RemoteStoreError: see ``open_workdir``.
         """
         if self.is_done:
             console.say(f"{self.policy or FLOAT}: measured before, {self.folder}")
             return
         asked = SweepConfig((self.policy,) if self.policy else (), self.aware_steps)
-        systems = sweep(self.model, asked, self.data_dir, self.workdir, console, self.recipe)
-        measured = [
-            _measured(system, recognizer, self.splits, self.evaluation, self.data_dir, console)
-            for system, recognizer in systems.items()
-            if (system.stage == FLOAT) == (self.policy is None)
-        ]
-        _write(self.folder, self._key, measured)
+        with open_workdir(self.place, console, layout=CELL) as opened:
+            results = opened.path / self.into
+            if _read(results, self._key) is not None:
+                return  # measured by a run that could not upload it, which happens on leaving
+            workdir = dataclasses.replace(opened, path=opened.path.parent, name=self.workdir)
+            systems = sweep(self.model, asked, self.data_dir, workdir, console, self.recipe)
+            measured = [
+                _measured(system, recognizer, self.splits, self.evaluation, self.data_dir, console)
+                for system, recognizer in systems.items()
+                if (system.stage == FLOAT) == (self.policy is None)
+            ]
+            _write(results, self._key, measured)
 
     def measurements(self) -> list[Measurement]:
         """Returns the results.
@@ -111,7 +153,7 @@ class Cell:
         Raises:
           FileNotFoundError: if they are not there.
         """
-        found = _read(self.folder, self._key)
+        found = self._stored()
         if found is None:
             raise FileNotFoundError(
                 f"{self.folder} has no results of {self.name}: if it was computed on another "
@@ -119,10 +161,14 @@ class Cell:
             )
         return found
 
+    def _stored(self) -> list[Measurement] | None:
+        """Returns the results; None if they are not there."""
+        return None if is_empty(self.folder) else _read(readable_folder(self.folder), self._key)
+
     @functools.cached_property
     def _key(self) -> dict[str, Any]:
         key = {
-            "model": _digest(self.model),
+            "model": _digest(readable_folder(self.model)),
             "splits": [to_json(split) for split in self.splits],
             "evaluation": to_json(self.evaluation),
             "policy": self.policy,
@@ -143,7 +189,7 @@ def cells_of(as_it_is: Cell, policies: Sequence[str]) -> list[Cell]:
 
 def cells_of_seeds(
     template: Cell,
-    models: Sequence[pathlib.Path],
+    models: Sequence[str],
     seeds: Sequence[int] | None,
     policies: Sequence[str],
     own: ExperimentConfig,
@@ -155,7 +201,7 @@ def cells_of_seeds(
     Args:
       template: a cell without a policy, for what all have in common; each model and seed takes a
         subfolder ``model_N`` of its folder.
-      models: directories of float recognizers.
+      models: directories or URLs of float recognizers.
       seeds: seeds of calibration and training; None for that of the recipe.
       policies: policy lines.
       own: the models' own experiment, for a template without a recipe.
@@ -167,14 +213,32 @@ def cells_of_seeds(
             recipe = template.recipe
             if seed is not None:
                 recipe = dataclasses.replace(recipe or own, seed=seed)
-            folder = template.workdir / f"model_{len(found)}"
+            folder = f"{template.workdir}/model_{len(found)}"
             seeded = dataclasses.replace(
-                template, model=model.absolute(), workdir=folder, recipe=recipe
+                template, model=absolute_place(model), workdir=folder, recipe=recipe
             )
             first, *others = cells_of(seeded, policies)
             as_it_is = as_it_is or first
             found.append([as_it_is, *others])
     return found
+
+
+def training_runs(workdir: str) -> dict[str, pathlib.Path]:
+    """Returns folders with the records of a sweep's training runs, by their names.
+
+    Args:
+      workdir: folder or URL of the sweep, with a finished cell.
+
+    Raises:
+      RemoteStoreError: if it cannot be read.
+    """
+    folder = pathlib.Path(workdir)
+    if is_remote(workdir):  # some cells have no records, but all a manifest
+        names = rf"metrics\.jsonl|throughput\.jsonl|{_MANIFEST}"
+        wanted = re.compile(rf"(model|seed)_\d+/(.*/)?({names})")
+        folder = local_copy(workdir, lambda name: wanted.fullmatch(name) is not None)
+    records = [path for pattern in _RECORDS for path in sorted(folder.glob(pattern))]
+    return {str(path.parent.relative_to(folder)): path.parent for path in records}
 
 
 def results_of(measured: Sequence[Measurement]) -> list[EvaluationResult]:
@@ -199,6 +263,7 @@ def _measured(
 def _write(folder: pathlib.Path, key: dict[str, Any], cell: Sequence[Measurement]) -> None:
     """Writes a cell; the manifest comes last, so a folder without one is not a complete cell."""
     folder.mkdir(parents=True, exist_ok=True)
+    checked = {}
     manifest = folder / _MANIFEST
     manifest.unlink(missing_ok=True)
     systems = []
@@ -206,19 +271,23 @@ def _write(folder: pathlib.Path, key: dict[str, Any], cell: Sequence[Measurement
         names = [f"{each.system.stage}_{n}.json" for n in range(len(each.results))]
         for name, result in zip(names, each.results, strict=True):
             save_result(result, folder / name)
+            checked[name] = checksum(folder / name)
         systems.append(dataclasses.asdict(each.system) | {"results": names})
     partial = manifest.with_suffix(".partial")
-    partial.write_text(json.dumps({"key": key, "systems": systems}, indent=2) + "\n")
+    content = {"key": key, "systems": systems, "sha256": checked}
+    partial.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(partial, manifest)
 
 
 def _read(folder: pathlib.Path, key: dict[str, Any]) -> list[Measurement] | None:
-    """Returns the cached cell, or None if there is none or its key differs."""
+    """Returns the cached cell; None if there is none, its key differs or its files do."""
     path = folder / _MANIFEST
     if not path.exists():
         return None
     manifest = json.loads(path.read_text())
     if _upgraded(manifest["key"]) != json.loads(json.dumps(key)):
+        return None
+    if changed_files(folder, manifest.get("sha256", {})):  # earlier versions took none
         return None
     found = []
     for system in manifest["systems"]:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rnnt_qat.evaluation.report import compare
+from rnnt_qat.evaluation.report import by_test_set, compare
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.metrics.bootstrap import Interval
 from rnnt_qat.metrics.wer import ErrorCounts
@@ -165,6 +165,51 @@ def markdown_grid(rows: Sequence[Row]) -> str:
             cells.append(", ".join(f"{100 * row[name]:.2f}" for name in models))
         lines.append(cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def test_set_tables(
+    runs: Sequence[Sequence[EvaluationResult]], systems: Sequence[System]
+) -> list[list[Row]]:
+    """Returns the rows of each test set.
+
+    Args:
+      runs: results of each model, with the same test sets and systems in the same order.
+      systems: the systems named in the results.
+    """
+    groups = zip(*(by_test_set(run).values() for run in runs), strict=True)
+    return [grid_rows(group, systems) for group in groups]
+
+
+def write_grid(
+    folder: pathlib.Path,
+    tables: Sequence[Sequence[Row]],
+    by_beam: Sequence[Sequence[Row]] = (),
+    beam_size: int = 0,
+) -> pathlib.Path:
+    """Writes ``grid.md`` and ``grid.csv``, and ``grid_beam_N.csv`` of a beam search.
+
+    Args:
+      folder: output folder.
+      tables: rows of each test set by the models' own search.
+      by_beam: those by a beam search; none if it was not measured.
+      beam_size: its width.
+
+    Returns:
+      The path of ``grid.md``.
+    """
+    sections = []
+    for of_search, title, suffix in (
+        (tables, "", ""),
+        (by_beam, f", beam of {beam_size}", f"_beam_{beam_size}"),
+    ):
+        if of_search:
+            write_csv(folder / f"grid{suffix}.csv", [row for rows in of_search for row in rows])
+        sections += [
+            f"## {rows[0]['test_set']}{title}\n\n{markdown_grid(rows)}" for rows in of_search
+        ]
+    path = folder / "grid.md"
+    path.write_text("\n\n".join(["# Grid", *sections, NOTES]) + "\n")
+    return path
 
 
 NOTES = """\

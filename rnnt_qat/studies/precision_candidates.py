@@ -5,6 +5,7 @@ bits of its own weights only: a candidate is put together from uniform ones.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,11 +13,18 @@ import numpy as np
 from rnnt_qat.artefact.integers import RnntIntegers
 from rnnt_qat.artefact.layer_integers import DenseIntegers, RecurrentIntegers
 from rnnt_qat.infra.config import require_at_least
+from rnnt_qat.infra.mirror import Layout
 
 WIDEST = 8
 """Bits of the weights of a chip's ready-made policy."""
 Bits = Mapping[str, int]
 """Bits of the weights by the path of a layer."""
+
+STORAGE = "search.journal"
+"""File of Optuna's storage in the folder of a search."""
+
+SEARCH = Layout((), rf"(?!{re.escape(STORAGE)}\.lock)[^/]+")
+"""What of the folder of a search is mirrored: all but the lock of Optuna's storage."""
 
 
 @dataclasses.dataclass(frozen=True)

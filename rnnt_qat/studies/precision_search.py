@@ -8,6 +8,7 @@ References: Deb et al., "A Fast and Elitist Multiobjective Genetic Algorithm: NS
 al., "EPIM" (2023), which searches the precision of layers with an evolutionary algorithm.
 """
 
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,10 +21,13 @@ from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.progress import Progress
 from rnnt_qat.latency.engine_latency import DecodeCounts
 from rnnt_qat.latency.layer_costs import LayerCost, ms_per_second, weight_bytes
-from rnnt_qat.studies.precision_candidates import Bits, Candidate, SearchConfig, policy_line
-
-STORAGE = "search.journal"
-"""File of Optuna's storage in the folder of a search."""
+from rnnt_qat.studies.precision_candidates import (
+    STORAGE,
+    Bits,
+    Candidate,
+    SearchConfig,
+    policy_line,
+)
 
 Costs = Mapping[int, Mapping[int, Mapping[str, LayerCost]]]
 """Costs by the bits of the weights, the chunk, and the path of the layer."""
@@ -38,6 +42,7 @@ def search(
     task: str,
     folder: pathlib.Path,
     console: Console | None = None,
+    saved: Callable[[], None] = lambda: None,
 ) -> list[Candidate]:
     """Runs or continues a search, and returns all of its candidates.
 
@@ -53,11 +58,13 @@ def search(
       task: names what loss and costs measure; a search of another task is not gone on from.
       folder: holds the storage; a search that is there goes on.
       console: shows progress and the time left.
+      saved: called after each candidate is stored; what it raises ends the search.
 
     Raises:
       ConfigError: the folder holds a search with other options or of another task.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _end_with_a_whole_line(folder / STORAGE)
     backend = JournalFileBackend(str(folder / STORAGE))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     several = len(config.chunks) > 1
@@ -92,9 +99,19 @@ def search(
                 objective,
                 n_trials=left,
                 n_jobs=config.jobs,
-                callbacks=[lambda *_: progress.at(len(complete()), config.trials)],
+                callbacks=[
+                    lambda *_: progress.at(len(complete()), config.trials),
+                    lambda *_: saved(),
+                ],
             )
     return [_candidate(chip, layers, trial) for trial in complete()]
+
+
+def _end_with_a_whole_line(journal: pathlib.Path) -> None:
+    """Cuts off a last line that a kill or an upload has torn, which Optuna would append to."""
+    if journal.exists():
+        content = journal.read_bytes()
+        os.truncate(journal, content.rfind(b"\n") + 1)
 
 
 def _enqueue_uniform(study: optuna.Study, config: SearchConfig, layers: Sequence[str]) -> None:

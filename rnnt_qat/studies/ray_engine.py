@@ -1,15 +1,17 @@
 """Tasks of a study on a Ray cluster, or on the cores of this machine.
 
 A task is sent to any node with the declared cores and accelerators free. Its files must lie in a
-folder that all nodes see under one path, and the package must be importable there. A task whose
-worker or node dies is sent elsewhere, where it continues from its last checkpoint.
+folder that all nodes see under one path, or in an object store, and the package must be importable
+there. What a task prints is sent to this process. A task whose worker or node dies is sent
+elsewhere, where it continues from its last checkpoint.
 """
 
+import contextlib
+import io
 import logging
 import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.errors import UserError
@@ -18,8 +20,15 @@ from rnnt_qat.studies.engine import Task, TaskProgress
 
 _PACKAGE_ROOT = pathlib.Path(__file__).parents[2]
 
-
 _LOOKS_EVERY_S = 1.0
+
+# Lines are collected where they are not lost with a worker's node, and restarted with it.
+_COLLECTOR = {
+    "num_cpus": 0,
+    "resources": {"node:__internal_head__": 0.001},
+    "max_restarts": -1,
+    "max_task_retries": -1,
+}
 
 
 class RayError(UserError):
@@ -30,7 +39,7 @@ class RayEngine:
     """Runs tasks on a Ray cluster.
 
     Args:
-      log_dir: folder of the tasks' progress lines, one file a task; seen by all nodes.
+      log_dir: folder of the tasks' progress lines, one file a task; of this process alone.
       address: address of the cluster, ``auto`` for the one that this machine belongs to; None
         starts one on this machine.
       cpus: cores that a task occupies.
@@ -95,24 +104,42 @@ class RayEngine:
           UserError: raised by a task, as in this process; tasks in progress are stopped.
           RayError: if a task's worker died too often.
         """
+        from ray.util.queue import Queue
+
         ray, progress = self._ray, TaskProgress(tasks)
         self._log_dir.mkdir(parents=True, exist_ok=True)
         remote = ray.remote(**self._options)(_run)
         logs = {self._log_dir / f"task_{n}.log": task for n, task in enumerate(tasks)}
-        began_s = time.time()
-        pending = {remote.remote(task, log, self._setup): task for log, task in logs.items()}
+        lines, newest = Queue(actor_options=_COLLECTOR), ""
+        pending = {
+            remote.remote(task, log.name, lines, self._setup): task for log, task in logs.items()
+        }
         console.say(f"{len(tasks)} tasks sent to the cluster; their output: {self._log_dir}")
         try:
             while pending:
                 ready, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOKS_EVERY_S)
+                newest = _collected(lines, logs) or newest
                 for reference in ready:
                     task = pending.pop(reference)
-                    ray.get(reference)
+                    self._require_success(reference, task, console)
                     console.say(progress.ended(task))
                 if not ready:
-                    console.progress(progress.so_far(_newest_line(logs, began_s)))
+                    console.progress(progress.so_far(newest))
+        finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            with contextlib.suppress(ray.exceptions.RayError):  # the cluster itself may be gone
+                _collected(lines, logs)
+                lines.shutdown(force=True)
+
+    def _require_success(self, reference: Any, task: Task, console: Console) -> None:
+        """Raises what a task raised, or RayError if its worker died too often."""
+        ray = self._ray
+        try:
+            ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
+                console.say(f"{task.name} failed on the node {error.ip}")
                 raise error.cause from None
             raise
         except ray.exceptions.RayError as error:
@@ -120,31 +147,48 @@ class RayEngine:
                 f"{task.name}: its workers died {self._options['max_retries']} times and more "
                 f"({error}); the same command goes on with what is missing"
             ) from error
-        finally:
-            for reference in pending:
-                ray.cancel(reference, force=True)
 
 
-def _newest_line(logs: Mapping[pathlib.Path, Task], since_s: float) -> str:
-    """Returns the last line of the log that was written last, under its task's name.
+def _collected(lines: Any, logs: Mapping[pathlib.Path, Task]) -> str:
+    """Appends lines to their tasks' logs, which so tell of interruptions, too.
 
     Args:
+      lines: queue of names of logs and what was printed.
       logs: tasks by their logs.
-      since_s: time in seconds since the epoch before which logs are of an interrupted run.
+
+    Returns:
+      The newest line under its task's name; empty if there is none.
     """
-    written = {log: log.stat().st_mtime for log in logs if log.exists()}
-    newest = max(written, key=written.__getitem__, default=None)
-    if newest is None or written[newest] < since_s:
-        return ""
-    lines = newest.read_text("utf-8", errors="replace").splitlines()
-    return f"{logs[newest].name}: {lines[-1]}" if lines else ""
+    names, newest = {log.name: log for log in logs}, ""
+    for name, text in lines.get_nowait_batch(lines.qsize()):
+        with names[name].open("a") as file:
+            file.write(text)
+        newest = f"{logs[names[name]].name}: {text.rstrip()}"
+    return newest
 
 
-def _run(task: Task, log: pathlib.Path, setup: Callable[[], None]) -> None:
-    """Runs a task in a worker; the log is appended to, so that it tells of interruptions."""
+class _SentLines(io.TextIOBase):
+    """A stream whose lines go to the process that started the tasks."""
+
+    def __init__(self, log: str, lines: Any):
+        self._log, self._lines = log, lines
+
+    def write(self, text: str) -> int:
+        self._lines.put((self._log, text))
+        return len(text)
+
+
+def _run(task: Task, log: str, lines: Any, setup: Callable[[], None]) -> None:
+    """Runs a task in a worker.
+
+    Args:
+      task: the task.
+      log: name of its log.
+      lines: queue that takes what it prints.
+      setup: called before the worker's first task.
+    """
     _set_up_once(setup)
-    with log.open("a") as stream:
-        task(Console(stream))
+    task(Console(cast(TextIO, _SentLines(log, lines))))
 
 
 _READY: list[bool] = []

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from rnnt_qat.experiment.config import ExperimentConfig
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
+from rnnt_qat.experiment.remote_paths import OpenWorkdir, absolute_place, readable_folder
 from rnnt_qat.experiment.runner import Experiment
 from rnnt_qat.infra.config import to_json
 from rnnt_qat.infra.console import Console
@@ -99,10 +100,10 @@ class System:
 
 
 def sweep(
-    model: pathlib.Path,
+    model: str,
     config: SweepConfig,
     data_dir: pathlib.Path,
-    workdir: pathlib.Path,
+    workdir: OpenWorkdir,
     console: Console,
     recipe: ExperimentConfig | None = None,
 ) -> dict[System, Recognizer]:
@@ -112,10 +113,10 @@ def sweep(
     experiment without its float stage. Its model directories are in ``models``.
 
     Args:
-      model: directory of a float recognizer.
+      model: directory or URL of a float recognizer.
       config: policies and number of training steps.
       data_dir: folder of the prepared corpora.
-      workdir: output folder of the experiments.
+      workdir: output folder of the experiments, open.
       console: output of progress lines.
       recipe: experiment that provides data, stages and pipeline; None for the model's own. Sizes
         and frontend are always the model's.
@@ -127,7 +128,7 @@ def sweep(
       ModelDirectoryError: if the model is not a float one.
       ValueError: if a rule of a policy matches no layer of the model.
     """
-    base = Recognizer.load(model)
+    base = Recognizer.load(readable_folder(model))
     if base.policy != FLOAT32:
         raise ModelDirectoryError(
             f"{model} is of policy {base.policy.name!r}: a sweep starts from float32, "
@@ -150,7 +151,13 @@ def sweep(
         # With one evaluation per stage there is nothing to select from.
         selects = max(s.steps for s in experiment_config.stages) > followed.loop.evaluate_every
         experiment = Experiment(
-            experiment_config, data_dir, workdir / slug(policy), console, validate=selects
+            experiment_config,
+            data_dir,
+            workdir.path / slug(policy),
+            console,
+            validate=selects,
+            workdir_name=f"{workdir.name}/{slug(policy)}",
+            saved=workdir.check,
         )
         for stage, recognizer in experiment.train().items():
             if (policy, stage) != (FLOAT32.name, CALIBRATION):  # equals the float model
@@ -159,7 +166,7 @@ def sweep(
 
 
 def _without_float(
-    config: ExperimentConfig, model: pathlib.Path, policy: str, aware_steps: int | None
+    config: ExperimentConfig, model: str, policy: str, aware_steps: int | None
 ) -> ExperimentConfig:
     def changed(stage: Stage) -> Stage:
         if not isinstance(stage, TrainingStage):
@@ -170,5 +177,5 @@ def _without_float(
 
     stages = tuple(map(changed, config.stages))
     return dataclasses.replace(
-        config, precision=policy, stages=stages, initialize_from=str(model.absolute())
+        config, precision=policy, stages=stages, initialize_from=absolute_place(model)
     )

@@ -1,7 +1,6 @@
 """The commands that programs name at their end run as they are printed."""
 
 import json
-import pathlib
 import shlex
 import subprocess
 
@@ -56,13 +55,14 @@ def test_models_of_a_chip_are_exported_to_a_new_folder(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["w8a8", "generic_nna", "ethos_u_8x8_16@encoder"])
-def test_without_one_the_float_model_is_put_on_a_chip(line):
-    assert split(next_steps.from_measured(policies("float32", line), "workdir/a")) == (
+@pytest.mark.parametrize("run", ["workdir/a", "s3://bucket/a"])
+def test_without_one_the_float_model_is_put_on_a_chip(line, run):
+    assert split(next_steps.from_measured(policies("float32", line, run=run), run)) == (
         "experiments.sweep",
         {
-            "models": "workdir/a/models/float32",
+            "models": f"{run}/models/float32",
             "policies": "ethos_u_8x8_16",
-            "workdir": "workdir/a/sweep",
+            "workdir": f"{run}/sweep",
         },
     )
 
@@ -72,23 +72,22 @@ def test_what_can_neither_be_exported_nor_swept_is_listened_to():
         "experiments.serve",
         {"model": "workdir/a/models/w8a8"},
     )
-    remote = policies("float32", "w8a8", run="s3://bucket/a")
-    assert split(next_steps.from_measured(remote, "s3://bucket/a"))[0] == "experiments.serve"
 
 
 def test_a_sweep_names_the_models_that_it_made(tmp_path):
     for name in ("w8a8/models/aware", "chip/models/calibrated", "chip/models/aware"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "recognizer.json").touch()
-    made = {tmp_path / "w8a8": "w8a8", tmp_path / "chip": "tosa_16x8", tmp_path / "none": "w4a8"}
-    line = next_steps.from_sweep(pathlib.Path("a/models/float"), made, tmp_path)
+    lines = {"w8a8": "w8a8", "chip": "tosa_16x8", "none": "w4a8"}
+    made = {f"{tmp_path}/{name}": line for name, line in lines.items()}
+    line = next_steps.from_sweep("a/models/float", made, str(tmp_path))
     found = ("w8a8/models/aware", "chip/models/aware", "chip/models/calibrated")
     models = ["a/models/float", *(f"{tmp_path}/{name}" for name in found)]
     assert split(line) == (
         "experiments.export",
         {"model": ",".join(models), "output": f"{tmp_path}/export"},
     )
-    line = next_steps.from_sweep(pathlib.Path("a/models/float"), {}, pathlib.Path("a/sweep"))
+    line = next_steps.from_sweep("a/models/float", {}, "a/sweep")
     assert split(line)[1]["workdir"] == "a/sweep_on_chip"
 
 
@@ -124,14 +123,16 @@ def test_the_front_of_a_search_is_swept_whole(tmp_path):
     output = tmp_path / "a search"
     output.mkdir()
     (output / "policies.txt").write_text("ethos_u_8x8_16\nethos_u_8x8_16[joint:weights=4]\n")
-    line = next_steps.training_the_front("a/models/float", output).removeprefix("next: ")
-    script = f"python() {{ printf '%s\\n' \"$@\"; }}\n{line}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[2:] == [
-        "--models=a/models/float",
-        f"--workdir={output}/sweep",
-        "--policies=ethos_u_8x8_16,ethos_u_8x8_16[joint:weights=4]",
-    ]
+    lines = (output / "policies.txt").read_text().splitlines()
+    for place in (str(output), "s3://bucket/search/"):
+        line = next_steps.training_the_front("a/models/float", place, lines).removeprefix("next: ")
+        script = f"python() {{ printf '%s\\n' \"$@\"; }}\n{line}"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[2:] == [
+            "--models=a/models/float",
+            f"--workdir={place.rstrip('/')}/sweep",
+            "--policies=ethos_u_8x8_16,ethos_u_8x8_16[joint:weights=4]",
+        ]
 
 
 def test_a_page_is_opened_by_its_address(tmp_path):

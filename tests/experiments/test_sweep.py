@@ -1,7 +1,6 @@
 """What the sweep's flags ask for."""
 
 import io
-import pathlib
 import sys
 import types
 
@@ -113,9 +112,16 @@ def test_how_ray_is_installed_is_said(tmp_path, monkeypatch):
 
 def test_what_is_swept_and_where(tmp_path):
     with flagsaver.flagsaver(models=["run/models/float"]):
-        assert sweep._workdir() == pathlib.Path("run/sweep")
+        assert sweep._workdir() == "run/sweep"
     with flagsaver.flagsaver(models=[str(tmp_path / "run/models/float")]):
-        assert sweep._workdir() == tmp_path / "run/sweep"
+        assert sweep._workdir() == f"{tmp_path}/run/sweep"
+    with flagsaver.flagsaver(models=["s3://bucket/models/float/"]):
+        assert sweep._workdir() == "s3://bucket/sweep"
+    with (
+        flagsaver.flagsaver(models=["s3://bucket/float"]),
+        pytest.raises(flags.ValidationError, match="give --workdir: s3://bucket/float"),
+    ):
+        sweep._workdir()
     with pytest.raises(flags.ValidationError, match="give --config or --models"):
         sweep._workdir()
 
@@ -124,7 +130,7 @@ def test_models_that_there_are_are_not_trained_again(tmp_path, monkeypatch):
     trained = []
 
     class Experiment:
-        def __init__(self, config, data_dir, directory, console):
+        def __init__(self, config, data_dir, directory, console, **_):
             self._config, self._directory = config, directory
 
         def train(self, last_stage):
@@ -138,9 +144,9 @@ def test_models_that_there_are_are_not_trained_again(tmp_path, monkeypatch):
     (tmp_path / "seed_7/models/float").mkdir(parents=True)  # begun, never finished
     for seeds in (["0"], ["0", "7"]):
         with flagsaver.flagsaver(seeds=seeds):
-            models = sweep._trained(tmp_path, tmp_path, Console(io.StringIO()))
+            models = sweep._trained(str(tmp_path), tmp_path, Console(io.StringIO()))
     assert trained == [(0, "float"), (7, "float")]
-    assert models == [tmp_path / f"seed_{seed}/models/float" for seed in (0, 7)]
+    assert models == [f"{tmp_path}/seed_{seed}/models/float" for seed in (0, 7)]
 
 
 def test_export_is_refused_before_any_training_where_no_runtime_has_the_arithmetic():
@@ -193,7 +199,8 @@ def test_a_beam_is_measured_with_its_cost_and_reaches_every_table(tmp_path, monk
     monkeypatch.setattr(sweep, "_ENGINE", lambda log_dir: Engine())
     monkeypatch.setattr(sweep, "write_comparison", write_comparison)
     monkeypatch.setattr(chip_sweep, "deploy_sweep", deploy_sweep)
-    for name in ("set_up_jax", "save_curves", "_page"):
+    monkeypatch.setattr(sweep, "_page", lambda folder, *_: folder / "report.html")
+    for name in ("set_up_jax", "save_curves"):
         monkeypatch.setattr(sweep, name, lambda *_: None)
     asked = {"models": ["a/models/float"], "policies": CHIP.policy, "workdir": str(tmp_path)}
     with flagsaver.flagsaver(**asked, beam=4, export=["u55-128"]):

@@ -321,8 +321,8 @@ def test_sweep_keeps_model_directories_and_tells_each_system(run, data_dir, tmp_
     policies = SweepConfig(policies=("generic_nna@joint", "float32"), aware_steps=2)
     said = io.StringIO()
     splits, evaluation = config().data.test, config().evaluation
-    model, steps = workdir / "models/float", policies.aware_steps
-    first = Cell(model, None, steps, splits, evaluation, data_dir, tmp_path)
+    model, steps = str(workdir / "models/float"), policies.aware_steps
+    first = Cell(model, None, steps, splits, evaluation, data_dir, str(tmp_path))
     cells = cells_of(first, policies.policies)
     InProcess().run(cells, Console(said))
     measured = [each for cell in cells for each in cell.measurements()]

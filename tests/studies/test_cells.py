@@ -50,17 +50,18 @@ def sweeping(tmp_path, monkeypatch):
         evaluation=None,
         recipe=None,
         into="results",
+        work=None,
     ):
         computed.clear()
         console = Console(io.StringIO())
         first = cells.Cell(
-            model,
+            str(model),
             None,
             steps,
             SPLITS,
             evaluation or EvaluationConfig(),
             tmp_path,
-            tmp_path / "work",
+            str(work or tmp_path / "work"),
             recipe,
             into,
         )
@@ -73,7 +74,7 @@ def sweeping(tmp_path, monkeypatch):
 
 
 def as_it_is(model, folder):
-    return cells.Cell(model, None, 3, SPLITS, EvaluationConfig(), folder, folder)
+    return cells.Cell(str(model), None, 3, SPLITS, EvaluationConfig(), folder, str(folder))
 
 
 def test_finished_cells_are_not_computed_again(sweeping):
@@ -149,16 +150,17 @@ def test_a_field_that_was_added_since_changes_no_cell(sweeping):
 def test_each_seed_has_cells_of_its_own_and_the_float_model_one(sweeping):
     recipe = prompts_smoke.experiment()
 
-    def of(seeds, models=(sweeping.model,)):
+    def of(seeds, models=(str(sweeping.model),)):
         template = as_it_is(sweeping.model, sweeping.work)
         return cells.cells_of_seeds(template, models, seeds, ("w8a8",), recipe)
 
     three = of([0, 1, 2])
     assert len({cells_of_seed[0] for cells_of_seed in three}) == 1
     assert [cell.recipe.seed for _, cell in three] == [0, 1, 2]
-    assert [cell.workdir.name for _, cell in three] == ["model_0", "model_1", "model_2"]
+    folders = [cell.workdir.rpartition("/")[2] for _, cell in three]
+    assert folders == ["model_0", "model_1", "model_2"]
     assert len({cell for cells_of_seed in three for cell in cells_of_seed}) == 4
     assert [cell.recipe for cell in of(None)[0]] == [None, None]
-    two = of([4, 5], (sweeping.model, sweeping.model))
-    assert [cell.workdir.name for _, cell in two] == [f"model_{n}" for n in range(4)]
+    two = of([4, 5], 2 * (str(sweeping.model),))
+    assert [cell.workdir.rpartition("/")[2] for _, cell in two] == [f"model_{n}" for n in range(4)]
     assert two[0][0] != two[2][0]

@@ -16,6 +16,7 @@ from rnnt_qat.latency.layer_costs import LayerCost
 from rnnt_qat.models.rnnt import RNNT
 from rnnt_qat.quant.policies import policy_by_name
 from rnnt_qat.studies.precision_candidates import (
+    STORAGE,
     Candidate,
     SearchConfig,
     front_table,
@@ -23,7 +24,7 @@ from rnnt_qat.studies.precision_candidates import (
     pareto_front,
     policy_line,
 )
-from rnnt_qat.studies.precision_search import STORAGE, search
+from rnnt_qat.studies.precision_search import search
 from rnnt_qat.studies.precision_search_plot import plot_front
 from rnnt_qat.studies.search_model import SearchModel, integers_digest
 from tests.experiment import tiny

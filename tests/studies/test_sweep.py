@@ -8,6 +8,7 @@ import pytest
 
 from experiments.configs import on_chip, prompts_smoke
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
+from rnnt_qat.experiment.remote_paths import OpenWorkdir
 from rnnt_qat.infra.console import Console
 from rnnt_qat.metrics.latency import RealTimeFactor
 from rnnt_qat.metrics.wer import character_errors, word_errors
@@ -183,7 +184,8 @@ def test_a_model_is_trained_by_its_own_recipe_or_by_the_one_given(recipe, monkey
     monkeypatch.setattr(sweep_module.Recognizer, "load", lambda directory: base)
     monkeypatch.setattr(sweep_module, "Experiment", Experiment)
     folder = pathlib.Path("model")
-    sweep(folder, SweepConfig(("w8a8",)), folder, folder, Console(io.StringIO()), recipe)
+    workdir = OpenWorkdir(folder, "model")
+    sweep("model", SweepConfig(("w8a8",)), folder, workdir, Console(io.StringIO()), recipe)
     (config,) = asked
     followed = own if recipe is None else recipe
     assert (config.model, config.frontend) == (own.model, own.frontend)

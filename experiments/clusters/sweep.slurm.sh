@@ -3,6 +3,9 @@
 # After any other end than success, submit it again: it computes what is missing.
 #
 #     sbatch experiments/clusters/sweep.slurm.sh
+#
+# Where nodes share no disk, --models and --workdir may be s3:// or gs:// (extra `remote`); the corpora
+# of --data_dir must lie under one path on every node.
 #SBATCH --job-name=rnnt_qat_sweep
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1

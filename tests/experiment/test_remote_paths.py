@@ -7,7 +7,9 @@ import pytest
 
 from rnnt_qat.experiment.remote_paths import (
     WORKDIR,
+    absolute_place,
     is_empty,
+    model_places,
     open_workdir,
     readable_folder,
     writable_folder,
@@ -105,7 +107,29 @@ def test_a_download_that_was_cut_is_not_taken_for_newer(url, tmp_path, monkeypat
 
 def test_checkpoints_are_not_downloaded_to_read_models(url):
     remote = RemoteFolder(url)
-    for name in ("models/float/recognizer.json", "checkpoints/0_float/1/state", "metrics.jsonl"):
+    kept = ("models/float/recognizer.json", "metrics.jsonl", "model_0/w8a8/results/cell.json")
+    for name in (*kept, "checkpoints/0_float/1/state", "model_0/w8a8/checkpoints/2_aware/1/state"):
+        remote.write(name, b"{}")
+    for name in (LEASE, f"model_0/w8a8/{LEASE}"):
         remote.write(name, b"{}")
     folder = readable_folder(url)
-    assert sorted(p.name for p in folder.iterdir()) == ["metrics.jsonl", "models"]
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == set(kept)
+
+
+def test_models_are_found_in_folders_and_stores(url, tmp_path):
+    remote = RemoteFolder(url)
+    for name in ("models/b/recognizer.json", "models/a/recognizer.json", "models/c/variables.npz"):
+        remote.write(name, b"{}")
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    for place in (str(tmp_path), url):
+        found = [f"{place}/models/{name}" for name in "ab"]
+        assert model_places(place) == model_places(f"{place}/models") == found
+        assert model_places(f"{place}/models/a/") == found[:1]
+        assert model_places(f"{place}/none") == []
+
+
+def test_places_are_absolute(url, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_place("run/a/") == f"{tmp_path}/run/a"
+    assert absolute_place(f"{url}/") == url

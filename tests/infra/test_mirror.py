@@ -263,3 +263,27 @@ def test_the_thread_ends_and_tells_when_the_folder_is_lost_or_the_program_fails(
     wait_for(lambda: not thread._thread.is_alive())
     with pytest.raises(ZeroDivisionError):
         thread.check()
+
+
+def test_without_units_files_are_uploaded_as_they_change_while_the_folder_is_ours(url, local):
+    ours = [True]
+
+    def require():
+        if not ours[0]:
+            raise WorkdirInUseError("in use")
+
+    remote = RemoteFolder(url)
+    mirror = Mirror(local, remote, Layout((), r"[^/]+"), require)
+    for content in ("1", "12"):
+        (local / "journal").write_text(content)
+        mirror.push()
+        assert remote.read("journal") == content.encode()
+    ours[0] = False
+    mirror.push()  # nothing is new
+    (local / "journal").write_text("123")
+    with pytest.raises(WorkdirInUseError):
+        mirror.push()
+    (local / "journal").unlink()
+    with pytest.raises(WorkdirInUseError):
+        mirror.push()
+    assert remote.read("journal") == b"12"

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import types
+import uuid
 
 import pytest
 
@@ -12,6 +13,8 @@ from rnnt_qat.decoding.beam import BeamConfig
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.infra.console import Console
+from rnnt_qat.infra.lease import LEASE
+from rnnt_qat.infra.remote_store import RemoteFolder, RemoteStoreError
 from rnnt_qat.studies import cells
 from rnnt_qat.studies.engine import InProcess
 from rnnt_qat.studies.sweep import System
@@ -93,6 +96,69 @@ def test_results_of_two_searches_lie_beside_each_other(sweeping):
         assert sweeping.run(("w8a8",), **options)[1] == [(), ("w8a8",)]
     for options in ({}, beam):
         assert sweeping.run(("w8a8",), **options)[1] == []
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    return f"memory://{uuid.uuid4().hex}/sweep"
+
+
+def test_cells_in_a_store_are_found_by_every_machine(sweeping, url, tmp_path, monkeypatch):
+    here = sweeping.run()[0]
+    sweeping.broken.append("generic_nna{cell.bits=8}")
+    with pytest.raises(KeyboardInterrupt):
+        sweeping.run(work=url)
+    sweeping.broken.clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+    measured, computed = sweeping.run(work=url)
+    assert computed == [("generic_nna{cell.bits=8}",)]
+    assert measured == here
+    remote = RemoteFolder(url)
+    assert not [name for name in remote.files() if name.endswith(LEASE)]
+    # A cell without its manifest, or with a result that is another, is none.
+    remote.delete(["w8a8/results/cell.json"])
+    remote.write("float/results/float_0.json", b"{}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "third machine"))
+    assert sweeping.run(work=url) == (here, [(), ("w8a8",)])
+    (tmp_path / "run").mkdir()
+    sweeping.run(work=tmp_path / "run")
+    (tmp_path / "run/float/results/float_0.json").write_text("{}")
+    assert sweeping.run(work=tmp_path / "run") == (here, [()])
+
+
+def test_what_could_not_be_uploaded_is_not_computed_again_here(sweeping, url, monkeypatch):
+    def fails(self, file, name):
+        raise RemoteStoreError("the store is down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RemoteFolder, "upload", fails)
+        with pytest.raises(RemoteStoreError, match="the same command on this machine"):
+            sweeping.run((), work=url)
+    assert sweeping.run((), work=url)[1] == []
+
+
+def test_a_models_place_may_be_a_store(sweeping, url):
+    RemoteFolder(url).write("models/float/variables.npz", b"weights")
+    cell = as_it_is(f"{url}/models/float", sweeping.work)
+    assert cell._key == as_it_is(sweeping.model, sweeping.work)._key
+    assert cell.name == f"{url}/models/float, float"
+
+
+def test_records_of_training_runs_are_found_in_folders_and_stores(url, tmp_path):
+    names = ("seed_0/metrics.jsonl", "model_0/w8a8/metrics.jsonl", "model_0/w8a8/throughput.jsonl")
+    for name in (*names, "model_0/w4a8/results/cell.json", "model_0/w8a8/models/aware/x"):
+        RemoteFolder(url).write(name, b"{}")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for place in (str(tmp_path), url):
+        found = cells.training_runs(place)
+        assert list(found) == ["seed_0", "model_0/w8a8"]
+        assert (found["model_0/w8a8"] / "throughput.jsonl").exists()
+    assert not (found["model_0/w8a8"] / "models").exists()
+    remote = f"{url}/calibrated"
+    RemoteFolder(remote).write("model_0/w8a8/results/cell.json", b"{}")
+    assert cells.training_runs(remote) == {}
 
 
 def test_an_interrupted_sweep_goes_on(sweeping):

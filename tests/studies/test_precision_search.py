@@ -176,6 +176,42 @@ def test_an_interruption_loses_no_uniform_policy(ending, tmp_path):
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
 
 
+def test_a_line_that_was_torn_is_cut_off(tmp_path):
+    config = SearchConfig(bits=BITS, trials=3, population=2)
+    costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}
+    first = search("generic_nna", config, costs, counts, loss_of, "t", tmp_path)
+    with (tmp_path / STORAGE).open("a") as journal:
+        journal.write('{"op_code":6,"worker_id":"x","tri')
+    longer = dataclasses.replace(config, trials=4)
+    search("generic_nna", longer, costs, counts, loss_of, "t", tmp_path)
+    found = search("generic_nna", longer, costs, counts, loss_of, "t", tmp_path)
+    assert len(found) == 4
+    assert found[:3] == first
+
+
+def test_what_is_raised_after_a_candidate_ends_the_search(tmp_path):
+    config = SearchConfig(bits=BITS, trials=9, population=2)
+    costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}
+    asked = []
+
+    def lost():
+        if len(asked) == 2:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        search(
+            "generic_nna",
+            config,
+            costs,
+            counts,
+            lambda bits: asked.append(bits) or 1.0,
+            "t",
+            tmp_path,
+            saved=lost,
+        )
+    assert len(asked) == 2
+
+
 def test_a_continuation_draws_other_candidates(tmp_path):
     config = SearchConfig(bits=BITS, trials=13, population=50)
     costs, counts = {w: {1: c} for w, c in costs_of().items()}, {1: CALLS}

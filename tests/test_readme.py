@@ -38,7 +38,7 @@ def all_commands():
 
 def test_there_are_commands_for_every_binary():
     binaries = {f"experiments.{p.stem}" for p in (ROOT / "experiments").glob("[!_]*.py")}
-    shared = ("flags", "engine_flags", "interrupt", "next_steps")
+    shared = ("flags", "engine_flags", "policy_flags", "interrupt", "next_steps")
     binaries -= {f"experiments.{name}" for name in shared}
     assert binaries | {"data.prepare"} <= all_commands().keys()
 

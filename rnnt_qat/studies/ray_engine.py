@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import pathlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO, cast
 
@@ -121,7 +122,7 @@ class RayEngine:
                 newest = _collected(lines, logs) or newest
                 for reference in ready:
                     task = pending.pop(reference)
-                    self._require_success(reference, task, console)
+                    self._require_success(reference, task)
                     console.say(progress.ended(task))
                 if not ready:
                     console.progress(progress.so_far(newest))
@@ -132,14 +133,13 @@ class RayEngine:
                 _collected(lines, logs)
                 lines.shutdown(force=True)
 
-    def _require_success(self, reference: Any, task: Task, console: Console) -> None:
+    def _require_success(self, reference: Any, task: Task) -> None:
         """Raises what a task raised, or RayError if its worker died too often."""
         ray = self._ray
         try:
             ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
-                console.say(f"{task.name} failed on the node {error.ip}")
                 raise error.cause from None
             raise
         except ray.exceptions.RayError as error:
@@ -168,14 +168,24 @@ def _collected(lines: Any, logs: Mapping[pathlib.Path, Task]) -> str:
 
 
 class _SentLines(io.TextIOBase):
-    """A stream whose lines go to the process that started the tasks."""
+    """A stream whose lines go to the process that started the tasks.
+
+    Nobody waits for them before the task ends: Ray lends the cores of a task that waits to others.
+    """
 
     def __init__(self, log: str, lines: Any):
         self._log, self._lines = log, lines
+        self._sent: list[Any] = []
 
     def write(self, text: str) -> int:
-        self._lines.put((self._log, text))
+        self._sent = [self._lines.actor.put_nowait.remote((self._log, text))]
         return len(text)
+
+    def wait(self) -> None:
+        """Returns when all lines have arrived, which they do in order."""
+        import ray
+
+        ray.get(self._sent)
 
 
 def _run(task: Task, log: str, lines: Any, setup: Callable[[], None]) -> None:
@@ -188,7 +198,15 @@ def _run(task: Task, log: str, lines: Any, setup: Callable[[], None]) -> None:
       setup: called before the worker's first task.
     """
     _set_up_once(setup)
-    task(Console(cast(TextIO, _SentLines(log, lines))))
+    sent = _SentLines(log, lines)
+    console = Console(cast(TextIO, sent))
+    try:
+        task(console)
+    except UserError as error:  # e.g. of a corpus that this node lacks
+        console.say(f"on {socket.gethostname()}: {type(error).__name__}: {error}")
+        raise
+    finally:
+        sent.wait()
 
 
 _READY: list[bool] = []

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import threading
 import time
 
@@ -78,6 +79,12 @@ def results(folder):
     return [(s["value"], s["steps"]) for s in states], [len(s["processes"]) for s in states]
 
 
+def running(folder, steps=4):
+    """The number of tasks that have begun and not ended: one for each node, of one core."""
+    states = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return sum(len(state["steps"]) < steps for state in states)
+
+
 def test_a_node_that_dies_costs_nothing_but_time(cluster, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
@@ -90,7 +97,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster, tmp_path):
 
     def kill_once_both_work():
         deadline = time.monotonic() + 60
-        while len(list(there.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        while running(there) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         cluster.remove_node(second, allow_graceful=False)
 
@@ -112,5 +119,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster, tmp_path):
 
     with pytest.raises(UserError, match="models/float is missing: train it"):
         engine.run([Refused()], Console(stream))
+    said = (tmp_path / "logs/task_0.log").read_text().splitlines()[-1]
+    assert said == f"on {socket.gethostname()}: UserError: models/float is missing: train it"
     with pytest.raises(RayError, match=r"--ray_cpus=9.*no node has that many"):
         RayEngine(tmp_path / "logs", address=cluster.address, cpus=9)

@@ -7,7 +7,7 @@ import sys
 import pytest
 from absl import flags
 
-from benchmarks import accelerator_cases, energy
+from benchmarks import accelerator_timing, energy
 from benchmarks.devices import cases, device_counts, environment, rows_path
 from benchmarks.devices_table import Machine, merged, roof, share, table
 
@@ -63,7 +63,7 @@ def test_a_case_sees_as_many_devices_as_its_row_says(monkeypatch):
     assert environment("tpu", 4, own) == {"ACCELERATOR_DEVICES": "4"}
     monkeypatch.setenv("ACCELERATOR_DEVICES", "99")
     with pytest.raises(SystemExit, match="ACCELERATOR_DEVICES=99"):
-        accelerator_cases.check_devices()
+        accelerator_timing.check_devices()
 
 
 def test_only_numbers_of_devices_that_can_be_had_are_measured():

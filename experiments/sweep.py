@@ -107,6 +107,7 @@ from rnnt_qat.studies.comparison import name_with_beam, write_comparison
 from rnnt_qat.studies.engine import Engine
 from rnnt_qat.studies.grid import Row, markdown_grid, pool, test_set_tables, write_grid
 from rnnt_qat.studies.sweep import FLOAT, SweepConfig, require_one_config
+from rnnt_qat.training.plan import with_steps
 from rnnt_qat.training.signals import StoppedBySignal
 
 _TIMED_REPEATS = 3
@@ -334,7 +335,18 @@ def _workdir() -> str:
 
 
 def _trained(workdir: str, data_dir: pathlib.Path, console: Console) -> list[str]:
-    """Returns the places of the config's float models, one per seed; trains missing ones."""
+    """Returns the places of the config's float models, one per seed; trains missing ones.
+
+    Raises:
+      ValidationError: if the config has no float stage.
+    """
+    names = [stage.name for stage in with_steps(experiment_config(_CONFIG).stages)]
+    if FLOAT not in names:
+        raise flags.ValidationError(
+            f"--config: a sweep trains its stage {FLOAT!r}, and this one has "
+            f"{', '.join(names) or 'none'}: train it with experiments.train, and give a float "
+            "model of its as --models"
+        )
     models = []
     for seed in numbers(_SEEDS, int, 0):
         config = dataclasses.replace(experiment_config(_CONFIG), seed=seed)

@@ -1,5 +1,6 @@
 """What the sweep's flags ask for."""
 
+import dataclasses
 import io
 import sys
 import types
@@ -147,6 +148,22 @@ def test_models_that_there_are_are_not_trained_again(tmp_path, monkeypatch):
             models = sweep._trained(str(tmp_path), tmp_path, Console(io.StringIO()))
     assert trained == [(0, "float"), (7, "float")]
     assert models == [f"{tmp_path}/seed_{seed}/models/float" for seed in (0, 7)]
+
+
+def test_a_config_without_a_float_stage_is_refused(tmp_path, monkeypatch):
+    """As of a plan that prunes and removes units: its float models have other names."""
+    config = prompts_smoke.experiment()
+    stages = tuple(
+        dataclasses.replace(stage, name="prune") if stage.name == "float" else stage
+        for stage in config.stages
+    )
+    config = dataclasses.replace(config, stages=stages)
+    monkeypatch.setattr(sweep, "experiment_config", lambda flag: config)
+    with (
+        flagsaver.flagsaver(seeds=["0"]),
+        pytest.raises(flags.ValidationError, match=r"its stage 'float', and this one has prune, "),
+    ):
+        sweep._trained(tmp_path, tmp_path, Console(io.StringIO()))
 
 
 def test_export_is_refused_before_any_training_where_no_runtime_has_the_arithmetic():

@@ -15,6 +15,7 @@ from absl import logging
 
 from rnnt_qat.batch import AudioBatch, Batch, to_float
 from rnnt_qat.frontend.frontend import Frontend
+from rnnt_qat.infra.errors import UserError
 from rnnt_qat.input_pipeline.assemble import assemble
 from rnnt_qat.input_pipeline.augmentation import samples_at_speed
 from rnnt_qat.input_pipeline.buckets import Bucket, choose_buckets
@@ -26,6 +27,10 @@ from rnnt_qat.input_pipeline.plan import PADDING
 from rnnt_qat.input_pipeline.schedule import EpochSchedule
 from rnnt_qat.input_pipeline.tokenizer import Tokenizer
 from rnnt_qat.typing import Float, Int, PyTree
+
+
+class InputPositionError(UserError, ValueError):
+    """A checkpoint's position in the training data that is not one of this run's data."""
 
 
 class TrainIterator(Iterator[AudioBatch | Batch]):
@@ -210,18 +215,19 @@ class TrainIterator(Iterator[AudioBatch | Batch]):
         """Restores position and size of ``state``: the next batch is the one that followed it.
 
         Raises:
-          ValueError: the state belongs to other data, seed or pipeline settings.
+          InputPositionError: the state belongs to other data, seed or pipeline settings.
         """
         batch_seconds = state.get("batch_seconds", self._config.batch_seconds)
         if batch_seconds != self.batch_seconds:
             self.resize(batch_seconds)
         if state["data"] != self._fingerprint:
-            raise ValueError(
+            raise InputPositionError(
                 f"the checkpoint's input position (step {state['step']}) belongs to other "
                 "training data, tokenizer, seed, batch sizes or augmentation than this run's: "
                 "restore those, or start in a new --workdir. If only the devices differ: every "
-                "batch now divides by them; a run with pipeline.row_multiple set to a multiple of "
-                "both numbers has the same batches on either"
+                "batch now divides by them: restore their number (--cpu_devices), or begin with "
+                "--config.pipeline.row_multiple set to a multiple of both numbers, which has the "
+                "same batches on either"
             )
         self._go_to(int(state["step"]))
 

@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -13,13 +14,14 @@ from rnnt_qat.frontend.frontend import Frontend, FrontendConfig
 from rnnt_qat.frontend.log_mel import LogMelConfig
 from rnnt_qat.frontend.statistics import FeatureStats
 from rnnt_qat.infra.config import ConfigError
+from rnnt_qat.infra.program import explain
 from rnnt_qat.input_pipeline.augmentation import WaveformAugmentation
 from rnnt_qat.input_pipeline.cache import Cache
 from rnnt_qat.input_pipeline.config import PipelineConfig
 from rnnt_qat.input_pipeline.eval_batches import EvalBatches
 from rnnt_qat.input_pipeline.mixture import Mixture
 from rnnt_qat.input_pipeline.tokenizer import CharacterTokenizer
-from rnnt_qat.input_pipeline.train_iterator import TrainIterator
+from rnnt_qat.input_pipeline.train_iterator import InputPositionError, TrainIterator
 from tests.input_pipeline.speech import NoiseCorpus
 
 FRONTEND = Frontend(
@@ -214,8 +216,11 @@ def test_every_epoch_draws_its_own_order_speeds_and_noise():
 def test_another_run_s_position_is_refused():
     state = make().state()
     for other in (make(seed=4), make(BUSY), make(source=NoiseCorpus(50, seed=1))):
-        with pytest.raises(ValueError, match="belongs to other training data"):
+        with pytest.raises(InputPositionError, match="belongs to other training data") as error:
             other.restore(state)
+        message, code = explain(error.value)
+        assert code == 1
+        assert re.search(r"--cpu_devices.* --config\.pipeline\.row_multiple", message)
     # The same run on another number of processes is welcome.
     make(process_index=1, process_count=2).restore(state)
 

@@ -163,7 +163,7 @@ def test_a_config_without_a_float_stage_is_refused(tmp_path, monkeypatch):
         flagsaver.flagsaver(seeds=["0"]),
         pytest.raises(flags.ValidationError, match=r"its stage 'float', and this one has prune, "),
     ):
-        sweep._trained(tmp_path, tmp_path, Console(io.StringIO()))
+        sweep._trained(str(tmp_path), tmp_path, Console(io.StringIO()))
 
 
 def test_export_is_refused_before_any_training_where_no_runtime_has_the_arithmetic():

@@ -13,7 +13,7 @@ from rnnt_qat.experiment.config import ExperimentConfig
 from rnnt_qat.experiment.recognizer import ModelDirectoryError, Recognizer
 from rnnt_qat.experiment.remote_paths import OpenWorkdir, absolute_place, readable_folder
 from rnnt_qat.experiment.runner import Experiment
-from rnnt_qat.infra.config import to_json
+from rnnt_qat.infra.config import ConfigError, to_json
 from rnnt_qat.infra.console import Console
 from rnnt_qat.models.binding import require_every_rule_used
 from rnnt_qat.quant.grammar import slug
@@ -22,7 +22,8 @@ from rnnt_qat.quant.policies import FLOAT32, policy_by_name
 from rnnt_qat.quant.precision import IntegerMatmul
 from rnnt_qat.serving.size import model_bytes
 from rnnt_qat.training.checkpoints import ConfigMismatchError, differing_fields
-from rnnt_qat.training.stages import Stage, TrainingStage
+from rnnt_qat.training.plan import with_steps
+from rnnt_qat.training.stages import RemoveUnits, Stage, TrainingStage
 
 AWARE, CALIBRATION, FLOAT = "aware", "calibration", "float"
 
@@ -168,6 +169,18 @@ def sweep(
 def _without_float(
     config: ExperimentConfig, model: str, policy: str, aware_steps: int | None
 ) -> ExperimentConfig:
+    """Returns an experiment without its float stages, from a model that they have made.
+
+    Args:
+      config: the experiment.
+      model: directory or URL of the float model.
+      policy: policy line of the other stages.
+      aware_steps: number of steps of each training stage; None leaves it.
+
+    Raises:
+      ConfigError: if no stage is left, or one cannot have so few steps.
+    """
+
     def changed(stage: Stage) -> Stage:
         if not isinstance(stage, TrainingStage):
             return stage
@@ -175,7 +188,20 @@ def _without_float(
             return dataclasses.replace(stage, steps=0)
         return stage if aware_steps is None else dataclasses.replace(stage, steps=aware_steps)
 
-    stages = tuple(map(changed, config.stages))
+    try:
+        stages = tuple(map(changed, config.stages))
+    except ValueError as error:
+        raise ConfigError(f"--aware_steps={aware_steps}: {error}") from None
+    if not with_steps(stages):
+        raise ConfigError(
+            f"{model}: no stage of its plan calibrates or trains under a policy: give a config "
+            "whose plan does, e.g. --config=experiments/configs/on_chip.py"
+        )
+    stages = tuple(  # without a removal before float stages alone, which the model has behind it
+        stage
+        for place, stage in enumerate(stages)
+        if not isinstance(stage, RemoveUnits) or with_steps(stages[place + 1 :])
+    )
     return dataclasses.replace(
         config, precision=policy, stages=stages, initialize_from=absolute_place(model)
     )

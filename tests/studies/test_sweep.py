@@ -9,6 +9,8 @@ import pytest
 from experiments.configs import on_chip, prompts_smoke
 from rnnt_qat.evaluation.result import EvaluationResult, UtteranceResult
 from rnnt_qat.experiment.remote_paths import OpenWorkdir
+from rnnt_qat.experiment.unit_pruning import UnitPruning
+from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.console import Console
 from rnnt_qat.metrics.latency import RealTimeFactor
 from rnnt_qat.metrics.wer import character_errors, word_errors
@@ -17,6 +19,7 @@ from rnnt_qat.studies import sweep as sweep_module
 from rnnt_qat.studies.grid import grid_rows, markdown_grid, pool, write_csv
 from rnnt_qat.studies.sweep import SweepConfig, System, require_one_config, sweep
 from rnnt_qat.training.checkpoints import ConfigMismatchError
+from rnnt_qat.training.stages import Calibration, RemoveUnits, TrainingStage
 
 REFERENCES = ("one two", "three", "four five six")
 
@@ -193,3 +196,40 @@ def test_a_model_is_trained_by_its_own_recipe_or_by_the_one_given(recipe, monkey
     assert config.stage("aware") == followed.stage("aware")
     assert config.stage("float").steps == 0
     assert config.initialize_from == str(folder.absolute())
+
+
+HOOK = UnitPruning(final_sparsity=0.5, ramp_steps=3, every=1)
+PRUNE = TrainingStage("prune", 6, "float32", hooks=(HOOK,))
+RECOVER = TrainingStage("recover", 2, "float32")
+
+
+@pytest.mark.parametrize(
+    ("stages", "left"),
+    [
+        ((PRUNE, RemoveUnits(), Calibration(batches=1)), ["remove_units", "calibration"]),
+        ((Calibration(batches=1), PRUNE, RemoveUnits(), RECOVER), ["calibration"]),
+        ((PRUNE, RemoveUnits(), Calibration(batches=1), RECOVER), ["remove_units", "calibration"]),
+    ],
+)
+def test_a_model_with_removed_units_is_swept_by_what_is_left_of_its_plan(stages, left):
+    config = dataclasses.replace(prompts_smoke.experiment(), stages=stages)
+    swept = sweep_module._without_float(config, "model", "generic_nna", None)
+    assert [s.name for s in swept.stages if s.steps or s.name == "remove_units"] == left
+    assert sum(isinstance(s, TrainingStage) for s in swept.stages) == sum(
+        isinstance(s, TrainingStage) for s in stages
+    )
+
+
+def test_a_plan_of_which_a_sweep_leaves_nothing_is_refused():
+    stages = (PRUNE, RemoveUnits(), RECOVER)
+    config = dataclasses.replace(prompts_smoke.experiment(), stages=stages)
+    with pytest.raises(ConfigError, match=r"model: no stage of its plan .* --config="):
+        sweep_module._without_float(config, "model", "generic_nna", None)
+
+
+def test_fewer_aware_steps_than_a_pruning_needs_are_refused_by_the_flag():
+    aware = dataclasses.replace(PRUNE, name="aware", precision="")
+    stages = (Calibration(batches=1), aware)
+    config = dataclasses.replace(prompts_smoke.experiment(), stages=stages)
+    with pytest.raises(ConfigError, match=r"--aware_steps=2: .*final sparsity at step 3"):
+        sweep_module._without_float(config, "model", "generic_nna", 2)

@@ -84,6 +84,8 @@ SWEEP = [
     (f"{CONFIG} --workdir={{new}} --policies=w9a9", 2, "w9a9"),
     ("--models={model} --workdir={file}", 2, "--workdir={file}: nothing can be written there"),
     ("--models={model} --workdir=/dev/null/x", 2, "--workdir=/dev/null/x"),
+    ("--models={model} --workdir=nosuch://bucket/run", 1, "Protocol not known: nosuch"),
+    ("--models=memory://bucket/model --workdir={new}", 1, "memory://bucket/model holds nothing"),
     ("--models={model},{larger} --workdir={new}", 1, "model.joint_size: 32 before, 33 now"),
 ]
 EXPORT = [

@@ -103,7 +103,11 @@ class Lease:
             if found is None:
                 if self._remote.create(LEASE, self._content()):
                     return
-                continue  # somebody else was faster
+                # Somebody else was faster, or the answer to our own write was lost and the store
+                # was asked again. Others may have written to the folder since our last run.
+                if _field(self._remote.read(LEASE), "id") == self._id:
+                    return
+                continue
             if self._belongs_to_the_living(found, say):
                 raise WorkdirInUseError(self._in_use(found))
             self._remote.write(LEASE, self._content())

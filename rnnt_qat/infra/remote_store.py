@@ -20,6 +20,12 @@ from rnnt_qat.missing_packages import install_extra
 Result = TypeVar("Result")
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)")
+# Of botocore and google-auth, which need not be installed.
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a role of the machine, are "
+    "those of s3://; GOOGLE_APPLICATION_CREDENTIALS names those of gs://"
+)
 _VERSION = ("ETag", "etag", "generation", "md5Hash", "crc32c", "mtime", "LastModified", "created")
 
 
@@ -34,10 +40,13 @@ class Retries:
     Attributes:
       attempts: number of tries, >= 1.
       pause_s: pause after the first one in seconds; doubled after each further one.
+      longest_s: time since the first one in seconds after which there is no further one: clients
+        of stores try again by themselves, for minutes where nothing answers.
     """
 
     attempts: int = 5
     pause_s: float = 0.5
+    longest_s: float = 60.0
 
 
 def is_remote(path: str) -> bool:
@@ -120,7 +129,9 @@ class RemoteFolder:
             except FileExistsError:
                 return False
             except OSError as error:  # of S3, where somebody else's write came first
-                if error.errno == errno.EEXIST or "PreconditionFailed" in str(error):
+                # Where a store's answer does not say which condition failed, s3fs keeps the code
+                # in the cause alone.
+                if "PreconditionFailed" in f"{error} {error.__cause__}":
                     return False
                 raise
             return True
@@ -182,7 +193,7 @@ class RemoteFolder:
           access: the access.
           source: local file that it reads.
         """
-        pause = self._retries.pause_s
+        pause, began = self._retries.pause_s, time.monotonic()
         for attempt in range(1, self._retries.attempts + 1):
             try:
                 return access()
@@ -192,12 +203,17 @@ class RemoteFolder:
                     raise
                 if source is not None and not source.exists():
                     raise FileNotFoundError(errno.ENOENT, "it is gone", str(source)) from error
-                final = isinstance(error, (FileNotFoundError, PermissionError))
-                if final or attempt == self._retries.attempts:
-                    tries = "" if final else f" in {attempt} attempts"
+                unknown = type(error).__name__ in _NO_CREDENTIALS
+                final = unknown or isinstance(error, (FileNotFoundError, PermissionError))
+                seconds = time.monotonic() - began
+                spent = attempt == self._retries.attempts or seconds >= self._retries.longest_s
+                if final or spent:
+                    tries = "" if final else f" in {attempt} attempts ({seconds:.0f} s)"
                     said = str(error).strip() or repr(error)
+                    mend = f": {_CREDENTIALS}" if unknown else ""
                     raise RemoteStoreError(
                         f"cannot {what} {self.url}/{name}{tries}: {type(error).__name__}: {said}"
+                        f"{mend}"
                     ) from error
             time.sleep(pause)
             pause *= 2

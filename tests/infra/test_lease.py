@@ -52,6 +52,23 @@ def test_a_dead_run_is_waited_for_by_another_machine_and_not_by_its_own(remote, 
     other.release()
 
 
+def test_a_lease_whose_creation_was_answered_late_is_not_one_of_an_earlier_run(
+    remote, tmp_path, monkeypatch
+):
+    create = remote.create
+
+    def answer_is_lost(name, content):
+        assert create(name, content)
+        return create(name, content)  # as clients of S3 do when a connection breaks
+
+    monkeypatch.setattr(remote, "create", answer_is_lost)
+    lease = acquire(remote, tmp_path / "a", times=LeaseTimes(0.05, 1e6))
+    assert not lease.was_ours
+    lease.require()
+    lease.release()
+    assert remote.read(LEASE) is None
+
+
 def test_an_old_lease_is_not_waited_for(remote, tmp_path):
     dies(acquire(remote, tmp_path / "a"))
     content = json.loads(remote.read(LEASE))

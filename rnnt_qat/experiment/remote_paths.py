@@ -55,7 +55,11 @@ def _model_intact(folder: pathlib.Path) -> bool:
 WORKDIR = Layout(
     units=(
         Unit(
-            r"checkpoints/\d+_[^/]+/\d+", CHECKSUMS, lambda f: not incomplete(f), _checkpoint_intact
+            r"checkpoints/\d+_[^/]+/\d+",
+            CHECKSUMS,
+            lambda folder: not incomplete(folder),
+            _checkpoint_intact,
+            numbered=True,
         ),
         Unit(r"models/[^./][^/]*", MANIFEST, lambda folder: True, _model_intact),
     ),
@@ -111,7 +115,8 @@ def open_workdir(
         yield OpenWorkdir(local, remote.url)
         return
     with locked(home):
-        lease = Lease(remote, home / "identity", console.say, times)
+        with Progress(f"waiting for {remote.url}", console, remains=False):
+            lease = Lease(remote, home / "identity", console.say, times)
         mirror = Mirror(local, remote, layout, lease.require)
         try:
             _pull(mirror, local, home / "pulled", lease.was_ours, remote.url, console)

@@ -36,12 +36,15 @@ class Unit:
       seal: name of the file of checksums, written last.
       ready: returns whether a local folder is complete and will not change.
       intact: returns whether a local folder's files have the checksums of its seal.
+      numbered: whether folders are named by numbers, newer ones by larger ones, and older ones are
+        deleted in time. One that is missing beside a newer one was deleted.
     """
 
     folders: str
     seal: str
     ready: Callable[[pathlib.Path], bool]
     intact: Callable[[pathlib.Path], bool]
+    numbered: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +108,8 @@ class Mirror:
 
         Args:
           keep_local: whether what is in the local folder stays as it is, because it is newer; only
-            what it lacks is downloaded.
+            what it lacks is downloaded, except for what was deleted there: the next uploads delete
+            that in the store, too.
           progress: shows how much is done.
         """
         there = self._remote.files()
@@ -162,7 +166,7 @@ class Mirror:
             self._remote.delete(sorted(self._names.pop(folder)))
             return
         self._seals[folder] = content
-        if keep_local and self._ready(folder, unit):
+        if keep_local and (self._ready(folder, unit) or self._was_deleted(folder, unit)):
             return
         tries = 0
         while content != self._local_seal(folder, unit) or not unit.intact(local):
@@ -241,6 +245,17 @@ class Mirror:
 
     def _ready(self, folder: str, unit: Unit) -> bool:
         return (self._local / folder / unit.seal).is_file() and unit.ready(self._local / folder)
+
+    def _was_deleted(self, folder: str, unit: Unit) -> bool:
+        local = self._local / folder
+        if not unit.numbered or local.exists():
+            return False
+        beside = {path.name for path in local.parent.glob("*") if path.name.isdigit()}
+        return any(
+            int(name) > int(local.name)
+            and self._ready(f"{pathlib.Path(folder).parent}/{name}", unit)
+            for name in beside
+        )
 
     def _local_seal(self, folder: str, unit: Unit) -> bytes | None:
         try:

@@ -166,9 +166,13 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """Returns the step of lowest WER, or the newest step if none was evaluated."""
+        """Returns the newest step of lowest WER, or the newest step if none was evaluated.
+
+        The newest, because that one is kept (``BestN``): of equal ones before it, it depends on
+        when the process was killed which are still there.
+        """
         measured = {s: wer for s in self._manager.all_steps() if (wer := self.wer(s)) is not None}
-        return min(measured, key=lambda s: measured[s]) if measured else self.latest_step()
+        return min(measured, key=lambda s: (measured[s], -s)) if measured else self.latest_step()
 
     def wer(self, step: int) -> float | None:
         """Returns the word error rate measured at a step, or None if none was measured."""

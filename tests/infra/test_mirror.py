@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 import uuid
 
@@ -14,7 +15,8 @@ def intact(folder):
     return not changed_files(folder, json.loads((folder / "sums").read_text()))
 
 
-LAYOUT = Layout((Unit(r"steps/\d+", "sums", lambda folder: True, intact),), r"[^/]+")
+STEP = Unit(r"steps/\d+", "sums", lambda folder: True, intact, numbered=True)
+LAYOUT = Layout((STEP,), r"[^/]+")
 
 
 class CutFolder(RemoteFolder):
@@ -58,7 +60,8 @@ def write_step(root, step, content="", records=""):
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("a", "b"):
         (folder / name).write_text(f"{name} {step} {content}")
-    (folder / "sums").write_text(json.dumps(checksums(folder, ["sums"])))
+    (root / ".sums").write_text(json.dumps(checksums(folder, ["sums"])))
+    (root / ".sums").rename(folder / "sums")  # a thread may look at any time
     (root / "records").write_text(records or f"up to {step}")
 
 
@@ -149,12 +152,11 @@ def test_the_remote_folder_counts_unless_the_local_one_is_newer(url, local, tmp_
     write_step(theirs, 1, "theirs")
     write_step(theirs, 2, "theirs", "theirs")
     Mirror(theirs, RemoteFolder(url), LAYOUT).push()
-    for step in (1, 3):
-        write_step(local, step, "mine", "mine")
     kept = tmp_path / "kept"
     kept.mkdir()
-    for step in (1, 3):
-        write_step(kept, step, "mine", "mine")
+    for folder, steps in ((local, (1, 3)), (kept, (0, 1))):
+        for step in steps:
+            write_step(folder, step, "mine", "mine")
 
     Mirror(local, RemoteFolder(url), LAYOUT).pull()
     assert sorted(p.name for p in (local / "steps").iterdir()) == ["1", "2"]
@@ -164,11 +166,30 @@ def test_the_remote_folder_counts_unless_the_local_one_is_newer(url, local, tmp_
     mirror = Mirror(kept, RemoteFolder(url), LAYOUT)
     mirror.pull(keep_local=True)
     assert (kept / "steps/1/a").read_text() == "a 1 mine"
-    assert mirror.push() == ["steps/1", "steps/3"]
+    assert mirror.push() == ["steps/0", "steps/1"]
     assert pulled(url, tmp_path) == (
-        {"1": "a 1 mine", "2": "a 2 theirs", "3": "a 3 mine"},
+        {"0": "a 0 mine", "1": "a 1 mine", "2": "a 2 theirs"},
         "mine",
     )
+
+
+def test_what_was_deleted_here_does_not_come_back_from_the_store(url, local, tmp_path):
+    for step in (1, 2):
+        write_step(local, step)
+    Mirror(local, RemoteFolder(url), LAYOUT).push()
+    # Deleted for a newer one while the store was gone, by a run that then was killed.
+    shutil.rmtree(local / "steps/1")
+    write_step(local, 3)
+    mirror = Mirror(local, RemoteFolder(url), LAYOUT)
+    mirror.pull(keep_local=True)
+    assert sorted(p.name for p in (local / "steps").iterdir()) == ["2", "3"]
+    mirror.push(final=True)
+    assert pulled(url, tmp_path) == ({"2": "a 2 ", "3": "a 3 "}, "up to 3")
+    # Without any newer one, it was lost.
+    for step in (2, 3):
+        shutil.rmtree(local / "steps" / str(step))
+    Mirror(local, RemoteFolder(url), LAYOUT).pull(keep_local=True)
+    assert sorted(p.name for p in (local / "steps").iterdir()) == ["2", "3"]
 
 
 def test_a_local_copy_that_was_damaged_is_downloaded_again(url, local):

@@ -45,6 +45,20 @@ def test_keeps_the_last_and_the_best(tmp_path, state):
     checkpoints.close()
 
 
+def test_of_equal_ones_the_best_is_the_one_that_is_kept(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path, {}, keep_last=2)
+    for step, wer in enumerate([0.5, 0.3, 0.3]):
+        checkpoints.save(step, state, 0, wer)
+    checkpoints.wait()
+    assert checkpoints.best_step() == 2
+    for step, wer in [(3, 0.5), (4, 0.5)]:
+        checkpoints.save(step, state, 0, wer)
+    checkpoints.wait()
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [2, 3, 4]
+    assert checkpoints.best_step() == 2
+    checkpoints.close()
+
+
 def test_checkpoint_of_another_config_is_refused_by_field(tmp_path, state):
     saved = {"seed": 0, "model": {"width": 8, "layers": [1, 2]}}
     first = Checkpoints(tmp_path, saved)

@@ -25,7 +25,7 @@ from rnnt_qat.evaluation.result import EvaluationResult
 from rnnt_qat.evaluation.streaming_evaluator import EvaluationConfig
 from rnnt_qat.experiment.config import Split
 from rnnt_qat.experiment.recognizer import Recognizer, find_models, name_models
-from rnnt_qat.experiment.remote_paths import readable_folder, writable_folder
+from rnnt_qat.experiment.remote_paths import place_of, readable_folder, writable_folder
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.processes import end_together
 from rnnt_qat.infra.progress import Progress
@@ -98,7 +98,7 @@ def main() -> None:
         with writable_folder(path, Console()) as output:
             output_folder(_OUTPUT, output)
             results = _measure(recognizers, splits, evaluation)
-            _write(output, results, recognizers, splits, workdir)
+            _write(output, path, results, recognizers, splits, workdir)
         Console().say(next_steps.from_measured(*_measured_run(recognizers)))
     end_together()
 
@@ -121,12 +121,13 @@ def _measure(
 
 def _write(
     output: pathlib.Path,
+    path: str,
     results: list[EvaluationResult],
     recognizers: dict[str, Recognizer],
     splits: Sequence[Split],
     workdir: pathlib.Path | None,
 ) -> None:
-    """Writes the reports."""
+    """Writes the reports to a folder, which is that of ``path`` or will be uploaded there."""
     data_dir, console = pathlib.Path(DATA_DIR.value), Console()
     first = next(iter(recognizers.values()))
     metrics = workdir / "metrics.jsonl" if workdir else None
@@ -139,17 +140,17 @@ def _write(
                 rows = diagnose(recognizer, splits[0], data_dir, _DIAGNOSE.value, progress.at)
             picture = write_diagnosis(output, name, rows)
             links[f"What the arithmetic of {name} does to its values"] = f"{picture.stem}.md"
-            console.say(f"wrote {picture}")
+            console.say(f"wrote {place_of(picture, output, path)}")
     with Progress("comparing the results", console):
         report = write_comparison(output, results, data_dir, first, metrics, recognizers, links)
-    console.say(f"wrote {report}")
+    console.say(f"wrote {place_of(report, output, path)}")
     if workdir:
         save_curves(output, {workdir.name: workdir})
     step = max(recognizer.origin.get("step", 0) for recognizer in recognizers.values())
     with Progress("writing TensorBoard's examples", console):
         board = write_examples(output, results, data_dir, step)
     page = load_and_write([output], output / "report.html", data_dir, console)
-    console.say(f"wrote {page} and {board}")
+    console.say(f"wrote {place_of(page, output, path)} and {place_of(board, output, path)}")
 
 
 def _measured_run(recognizers: dict[str, Recognizer]) -> tuple[dict[str, PrecisionPolicy], str]:

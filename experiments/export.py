@@ -22,7 +22,7 @@ from experiments.flags import (
     test_sets,
 )
 from rnnt_qat.experiment.recognizer import Recognizer
-from rnnt_qat.experiment.remote_paths import is_empty, readable_folder, writable_folder
+from rnnt_qat.experiment.remote_paths import is_empty, place_of, readable_folder, writable_folder
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.processes import end_together
 from rnnt_qat.latency.systems import System
@@ -89,9 +89,10 @@ def _export(systems: dict[System, Recognizer], config: ChipComparisonConfig) -> 
         output_folder(_OUTPUT, output)
         found = compare_on_chips(systems, config, data_dir, output, console)
         command = f"python -m experiments.export {shlex.join(sys.argv[1:])}"
-        console.say(f"wrote {write_chip_report(found, systems, config, output, command)}")
+        report = write_chip_report(found, systems, config, output, command)
+        console.say(f"wrote {place_of(report, output, _OUTPUT.value)}")
         page = load_and_write([output], output / "report.html", data_dir, console)
-        console.say(f"wrote {page}")
+        console.say(f"wrote {place_of(page, output, _OUTPUT.value)}")
         played = next_steps.from_exported(output, _OUTPUT.value)
     exact = all(a.exact for v in found.verifications.values() for a in v.agreements)
     if exact and played is not None:

@@ -227,6 +227,21 @@ def writable_folder(path: str, console: Console) -> Iterator[pathlib.Path]:
     console.say(f"uploaded to {path}")
 
 
+def place_of(file: pathlib.Path, folder: pathlib.Path, path: str) -> str:
+    """Returns how a file of a ``writable_folder`` is called: by its URL if that is remote.
+
+    Args:
+      file: the file, in ``folder``.
+      folder: what ``writable_folder`` yielded.
+      path: the folder or URL that it was asked for.
+    """
+    return (
+        f"{path.rstrip('/')}/{file.relative_to(folder).as_posix()}"
+        if is_remote(path)
+        else f"{file}"
+    )
+
+
 def absolute_place(path: str) -> str:
     """Returns the absolute path of a folder, or a URL without slashes at its end.
 

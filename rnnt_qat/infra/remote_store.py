@@ -26,6 +26,7 @@ _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or a role of the machine, are "
     "those of s3://; GOOGLE_APPLICATION_CREDENTIALS names those of gs://"
 )
+_REFUSED = "the store does not know this machine's credentials, or they do not cover this"
 _VERSION = ("ETag", "etag", "generation", "md5Hash", "crc32c", "mtime", "LastModified", "created")
 
 
@@ -209,15 +210,22 @@ class RemoteFolder:
                 spent = attempt == self._retries.attempts or seconds >= self._retries.longest_s
                 if final or spent:
                     tries = "" if final else f" in {attempt} attempts ({seconds:.0f} s)"
-                    said = str(error).strip() or repr(error)
-                    mend = f": {_CREDENTIALS}" if unknown else ""
                     raise RemoteStoreError(
-                        f"cannot {what} {self.url}/{name}{tries}: {type(error).__name__}: {said}"
-                        f"{mend}"
+                        f"cannot {what} {self.url}/{name}{tries}: {_explained(error)}"
                     ) from error
             time.sleep(pause)
             pause *= 2
         raise AssertionError("Retries.attempts is below 1")
+
+
+def _explained(error: Exception) -> str:
+    """Returns what a store's client says, and the mend if that is known."""
+    said = f"{type(error).__name__}: {str(error).strip() or repr(error)}"
+    if type(error).__name__ in _NO_CREDENTIALS:
+        return f"{said}: {_CREDENTIALS}"
+    if isinstance(error, PermissionError) and error.errno is None:  # else it is the disk's
+        return f"{said}: {_REFUSED}"
+    return said
 
 
 def _version(info: dict[str, Any]) -> str:

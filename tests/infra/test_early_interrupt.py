@@ -21,14 +21,19 @@ raise SystemExit("not stopped")
 HANDLER = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
 
 
-def start(*arguments, search=(), **options):
+def heed():
+    """Undoes what a shell does to its background jobs, of which the test run may be one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(*arguments, search=(), first=heed):
     path = os.pathsep.join(map(str, (*search, ROOT)))
     return subprocess.run(
         [sys.executable, *arguments],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        **options,
+        preexec_fn=first,
     )
 
 
@@ -50,7 +55,7 @@ def test_an_ignored_signal_stays_ignored(interrupting):
     def ignore():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    done = start("-m", "experiments.train", search=[interrupting], preexec_fn=ignore)
+    done = start("-m", "experiments.train", search=[interrupting], first=ignore)
     assert done.stderr == "not stopped\n"
 
 

@@ -146,7 +146,8 @@ class Mirror:
         present = self._local_units()
         units = {f: unit for f, unit in present.items() if self._ready(f, unit)}
         new = [f for f, unit in units.items() if self._seals.get(f) != self._local_seal(f, unit)]
-        missing = self._seals.keys() - present.keys()
+        # Also those that vanished while they were uploaded, which have no seal.
+        missing = self._names.keys() - present.keys()
         if new or final or not self._layout.units:
             self._push_loose()
         uploaded = [f for f in sorted(new, key=_in_order) if self._push_unit(f, units[f])]
@@ -232,7 +233,8 @@ class Mirror:
         seal = f"{folder}/{self._unit(folder).seal}"
         self._require()
         self._remote.delete(sorted(self._names[folder], key=lambda name: (name != seal, name)))
-        del self._seals[folder], self._names[folder]
+        del self._names[folder]
+        self._seals.pop(folder, None)
 
     def _unit(self, folder: str) -> Unit:
         found = self._layout.unit_of(f"{folder}/file")

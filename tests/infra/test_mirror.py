@@ -217,13 +217,16 @@ def test_a_unit_that_vanishes_while_it_is_uploaded_gets_no_seal(url, local, monk
     upload = remote.upload
 
     def vanishes(file, name):
-        if name == "steps/1/a":
+        if name == "steps/1/b":
             (local / "steps/1").rename(local / "deleted")
         upload(file, name)
 
     monkeypatch.setattr(remote, "upload", vanishes)
     assert mirror.push() == []
+    assert "steps/1/a" in remote.files()
     assert "steps/1/sums" not in remote.files()
+    mirror.push(final=True)
+    assert list(remote.files()) == ["records"]
 
 
 class HeldLease:

@@ -43,9 +43,6 @@ def worker(name: str, *sizes: str) -> None:
     import jax
     import jax.numpy as jnp
 
-    from rnnt_qat.infra.host_memory import keep_freed_memory
-
-    keep_freed_memory()  # as the trainers do
     stack = Stack.parse(",".join(sizes))
     xs, cotangent = jnp.asarray(stack.inputs()), jnp.asarray(stack.cotangent())
     if name == FLAX:

@@ -41,13 +41,11 @@ def worker(policy_name: str, rows: str, seconds: str, labels: str) -> None:
     from rnnt_qat.experiment.task import RecognizerTask
     from rnnt_qat.frontend.frontend import Frontend
     from rnnt_qat.frontend.statistics import FeatureStats
-    from rnnt_qat.infra.host_memory import keep_freed_memory
     from rnnt_qat.infra.mesh import make_mesh
     from rnnt_qat.quant.policies import policy_by_name
     from rnnt_qat.training.compilation import CompiledUpdate
     from rnnt_qat.training.state import TrainState
 
-    keep_freed_memory()  # as the trainers do
     config = prompts.experiment()
     bins = config.frontend.log_mel.num_mel_bins
     stats = FeatureStats(np.zeros(bins, np.float32), np.ones(bins, np.float32))

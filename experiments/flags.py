@@ -218,7 +218,7 @@ def set_up_devices(
       beside_others: whether other processes use the other cores, so that a device computes in one
         thread.
     """
-    keep_freed_memory()
+    keep_freed_memory()  # of workers; the program itself has done so before its first thread
     keep_programs(keep_above_s)
     if cpu_devices > 1:
         jax.config.update("jax_num_cpu_devices", cpu_devices)

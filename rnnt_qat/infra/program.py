@@ -21,6 +21,7 @@ from rnnt_qat.infra.config import ConfigError
 from rnnt_qat.infra.early_interrupt import INTERRUPTED, STOPPED, give_back
 from rnnt_qat.infra.errors import UserError
 from rnnt_qat.infra.help_text import help_text
+from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.infra.signal_watch import SignalWatch, end_process, exit_code_of
 from rnnt_qat.missing_packages import missing_package
 
@@ -187,6 +188,7 @@ def run(
 
     threading.excepthook = _thread_failed
     sys.unraisablehook = _unraisable
+    keep_freed_memory()  # the thread that waits for signals is the first
     with SignalWatch(_second_interrupt()):
         try:
             give_back()

@@ -235,11 +235,9 @@ def place_of(file: pathlib.Path, folder: pathlib.Path, path: str) -> str:
       folder: what ``writable_folder`` yielded.
       path: the folder or URL that it was asked for.
     """
-    return (
-        f"{path.rstrip('/')}/{file.relative_to(folder).as_posix()}"
-        if is_remote(path)
-        else f"{file}"
-    )
+    if not is_remote(path):
+        return str(file)
+    return f"{path.rstrip('/')}/{file.relative_to(folder).as_posix()}"
 
 
 def absolute_place(path: str) -> str:

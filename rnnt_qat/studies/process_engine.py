@@ -19,6 +19,7 @@ from absl import flags
 
 from rnnt_qat.infra.console import Console
 from rnnt_qat.infra.errors import UserError
+from rnnt_qat.infra.host_memory import keep_freed_memory
 from rnnt_qat.infra.program import explain, set_up_logs
 from rnnt_qat.infra.progress import QUIET_SECONDS
 from rnnt_qat.studies.engine import Task, TaskProgress
@@ -131,6 +132,7 @@ def _work(task: Task, setup: Callable[[], None], log: pathlib.Path, connection: 
       connection: to the process that started this one.
     """
     os.setsid()
+    keep_freed_memory()  # before the first thread
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     with log.open("a") as stream:
         try:

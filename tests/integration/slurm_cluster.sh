@@ -1,12 +1,13 @@
 #!/bin/bash
 # A Slurm cluster on one machine, for test_slurm.py: each node has a network, a name, processes and
-# a /tmp/ray of its own. Namespaces hold all of it, so that nothing outlives this process:
+# Ray's temporary folder of its own. Namespaces hold all of it, so that nothing outlives this process:
 #
 #     unshare --mount --net --uts --pid --fork --mount-proc --kill-child \
 #       bash slurm_cluster.sh FOLDER NODES
 set -euo pipefail
 folder=$1 nodes=$2
 export SLURM_CONF=$folder/slurm.conf
+ray=$(dirname "$(mktemp --dry-run)")/ray  # where Ray keeps its sockets: below TMPDIR, as mktemp
 
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
@@ -59,7 +60,7 @@ ip link add bridge type bridge
 ip address add 10.77.0.254/24 dev bridge
 ip link set bridge up
 slurmctld -c
-mkdir -p /tmp/ray
+mkdir -p "$ray"
 for ((i = 1; i <= nodes; i++)); do
   mkdir -p "$folder/spool-node$i"
   ip netns add "node$i"
@@ -71,7 +72,7 @@ for ((i = 1; i <= nodes; i++)); do
   nsenter "--net=/run/netns/node$i" \
     unshare --mount --uts --pid --fork --mount-proc --kill-child bash -c "
     hostname node$i
-    mount -t tmpfs tmpfs /tmp/ray
+    mount -t tmpfs tmpfs '$ray'
     slurmd -D -N node$i 2>/dev/null &
     wait" &  # bash is the node's process 1 and takes in orphans that end
 done

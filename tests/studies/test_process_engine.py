@@ -4,11 +4,15 @@ import dataclasses
 import io
 import os
 import pathlib
+import platform
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
+import numpy as np
 import pytest
 from absl import logging
 
@@ -53,6 +57,27 @@ class Failing:
             os.kill(os.getpid(), signal.SIGKILL)
         (self.folder / f"{self.name}.pid").write_text(str(os.getpid()))
         time.sleep(120)
+
+
+@dataclasses.dataclass(frozen=True)
+class Allocating:
+    """Counts the new pages of a block in a thread, and those of another one after it is freed."""
+
+    folder: pathlib.Path
+    name: str = "allocating"
+    is_done: bool = False
+
+    def __call__(self, console):
+        def work():
+            for count in ("first", "second"):
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                np.ones(64 << 20, np.uint8)
+                pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+                (self.folder / count).write_text(str(pages))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
 
 
 def nothing():
@@ -146,3 +171,15 @@ def _state(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return "Z"
+
+
+def test_threads_of_a_task_keep_freed_blocks(tmp_path, monkeypatch):
+    """XLA computes in threads, and a step's temporaries are as large as the step before's."""
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NUMPY_MADVISE_HUGEPAGE", "0")
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("not glibc")
+    Processes(1, tmp_path / "logs", nothing).run([Allocating(tmp_path)], Console(io.StringIO()))
+    assert int((tmp_path / "first").read_text()) > 10_000
+    assert int((tmp_path / "second").read_text()) < 100
